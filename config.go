@@ -1,0 +1,147 @@
+package clustersql
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Config holds the settings of one cluster. [DefaultConfig] is the start;
+// options of [NewDriver] and the keys of config.toml change it. Every
+// duration must be positive.
+type Config struct {
+	// Strategy picks which nodes an open asks, and when.
+	Strategy Strategy `toml:"strategy"`
+	// Check judges a fresh connection and a probe's. Nil stands for the
+	// backend's default: DO 1 for mysql, Ping for the others.
+	Check Check `toml:"check"`
+
+	// OpenTimeout bounds an open whose caller brings no deadline, such as
+	// those of database/sql's own opener.
+	OpenTimeout time.Duration `toml:"open_timeout"`
+	// AttemptTimeout bounds one attempt: dial, handshake and check. It also
+	// bounds how long closing waits for a backend that is deaf to cancel.
+	AttemptTimeout time.Duration `toml:"attempt_timeout"`
+	// LoserGrace is how long an attempt that has lost may go on before it is
+	// cancelled. A handshake that is broken off counts towards the server's
+	// max_connect_errors, after which it locks this host out.
+	LoserGrace time.Duration `toml:"loser_grace"`
+	// MaxOpensPerNode bounds the attempts in flight per node; more wait.
+	MaxOpensPerNode int `toml:"max_opens_per_node"`
+
+	// ProbeInterval is the mean time between two probes of a node that is
+	// not down; each wait is drawn from 80 to 120 percent of it.
+	ProbeInterval time.Duration `toml:"probe_interval"`
+	// ProbeTimeout bounds a probe on the lasting probe connection. A probe
+	// that has to dial first has AttemptTimeout.
+	ProbeTimeout time.Duration `toml:"probe_timeout"`
+	// Rise is how many good checks in a row bring a node that was down up
+	// again; one is enough for a node that never was up.
+	Rise int `toml:"rise"`
+	// Fall is how many signs of silence in a row take a node down. Explicit
+	// evidence, such as a refused connection, takes it down at once.
+	Fall int `toml:"fall"`
+
+	// Logger gets one line for every change of a node's state and for a
+	// backend's panics. Nil stands for [slog.Default].
+	Logger *slog.Logger `toml:"-"`
+}
+
+// DefaultConfig returns the settings that a cluster has when nothing else is
+// said.
+func DefaultConfig() Config {
+	return Config{
+		Strategy:        Race,
+		OpenTimeout:     10 * time.Second,
+		AttemptTimeout:  3 * time.Second,
+		LoserGrace:      time.Second,
+		MaxOpensPerNode: 8,
+		ProbeInterval:   time.Second,
+		ProbeTimeout:    600 * time.Millisecond,
+		Rise:            2,
+		Fall:            2,
+	}
+}
+
+// A SettingError is a setting that cannot work.
+type SettingError struct {
+	Key     string // as in config.toml
+	Problem string // what is wrong with the value, and the cure
+}
+
+// Error returns key and problem.
+func (e *SettingError) Error() string { return e.Key + ": " + e.Problem }
+
+// validate returns a *SettingError for the first setting that cannot work.
+func (c *Config) validate() error {
+	durations := []struct {
+		key string
+		d   time.Duration
+	}{
+		{"open_timeout", c.OpenTimeout},
+		{"attempt_timeout", c.AttemptTimeout},
+		{"loser_grace", c.LoserGrace},
+		{"probe_interval", c.ProbeInterval},
+		{"probe_timeout", c.ProbeTimeout},
+	}
+	for _, s := range durations {
+		switch {
+		case s.d <= 0:
+			return &SettingError{s.key, fmt.Sprintf("%s is not a positive duration: write one with a unit, as in \"1.5s\"", s.d)}
+		case s.d < time.Millisecond:
+			return &SettingError{s.key, fmt.Sprintf("%s is under a millisecond: write the duration with its unit, as in \"1.5s\"", s.d)}
+		}
+	}
+	counts := []struct {
+		key string
+		n   int
+	}{
+		{"max_opens_per_node", c.MaxOpensPerNode}, {"rise", c.Rise}, {"fall", c.Fall},
+	}
+	for _, s := range counts {
+		if s.n < 1 {
+			return &SettingError{s.key, fmt.Sprintf("%d is too small: it must be at least 1", s.n)}
+		}
+	}
+	switch {
+	case c.AttemptTimeout > c.OpenTimeout:
+		return &SettingError{"attempt_timeout", fmt.Sprintf("%s is above open_timeout (%s): lower it, or raise open_timeout", c.AttemptTimeout, c.OpenTimeout)}
+	case c.ProbeTimeout > c.ProbeInterval:
+		return &SettingError{"probe_timeout", fmt.Sprintf("%s is above probe_interval (%s): lower it, or raise probe_interval", c.ProbeTimeout, c.ProbeInterval)}
+	case c.Strategy == nil:
+		return &SettingError{"strategy", "none is set: use clustersql.Race, or leave the default"}
+	}
+	return nil
+}
+
+// An Option changes one setting of a cluster; see [NewDriver].
+type Option func(*Config)
+
+// WithStrategy sets [Config.Strategy].
+func WithStrategy(s Strategy) Option { return func(c *Config) { c.Strategy = s } }
+
+// WithCheck sets [Config.Check].
+func WithCheck(check Check) Option { return func(c *Config) { c.Check = check } }
+
+// WithOpenTimeout sets [Config.OpenTimeout].
+func WithOpenTimeout(d time.Duration) Option { return func(c *Config) { c.OpenTimeout = d } }
+
+// WithAttemptTimeout sets [Config.AttemptTimeout].
+func WithAttemptTimeout(d time.Duration) Option { return func(c *Config) { c.AttemptTimeout = d } }
+
+// WithLoserGrace sets [Config.LoserGrace].
+func WithLoserGrace(d time.Duration) Option { return func(c *Config) { c.LoserGrace = d } }
+
+// WithMaxOpensPerNode sets [Config.MaxOpensPerNode].
+func WithMaxOpensPerNode(n int) Option { return func(c *Config) { c.MaxOpensPerNode = n } }
+
+// WithProbe sets [Config.ProbeInterval] and [Config.ProbeTimeout].
+func WithProbe(interval, timeout time.Duration) Option {
+	return func(c *Config) { c.ProbeInterval, c.ProbeTimeout = interval, timeout }
+}
+
+// WithRiseFall sets [Config.Rise] and [Config.Fall].
+func WithRiseFall(rise, fall int) Option { return func(c *Config) { c.Rise, c.Fall = rise, fall } }
+
+// WithLogger sets [Config.Logger].
+func WithLogger(l *slog.Logger) Option { return func(c *Config) { c.Logger = l } }

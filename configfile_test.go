@@ -1,0 +1,283 @@
+package clustersql
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Every kind of mistake gives a message with the file, the line, the key and
+// the cure, and without the password.
+func TestConfigFileMistakes(t *testing.T) {
+	const password = "Hunter22/p@ss"
+	const node = "\n  [[cluster.node]]\n  name = \"n1\"\n  dsn = \"app:" + password + "@tcp(h1:3306)/db\"\n"
+	const cluster = "[[cluster]]\nname = \"c\"" + node
+	const keys = "strategy, check, open_timeout, attempt_timeout, loser_grace, max_opens_per_node, probe_interval, probe_timeout, rise, fall"
+	t.Setenv("MISTAKES_EMPTY", "")
+	t.Setenv("MISTAKES_DSN", "app:"+password+"@tcp(h1:3306)")
+	refuses, _ := registerChoosy(func(dsn string) error { return fmt.Errorf("cannot use %q", dsn) })
+	cases := []struct{ name, text, want string }{
+		{
+			"empty file", "",
+			"clustersql: config.toml: it has no cluster: write a [[cluster]] with its name and at least one [[cluster.node]] with name and dsn",
+		},
+		{
+			"no cluster", "rise = 3 # " + password,
+			"clustersql: config.toml: it has no cluster: write a [[cluster]] with its name and at least one [[cluster.node]] with name and dsn",
+		},
+		{
+			"not TOML", "\n" + cluster + "this is no TOML",
+			"clustersql: config.toml:7: it is not TOML: expected '.' or '=', but got 'i' instead: texts stand in quotes, each key = value in a line of its own",
+		},
+		{
+			"DSN without quotes", cluster + "[[cluster.node]]\nname = \"n2\"\ndsn = app:" + password + "@tcp(h2)/db\n",
+			"clustersql: config.toml:8: it is not TOML: expected value but found \"app\" instead: texts stand in quotes, each key = value in a line of its own",
+		},
+		{
+			"DSN without its last quote", "[[cluster]]\nname = \"c\"\n[[cluster.node]]\nname = \"n1\"\ndsn = \"app:" + password + "@tcp(h2)/db\n",
+			"clustersql: config.toml:5: it is not TOML: strings cannot contain newlines: texts stand in quotes, each key = value in a line of its own",
+		},
+		{
+			"key twice", cluster + "  name = \"n2\"\n",
+			"clustersql: config.toml:6: it is not TOML: Key 'cluster.node.name' has already been defined.: texts stand in quotes, each key = value in a line of its own",
+		},
+		{
+			"unknown key of the file", "probe_intervall = \"1s\"\n" + cluster,
+			"clustersql: config.toml:1: probe_intervall: unknown key: the keys here are cluster, selftest, Nodes, " + keys,
+		},
+		{
+			"unknown key of a cluster", cluster + "[[cluster]]\nname = \"d\"\nrize = 2" + node,
+			"clustersql: config.toml:8: cluster: rize: unknown key: the keys here are name, driver, node, " + keys,
+		},
+		{
+			"unknown key of a node", cluster + "[[cluster]]\nname = \"d\"" + node + "\n  pasword = \"" + password + "\"",
+			"clustersql: config.toml:12: cluster \"d\": node: pasword: unknown key: the keys here are name, dsn",
+		},
+		{
+			"unknown key of the selftest", cluster + "[selftest]\ntables = \"x\"",
+			"clustersql: config.toml:7: selftest: tables: unknown key: the keys here are throwaway, table",
+		},
+		{
+			"selftest of another type", "selftest = true\n" + cluster,
+			"clustersql: config.toml:1: selftest: it is a boolean: write [selftest]",
+		},
+		{
+			"selftest's key of another type", cluster + "[selftest]\nthrowaway = 3",
+			"clustersql: config.toml:7: selftest: throwaway: it is a number: write true or false",
+		},
+		{
+			"one table instead of an array", "[cluster]\nname = \"" + password + "\"",
+			"clustersql: config.toml:1: cluster: it is a table and not an array of tables: write [[cluster]]",
+		},
+		{
+			"array of something else", "cluster = [\"" + password + "\"]",
+			"clustersql: config.toml:1: cluster: it is an array of something else than tables: write [[cluster]]",
+		},
+		{
+			"cluster without a name", cluster + "\n[[cluster]]\nrise = 1",
+			"clustersql: config.toml:7: cluster: name: it is missing or empty: give the cluster the name that sql.Open is to know it by",
+		},
+		{
+			"cluster's name empty", cluster + "\n[[cluster]]\nrise = 1\nname = ''",
+			"clustersql: config.toml:9: cluster: name: it is missing or empty: give the cluster the name that sql.Open is to know it by",
+		},
+		{
+			"cluster twice", cluster + cluster,
+			"clustersql: config.toml:7: cluster \"c\": name: line 2 has a cluster of this name: rename one",
+		},
+		{
+			"cluster without nodes", cluster + "[[cluster]]\nname = \"d\"",
+			"clustersql: config.toml:6: cluster \"d\": node: the cluster has no nodes: write at least one [[cluster.node]] with name and dsn",
+		},
+		{
+			"node without a name", cluster + "\n  [[cluster.node]]\n  dsn = \"x\"",
+			"clustersql: config.toml:7: cluster \"c\": node: name: it is missing or empty: give the node a name of its own",
+		},
+		{
+			"node twice", cluster + node,
+			"clustersql: config.toml:8: cluster \"c\": node \"n1\": name: line 4 has a node of this name: rename one",
+		},
+		{
+			"node without a DSN", cluster + "  [[cluster.node]]\n  name = \"n2\"",
+			"clustersql: config.toml:6: cluster \"c\": node \"n2\": dsn: it is missing or empty: give the DSN as the driver takes it",
+		},
+		{
+			"empty DSN", cluster + "  [[cluster.node]]\n  name = \"n2\"\n  dsn = \"\"",
+			"clustersql: config.toml:8: cluster \"c\": node \"n2\": dsn: it is missing or empty: give the DSN as the driver takes it",
+		},
+		{
+			"DSN of another type", cluster + "  [[cluster.node]]\n  name = \"n2\"\n  dsn = [\"" + password + "\"]",
+			"clustersql: config.toml:8: cluster \"c\": node \"n2\": dsn: it is an array: write a text in quotes",
+		},
+		{
+			"DSN that the driver refuses", cluster + "  [[cluster.node]]\n  name = \"n2\"\n  dsn = \"app:" + password + "@tcp(h1:3306)\"",
+			"clustersql: config.toml:8: cluster \"c\": node \"n2\": dsn: default addr for network '***' unknown: write it as driver \"mysql\" takes it",
+		},
+		{
+			"the same from a variable", cluster + "  [[cluster.node]]\n  name = \"n2\"\n  dsn = \"${MISTAKES_DSN}\"",
+			"clustersql: config.toml:8: cluster \"c\": node \"n2\": dsn: default addr for network '***' unknown: write it as driver \"mysql\" takes it",
+		},
+		{
+			"variable missing", cluster + "  [[cluster.node]]\n  name = \"n2\"\n\n  dsn = \"app:${MISTAKES_NONE}@/db\"",
+			"clustersql: config.toml:9: cluster \"c\": node \"n2\": dsn: the environment variable MISTAKES_NONE is not set: set it, or write $${ for a \"${\" that is meant literally",
+		},
+		{
+			"variable empty", cluster + "  [[cluster.node]]\n  name = \"n2\"\n  dsn = \"app:${MISTAKES_EMPTY}@/db\"",
+			"clustersql: config.toml:8: cluster \"c\": node \"n2\": dsn: the environment variable MISTAKES_EMPTY is empty: give it a value, or take ${MISTAKES_EMPTY} out",
+		},
+		{
+			"variable not closed", cluster + "  [[cluster.node]]\n  name = \"n2\"\n  dsn = \"app:${" + password + "@/db\"",
+			"clustersql: config.toml:8: cluster \"c\": node \"n2\": dsn: a \"${\" is not followed by a variable's name and \"}\": write ${NAME}, or $${ for a \"${\" that is meant literally",
+		},
+		{
+			"duration without a unit", "open_timeout = 5\n" + cluster,
+			"clustersql: config.toml:1: open_timeout: 5 has no unit: write \"5s\" for seconds",
+		},
+		{
+			"duration of a cluster", cluster + "[[cluster]]\nname = \"d\"\nopen_timeout = \"5 s\"" + node,
+			"clustersql: config.toml:8: cluster \"d\": open_timeout: \"5 s\" is not a duration: write one with its unit, as in \"1.5s\" or \"600ms\"",
+		},
+		{
+			"duration that is none", "[[cluster]]\nname = \"c\"\nloser_grace = \"-1s\"" + node,
+			"clustersql: config.toml:3: cluster \"c\": loser_grace: -1s is not a positive duration: write one with a unit, as in \"1.5s\"",
+		},
+		{
+			"number as a text", "[[cluster]]\nname = \"c\"\nrise = \"2\"" + node,
+			"clustersql: config.toml:3: cluster \"c\": rise: \"2\" is not a number: write one as in 8",
+		},
+		{
+			"number too small", "rise = 0\n" + cluster,
+			"clustersql: config.toml:1: cluster \"c\": rise: 0 is too small: it must be at least 1",
+		},
+		{
+			"settings in conflict", "[[cluster]]\nname = \"c\"\nopen_timeout = \"1s\"" + node,
+			"clustersql: config.toml:3: cluster \"c\": attempt_timeout: 3s is above open_timeout (1s): lower it, or raise open_timeout",
+		},
+		{
+			"default in conflict with a cluster", "attempt_timeout = \"2s\"\n[[cluster]]\nname = \"c\"\nopen_timeout = \"1s\"" + node,
+			"clustersql: config.toml:1: cluster \"c\": attempt_timeout: 2s is above open_timeout (1s): lower it, or raise open_timeout",
+		},
+		{
+			"unknown strategy", "[[cluster]]\nname = \"c\"\nstrategy = \"fast\"" + node,
+			"clustersql: config.toml:3: cluster \"c\": strategy: unknown strategy \"fast\": use \"race\"",
+		},
+		{
+			"unknown driver", "[[cluster]]\nname = \"c\"\ndriver = \"mysqll\"" + node,
+			"clustersql: config.toml:3: cluster \"c\": driver: database/sql knows no driver \"mysqll\": import its package for its side effect, as in import _ \"github.com/go-sql-driver/mysql\"; registered are " + strings.Join(sql.Drivers(), ", "),
+		},
+		{
+			"cluster of clusters", "[[cluster]]\nname = \"c\"\ndriver = \"clustersql\"" + node,
+			"clustersql: config.toml:3: cluster \"c\": driver: it is a cluster of clustersql itself: name the driver of the nodes, as in \"mysql\"",
+		},
+		{
+			"driver that refuses every DSN", "[[cluster]]\nname = \"c\"\ndriver = \"" + refuses + "\"" + node,
+			"clustersql: config.toml:3: cluster \"c\": driver: driver \"" + refuses + "\" refuses the DSN of node \"n1\": cannot use \"***\"",
+		},
+		{
+			"both forms", cluster + "[[Nodes]]\nName = \"n\"",
+			"clustersql: config.toml:6: Nodes: the file has clusters as well: write either [[Nodes]] for one cluster or [[cluster]]s",
+		},
+		{
+			"original: not tables", "Nodes = 1 # " + password,
+			"clustersql: config.toml:1: Nodes: it is a number and not an array of tables: write [[Nodes]]",
+		},
+		{
+			"original: empty", "rise = 1\nNodes = [] # " + password,
+			"clustersql: config.toml:2: Nodes: it is empty: write at least one [[Nodes]] with Name and HostName",
+		},
+		{
+			"original: no name", "[[Nodes]]\nHostName = \"h\"\nPassword = \"" + password + "\"",
+			"clustersql: config.toml:1: Nodes: Name: it is missing or empty: give the node a name of its own",
+		},
+		{
+			"original: twice", "[[Nodes]]\nHostName = \"h\"\nName=\"a\"\n\n[[Nodes]]\nHostName = \"h\"\nName=\"a\"\nUserName=\"u\"\nPassword = \"" + password + "\"",
+			"clustersql: config.toml:7: Nodes: \"a\": Name: line 3 has a node of this name: rename one",
+		},
+		{
+			"original: no host", "[[Nodes]]\nName = \"a\"\nPassword = \"" + password + "\"",
+			"clustersql: config.toml:1: Nodes: \"a\": HostName: it is missing or empty: give the server's name or address",
+		},
+		{
+			"original: port as a text", "[[Nodes]]\nName = \"a\"\nHostName=\"h\"\nPort=\"3306\"\nPassword = \"" + password + "\"",
+			"clustersql: config.toml:4: Nodes: \"a\": Port: it is a text: write a number without quotes, as in 3306",
+		},
+		{
+			"original: no port", "[[Nodes]]\nName = \"a\"\nHostName=\"h\"\nPort=0\nPassword = \"" + password + "\"",
+			"clustersql: config.toml:4: Nodes: \"a\": Port: 0 is no port: write one from 1 to 65535",
+		},
+		{
+			"original: password without a user", "[[Nodes]]\nName = \"a\"\nHostName=\"h\"\nPassword = \"" + password + "\"",
+			"clustersql: config.toml:1: Nodes: \"a\": a mysql DSN cannot hold this UserName: it must not be empty when there is a Password, and have no colon",
+		},
+		{
+			"original: host that is none", "[[Nodes]]\nName = \"a\"\nHostName=\"h/@\"\nUserName=\"u\"\nPassword = \"" + password + "\"",
+			"clustersql: config.toml:1: Nodes: \"a\": HostName or DBName has a character that a mysql DSN cannot hold",
+		},
+		{
+			"original: unknown key", "[[Nodes]]\nName = \"a\"\nHost=\"h\"\nPassword = \"" + password + "\"",
+			"clustersql: config.toml:3: Nodes: Host: unknown key: the keys here are Name, HostName, Port, UserName, Password, DBName",
+		},
+		{
+			"original: key twice", "[[Nodes]]\nName = \"a\"\nPassword = \"" + password + "\"\nname = \"b\"",
+			"clustersql: config.toml:4: Nodes: name: it is there twice: take one out",
+		},
+		{
+			"original: settings in conflict", "fall = 0\n[[Nodes]]\nName = \"a\"\nPassword = \"" + password + "\"",
+			"clustersql: config.toml:1: fall: 0 is too small: it must be at least 1",
+		},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			if tc.text != "" && !strings.Contains(tc.text, password) {
+				t.Error("the case has no password to be seen")
+			}
+			inFile(t, tc.text)
+			_, err := Load("")
+			if err == nil || err.Error() != tc.want {
+				t.Errorf("\ngot  %v\nwant %s", err, tc.want)
+			}
+			if strings.Contains(fmt.Sprint(err), password) {
+				t.Error("the message holds the password")
+			}
+			var mistake *fileError
+			if !errors.As(err, &mistake) || mistake.path != defaultConfigFile {
+				t.Errorf("got a %T", err)
+			}
+		})
+	}
+}
+
+// FuzzConfigFile: whatever the text, there is an error with a line of the
+// file, or clusters that can be built.
+func FuzzConfigFile(f *testing.F) {
+	f.Add("rise = 3\n[[cluster]]\nname = \"c\"\n[[cluster.node]]\nname = \"n\"\ndsn = \"app:pw@tcp(h)/db\"\n")
+	f.Add("[selftest]\ntable = \"t\"\n[[Nodes]]\nName = \"n\"\nHostName = \"h\"\nPort = 3306\nUserName = \"u\"\nPassword = \"p\"\nDBName = \"d\"\n")
+	f.Add("cluster = [{name = 'c', node = [{name = 'n', dsn = '${X}'}]}]\nopen_timeout = 5")
+	f.Add("[[cluster]]\nname = 2001-01-01\n[cluster.node]\nname = [1, {a = 'b'}]")
+	f.Fuzz(func(t *testing.T, text string) {
+		file, err := parseConfigFile("x", text)
+		if err != nil {
+			var mistake *fileError
+			if !errors.As(err, &mistake) || mistake.line < 0 || mistake.line > strings.Count(text, "\n")+1 {
+				t.Fatalf("%q: %#v", text, err)
+			}
+			return
+		}
+		if len(file.clusters) == 0 {
+			t.Fatalf("%q has neither clusters nor an error", text)
+		}
+		for _, c := range file.clusters {
+			if c.name == "" || len(c.nodes) == 0 || c.cfg.validate() != nil || c.cfg.OpenTimeout < time.Millisecond {
+				t.Fatalf("%q: %+v", text, c)
+			}
+			for _, n := range c.nodes {
+				if n.name == "" || n.dsn == "" {
+					t.Fatalf("%q: %+v", text, n)
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,302 @@
+package clustersql
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"sync/atomic"
+)
+
+//lint:file-ignore SA1019 older backends have only the deprecated interfaces
+
+// A Conn is what [database/sql.Conn.Raw] hands to its function when the
+// database is a cluster: every connection of a [Driver] is one.
+//
+// Raw returns the backend's connection. It may be used only inside that
+// function, must not be closed there, and stays the cluster's: errors that it
+// gives are not seen by its node.
+//
+//	err := conn.Raw(func(c any) error {
+//		backend := c.(clustersql.Conn).Raw()
+//		...
+//	})
+type Conn interface {
+	driver.Conn
+	Raw() driver.Conn
+}
+
+// link is all that a wrapped conn knows of where it comes from.
+type link struct {
+	generation *atomic.Uint64        // the node's, shared; never nil
+	born       uint64                // its value when the conn was opened
+	report     func(err error) error // gets every error of the backend's Conn, Stmts and Txs but driver.ErrSkip; returns what the caller gets
+	closed     func()                // called once, after the backend's Close returned
+}
+
+// A clusterConn is a backend's conn on its way through database/sql. It
+// answers every optional interface as database/sql treats a conn that has it,
+// or has it not. Where database/sql's own rule for a conn without one applies,
+// the errors are worded like its own. Like every driver.Conn it is used by one
+// goroutine at a time.
+//
+// ExecerContext and QueryerContext are not here but in the three types below:
+// database/sql converts arguments by other rules where a conn has neither.
+type clusterConn struct {
+	// immutable; an optional interface is nil where the backend has none
+	backend       driver.Conn
+	link          link
+	pinger        driver.Pinger
+	execer        driver.ExecerContext
+	legacyExecer  driver.Execer // used only without execer
+	queryer       driver.QueryerContext
+	legacyQueryer driver.Queryer // used only without queryer
+	preparer      driver.ConnPrepareContext
+	beginner      driver.ConnBeginTx
+	resetter      driver.SessionResetter
+	validator     driver.Validator
+	checker       driver.NamedValueChecker
+
+	// owned by the conn's user
+	discarded bool // by a Rollback of a backend that cannot reset sessions
+	invalid   bool // the backend has said so
+
+	// shared
+	closed atomic.Bool
+}
+
+type (
+	execConn      struct{ clusterConn }
+	queryConn     struct{ clusterConn }
+	execQueryConn struct{ clusterConn }
+)
+
+var (
+	_ Conn                      = (*clusterConn)(nil)
+	_ driver.Pinger             = (*clusterConn)(nil)
+	_ driver.ConnPrepareContext = (*clusterConn)(nil)
+	_ driver.ConnBeginTx        = (*clusterConn)(nil)
+	_ driver.SessionResetter    = (*clusterConn)(nil)
+	_ driver.Validator          = (*clusterConn)(nil)
+	_ driver.NamedValueChecker  = (*clusterConn)(nil)
+	_ driver.ExecerContext      = (*execConn)(nil)
+	_ driver.QueryerContext     = (*queryConn)(nil)
+	_ driver.ExecerContext      = (*execQueryConn)(nil)
+	_ driver.QueryerContext     = (*execQueryConn)(nil)
+)
+
+// wrapConn makes a backend's conn the one that database/sql gets. It calls
+// none of the backend's methods. The result owns backend and closes it.
+func wrapConn(backend driver.Conn, l link) driver.Conn {
+	c, wrapped := newClusterConn(backend)
+	c.backend, c.link = backend, l
+	c.pinger, _ = backend.(driver.Pinger)
+	c.execer, _ = backend.(driver.ExecerContext)
+	c.legacyExecer, _ = backend.(driver.Execer)
+	c.queryer, _ = backend.(driver.QueryerContext)
+	c.legacyQueryer, _ = backend.(driver.Queryer)
+	c.preparer, _ = backend.(driver.ConnPrepareContext)
+	c.beginner, _ = backend.(driver.ConnBeginTx)
+	c.resetter, _ = backend.(driver.SessionResetter)
+	c.validator, _ = backend.(driver.Validator)
+	c.checker, _ = backend.(driver.NamedValueChecker)
+	return wrapped
+}
+
+// newClusterConn returns an empty conn of the type whose methods are the
+// backend's, and what all types share of it.
+func newClusterConn(backend driver.Conn) (*clusterConn, driver.Conn) {
+	_, execs := backend.(driver.ExecerContext)
+	if !execs {
+		_, execs = backend.(driver.Execer)
+	}
+	_, queries := backend.(driver.QueryerContext)
+	if !queries {
+		_, queries = backend.(driver.Queryer)
+	}
+	switch {
+	case execs && queries:
+		c := new(execQueryConn)
+		return &c.clusterConn, c
+	case execs:
+		c := new(execConn)
+		return &c.clusterConn, c
+	case queries:
+		c := new(queryConn)
+		return &c.clusterConn, c
+	}
+	c := new(clusterConn)
+	return c, c
+}
+
+// Raw returns the backend's conn.
+func (c *clusterConn) Raw() driver.Conn { return c.backend }
+
+// Close closes the backend's conn and tells the link, even when the backend
+// panics.
+func (c *clusterConn) Close() error {
+	defer func() {
+		if c.closed.CompareAndSwap(false, true) {
+			c.link.closed()
+		}
+	}()
+	return c.backend.Close()
+}
+
+// failed passes an error of the backend to the link, which says what the
+// caller gets. driver.ErrSkip is a word between backend and database/sql.
+func (c *clusterConn) failed(err error) error {
+	if err == driver.ErrSkip {
+		return err
+	}
+	return c.link.report(err)
+}
+
+// retired reports whether the node has been given up since the conn was made.
+func (c *clusterConn) retired() bool { return c.link.generation.Load() != c.link.born }
+
+// Ping asks the backend; one without a Pinger is well.
+func (c *clusterConn) Ping(ctx context.Context) error {
+	if c.discarded {
+		return errDiscarded
+	}
+	if c.pinger == nil {
+		return nil
+	}
+	if err := c.pinger.Ping(ctx); err != nil {
+		return c.failed(err)
+	}
+	return nil
+}
+
+// ResetSession refuses a retired conn without sending anything.
+func (c *clusterConn) ResetSession(ctx context.Context) error {
+	if c.retired() {
+		return driver.ErrBadConn
+	}
+	if c.resetter == nil {
+		return nil
+	}
+	if err := c.resetter.ResetSession(ctx); err != nil {
+		return c.failed(err)
+	}
+	return nil
+}
+
+// IsValid says no for a conn that is retired or discarded, and else what the
+// backend says. Its first no is reported as a driver.ErrBadConn.
+func (c *clusterConn) IsValid() bool {
+	if c.discarded || c.retired() {
+		return false
+	}
+	if c.validator == nil || c.validator.IsValid() {
+		return true
+	}
+	if !c.invalid {
+		c.invalid = true
+		_ = c.link.report(driver.ErrBadConn)
+	}
+	return false
+}
+
+// CheckNamedValue asks the backend. Its errors are about an argument, and
+// database/sql compares them, so they are passed on as they are.
+func (c *clusterConn) CheckNamedValue(v *driver.NamedValue) error {
+	if c.checker == nil {
+		return driver.ErrSkip
+	}
+	return c.checker.CheckNamedValue(v)
+}
+
+// ExecContext runs a statement without preparing it.
+func (c *execConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	return c.exec(ctx, query, args)
+}
+
+// QueryContext runs a query without preparing it.
+func (c *queryConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	return c.query(ctx, query, args)
+}
+
+// ExecContext runs a statement without preparing it.
+func (c *execQueryConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	return c.exec(ctx, query, args)
+}
+
+// QueryContext runs a query without preparing it.
+func (c *execQueryConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	return c.query(ctx, query, args)
+}
+
+func (c *clusterConn) exec(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	if c.discarded {
+		return nil, errDiscarded
+	}
+	if c.execer == nil {
+		return c.legacyExec(ctx, query, args)
+	}
+	result, err := c.execer.ExecContext(ctx, query, args)
+	if err != nil {
+		return result, c.failed(err)
+	}
+	return result, nil
+}
+
+func (c *clusterConn) legacyExec(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	values, err := legacyArgs(ctx, args)
+	if err != nil {
+		return nil, err
+	}
+	result, err := c.legacyExecer.Exec(query, values)
+	if err != nil {
+		return result, c.failed(err)
+	}
+	return result, nil
+}
+
+func (c *clusterConn) query(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	if c.discarded {
+		return nil, errDiscarded
+	}
+	if c.queryer == nil {
+		return c.legacyQuery(ctx, query, args)
+	}
+	rows, err := c.queryer.QueryContext(ctx, query, args)
+	if err != nil {
+		return rows, c.failed(err)
+	}
+	return rows, nil
+}
+
+func (c *clusterConn) legacyQuery(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	values, err := legacyArgs(ctx, args)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := c.legacyQueryer.Query(query, values)
+	if err != nil {
+		return rows, c.failed(err)
+	}
+	return rows, nil
+}
+
+// errDiscarded is the answer of a conn that database/sql would have closed
+// itself, had it known that the backend cannot reset sessions. A sql.Conn that
+// still holds it gives it up at the sight of a driver.ErrBadConn.
+var errDiscarded = fmt.Errorf("%w (%w after a cancelled transaction)", sql.ErrConnDone, driver.ErrBadConn)
+
+var errNamed = errors.New("sql: driver does not support the use of Named Parameters")
+
+// legacyArgs makes the arguments those of a method that knows neither names
+// nor contexts; a context that is done keeps it from being called.
+func legacyArgs(ctx context.Context, args []driver.NamedValue) ([]driver.Value, error) {
+	values := make([]driver.Value, len(args))
+	for i := range args {
+		if args[i].Name != "" {
+			return nil, errNamed
+		}
+		values[i] = args[i].Value
+	}
+	return values, ctx.Err()
+}

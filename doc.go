@@ -1,0 +1,53 @@
+// Package clustersql is a clustering meta-driver for database/sql. It wraps
+// any backend driver, knows several nodes (name and DSN) of one replicated
+// database, and multiplexes the backend's Open over them: every usable node
+// is asked, database/sql gets the first connection that is fit for use, and
+// the others are closed. MariaDB Galera is what it is made for first;
+// replication is the database's business, the client side is all ours.
+//
+//	d := clustersql.NewDriver(mysql.MySQLDriver{}, "read_conn")
+//	d.AddNode("galera1", "user:password@tcp(dbhost1:3306)/db")
+//	d.AddNode("galera2", "user:password@tcp(dbhost2:3306)/db")
+//	d.AddNode("galera3", "user:password@tcp(dbhost3:3306)/db")
+//	sql.Register("read_conn", d)
+//	db, err := sql.Open("read_conn", "")
+//
+// A process may have several clusters. [RegisterFile] makes them from a
+// config.toml, and the driver "clustersql" from a DSN with a list of hosts,
+// for programs that take a driver name and a DSN and no more.
+//
+// # One open
+//
+// A connection is fit when dial, handshake and check have passed; the check
+// is DO 1 for mysql, Ping for other backends, or [Config.Check]. The caller's
+// deadline bounds an open as a whole, open_timeout where there is none, and
+// attempt_timeout each node's attempt. A server that accepts and keeps silent
+// costs its own attempt, not the open.
+//
+// Losing is not an error. An attempt that has started when another node wins
+// runs on for loser_grace and is then closed with the backend's Close, so
+// that the server does not count a broken handshake; one that has not started
+// never does. A node has at most max_opens_per_node attempts in flight.
+//
+// Errors of single nodes are masked while another node wins. They show in
+// [Driver.Status], in the expvar map under the cluster's name, and in the
+// log when they change the node's state. When no node wins, the open fails
+// with an [*OpenError] that lists all of them.
+//
+// # Nodes
+//
+// Each node is an actor: one goroutine that owns the node's state, latency
+// history and last error. The actors run from the first sql.Open to the last
+// DB's Close. Each keeps one probe connection and checks it once per
+// probe_interval, so that states are known before the first query. A node
+// that refuses is left out of opens at once, a silent one after fall signs of
+// silence, while another node is usable; it comes back after rise good
+// checks. Connections that the pool holds of a node that went down are
+// discarded by the pool instead of being handed out.
+//
+// # Connections
+//
+// The connections wrap those of the backend and answer every optional
+// interface of database/sql/driver as the backend does. [Conn] gives the
+// backend's connection back for sql.Conn.Raw.
+package clustersql

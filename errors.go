@@ -1,0 +1,146 @@
+package clustersql
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"time"
+)
+
+var (
+	// ErrNoNodes is returned by Connect and Open for a cluster that has no
+	// node. Add one with [Driver.AddNode]; a later open then uses it.
+	ErrNoNodes = errors.New("clustersql: no nodes: add at least one with AddNode before the first query")
+
+	// ErrClosed is returned by Connect after the connector's Close, by every
+	// method of a closed [Driver], and to opens that the close cut short.
+	ErrClosed = errors.New("clustersql: closed")
+
+	// ErrAttemptTimeout is in the tree of an [AttemptError] whose node gave
+	// no answer within attempt_timeout. The same error also is a
+	// [context.DeadlineExceeded].
+	ErrAttemptTimeout = errors.New("no answer within attempt_timeout")
+)
+
+// errWon ends the siblings of the attempt that won.
+var errWon = errors.New("another node won")
+
+// An OpenError says why not one node of a cluster gave a usable connection.
+//
+// It unwraps to the nodes' errors, the latest first, so that errors.As finds
+// the backend's error. It never is a [driver.ErrBadConn]: database/sql would
+// take that as leave to open on all nodes again.
+type OpenError struct {
+	Cluster  string
+	Attempts []AttemptError // the latest first
+	// Cause is set when the open was given up before every node had answered:
+	// the caller's context error, or a deadline of open_timeout.
+	Cause error
+}
+
+// Error names every node with its state, the time its attempt took and the
+// redacted cause.
+func (e *OpenError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "clustersql: cluster %q: no usable connection", e.Cluster)
+	if e.Cause != nil {
+		fmt.Fprintf(&b, " (%v)", e.Cause)
+	}
+	for i := range e.Attempts {
+		sep := "; "
+		if i == 0 {
+			sep = ": "
+		}
+		b.WriteString(sep)
+		b.WriteString(e.Attempts[i].Error())
+	}
+	return b.String()
+}
+
+// Unwrap returns the errors of the nodes, the latest first, and last the
+// Cause if there is one.
+func (e *OpenError) Unwrap() []error {
+	errs := make([]error, 0, len(e.Attempts)+1)
+	for i := range e.Attempts {
+		errs = append(errs, &e.Attempts[i])
+	}
+	if e.Cause != nil {
+		errs = append(errs, e.Cause)
+	}
+	return errs
+}
+
+// An AttemptError is the failure of one node in one open.
+type AttemptError struct {
+	Node  string
+	State State         // the node's state when the open began
+	Took  time.Duration // from the request to the answer
+	Err   error         // the backend's error, never a driver.ErrBadConn
+
+	text string // Err's text, redacted
+}
+
+// Error gives the node, its state, the time taken and the redacted cause.
+func (e *AttemptError) Error() string {
+	return fmt.Sprintf("%s (%s, after %s): %s", e.Node, e.State, e.Took.Round(time.Microsecond), e.text)
+}
+
+// Unwrap returns the backend's error.
+func (e *AttemptError) Unwrap() error { return e.Err }
+
+// withoutBadConn returns err, or its text alone where a driver.ErrBadConn is
+// anywhere in its tree.
+func withoutBadConn(err error) error {
+	if errors.Is(err, driver.ErrBadConn) {
+		return errors.New(err.Error())
+	}
+	return err
+}
+
+// A class is what an error says about the node that gave it.
+type class uint8
+
+const (
+	classNeutral   class = iota // nothing: a statement's own error, a caller's cancel
+	classRefused                // explicit: connection refused, nobody there
+	classNotReady               // explicit: the server answers, but refuses work
+	classReadOnly               // explicit, for clusters that require writable
+	classLeaving                // shutting down or leaving the group; what was sent may have run
+	classLost                   // the connection broke; no proof against the node
+	classSilent                 // no answer in time
+	classSaturated              // full; open only; the node stays up
+	classConfig                 // access denied, unknown database, host blocked; open only
+)
+
+// String returns the class as it stands in reasons and logs.
+func (c class) String() string {
+	return [...]string{"neutral", "refused", "not ready", "read-only", "leaving", "connection lost", "silent", "full", "configuration"}[c]
+}
+
+// classify says what err tells about the node. mysql's numbers first, then
+// what every backend on a socket shares.
+func classify(err error) class {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return classNeutral
+	}
+	if c, ok := mysqlClass(err); ok {
+		return c
+	}
+	var timeout net.Error
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return classSilent
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.EHOSTUNREACH),
+		errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.ENOENT):
+		return classRefused
+	case errors.Is(err, driver.ErrBadConn), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
+		errors.Is(err, net.ErrClosed), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return classLost
+	}
+	return classNeutral
+}

@@ -1,0 +1,162 @@
+package clustersql_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"time"
+
+	"github.com/EnumApps/clustersql"
+	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/go-sql-driver/mysql"
+)
+
+// The five lines of the README: a cluster under a name of database/sql.
+// Opening dials nothing in the foreground.
+func Example() {
+	d := clustersql.NewDriver(mysql.MySQLDriver{}, "read_conn")
+	d.AddNode("galera1", "user:password@tcp(dbhost1:3306)/db")
+	d.AddNode("galera2", "user:password@tcp(dbhost2:3306)/db")
+	sql.Register("read_conn", d)
+	db, err := sql.Open("read_conn", "")
+
+	fmt.Println(d.Nodes(), err)
+	db.Close()
+	// Output: [galera1 galera2] <nil>
+}
+
+// For programs that take a driver name and a DSN and no more.
+func Example_hostList() {
+	db, err := sql.Open("clustersql", "user:password@tcp(dbhost1:3306,dbhost2:3306,dbhost3:3306)/db?clustersql.open_timeout=5s")
+
+	fmt.Println(db.Driver().(clustersql.Driver).Nodes(), err)
+	db.Close()
+	// Output: [dbhost1:3306 dbhost2:3306 dbhost3:3306] <nil>
+}
+
+// A cluster need not be registered; options follow the name.
+func ExampleDriver_Connector() {
+	backend := fakedb.New().Driver() // any database/sql driver
+	d := clustersql.NewDriver(backend, "sess_conn",
+		clustersql.WithOpenTimeout(5*time.Second),
+		clustersql.WithCheck(clustersql.CheckPing))
+	d.AddNode("a", "node-a")
+	db := sql.OpenDB(d.Connector())
+	defer db.Close()
+
+	var node string
+	err := db.QueryRow("SELECT @@hostname").Scan(&node)
+	fmt.Println(node, err)
+	// Output: node-a <nil>
+}
+
+// A node may be a connector instead of a DSN, here for a password that is
+// read anew for every connection.
+func ExampleDriver_AddConnector() {
+	cfg := mysql.NewConfig()
+	cfg.User, cfg.Net, cfg.Addr, cfg.DBName = "app", "tcp", "dbhost1:3306", "db"
+	err := cfg.Apply(mysql.BeforeConnect(func(_ context.Context, c *mysql.Config) error {
+		c.Passwd = os.Getenv("TOKEN")
+		return nil
+	}))
+	if err != nil {
+		log.Fatal(err)
+	}
+	connector, err := mysql.NewConnector(cfg)
+	if err != nil {
+		log.Fatal(err)
+	}
+	d := clustersql.NewDriver(mysql.MySQLDriver{}, "token_conn")
+	defer d.Close()
+	fmt.Println(d.AddConnector("galera1", connector), d.Nodes())
+	// Output: <nil> [galera1]
+}
+
+// When no node gives a connection, the error has all of them.
+func ExampleOpenError() {
+	backend := fakedb.New()
+	backend.Node("node-a").Set(fakedb.Script{Err: errors.New("no route")})
+	d := clustersql.NewDriver(backend.Driver(), "lost_conn")
+	d.AddNode("a", "node-a")
+	db := sql.OpenDB(d.Connector())
+	defer db.Close()
+
+	var open *clustersql.OpenError
+	if errors.As(db.Ping(), &open) {
+		for _, attempt := range open.Attempts {
+			fmt.Println(attempt.Node, attempt.Err)
+		}
+	}
+	// Output: a no route
+}
+
+// What a cluster thinks of its nodes.
+func ExampleDriver_Status() {
+	d := clustersql.NewDriver(fakedb.New().Driver(), "shown_conn")
+	d.AddNode("a", "node-a")
+	db := sql.OpenDB(d.Connector())
+	defer db.Close()
+	if err := db.Ping(); err != nil {
+		log.Fatal(err)
+	}
+	for _, n := range d.Status().Nodes {
+		fmt.Println(n.Name, n.State, n.OpenConns)
+	}
+	// Output: a up 1
+}
+
+// The backend's own connection, for what database/sql cannot do.
+func ExampleConn() {
+	d := clustersql.NewDriver(fakedb.New().Driver(), "raw_conn")
+	d.AddNode("a", "node-a")
+	db := sql.OpenDB(d.Connector())
+	defer db.Close()
+	conn, err := db.Conn(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+	err = conn.Raw(func(c any) error {
+		fmt.Printf("%T\n", c.(clustersql.Conn).Raw())
+		return nil
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	// Output: *fakedb.Conn
+}
+
+// Clusters from a file, each registered under its name.
+func ExampleRegisterFile() {
+	file, err := os.CreateTemp("", "config*.toml")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.Remove(file.Name())
+	fmt.Fprint(file, `
+[[cluster]]
+name = "orders_conn"
+
+  [[cluster.node]]
+  name = "galera1"
+  dsn  = "app:${ORDERS_PASSWORD}@tcp(dbhost1:3306)/orders"
+`)
+	file.Close()
+	os.Setenv("ORDERS_PASSWORD", "secret")
+
+	r, err := clustersql.RegisterFile(file.Name())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer r.Close()
+	db, err := sql.Open("orders_conn", "")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer db.Close()
+	fmt.Println(r.Names())
+	// Output: [orders_conn]
+}

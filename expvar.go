@@ -1,0 +1,171 @@
+package clustersql
+
+import (
+	"expvar"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// exported is what this process shows through expvar: one map per cluster
+// name, published with the first driver of that name and kept for good, since
+// expvar cannot take a name back. The newest driver of a name fills it.
+var exported = exporter{maps: make(map[string]*exportedMap)}
+
+type exporter struct {
+	mu   sync.Mutex // guards what follows
+	maps map[string]*exportedMap
+}
+
+type exportedMap struct {
+	vars  *expvar.Map
+	owner *manager
+}
+
+// publish makes m the cluster that the map of its name shows. Where the
+// program has published another variable under that name, that one stays, and
+// the cluster is not shown.
+func (x *exporter) publish(m *manager) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e := x.maps[m.name]
+	if e == nil {
+		vars := new(expvar.Map)
+		if !publishVar(m.name, vars) {
+			m.log.to().Warn("expvar has another variable of the cluster's name; the cluster is not shown there")
+			return
+		}
+		vars.Set("FirstInstanciated", expvarString(timeText(time.Now())))
+		e = &exportedMap{vars: vars}
+		x.maps[m.name] = e
+	}
+	if e.owner != nil {
+		e.clear()
+	}
+	e.owner = m
+}
+
+// publishVar reports whether the name was free: expvar.Publish panics where
+// it is not.
+func publishVar(name string, v expvar.Var) (ok bool) {
+	if expvar.Get(name) != nil {
+		return false
+	}
+	defer func() { ok = recover() == nil }()
+	expvar.Publish(name, v)
+	return true
+}
+
+// clear deletes the nodes and keeps the time of the name's first driver.
+func (e *exportedMap) clear() {
+	first := e.vars.Get("FirstInstanciated")
+	e.vars.Init()
+	e.vars.Set("FirstInstanciated", first)
+}
+
+// withdraw deletes the nodes of a closed driver, unless a newer one has taken
+// the name over.
+func (x *exporter) withdraw(m *manager) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if e := x.maps[m.name]; e != nil && e.owner == m {
+		e.clear()
+		e.owner = nil
+	}
+}
+
+func (x *exporter) addNode(m *manager, n *node) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e := x.maps[m.name]
+	if e == nil || e.owner != m {
+		return
+	}
+	nodes := *m.nodes.Load()
+	if i, member := findNode(nodes, n.name); member && nodes[i] == n {
+		e.vars.Set(n.name, n.vars())
+	}
+}
+
+// removeNode deletes n, unless another node has its name by now.
+func (x *exporter) removeNode(m *manager, n *node) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e := x.maps[m.name]
+	if e == nil || e.owner != m {
+		return
+	}
+	if _, taken := findNode(*m.nodes.Load(), n.name); !taken {
+		e.vars.Delete(n.name)
+	}
+}
+
+// vars returns the node's map; its values are read when they are asked for.
+// The first five keys are those of the original, which had no LastSuccess,
+// LastError and LastErrorMessage before the first of each: they are null
+// then.
+func (n *node) vars() *expvar.Map {
+	vars := new(expvar.Map)
+	for key, value := range map[string]func(s *NodeStatus) any{
+		"Connections":      func(s *NodeStatus) any { return s.Won },
+		"Errors":           func(s *NodeStatus) any { return s.Errors },
+		"LastSuccess":      func(s *NodeStatus) any { return timeOrNull(s.LastSuccess) },
+		"LastError":        func(s *NodeStatus) any { return timeOrNull(s.LastError) },
+		"LastErrorMessage": func(s *NodeStatus) any { return textOrNull(s.LastErrorMessage) },
+
+		"State":        func(s *NodeStatus) any { return s.State.String() },
+		"Reason":       func(s *NodeStatus) any { return textOrNull(s.Reason) },
+		"Since":        func(s *NodeStatus) any { return timeOrNull(s.Since) },
+		"NextCheck":    func(s *NodeStatus) any { return timeOrNull(s.NextCheck) },
+		"Generation":   func(s *NodeStatus) any { return s.Generation },
+		"OpenConns":    func(s *NodeStatus) any { return s.OpenConns },
+		"Attempts":     func(s *NodeStatus) any { return s.Attempts },
+		"Deaf":         func(s *NodeStatus) any { return s.Deaf },
+		"Opens":        func(s *NodeStatus) any { return s.Opens },
+		"Won":          func(s *NodeStatus) any { return s.Won },
+		"Lost":         func(s *NodeStatus) any { return s.Lost },
+		"Probes":       func(s *NodeStatus) any { return s.Probes },
+		"ProbeErrors":  func(s *NodeStatus) any { return s.ProbeErrors },
+		"Added":        func(s *NodeStatus) any { return timeOrNull(s.Added) },
+		"ProbeLatency": func(s *NodeStatus) any { return latencyVars(s.ProbeLatency) },
+		"OpenLatency":  func(s *NodeStatus) any { return latencyVars(s.OpenLatency) },
+	} {
+		vars.Set(key, expvar.Func(func() any {
+			s := n.status()
+			return value(&s)
+		}))
+	}
+	return vars
+}
+
+// latencyVars gives a latency in milliseconds.
+func latencyVars(l Latency) any {
+	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+	return map[string]any{
+		"Count": l.Count(), "MeanMs": ms(l.Mean()), "DeviationMs": ms(l.Deviation()),
+		"P50Ms": ms(l.Percentile(0.5)), "P95Ms": ms(l.Percentile(0.95)), "P99Ms": ms(l.Percentile(0.99)),
+	}
+}
+
+// timeText is the form in which the original shows times.
+func timeText(t time.Time) string { return fmt.Sprint(t.Round(0)) }
+
+func timeOrNull(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return timeText(t)
+}
+
+func textOrNull(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+func expvarString(s string) *expvar.String {
+	v := new(expvar.String)
+	v.Set(s)
+	return v
+}

@@ -1,0 +1,173 @@
+package clustersql
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"expvar"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/EnumApps/clustersql/internal/fakedb"
+)
+
+// exportedVars decodes what /debug/vars shows under a cluster's name.
+func exportedVars(t *testing.T, name string) map[string]any {
+	t.Helper()
+	v := expvar.Get(name)
+	if v == nil {
+		t.Fatalf("no expvar %q", name)
+	}
+	vars := map[string]any{}
+	if err := json.Unmarshal([]byte(v.String()), &vars); err != nil {
+		t.Fatalf("%s: %v", v, err)
+	}
+	return vars
+}
+
+func TestExpvarShowsTheOriginalsKeysAndMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		b.Node("n1").Set(fakedb.Script{Delay: time.Millisecond})
+		b.Node("n2").Enqueue(fakedb.Script{}) // the probe's
+		b.Node("n2").Set(fakedb.Script{Err: errBoom})
+		d := fakeCluster(t, b, 2)
+		nodes := exportedVars(t, t.Name())
+		first, err := time.Parse("2006-01-02 15:04:05.999999999 -0700 MST", nodes["FirstInstanciated"].(string))
+		if err != nil || !first.Equal(time.Now()) {
+			t.Errorf("FirstInstanciated: %v, %v", first, err)
+		}
+		for _, key := range []string{"LastSuccess", "LastError", "LastErrorMessage"} {
+			if v := nodes["n1"].(map[string]any)[key]; v != nil {
+				t.Errorf("%s before the first: %v", key, v)
+			}
+		}
+		db := openDB(t, d)
+		time.Sleep(time.Millisecond)
+		began := timeText(time.Now())
+		if err := db.Ping(); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		nodes = exportedVars(t, t.Name())
+		for node, want := range map[string]map[string]any{
+			"n1": {"Connections": 1.0, "Errors": 0.0, "LastSuccess": timeText(time.Now()), "LastError": nil,
+				"State": "up", "Won": 1.0, "OpenConns": 1.0, "Opens": 1.0, "Probes": 1.0, "Reason": nil},
+			"n2": {"Connections": 0.0, "Errors": 1.0, "LastSuccess": nil, "LastError": began,
+				"LastErrorMessage": "refused: boom", "State": "down", "Reason": "refused: boom", "Generation": 1.0},
+		} {
+			for key, value := range want {
+				if got, there := nodes[node].(map[string]any)[key]; !there || got != value {
+					t.Errorf("%s.%s = %v, want %v", node, key, got, value)
+				}
+			}
+		}
+		for _, key := range []string{"ProbeLatency", "OpenLatency"} {
+			if v := nodes["n1"].(map[string]any)[key].(map[string]any); v["MeanMs"] == nil || v["P99Ms"] == nil {
+				t.Errorf("%s: %v", key, v)
+			}
+		}
+	})
+}
+
+// As in the original, expvar can be walked by type.
+func TestExpvarIsMaps(t *testing.T) {
+	d := fakeCluster(t, fakedb.New(), 1)
+	node, ok := expvar.Get(t.Name()).(*expvar.Map).Get("n1").(*expvar.Map)
+	if !ok || node.Get("Connections").String() != "0" {
+		t.Errorf("%v", expvar.Get(t.Name()))
+	}
+	d.DelNode("n1")
+	if v := exportedVars(t, t.Name()); len(v) != 1 {
+		t.Errorf("after DelNode: %v", v)
+	}
+}
+
+func TestExpvarNamesMayBeUsedAgain(t *testing.T) {
+	b := fakedb.New()
+	older := fakeCluster(t, b, 1)
+	newer := fakeCluster(t, b, 2)
+	if v := exportedVars(t, t.Name()); len(v) != 3 {
+		t.Errorf("the newer one is to be shown: %v", v)
+	}
+	older.AddNode("n9", "n9")
+	older.DelNode("n1")
+	older.Close()
+	if v := exportedVars(t, t.Name()); len(v) != 3 {
+		t.Errorf("the older one has no say: %v", v)
+	}
+	newer.Close()
+	if v := exportedVars(t, t.Name()); len(v) != 1 {
+		t.Errorf("after Close: %v", v)
+	}
+	fakeCluster(t, b, 1)
+	if v := exportedVars(t, t.Name()); len(v) != 2 {
+		t.Errorf("the third one: %v", v)
+	}
+}
+
+func TestExpvarNameOfSomebodyElse(t *testing.T) {
+	name := t.Name() + rand.Text() // expvar keeps names for good
+	expvar.NewString(name).Set("mine")
+	d := NewDriver(fakedb.New().Driver(), name, quiet)
+	defer d.Close()
+	if err := d.AddNode("n1", "n1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := openDB(t, d).Ping(); err != nil {
+		t.Error(err)
+	}
+	if got := expvar.Get(name).String(); got != `"mine"` {
+		t.Errorf("taken over: %s", got)
+	}
+}
+
+// A cluster of the default name, and a second one: the original panicked.
+func TestTwoClustersOfTheDefaultName(t *testing.T) {
+	b := fakedb.New()
+	for range 2 {
+		d := NewDriver(b.Driver(), "", quiet)
+		defer d.Close()
+		if err := d.AddNode("n1", "n1"); err != nil {
+			t.Fatal(err)
+		}
+		if err := openDB(t, d).Ping(); err != nil {
+			t.Error(err)
+		}
+	}
+	if v := exportedVars(t, DefaultName); v["n1"] == nil {
+		t.Errorf("%v", v)
+	}
+}
+
+// What a backend says may quote its DSN: neither expvar nor an error shows it.
+func TestPasswordsAreShownNowhere(t *testing.T) {
+	const password = "p@ss/w:o#r?d%41"
+	dsn := "user:" + password + "@somewhere/db"
+	b := fakedb.New()
+	b.Node(dsn).Set(fakedb.Script{Err: &dsnError{dsn}})
+	d := NewDriver(b.Driver(), t.Name(), quiet)
+	defer d.Close()
+	if err := d.AddNode("n1", dsn); err != nil {
+		t.Fatal(err)
+	}
+	err := openDB(t, d).Ping()
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for d.Status().Nodes[0].LastErrorMessage == "" {
+		runtime.Gosched()
+	}
+	for _, text := range []string{err.Error(), expvar.Get(t.Name()).String(), d.Status().Nodes[0].LastErrorMessage} {
+		if strings.Contains(text, password) || strings.Contains(text, dsn) || text == "" {
+			t.Errorf("shown: %s", text)
+		}
+	}
+}
+
+// A dsnError is the error of a backend that gives its DSN away.
+type dsnError struct{ dsn string }
+
+func (e *dsnError) Error() string { return "cannot connect with " + e.dsn }

@@ -1,0 +1,146 @@
+// Package fakedb is a scripted database for tests: nodes that answer, refuse,
+// hang, panic or come late as they are told, and that count what is done to
+// them. It works in testing/synctest's virtual time.
+package fakedb
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// A Backend is a set of nodes, each found by its DSN, behind one driver.
+type Backend struct {
+	mu      sync.Mutex // guards what follows; never held while anything waits
+	nodes   map[string]*Node
+	refused map[string]error
+	quiet   bool
+}
+
+// RefusedDSN is a DSN that every backend refuses with ErrRefused.
+const RefusedDSN = "refused-dsn"
+
+// ErrRefused is the answer to RefusedDSN.
+var ErrRefused = errors.New("fakedb: this DSN is always refused")
+
+// New returns a backend without nodes; they are made as they are named.
+func New() *Backend {
+	return &Backend{nodes: make(map[string]*Node), refused: map[string]error{RefusedDSN: ErrRefused}}
+}
+
+// Node returns the node of a DSN, a new one that is well if there is none.
+func (b *Backend) Node(dsn string) *Node {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := b.nodes[dsn]
+	if n == nil {
+		n = &Node{name: dsn}
+		n.quiet.Store(b.quiet)
+		b.nodes[dsn] = n
+	}
+	return n
+}
+
+// Quiet makes all nodes quiet, those to come included; see [Node.Quiet].
+func (b *Backend) Quiet() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.quiet = true
+	for _, n := range b.nodes {
+		n.Quiet()
+	}
+}
+
+// RefuseDSN makes the driver refuse a DSN in OpenConnector and Open.
+func (b *Backend) RefuseDSN(dsn string, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.refused[dsn] = err
+}
+
+func (b *Backend) refusal(dsn string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.refused[dsn]
+}
+
+// Stats returns the sum of all nodes' counts.
+func (b *Backend) Stats() Stats {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var sum Stats
+	for _, n := range b.nodes {
+		sum.add(n.Stats())
+	}
+	return sum
+}
+
+// Driver returns a driver whose connectors heed contexts.
+func (b *Backend) Driver() driver.Driver { return contextDriver{legacyDriver{b}} }
+
+// LegacyDriver returns a driver that has only Open, and so knows no contexts.
+func (b *Backend) LegacyDriver() driver.Driver { return legacyDriver{b} }
+
+type legacyDriver struct{ b *Backend }
+
+func (d legacyDriver) Open(dsn string) (driver.Conn, error) {
+	if err := d.b.refusal(dsn); err != nil {
+		return nil, err
+	}
+	return d.b.Node(dsn).connect(context.Background())
+}
+
+type contextDriver struct{ legacyDriver }
+
+func (d contextDriver) OpenConnector(dsn string) (driver.Connector, error) {
+	if err := d.b.refusal(dsn); err != nil {
+		return nil, err
+	}
+	return &Connector{d, d.b.Node(dsn)}, nil
+}
+
+// A Connector connects to one node.
+type Connector struct {
+	driver contextDriver
+	node   *Node
+}
+
+// Connect makes a connection as the node's script says.
+func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) { return c.node.connect(ctx) }
+
+// Driver returns the backend's driver.
+func (c *Connector) Driver() driver.Driver { return c.driver }
+
+// Stats counts what was done to a node or to all of them.
+type Stats struct {
+	Connects int // calls of Connect or Open
+	Opens    int // connections made; one that comes with an error is none
+	Closes   int // connections closed
+	Live     int // connections made and not closed
+	MaxLive  int // of one node
+	Dialing  int // calls of Connect or Open under way
+
+	// Each of these is a mistake of the caller's.
+	DoubleCloses   int // a connection was closed again
+	UsedAfterClose int // a method was called on a closed connection
+	TouchedWithErr int // a method was called on a connection that came with an error
+	Concurrent     int // a method was called while another one ran
+}
+
+func (s *Stats) add(o Stats) {
+	s.Connects += o.Connects
+	s.Opens += o.Opens
+	s.Closes += o.Closes
+	s.Live += o.Live
+	s.MaxLive = max(s.MaxLive, o.MaxLive)
+	s.Dialing += o.Dialing
+	s.DoubleCloses += o.DoubleCloses
+	s.UsedAfterClose += o.UsedAfterClose
+	s.TouchedWithErr += o.TouchedWithErr
+	s.Concurrent += o.Concurrent
+}
+
+// String shows the counts by name.
+func (s Stats) String() string { return fmt.Sprintf("%+v", struct{ Stats }{s}.Stats) }

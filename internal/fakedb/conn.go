@@ -1,0 +1,181 @@
+package fakedb
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"sync/atomic"
+)
+
+// errClosed is the answer of a closed connection.
+var errClosed = errors.New("fakedb: the connection is closed")
+
+// A Conn is a connection to a node. It has every optional interface and,
+// like go-sql-driver's, holds a goroutine until it is closed.
+type Conn struct {
+	node        *Node
+	script      Script
+	untouchable bool
+	busy        atomic.Bool
+	closed      atomic.Bool
+	done        chan struct{} // closed by Close
+}
+
+var (
+	_ driver.Pinger             = (*Conn)(nil)
+	_ driver.ExecerContext      = (*Conn)(nil)
+	_ driver.QueryerContext     = (*Conn)(nil)
+	_ driver.ConnPrepareContext = (*Conn)(nil)
+	_ driver.ConnBeginTx        = (*Conn)(nil)
+	_ driver.SessionResetter    = (*Conn)(nil)
+	_ driver.Validator          = (*Conn)(nil)
+	_ driver.NamedValueChecker  = (*Conn)(nil)
+)
+
+func newConn(n *Node, s Script) *Conn {
+	c := &Conn{node: n, script: s, done: make(chan struct{})}
+	n.count(func(s *Stats) {
+		s.Opens++
+		s.Live++
+		s.MaxLive = max(s.MaxLive, s.Live)
+	})
+	go func() { <-c.done }()
+	return c
+}
+
+// enter marks the beginning of a method; its result ends it. A touch of what
+// nobody may touch is counted.
+func (c *Conn) enter() bool {
+	switch {
+	case c.untouchable:
+		c.node.count(func(s *Stats) { s.TouchedWithErr++ })
+		return false
+	case c.closed.Load():
+		c.node.count(func(s *Stats) { s.UsedAfterClose++ })
+		return false
+	case !c.busy.CompareAndSwap(false, true):
+		c.node.count(func(s *Stats) { s.Concurrent++ })
+		return false
+	}
+	return true
+}
+
+func (c *Conn) leave() { c.busy.Store(false) }
+
+// answer lets the node's state of health speak.
+func (c *Conn) answer(ctx context.Context, query string, args []driver.NamedValue) error {
+	if !c.enter() {
+		return errClosed
+	}
+	defer c.leave()
+	c.node.mu.Lock()
+	h, hook := c.node.health, c.node.hook
+	c.node.mu.Unlock()
+	err, delay, silent := c.script.Check, c.script.CheckDelay, c.script.CheckSilent
+	if h != nil {
+		err, delay, silent = h.err, h.delay, h.silent
+	}
+	if waited := pause(ctx, delay); waited != nil {
+		return waited
+	}
+	if silent {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	if err == nil && hook != nil && query != "" {
+		return hook(ctx, query, args)
+	}
+	return err
+}
+
+// Close ends the connection. Nothing else may be under way on it.
+func (c *Conn) Close() error {
+	if c.untouchable {
+		c.node.count(func(s *Stats) { s.TouchedWithErr++ })
+		return nil
+	}
+	if !c.closed.CompareAndSwap(false, true) {
+		c.node.count(func(s *Stats) { s.DoubleCloses++ })
+		return errClosed
+	}
+	if c.busy.Load() {
+		c.node.count(func(s *Stats) { s.Concurrent++ })
+	}
+	_ = pause(context.Background(), c.script.CloseDelay)
+	close(c.done)
+	c.node.count(func(s *Stats) { s.Closes++; s.Live-- })
+	if c.script.ClosePanic != nil {
+		panic(c.script.ClosePanic)
+	}
+	return nil
+}
+
+// Ping answers as the node's health is.
+func (c *Conn) Ping(ctx context.Context) error { return c.answer(ctx, "", nil) }
+
+// ExecContext runs a statement that changes one row.
+func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	if c.node.quiet.Load() {
+		return oneRow, nil
+	}
+	if err := c.answer(ctx, query, args); err != nil {
+		return nil, err
+	}
+	return oneRow, nil
+}
+
+// QueryContext runs a statement that gives one row with the node's name.
+func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	if c.node.quiet.Load() {
+		return noRows, nil
+	}
+	if err := c.answer(ctx, query, args); err != nil {
+		return nil, err
+	}
+	return &rows{node: c.node.name}, nil
+}
+
+// PrepareContext prepares a statement.
+func (c *Conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	if !c.node.quiet.Load() {
+		if err := c.answer(ctx, "", nil); err != nil {
+			return nil, err
+		}
+	}
+	return &stmt{c, query}, nil
+}
+
+// Prepare is PrepareContext without a context.
+func (c *Conn) Prepare(query string) (driver.Stmt, error) {
+	return c.PrepareContext(context.Background(), query)
+}
+
+// BeginTx begins a transaction.
+func (c *Conn) BeginTx(ctx context.Context, _ driver.TxOptions) (driver.Tx, error) {
+	if !c.node.quiet.Load() {
+		if err := c.answer(ctx, "BEGIN", nil); err != nil {
+			return nil, err
+		}
+	}
+	return tx{c}, nil
+}
+
+// Begin is BeginTx without a context.
+func (c *Conn) Begin() (driver.Tx, error) {
+	return c.BeginTx(context.Background(), driver.TxOptions{})
+}
+
+// ResetSession does nothing on a connection that is open.
+func (c *Conn) ResetSession(context.Context) error {
+	if !c.enter() {
+		return errClosed
+	}
+	c.leave()
+	return nil
+}
+
+// IsValid reports that the connection is not closed.
+func (c *Conn) IsValid() bool { return !c.closed.Load() }
+
+// CheckNamedValue leaves arguments to database/sql's rules.
+func (c *Conn) CheckNamedValue(*driver.NamedValue) error { return driver.ErrSkip }

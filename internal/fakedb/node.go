@@ -1,0 +1,174 @@
+package fakedb
+
+import (
+	"context"
+	"database/sql/driver"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Script says how a node answers a connect, and how the connection made
+// answers at first.
+type Script struct {
+	Delay  time.Duration   // before the answer
+	Silent bool            // no answer until the context is done
+	Deaf   bool            // the context is not heeded: the answer comes late
+	Until  <-chan struct{} // no answer before this is closed, which also ends Silent; nil: at once
+
+	Err         error // the answer is this error
+	TypedNil    bool  // with Err: beside it a nil pointer in a driver.Conn
+	ConnWithErr bool  // with Err: beside it a connection, which nobody may touch
+	NilConn     bool  // the answer is nil and nil
+	Panic       any   // the answer is a panic
+
+	Check       error         // what the connection answers to Ping and statements
+	CheckDelay  time.Duration // before it does
+	CheckSilent bool          // no answer until the context is done
+	CloseDelay  time.Duration // how long Close takes
+	ClosePanic  any           // Close panics, after it has closed
+}
+
+// A Node is one scripted node.
+type Node struct {
+	name  string
+	quiet atomic.Bool
+
+	mu     sync.Mutex // guards what follows; never held while anything waits
+	script Script
+	queue  []Script
+	health *health
+	hook   func(ctx context.Context, query string, args []driver.NamedValue) error
+	stats  Stats
+}
+
+// health overrides what a script says of statements.
+type health struct {
+	err    error
+	delay  time.Duration
+	silent bool
+}
+
+// Set makes s the answer to every connect from now on.
+func (n *Node) Set(s Script) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.script = s
+}
+
+// Enqueue makes the next connects take these scripts, one each, before the
+// one that was Set.
+func (n *Node) Enqueue(s ...Script) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.queue = append(n.queue, s...)
+}
+
+// SetHealth makes every connection, open ones too, answer Ping and statements
+// with err, after delay, or not at all until the context is done.
+func (n *Node) SetHealth(err error, delay time.Duration, silent bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.health = &health{err, delay, silent}
+}
+
+// OnStatement has f called for every statement that is run; its error is the
+// statement's.
+func (n *Node) OnStatement(f func(ctx context.Context, query string, args []driver.NamedValue) error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.hook = f
+}
+
+// Quiet makes statements, prepares and transactions cost next to nothing, for
+// benchmarks: no script, health, hook or check of use applies to them, Exec
+// allocates nothing, and every Query gives the same rows, which are none.
+// Connects, Ping and Close stay as they are.
+func (n *Node) Quiet() { n.quiet.Store(true) }
+
+// Stats returns the node's counts.
+func (n *Node) Stats() Stats {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.stats
+}
+
+// count changes the counts under the lock.
+func (n *Node) count(f func(s *Stats)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f(&n.stats)
+}
+
+func (n *Node) next() Script {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.stats.Connects++
+	n.stats.Dialing++
+	if len(n.queue) == 0 {
+		return n.script
+	}
+	s := n.queue[0]
+	n.queue = n.queue[1:]
+	return s
+}
+
+func (n *Node) connect(ctx context.Context) (driver.Conn, error) {
+	s := n.next()
+	defer n.count(func(s *Stats) { s.Dialing-- })
+	heeded := ctx
+	if s.Deaf {
+		heeded = context.WithoutCancel(ctx)
+	}
+	if err := s.wait(heeded); err != nil {
+		return nil, err
+	}
+	switch {
+	case s.Panic != nil:
+		panic(s.Panic)
+	case s.Err != nil && s.TypedNil:
+		return (*Conn)(nil), s.Err
+	case s.Err != nil && s.ConnWithErr:
+		return &Conn{node: n, untouchable: true}, s.Err
+	case s.Err != nil:
+		return nil, s.Err
+	case s.NilConn:
+		return nil, nil
+	}
+	return newConn(n, s), nil
+}
+
+// wait lets the time of a script pass.
+func (s *Script) wait(ctx context.Context) error {
+	if err := pause(ctx, s.Delay); err != nil {
+		return err
+	}
+	if s.Until != nil {
+		select {
+		case <-s.Until:
+			return ctx.Err()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if s.Silent {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return ctx.Err()
+}
+
+// pause waits for d, or until ctx is done.
+func pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,37 @@
+package fakedb
+
+import (
+	"database/sql/driver"
+	"io"
+)
+
+// A result is one row changed.
+type result struct{}
+
+var oneRow driver.Result = result{}
+
+func (result) LastInsertId() (int64, error) { return 1, nil }
+func (result) RowsAffected() (int64, error) { return 1, nil }
+
+// Rows are one row with the node's name.
+type rows struct {
+	node string
+	done bool
+}
+
+// noRows is the answer of a quiet node; it is shared, and never changed.
+var (
+	noRows      driver.Rows = &rows{done: true}
+	columnNames             = []string{"node"}
+)
+
+func (r *rows) Columns() []string { return columnNames }
+func (r *rows) Close() error      { return nil }
+func (r *rows) Next(dest []driver.Value) error {
+	if r.done {
+		return io.EOF
+	}
+	r.done = true
+	dest[0] = r.node
+	return nil
+}

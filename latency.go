@@ -1,0 +1,66 @@
+package clustersql
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+const (
+	ewmaAlpha      = 0.2  // weight of a new sample in the mean
+	deviationAlpha = 0.25 // weight of a new sample in the deviation, as RFC 6298's beta
+	windowSize     = 64   // samples kept for percentiles
+)
+
+// Latency summarises how long something took. It is an immutable value; the
+// zero Latency has no samples.
+type Latency struct {
+	mean, deviation float64 // nanoseconds
+	count           uint64
+	window          *[windowSize]time.Duration // never written after it was published; nil without samples
+}
+
+// Count returns the number of samples ever taken.
+func (l Latency) Count() uint64 { return l.count }
+
+// Mean returns the exponentially weighted moving average with a weight of 0.2
+// for a new sample; the first sample sets it. It is 0 without samples.
+// The estimator is that of MongoDB's server selection specification.
+func (l Latency) Mean() time.Duration { return time.Duration(math.Round(l.mean)) }
+
+// Deviation returns the smoothed mean deviation of RFC 6298, with a weight of
+// 0.25 for a new sample. It is 0 with fewer than two samples.
+func (l Latency) Deviation() time.Duration { return time.Duration(math.Round(l.deviation)) }
+
+// Percentile returns the value that p of the last 64 samples do not exceed,
+// by the nearest-rank method; p runs from 0 to 1. It is 0 without samples.
+func (l Latency) Percentile(p float64) time.Duration {
+	n := min(int(l.count), windowSize)
+	if n == 0 {
+		return 0
+	}
+	sorted := slices.Clone(l.window[:n])
+	slices.Sort(sorted)
+	rank := int(math.Ceil(p*float64(n))) - 1
+	return sorted[max(0, min(rank, n-1))]
+}
+
+// add returns l with one more sample. It copies the window, so that what has
+// been published stays as it is.
+func (l Latency) add(d time.Duration) Latency {
+	x := float64(d)
+	if l.count == 0 {
+		l.mean = x
+	} else {
+		l.deviation += deviationAlpha * (math.Abs(x-l.mean) - l.deviation)
+		l.mean += ewmaAlpha * (x - l.mean)
+	}
+	var w [windowSize]time.Duration
+	if l.window != nil {
+		w = *l.window
+	}
+	w[l.count%windowSize] = d
+	l.window = &w
+	l.count++
+	return l
+}

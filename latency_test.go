@@ -1,0 +1,78 @@
+package clustersql
+
+import (
+	"math"
+	"testing"
+	"time"
+)
+
+// The pairs are those of the round-trip-time section of MongoDB's server
+// selection specification, with alpha 0.2, in milliseconds.
+func TestLatencyMeanFollowsTheSpecification(t *testing.T) {
+	cases := []struct {
+		before float64 // negative: none
+		sample float64
+		want   float64
+	}{
+		{-1, 10, 10}, {-1, 0, 0}, {0, 5, 1}, {3.1, 36, 9.68}, {9.12, 9.12, 9.12}, {1, 1000, 200.8}, {0, 0.25, 0.05},
+	}
+	ms := func(x float64) time.Duration { return time.Duration(math.Round(x * 1e6)) }
+	for _, tc := range cases {
+		var l Latency
+		if tc.before >= 0 {
+			l = l.add(ms(tc.before))
+		}
+		if got := l.add(ms(tc.sample)).Mean(); got != ms(tc.want) {
+			t.Errorf("mean of (%v, %v) = %v, want %v", tc.before, tc.sample, got, ms(tc.want))
+		}
+	}
+}
+
+func TestLatencyPercentilesAreOfTheLastSamples(t *testing.T) {
+	var l Latency
+	if got := l.Percentile(0.5); got != 0 {
+		t.Errorf("without samples: %v", got)
+	}
+	for i := range 1000 {
+		l = l.add(time.Duration(i + 1))
+	}
+	for _, tc := range []struct {
+		p    float64
+		want time.Duration
+	}{{0, 937}, {0.5, 968}, {0.99, 1000}, {1, 1000}, {2, 1000}, {-1, 937}} {
+		if got := l.Percentile(tc.p); got != tc.want {
+			t.Errorf("Percentile(%v) = %d, want %d", tc.p, got, tc.want)
+		}
+	}
+	if l.Count() != 1000 {
+		t.Errorf("Count = %d", l.Count())
+	}
+}
+
+func TestLatencyIsImmutable(t *testing.T) {
+	a := Latency{}.add(time.Second)
+	b := a.add(3 * time.Second)
+	a.add(9 * time.Second)
+	if a.Percentile(1) != time.Second || b.Percentile(1) != 3*time.Second || a.Deviation() != 0 || b.Deviation() == 0 {
+		t.Errorf("a: %v, b: %v", a, b)
+	}
+}
+
+func TestBackoffIsBoundedWithEqualJitter(t *testing.T) {
+	for n := range 200 {
+		full := backoffMost
+		if n < 5 {
+			full = min(backoffFirst<<n, backoffMost)
+		}
+		for range 50 {
+			if d := backoff(n); d < full/2 || d >= full {
+				t.Fatalf("backoff(%d) = %v, want within [%v, %v)", n, d, full/2, full)
+			}
+		}
+	}
+	for range 1000 {
+		if d := jitter(time.Second); d < 800*time.Millisecond || d >= 1200*time.Millisecond {
+			t.Fatalf("jitter(1s) = %v", d)
+		}
+	}
+}

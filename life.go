@@ -1,0 +1,62 @@
+package clustersql
+
+import (
+	"context"
+	"sync/atomic"
+)
+
+// A life is one run of a node's actor: from the first connector, or the
+// node's addition, to the last connector's Close, or the node's removal. The
+// mailbox belongs to the life and not to the node, so that nothing of an
+// earlier life can reach a later one.
+type life struct {
+	// the mailbox; unbuffered, never closed
+	open    chan *request // from opens
+	outcome chan outcome  // from this life's attempts and probes
+	report  chan evidence // from conns
+
+	ctx  context.Context // done when the life is to end; its cause is the reason
+	stop context.CancelCauseFunc
+
+	over chan struct{} // closed by run when the loop has ended
+	idle chan struct{} // closed when, after that, the last goroutine of the life has ended
+	// busy counts the loop and every goroutine it started. Only the loop adds,
+	// and it holds one itself, so zero is reached once.
+	busy atomic.Int64
+}
+
+func newLife(parent context.Context) *life {
+	l := &life{
+		open:    make(chan *request),
+		outcome: make(chan outcome),
+		report:  make(chan evidence),
+		over:    make(chan struct{}),
+		idle:    make(chan struct{}),
+	}
+	l.ctx, l.stop = context.WithCancelCause(parent)
+	l.busy.Store(1)
+	return l
+}
+
+// start runs f in a goroutine of this life. Only the loop may call it.
+func (l *life) start(f func()) {
+	l.busy.Add(1)
+	go func() {
+		defer l.release()
+		f()
+	}()
+}
+
+func (l *life) release() {
+	if l.busy.Add(-1) == 0 {
+		close(l.idle)
+	}
+}
+
+// send delivers an outcome to the loop, unless the loop has ended.
+func (l *life) send(o outcome) {
+	select {
+	case l.outcome <- o:
+	case <-l.over:
+	}
+}

@@ -1,0 +1,292 @@
+package clustersql
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// A manager is one cluster: its membership and its life cycle. How it opens
+// is in open.go.
+type manager struct {
+	// immutable
+	name    string
+	backend driver.Driver
+	cfg     Config
+	invalid error // why cfg cannot work; nil if it can
+	log     logger
+
+	// shared; the slice is never changed, only replaced, and sorted by name
+	nodes atomic.Pointer[[]*node]
+
+	mu sync.Mutex // guards what follows; never held across a wait, a dial, a Close or a callback
+
+	connectors int                     // open ones
+	ctx        context.Context         // done when the last connector is closed; nil before the first
+	stop       context.CancelCauseFunc // ends ctx
+	leaving    []*life                 // of removed nodes, until their last goroutine has ended
+	closed     bool                    // for good
+	refused    error                   // the last node that could not be added
+}
+
+func newManager(backend driver.Driver, name string, opts []Option) *manager {
+	m := &manager{name: name, backend: backend, cfg: DefaultConfig()}
+	for _, opt := range opts {
+		opt(&m.cfg)
+	}
+	if err := m.cfg.validate(); err != nil {
+		m.invalid = fmt.Errorf("clustersql: cluster %q: %w", name, err)
+	}
+	if m.cfg.Check == nil {
+		m.cfg.Check = defaultCheck(isMySQL(backend))
+	}
+	m.log = logger{base: m.cfg.Logger, cluster: name}
+	m.nodes.Store(new([]*node))
+	return m
+}
+
+// addDSN adds a node that the backend opens by its DSN.
+func (m *manager) addDSN(name, dsn string) error {
+	c, redact, err := m.resolve(dsn)
+	if err != nil {
+		return m.refuse(name, errors.New(redact.text(err.Error())))
+	}
+	return m.add(name, c, redact)
+}
+
+// resolve makes a DSN a connector, and knows what of it is secret.
+func (m *manager) resolve(dsn string) (driver.Connector, redactor, error) {
+	var secrets []string
+	known := false
+	if isMySQL(m.backend) {
+		secrets, known = mysqlSecrets(dsn)
+	}
+	redact := newRedactor(dsn, secrets, known)
+	switch {
+	case m.backend == nil:
+		return nil, redact, errors.New("the cluster has no backend driver: give one to NewDriver, or use AddConnector")
+	case dsn == "":
+		return nil, redact, errors.New("the DSN is empty: give the one that you would give the backend driver")
+	}
+	c, err := connectorFor(m.backend, dsn)
+	return c, redact, err
+}
+
+// add makes a node a member, and starts it if the cluster runs.
+func (m *manager) add(name string, c driver.Connector, redact redactor) error {
+	if m.invalid != nil {
+		return m.invalid
+	}
+	if name == "" {
+		return m.refuse(name, errors.New("a node needs a name"))
+	}
+	if c == nil {
+		return m.refuse(name, errors.New("the connector is nil"))
+	}
+	log := m.log
+	log.node = name
+	n := newNode(name, &m.cfg, dialer{c, m.cfg.Check, redact, log})
+	if err := m.enlist(n); err != nil {
+		return m.refuse(name, err)
+	}
+	exported.addNode(m, n)
+	return nil
+}
+
+func (m *manager) enlist(n *node) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return ErrClosed
+	}
+	old := *m.nodes.Load()
+	i, found := findNode(old, n.name)
+	if found {
+		return errors.New("the name is taken: DelNode the other one first")
+	}
+	nodes := slices.Insert(slices.Clone(old), i, n)
+	m.nodes.Store(&nodes)
+	if m.connectors > 0 {
+		n.start(m.ctx)
+	}
+	return nil
+}
+
+// refuse words the failure to add a node, and keeps it for an open that finds
+// no nodes: programs may ignore AddNode's error.
+func (m *manager) refuse(name string, err error) error {
+	if !errors.Is(err, ErrClosed) {
+		err = fmt.Errorf("clustersql: cluster %q: node %q: %w", m.name, name, err)
+	}
+	m.mu.Lock()
+	m.refused = err
+	m.mu.Unlock()
+	return err
+}
+
+func findNode(nodes []*node, name string) (int, bool) {
+	return slices.BinarySearchFunc(nodes, name, func(n *node, name string) int {
+		return strings.Compare(n.name, name)
+	})
+}
+
+// remove takes a node out of the membership and stops its actor. Conns that
+// are out finish their work; the pool does not hand them out again.
+func (m *manager) remove(name string) error {
+	m.mu.Lock()
+	if m.closed {
+		m.mu.Unlock()
+		return ErrClosed
+	}
+	old := *m.nodes.Load()
+	i, found := findNode(old, name)
+	if !found {
+		m.mu.Unlock()
+		return fmt.Errorf("clustersql: cluster %q: there is no node %q", m.name, name)
+	}
+	n := old[i]
+	nodes := slices.Delete(slices.Clone(old), i, i+1)
+	m.nodes.Store(&nodes)
+	l := n.life.Load()
+	m.leaving = slices.DeleteFunc(m.leaving, func(l *life) bool { return l.busy.Load() == 0 })
+	if l != nil {
+		m.leaving = append(m.leaving, l)
+	}
+	m.mu.Unlock()
+
+	n.generation.Add(1)
+	if l != nil {
+		l.stop(errRemoved)
+	}
+	exported.removeNode(m, n)
+	return nil
+}
+
+// errRemoved ends the life of a node that was taken out of its cluster.
+var errRemoved = errors.New("the node was removed")
+
+// acquire counts one more connector; the first starts the actors.
+func (m *manager) acquire() error {
+	if m.invalid != nil {
+		return m.invalid
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return ErrClosed
+	}
+	m.connectors++
+	if m.connectors > 1 {
+		return nil
+	}
+	m.ctx, m.stop = context.WithCancelCause(context.Background())
+	for _, n := range *m.nodes.Load() {
+		n.start(m.ctx)
+	}
+	return nil
+}
+
+// release counts one connector less; the last stops the actors and waits for
+// all that they started, but no longer than attempt_timeout for a backend
+// that is deaf to cancel.
+func (m *manager) release() {
+	m.mu.Lock()
+	m.connectors--
+	if m.connectors > 0 || m.closed {
+		m.mu.Unlock()
+		return
+	}
+	stop, lives := m.stop, m.lives()
+	m.mu.Unlock()
+	m.halt(stop, lives)
+}
+
+// lives returns the lives under way; m.mu is held.
+func (m *manager) lives() []*life {
+	lives := m.leaving
+	m.leaving = nil
+	for _, n := range *m.nodes.Load() {
+		if l := n.life.Load(); l != nil {
+			lives = append(lives, l)
+		}
+	}
+	return lives
+}
+
+func (m *manager) halt(stop context.CancelCauseFunc, lives []*life) {
+	if stop == nil {
+		return
+	}
+	stop(ErrClosed)
+	patience, cancel := context.WithTimeout(context.Background(), m.cfg.AttemptTimeout)
+	defer cancel()
+	for _, l := range lives {
+		select {
+		case <-l.idle:
+		case <-patience.Done():
+			return
+		}
+	}
+}
+
+// close ends the cluster for good.
+func (m *manager) close() error {
+	m.mu.Lock()
+	if m.closed {
+		m.mu.Unlock()
+		return nil
+	}
+	m.closed = true
+	var stop context.CancelCauseFunc
+	var lives []*life
+	if m.connectors > 0 {
+		stop, lives = m.stop, m.lives()
+	}
+	m.mu.Unlock()
+	m.halt(stop, lives)
+	exported.withdraw(m)
+	return nil
+}
+
+// running returns the context of the actors' present life.
+func (m *manager) running() (context.Context, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed || m.connectors == 0 {
+		return nil, ErrClosed
+	}
+	return m.ctx, nil
+}
+
+// noNodes is ErrNoNodes, with the reason why there is none where one is known.
+func (m *manager) noNodes() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.refused != nil {
+		return fmt.Errorf("%w (the last one was refused: %w)", ErrNoNodes, m.refused)
+	}
+	return ErrNoNodes
+}
+
+func (m *manager) names() []string {
+	nodes := *m.nodes.Load()
+	names := make([]string, len(nodes))
+	for i, n := range nodes {
+		names[i] = n.name
+	}
+	return names
+}
+
+func (m *manager) status() ClusterStatus {
+	nodes := *m.nodes.Load()
+	s := ClusterStatus{Name: m.name, Nodes: make([]NodeStatus, len(nodes))}
+	for i, n := range nodes {
+		s.Nodes[i] = n.status()
+	}
+	return s
+}

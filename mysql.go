@@ -1,0 +1,137 @@
+package clustersql
+
+import (
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// mysqlBackend is the backend of clusters made from a mysql DSN alone.
+func mysqlBackend() driver.Driver { return mysql.MySQLDriver{} }
+
+// isMySQL reports whether the backend is go-sql-driver/mysql itself, and not
+// a driver that wraps it.
+func isMySQL(backend driver.Driver) bool {
+	switch backend.(type) {
+	case mysql.MySQLDriver, *mysql.MySQLDriver:
+		return true
+	}
+	return false
+}
+
+// parseMySQL is mysql.ParseDSN with its panic, for a parameter that it has
+// dropped, made an error.
+func parseMySQL(dsn string) (cfg *mysql.Config, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			cfg, err = nil, fmt.Errorf("invalid DSN: %v", r)
+		}
+	}()
+	return mysql.ParseDSN(dsn)
+}
+
+// mysqlSecrets returns what of a mysql DSN must not be shown. It is not known
+// where the DSN cannot be parsed, or was parsed into something odd: with the
+// slash before the database missing, the password is taken for the network.
+func mysqlSecrets(dsn string) (secrets []string, known bool) {
+	cfg, err := parseMySQL(dsn)
+	if err != nil || !isNetwork(cfg.Net) || strings.Contains(dsn[strings.LastIndexByte(dsn, '/')+1:], "@") {
+		return nil, false
+	}
+	if cfg.Passwd == "" {
+		return nil, true
+	}
+	return []string{cfg.Passwd, cfg.User + ":" + cfg.Passwd}, true
+}
+
+func isNetwork(s string) bool {
+	for _, r := range s {
+		if !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("+-_.", r)) {
+			return false
+		}
+	}
+	return true
+}
+
+// mysqlClass says what an error of go-sql-driver/mysql tells about the node.
+// ok is false for errors that are not this driver's.
+func mysqlClass(err error) (c class, ok bool) {
+	var e *mysql.MySQLError
+	if errors.As(err, &e) {
+		return mysqlNumberClass(e.Number, strings.ToLower(e.Message)), true
+	}
+	for _, lost := range []error{mysql.ErrInvalidConn, mysql.ErrMalformPkt, mysql.ErrPktSync, mysql.ErrPktSyncMul} {
+		if errors.Is(err, lost) {
+			return classLost, true
+		}
+	}
+	for _, config := range []error{
+		mysql.ErrNoTLS, mysql.ErrCleartextPassword, mysql.ErrNativePassword, mysql.ErrOldPassword,
+		mysql.ErrUnknownPlugin, mysql.ErrOldProtocol,
+	} {
+		if errors.Is(err, config) {
+			return classConfig, true
+		}
+	}
+	if errors.Is(err, mysql.ErrPktTooLarge) {
+		return classNeutral, true
+	}
+	return classNeutral, false
+}
+
+// mysqlNumberClass classes the servers' error numbers; the message is in
+// lower case. Some numbers have two meanings, which the message tells apart.
+func mysqlNumberClass(number uint16, message string) class {
+	switch number {
+	case 1047: // ER_UNKNOWN_COM_ERROR, which Galera gives for "not prepared for application use"
+		if strings.Contains(message, "wsrep") {
+			return classNotReady
+		}
+	case 1180: // ER_ERROR_DURING_COMMIT
+		if strings.Contains(message, "not connected to primary component") {
+			return classLeaving
+		}
+	case 1290: // ER_OPTION_PREVENTS_STATEMENT: --read-only, but also --secure-file-priv and others
+		if strings.Contains(message, "read-only") || strings.Contains(message, "read_only") {
+			return classReadOnly
+		}
+	case 1792, 1836: // ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION, ER_READ_ONLY_MODE
+		return classReadOnly
+	case 1053, 1927, 3169: // ER_SERVER_SHUTDOWN, ER_CONNECTION_KILLED, ER_SESSION_WAS_KILLED
+		return classLeaving
+	case 1040, 1203, 1226: // ER_CON_COUNT_ERROR, ER_TOO_MANY_USER_CONNECTIONS, ER_USER_LIMIT_REACHED
+		return classSaturated
+	case 1044, 1045, 1049, 1129, 1130: // access denied, no such database, host blocked, host not allowed
+		return classConfig
+	}
+	return classNeutral
+}
+
+// A legacyNode is an entry of the original's config.toml.
+type legacyNode struct {
+	host               string
+	port               int
+	user, password, db string
+}
+
+// legacyDSN makes an entry of the original's config.toml a mysql DSN. A user
+// or host that a DSN has no way to write is an error, which holds neither.
+func legacyDSN(n legacyNode) (string, error) {
+	cfg := mysql.NewConfig()
+	cfg.User, cfg.Passwd, cfg.Net, cfg.DBName = n.user, n.password, "tcp", n.db
+	cfg.Addr = net.JoinHostPort(strings.TrimSuffix(strings.TrimPrefix(n.host, "["), "]"), strconv.Itoa(n.port))
+	dsn := cfg.FormatDSN()
+	back, err := parseMySQL(dsn)
+	switch {
+	case err != nil || back.Net != cfg.Net || back.Addr != cfg.Addr || back.DBName != cfg.DBName:
+		return "", errors.New("HostName or DBName has a character that a mysql DSN cannot hold")
+	case back.User != cfg.User || back.Passwd != cfg.Passwd:
+		return "", errors.New("a mysql DSN cannot hold this UserName: it must not be empty when there is a Password, and have no colon")
+	}
+	return dsn, nil
+}

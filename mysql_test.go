@@ -1,0 +1,125 @@
+package clustersql
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+func TestMySQLClass(t *testing.T) {
+	server := func(number uint16, message string) error {
+		return &mysql.MySQLError{Number: number, Message: message}
+	}
+	cases := []struct {
+		err  error
+		want class
+		ok   bool
+	}{
+		{server(1047, "WSREP has not yet prepared node for application use"), classNotReady, true},
+		{server(1047, "Unknown command"), classNeutral, true},
+		{server(1180, "wsrep: Got error 5 during COMMIT: not connected to Primary Component"), classLeaving, true},
+		{server(1180, "Got error 28 during COMMIT"), classNeutral, true},
+		{server(1290, "The MariaDB server is running with the --read-only option so it cannot execute this statement"), classReadOnly, true},
+		{server(1290, "The MySQL server is running with the --super-read-only option"), classReadOnly, true},
+		{server(1290, "The MySQL server is running with the --secure-file-priv option"), classNeutral, true},
+		{server(1792, "Cannot execute statement in a READ ONLY transaction"), classReadOnly, true},
+		{server(1836, "Running in read-only mode"), classReadOnly, true},
+		{server(1053, "Server shutdown in progress"), classLeaving, true},
+		{server(1927, "Connection was killed"), classLeaving, true},
+		{server(3169, "The session was killed"), classLeaving, true},
+		{server(1040, "Too many connections"), classSaturated, true},
+		{server(1203, "User already has more than 'max_user_connections'"), classSaturated, true},
+		{server(1226, "User has exceeded the 'max_user_connections' resource"), classSaturated, true},
+		{server(1044, "Access denied"), classConfig, true},
+		{server(1045, "Access denied"), classConfig, true},
+		{server(1049, "Unknown database"), classConfig, true},
+		{server(1129, "Host is blocked"), classConfig, true},
+		{server(1130, "Host is not allowed to connect"), classConfig, true},
+		{server(1062, "Duplicate entry"), classNeutral, true},
+		{server(1213, "Deadlock found"), classNeutral, true},
+		{fmt.Errorf("wrapped: %w", server(1045, "")), classConfig, true},
+		{mysql.ErrInvalidConn, classLost, true},
+		{fmt.Errorf("wrapped: %w", mysql.ErrMalformPkt), classLost, true},
+		{mysql.ErrNoTLS, classConfig, true},
+		{mysql.ErrUnknownPlugin, classConfig, true},
+		{mysql.ErrPktTooLarge, classNeutral, true},
+		{driver.ErrBadConn, classNeutral, false},
+		{errors.New("anything else"), classNeutral, false},
+		{context.DeadlineExceeded, classNeutral, false},
+	}
+	for _, tc := range cases {
+		if got, ok := mysqlClass(tc.err); got != tc.want || ok != tc.ok {
+			t.Errorf("%v: got %s, %t; want %s, %t", tc.err, got, ok, tc.want, tc.ok)
+		}
+	}
+}
+
+func TestIsMySQL(t *testing.T) {
+	for _, tc := range []struct {
+		backend driver.Driver
+		want    bool
+	}{
+		{mysql.MySQLDriver{}, true},
+		{&mysql.MySQLDriver{}, true},
+		{mysqlBackend(), true},
+		{nil, false},
+		{struct{ mysql.MySQLDriver }{}, false},
+	} {
+		if got := isMySQL(tc.backend); got != tc.want {
+			t.Errorf("%T: got %t", tc.backend, got)
+		}
+	}
+}
+
+func TestMySQLSecrets(t *testing.T) {
+	cases := []struct {
+		dsn     string
+		secrets []string
+		known   bool
+	}{
+		{"app:pass@tcp(h:1)/db", []string{"pass", "app:pass"}, true},
+		{"app:p@s:s/w(o)r?d%@tcp(h:1)/db?parseTime=true", []string{"p@s:s/w(o)r?d%", "app:p@s:s/w(o)r?d%"}, true},
+		{":pass@/", []string{"pass", ":pass"}, true},
+		{"app@unix(/tmp/my.sock)/db", nil, true},
+		{"/db", nil, true},
+		{"", nil, true},
+		{"app:pass@tcp(h:1)", nil, false},
+		{"app:pa/ss@tcp(h:1)", nil, false},
+		{"app:p(a)/ss@tcp(h:1)", nil, false},
+		{"app:pass@tcp(h:1)/db?strict=true", nil, false},
+		{"app:pass@tcp(h:1)/db?timeout=1", nil, false},
+		{"postgres://app:pass@h:1/db", nil, false},
+		{"host=h password=pass", nil, false},
+	}
+	for _, tc := range cases {
+		secrets, known := mysqlSecrets(tc.dsn)
+		if !slices.Equal(secrets, tc.secrets) || known != tc.known {
+			t.Errorf("%s: got %q, %t; want %q, %t", tc.dsn, secrets, known, tc.secrets, tc.known)
+		}
+	}
+}
+
+func FuzzLegacyDSN(f *testing.F) {
+	f.Add("h1", 3306, "app", "p@s:s/w(o)r?d%", "db")
+	f.Add("::1", 3306, "app", "", "d/b?")
+	f.Add("[::1]", 1, "", "", "")
+	f.Fuzz(func(t *testing.T, host string, port int, user, password, db string) {
+		if host == "" || port < 1 || port > 65535 {
+			t.Skip("refused before")
+		}
+		dsn, err := legacyDSN(legacyNode{host, port, user, password, db})
+		if err != nil {
+			checkNoSecret(t, err, password)
+			return
+		}
+		cfg, err := mysql.ParseDSN(dsn)
+		if err != nil || cfg.User != user || cfg.Passwd != password || cfg.DBName != db || cfg.Net != "tcp" {
+			t.Errorf("%q: %+v, %v", dsn, cfg, err)
+		}
+	})
+}

@@ -1,0 +1,278 @@
+package clustersql
+
+import (
+	"context"
+	"database/sql/driver"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+)
+
+// A node is one named node of a cluster and, while a connector is open, an
+// actor: one goroutine, run, that alone touches the node's history. Everybody
+// else sends it messages or reads the snapshot that it publishes.
+type node struct {
+	// immutable
+	name string
+	cfg  *Config
+	dial dialer
+
+	// owned by run; passed on from one life to the next
+	own history
+
+	// shared
+	life       atomic.Pointer[life] // nil before the first one; its ctx is done when the actor is stopped
+	snapshot   atomic.Pointer[NodeStatus]
+	generation atomic.Uint64
+	openConns  atomic.Int64
+	inflight   atomic.Int64 // attempts that hold a slot; raised by run, lowered by the attempt
+	deaf       atomic.Int64 // attempts and probes past their deadline that have not returned
+}
+
+// history is what a node has lived through, and what its loop works with.
+type history struct {
+	health health
+	status NodeStatus // counters, times, latencies: what the snapshot is made from
+
+	waiting []*request // opens that wait for a slot, oldest first
+	pending int        // attempts that have not told how they ended
+
+	probeConn  driver.Conn // the lasting probe connection; nil while lent to a probe
+	probing    bool        // a probe is under way
+	probeLate  bool        // and is past its deadline
+	probeAgain bool        // one was asked for meanwhile
+	probeStart time.Time
+	failures   int // failed probes in a row, for the backoff
+	timer      *time.Timer
+}
+
+// newNode returns a node that is not started. The caller owns it until it is
+// in the manager's membership.
+func newNode(name string, cfg *Config, d dialer) *node {
+	now := time.Now()
+	n := &node{name: name, cfg: cfg, dial: d}
+	n.own.health.since = now
+	n.own.status = NodeStatus{Name: name, Added: now}
+	n.publish()
+	return n
+}
+
+// start begins a new life below parent. The loop waits until the loop of the
+// life before it has ended, which never waits for a backend. Calls must be
+// serialised, and the life before must have been told to stop.
+func (n *node) start(parent context.Context) {
+	prev := n.life.Load()
+	l := newLife(parent)
+	n.life.Store(l)
+	go n.run(l, prev)
+}
+
+// run is the actor.
+func (n *node) run(l *life, prev *life) {
+	defer l.release()
+	defer close(l.over)
+	if prev != nil {
+		<-prev.over
+	}
+	n.own.timer = time.NewTimer(time.Hour)
+	defer n.own.timer.Stop()
+	n.probeNow(l)
+	for {
+		n.publish()
+		select {
+		case r := <-l.open:
+			n.onOpen(l, r)
+		case o := <-l.outcome:
+			n.onOutcome(l, o)
+		case e := <-l.report:
+			n.onReport(l, e)
+		case <-n.own.timer.C:
+			n.onTimer(l)
+		case <-l.ctx.Done():
+			n.end(l)
+			return
+		}
+	}
+}
+
+// onOpen starts an attempt when a slot is free, and queues the request
+// otherwise.
+func (n *node) onOpen(l *life, r *request) {
+	if int(n.inflight.Load()) < n.cfg.MaxOpensPerNode {
+		n.launch(l, r)
+		return
+	}
+	n.dropReleased()
+	n.own.waiting = append(n.own.waiting, r)
+}
+
+// launch starts the attempt for a request in its own goroutine.
+func (n *node) launch(l *life, r *request) {
+	n.inflight.Add(1)
+	n.own.pending++
+	n.own.status.Opens++
+	a := attempt{node: n, life: l, req: r, born: n.generation.Load()}
+	l.start(a.run)
+}
+
+// dropReleased forgets waiting requests whose open has ended: a released
+// attempt that has not started never starts.
+func (n *node) dropReleased() {
+	kept := n.own.waiting[:0]
+	for _, r := range n.own.waiting {
+		if r.ctx.Err() == nil {
+			kept = append(kept, r)
+		}
+	}
+	clear(n.own.waiting[len(kept):])
+	n.own.waiting = kept
+}
+
+// fillSlots starts waiting requests while there are slots.
+func (n *node) fillSlots(l *life) {
+	n.dropReleased()
+	for len(n.own.waiting) > 0 && int(n.inflight.Load()) < n.cfg.MaxOpensPerNode {
+		r := n.own.waiting[0]
+		n.own.waiting[0] = nil
+		n.own.waiting = n.own.waiting[1:]
+		n.launch(l, r)
+	}
+}
+
+// onOutcome books what an attempt or a probe has to say.
+func (n *node) onOutcome(l *life, o outcome) {
+	s := &n.own.status
+	switch o.kind {
+	case outcomeProbe, outcomeProbeLate:
+		n.onProbe(l, o)
+		return
+	case outcomeReturned:
+		n.fillSlots(l)
+		return
+	case outcomeWon:
+		s.Won++
+		s.LastSuccess = time.Now()
+	case outcomeLost:
+		s.Lost++
+	case outcomeFailed:
+		s.Errors++
+		n.noteError(o.evidence.reason)
+	}
+	n.own.pending--
+	if o.took > 0 {
+		s.OpenLatency = s.OpenLatency.add(o.took)
+	}
+	n.learn(l, o.evidence)
+	n.fillSlots(l)
+}
+
+// onReport takes what real traffic says about the node.
+func (n *node) onReport(l *life, e evidence) {
+	n.noteError(e.reason)
+	n.learn(l, e)
+}
+
+func (n *node) noteError(text string) {
+	n.own.status.LastError = time.Now()
+	n.own.status.LastErrorMessage = text
+}
+
+// learn applies the transition function and its effects.
+func (n *node) learn(l *life, e evidence) {
+	before := n.own.health
+	after, eff := before.next(e, n.cfg.Rise, n.cfg.Fall, time.Now())
+	n.own.health = after
+	if eff.raise {
+		n.generation.Add(1)
+	}
+	if eff.changed {
+		n.logChange(before.state, after)
+		if after.state == StateDown {
+			n.own.failures = 0
+			n.schedule(backoff(0))
+		}
+	}
+	if eff.check {
+		n.probeNow(l)
+	}
+}
+
+func (n *node) logChange(from State, h health) {
+	level := slog.LevelInfo
+	if h.state == StateDown || h.state == StateSuspect {
+		level = slog.LevelWarn
+	}
+	n.dial.log.to().Log(context.Background(), level, "node "+h.state.String(), "from", from.String(), "reason", h.reason)
+}
+
+// end answers what still waits, hears how the attempts under way end, and
+// gives up the probe connection. Attempts and a probe see the life's ctx:
+// they tell at once, and close what they hold in their own time.
+func (n *node) end(l *life) {
+	for _, r := range n.own.waiting {
+		r.fail(&dialError{classNeutral, context.Cause(l.ctx)})
+	}
+	n.own.waiting = nil
+	for n.own.pending > 0 {
+		n.onOutcome(l, <-l.outcome)
+	}
+	if conn := n.own.probeConn; conn != nil {
+		n.own.probeConn = nil
+		l.start(func() { n.dial.close(conn) })
+	}
+	n.own.probing, n.own.probeLate, n.own.probeAgain = false, false, false
+	n.own.status.NextCheck = time.Time{}
+	n.publish()
+}
+
+// publish makes what the loop knows the snapshot that everybody reads.
+func (n *node) publish() {
+	s := n.own.status
+	s.State, s.Reason, s.Since = n.own.health.state, n.own.health.reason, n.own.health.since
+	n.snapshot.Store(&s)
+}
+
+// status returns the snapshot, with what is counted outside the loop as it is
+// now. Anyone may call it.
+func (n *node) status() NodeStatus {
+	s := *n.snapshot.Load()
+	s.Generation = n.generation.Load()
+	s.OpenConns = int(n.openConns.Load())
+	s.Attempts = int(n.inflight.Load())
+	s.Deaf = int(max(0, n.deaf.Load()))
+	return s
+}
+
+// wrap makes the winner's conn the one that database/sql gets and counts it.
+// Ownership passes to the caller with the return value; closed, which may be
+// nil, is called when the caller has closed the conn.
+func (n *node) wrap(w winner, closed func()) driver.Conn {
+	n.openConns.Add(1)
+	return wrapConn(w.conn, link{
+		generation: &n.generation,
+		born:       w.born,
+		report:     func(err error) error { n.report(err, w.born); return err },
+		closed: func() {
+			n.openConns.Add(-1)
+			if closed != nil {
+				closed()
+			}
+		},
+	})
+}
+
+// report tells the actor of an error of real traffic. It returns at once when
+// the error says nothing about the node, comes from a conn of an older
+// generation, or no actor runs; else when the loop has taken it.
+func (n *node) report(err error, born uint64) {
+	c := classify(err)
+	if c == classNeutral || n.generation.Load() != born {
+		return
+	}
+	l := n.life.Load()
+	select {
+	case l.report <- evidence{class: c, reason: fmt.Sprintf("%s: %s", c, n.dial.redact.text(err.Error()))}:
+	case <-l.ctx.Done():
+	}
+}

@@ -1,0 +1,119 @@
+package clustersql
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/EnumApps/clustersql/internal/fakedb"
+)
+
+// BenchmarkOpen is one raced open and its Close, losers included, beside the
+// bare backend's through the same database/sql.
+func BenchmarkOpen(b *testing.B) {
+	b.Run("bare", func(b *testing.B) {
+		backend := fakedb.New()
+		connector, err := backend.Driver().(driver.DriverContext).OpenConnector("n1")
+		if err != nil {
+			b.Fatal(err)
+		}
+		benchmarkOpen(b, sql.OpenDB(connector))
+	})
+	for _, n := range []int{1, 3, 16, 256} {
+		b.Run(fmt.Sprintf("nodes=%d", n), func(b *testing.B) {
+			d := fakeCluster(b, fakedb.New(), n)
+			benchmarkOpen(b, openDB(b, d))
+		})
+	}
+}
+
+func benchmarkOpen(b *testing.B, db *sql.DB) {
+	defer db.Close()
+	db.SetMaxIdleConns(-1)
+	b.ReportAllocs()
+	for b.Loop() {
+		conn, err := db.Conn(context.Background())
+		if err != nil {
+			b.Fatal(err)
+		}
+		conn.Close()
+	}
+}
+
+// BenchmarkStartStop is the life of a whole cluster: actors, probe
+// connections, Close.
+func BenchmarkStartStop(b *testing.B) {
+	for _, n := range []int{1, 3, 1000} {
+		b.Run(fmt.Sprintf("nodes=%d", n), func(b *testing.B) {
+			d := fakeCluster(b, fakedb.New(), n)
+			b.ReportAllocs()
+			for b.Loop() {
+				c, err := d.OpenConnector("")
+				if err != nil {
+					b.Fatal(err)
+				}
+				c.(*connector).Close()
+			}
+		})
+	}
+}
+
+// BenchmarkIdleNode reports what an idle node costs in memory, its stack and
+// its fakedb probe connection included.
+func BenchmarkIdleNode(b *testing.B) {
+	for b.Loop() {
+		b.ReportMetric(idleNodeBytes(b, 1000), "B/node")
+	}
+}
+
+// An idle node stays under 16 KiB, stack and all.
+func TestIdleNodeIsSmall(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector's own memory would be measured; ./test.sh runs this test without it too")
+	}
+	if per := idleNodeBytes(t, 1000); per > 16<<10 {
+		t.Errorf("%.0f bytes a node", per)
+	}
+}
+
+func idleNodeBytes(t testing.TB, nodes int) float64 {
+	before := memoryInUse()
+	d := fakeCluster(t, fakedb.New(), nodes)
+	c := d.Connector().(*connector)
+	for _, n := range *d.m.nodes.Load() {
+		for n.status().State != StateUp {
+			runtime.Gosched()
+		}
+	}
+	per := float64(memoryInUse()-before) / float64(nodes)
+	c.Close()
+	d.Close()
+	return per
+}
+
+// memoryInUse is the live heap and all stacks.
+func memoryInUse() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse)
+}
+
+// A thousand nodes start, probe three times each and stop.
+func TestThousandNodes(t *testing.T) {
+	b := fakedb.New()
+	d := fakeCluster(t, b, 1000, WithProbe(20*time.Millisecond, 10*time.Millisecond))
+	c := d.Connector().(*connector)
+	for _, n := range *d.m.nodes.Load() {
+		for n.status().Probes < 3 {
+			runtime.Gosched()
+		}
+	}
+	c.Close()
+	wantNothingLeft(t, b)
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package clustersql
+
+const raceEnabled = false

@@ -1,0 +1,251 @@
+package clustersql
+
+import (
+	"net/url"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// redacted stands in a text for what was taken out of it.
+const redacted = "***"
+
+// minSecret is the length in bytes from which a secret goes wherever it
+// stands. A shorter one goes only where it is a word of its own: taken out of
+// the middle of words it would be given away by the letters that are missing.
+const minSecret = 4
+
+// A redactor takes the secrets of one node out of texts: the DSN and the
+// password, as they are, URL-escaped or URL-unescaped, and as %q and %+q show
+// them. Where the password is not known, the DSN's parts go as well: every
+// run of 4 bytes or more that begins and ends at a separator.
+//
+// What text returns holds no secret of 4 bytes or more. A password of 1 to 3
+// bytes may be left as a part of a longer word. The zero redactor has no
+// secrets and changes nothing.
+type redactor struct{ secrets []secret }
+
+// A secret is a text of which some runs are to go.
+type secret struct {
+	text string
+	cuts []int // where a run may begin and end: ascending, from 0 to len(text)
+}
+
+// newRedactor returns the redactor for a node's DSN. The secrets are the
+// parts of the DSN that must not be shown by themselves. With known they are
+// all of them; without, any part of the DSN might be one.
+func newRedactor(dsn string, secrets []string, known bool) redactor {
+	var r redactor
+	for _, s := range secrets {
+		r.add(s, nil)
+	}
+	switch {
+	case !known:
+		r.add(dsn, separations(dsn))
+	case len(dsn) >= minSecret:
+		r.add(dsn, nil)
+	}
+	return r
+}
+
+// add takes up every form of a text, cut at the given places.
+func (r *redactor) add(text string, cuts []int) {
+	if text == "" {
+		return
+	}
+	seen := make(map[string]bool)
+	for _, plain := range plainForms {
+		for _, written := range writtenForms {
+			s := transform(text, cuts, func(part string) string { return written(plain(part)) })
+			if s.text != "" && !seen[s.text] {
+				seen[s.text] = true
+				r.secrets = append(r.secrets, s)
+			}
+		}
+	}
+}
+
+// plainForms are what a backend may take a part of a DSN to mean.
+var plainForms = []func(string) string{
+	func(s string) string { return s },
+	func(s string) string { return unescaped(s, url.PathUnescape) },
+	func(s string) string { return unescaped(s, url.QueryUnescape) },
+	withoutBackslashes,
+}
+
+// writtenForms are how it may then be written into a message.
+var writtenForms = []func(string) string{
+	func(s string) string { return s },
+	url.PathEscape,
+	url.QueryEscape,
+	func(s string) string { return url.User(s).String() },
+	func(s string) string { return inner(strconv.Quote(s)) },
+	func(s string) string { return inner(strconv.QuoteToASCII(s)) },
+}
+
+func unescaped(s string, unescape func(string) (string, error)) string {
+	if u, err := unescape(s); err == nil {
+		return u
+	}
+	return s
+}
+
+// withoutBackslashes drops each backslash that escapes what follows it, as in
+// the values of a key=value DSN.
+func withoutBackslashes(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' {
+			if i++; i == len(s) {
+				break
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+func inner(quoted string) string { return quoted[1 : len(quoted)-1] }
+
+// transform applies a form to the parts between the cuts.
+func transform(text string, cuts []int, form func(string) string) secret {
+	var b strings.Builder
+	s := secret{cuts: []int{0}}
+	from := 0
+	for _, to := range append(cuts[:len(cuts):len(cuts)], len(text)) {
+		if to <= from {
+			continue
+		}
+		b.WriteString(form(text[from:to]))
+		if n := b.Len(); n > s.cuts[len(s.cuts)-1] {
+			s.cuts = append(s.cuts, n)
+		}
+		from = to
+	}
+	s.text = b.String()
+	return s
+}
+
+// separations returns where a DSN's separators begin and end. All ASCII
+// characters separate but letters, digits and those that are common within
+// names and escapes.
+func separations(dsn string) []int {
+	separates := func(b byte) bool {
+		return b < utf8.RuneSelf && !('a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9') &&
+			!strings.ContainsRune(`.-_~%+\`, rune(b))
+	}
+	var cuts []int
+	for i := 1; i < len(dsn); i++ {
+		if separates(dsn[i-1]) || separates(dsn[i]) {
+			cuts = append(cuts, i)
+		}
+	}
+	return cuts
+}
+
+// of is text for an error; nil gives "".
+func (r redactor) of(err error) string {
+	if err == nil {
+		return ""
+	}
+	return r.text(err.Error())
+}
+
+// text returns s without the secrets. Secrets that overlap or touch go as
+// one. Where taking one out makes another of what is left, that one goes too,
+// in the end the whole text.
+func (r redactor) text(s string) string {
+	if len(r.secrets) == 0 {
+		return s
+	}
+	for range 3 {
+		s = r.pass(s)
+		if !r.leaks(s) {
+			return s
+		}
+	}
+	return redacted
+}
+
+// pass takes out what is to be found in s.
+func (r redactor) pass(s string) string {
+	var b strings.Builder
+	end := 0 // of what has been written or taken out
+	for i := range len(s) {
+		n := r.match(s, i)
+		if n == 0 {
+			continue
+		}
+		if i > end || end == 0 {
+			b.WriteString(s[end:i])
+			b.WriteString(redacted)
+		}
+		end = max(end, i+n)
+	}
+	b.WriteString(s[end:])
+	return b.String()
+}
+
+// leaks reports whether s holds a secret other than within the mark itself.
+func (r redactor) leaks(s string) bool {
+	for i := range len(s) {
+		n := r.match(s, i)
+		if n > len(redacted) || strings.Trim(s[i:i+n], "*") != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// match returns the length of the longest run to go that begins at s[i:], 0
+// where there is none.
+func (r redactor) match(s string, i int) int {
+	longest := 0
+	for _, secret := range r.secrets {
+		if n := secret.match(s[i:]); n > longest && (n >= minSecret || isWord(s, i, i+n)) {
+			longest = n
+		}
+	}
+	return longest
+}
+
+// match returns the length of the longest run that s begins with. Of a text
+// with parts, runs under minSecret do not count.
+func (c secret) match(s string) int {
+	longest := 0
+	for i, from := range c.cuts[:len(c.cuts)-1] {
+		if c.text[from] != s[0] {
+			continue
+		}
+		common := commonPrefix(c.text[from:], s)
+		for _, to := range c.cuts[i+1:] {
+			if to-from > common {
+				break
+			}
+			if to-from >= minSecret || len(c.cuts) == 2 {
+				longest = max(longest, to-from)
+			}
+		}
+	}
+	return longest
+}
+
+func commonPrefix(a, b string) int {
+	n := min(len(a), len(b))
+	for i := range n {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return n
+}
+
+// isWord reports whether neither side of s[from:to] goes on with a letter, a
+// digit or an underscore.
+func isWord(s string, from, to int) bool {
+	partOfWord := func(r rune) bool { return r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r) }
+	before, _ := utf8.DecodeLastRuneInString(s[:from])
+	after, _ := utf8.DecodeRuneInString(s[to:])
+	return !partOfWord(before) && !partOfWord(after)
+}

@@ -1,0 +1,153 @@
+package clustersql
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+func TestRedactor(t *testing.T) {
+	mysqlDSN := func(password string) (string, []string, bool) {
+		dsn := "app:" + password + "@tcp(h1:3306)/db"
+		secrets, known := mysqlSecrets(dsn)
+		return dsn, secrets, known
+	}
+	unknown := func(dsn string) func(string) (string, []string, bool) {
+		return func(string) (string, []string, bool) { return dsn, nil, false }
+	}
+	postgres := unknown("postgres://app:hunter22@dbhost:5432/shop?sslmode=off")
+	keyValue := unknown(`host=dbhost user=app password='it\'s me' dbname=shop`)
+	cases := []struct {
+		name     string
+		dsn      func(password string) (string, []string, bool)
+		password string
+		text     string
+		want     string
+	}{
+		{"nothing in it", mysqlDSN, "hunter22", "dial tcp h1:3306: connection refused", "dial tcp h1:3306: connection refused"},
+		{"plain", mysqlDSN, "hunter22", "password hunter22 is wrong", "password *** is wrong"},
+		{"within a word", mysqlDSN, "hunter22", "xhunter22x", "x***x"},
+		{"whole DSN", mysqlDSN, "hunter22", "open app:hunter22@tcp(h1:3306)/db: no", "open ***: no"},
+		{"user and password", mysqlDSN, "hunter22", "app:hunter22@h2", "***@h2"},
+		{"separators", mysqlDSN, "a@b/c:d#e?f%g", "got a@b/c:d#e?f%g", "got ***"},
+		{"path-escaped", mysqlDSN, "a@b/c:d#e?f%g", "got " + url.PathEscape("a@b/c:d#e?f%g"), "got ***"},
+		{"query-escaped", mysqlDSN, "a b@b/c:d#e?f%g", "got " + url.QueryEscape("a b@b/c:d#e?f%g"), "got ***"},
+		{"in a URL", mysqlDSN, "a@b/c:d#e?f%g", url.UserPassword("x", "a@b/c:d#e?f%g").String(), "x:***"},
+		{"quoted", mysqlDSN, "a\"b\\c\nd", fmt.Sprintf("got %q", "a\"b\\c\nd"), `got "***"`},
+		{"quoted to ASCII", mysqlDSN, "пароль", fmt.Sprintf("got %+q", "пароль"), `got "***"`},
+		{"unicode", mysqlDSN, "пароль", "got пароль", "got ***"},
+		{"twice", mysqlDSN, "hunter22", "hunter22 hunter22", "*** ***"},
+		{"touching", mysqlDSN, "hunter22", "hunter22hunter22", "***"},
+		{"overlapping itself", mysqlDSN, "abcab", "abcabcab", "***"},
+		{"as its user", mysqlDSN, "app1", "app1 app app1", "*** app ***"},
+		{"short, within words", mysqlDSN, "a", "a bad handshake", "*** bad handshake"},
+		{"short, between signs", mysqlDSN, "pw", "app:pw@tcp, 'pw' of pwd", "***@tcp, '***' of pwd"},
+		{"made by taking out", mysqlDSN, "x***y", "xx***yy", "***"},
+		{"made of the mark", mysqlDSN, "****", "a ***** b", "a *** b"},
+		{"no password", mysqlDSN, "", "app at h1:3306", "app at h1:3306"},
+
+		{"unknown: password", postgres, "", "password hunter22 is wrong", "password *** is wrong"},
+		{"unknown: parts", postgres, "", "dial dbhost:5432, database shop, user app", "dial ***, database ***, user app"},
+		{"unknown: part and neighbour", postgres, "", "//app:x", "***x"},
+		{"unknown: quoted", keyValue, "", `bad value "it\\'s me"`, `bad value "***"`},
+		{"unknown: its escapes taken out", keyValue, "", "bad value it's me", "bad value ***"},
+		{"unknown: as it is", keyValue, "", `bad value it\'s me`, "bad value ***"},
+		{"unknown: escaped in the DSN", unknown("x://u:p%40s%2Fs@h"), "", "bad p@s/s", "bad ***"},
+		{"unknown: split by separators", unknown("x://u:p@s/s:w@h"), "", "bad p@s/s:w", "bad ***"},
+		{"unknown: short", unknown("pw"), "", "bad pw of pwd", "bad *** of pwd"},
+		{"mysql that cannot be parsed", func(string) (string, []string, bool) {
+			dsn := "app:hunter22@tcp(h1:3306)"
+			secrets, known := mysqlSecrets(dsn)
+			return dsn, secrets, known
+		}, "", "hunter22 on h1:3306", "*** on ***"},
+		{"mysql with the slash in the password", func(string) (string, []string, bool) {
+			dsn := "app:hunter/22@tcp(h1:3306)"
+			secrets, known := mysqlSecrets(dsn)
+			return dsn, secrets, known
+		}, "", "default addr for network 'app:hunter' unknown", "default addr for network '***' unknown"},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			r := newRedactor(tc.dsn(tc.password))
+			if got := r.text(tc.text); got != tc.want {
+				t.Errorf("\ntext %s\ngot  %s\nwant %s", tc.text, got, tc.want)
+			}
+		})
+	}
+}
+
+func TestRedactorWithoutSecretsChangesNothing(t *testing.T) {
+	for _, r := range []redactor{{}, newRedactor("", nil, false), newRedactor("", nil, true), newRedactor("", []string{""}, true)} {
+		if got := r.of(errors.New("user:password@tcp(h)/db")); got != "user:password@tcp(h)/db" {
+			t.Errorf("got %s", got)
+		}
+		if got := r.of(nil); got != "" {
+			t.Errorf("got %s for no error", got)
+		}
+	}
+}
+
+// FuzzRedactMySQL: no text shows the DSN or a password of 4 bytes or more in
+// any of its forms.
+func FuzzRedactMySQL(f *testing.F) {
+	f.Add("app", "hunter22", "h1:3306", "db", "dial: ", " refused")
+	f.Add("app", "a@b/c:d#e?f%g", "[::1]:3306", "d/b", "", "")
+	f.Add("", "****", "", "", "*", "*")
+	f.Add("x", "x***y", "h", "db", "x", "y")
+	f.Add("пользователь", "пароль%d0%bf", "h", "база", "\"", "\\")
+	f.Fuzz(func(t *testing.T, user, password, host, db, before, after string) {
+		if strings.Contains(user, ":") {
+			t.Skip("mysql takes what follows the first colon for the password")
+		}
+		if strings.ContainsAny(host, "/@") {
+			t.Skip("mysql takes the last of these for the end of the address and of the password")
+		}
+		dsn := user + ":" + password + "@tcp(" + host + ")/" + url.PathEscape(db)
+		secrets, known := mysqlSecrets(dsn)
+		checkRedactor(t, newRedactor(dsn, secrets, known), dsn, password, before, after)
+	})
+}
+
+// FuzzRedactUnknown: the same for DSNs of backends that we know nothing of.
+func FuzzRedactUnknown(f *testing.F) {
+	f.Add("app", "hunter22", "h1:5432", "db", "dial: ", " refused")
+	f.Add("app", "a@b/c:d#e?f%g", "[::1]:3306", "d/b", "", "")
+	f.Add("a", "p:a/s", "", "", "\\", "%")
+	f.Fuzz(func(t *testing.T, user, password, host, db, before, after string) {
+		for _, dsn := range []string{
+			"postgres://" + user + ":" + password + "@" + host + "/" + db,
+			"user=" + user + " password=" + password + " host=" + host,
+			"user=" + user + ";password='" + password + "';host=" + host,
+		} {
+			checkRedactor(t, newRedactor(dsn, nil, false), dsn, password, before, after)
+		}
+		escaped := "x://" + url.PathEscape(user) + ":" + url.PathEscape(password) + "@" + host
+		checkRedactor(t, newRedactor(escaped, nil, false), escaped, password, before, after)
+	})
+}
+
+func checkRedactor(t *testing.T, r redactor, dsn, password, before, after string) {
+	t.Helper()
+	if len(dsn)+len(before)+len(after) > 300 {
+		t.Skip("longer ones only take longer")
+	}
+	for _, secret := range []string{dsn, password} {
+		if len(secret) < minSecret {
+			continue
+		}
+		for _, form := range []string{
+			secret, url.PathEscape(secret), url.QueryEscape(secret),
+			inner(strconv.Quote(secret)), inner(strconv.QuoteToASCII(secret)),
+		} {
+			for _, text := range []string{form, before + form + after, form + before + form, before + form[:len(form)/2] + form + after} {
+				got := r.text(text)
+				if strings.Contains(got, secret) || strings.Contains(got, form) {
+					t.Errorf("dsn %q, password %q\ntext %q\ngot  %q\nwhich holds %q", dsn, password, text, got, form)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,127 @@
+package clustersql
+
+import (
+	"fmt"
+	"time"
+)
+
+// State is what a cluster thinks of one of its nodes.
+type State uint8
+
+const (
+	// StateUnknown is a node that was never heard of.
+	StateUnknown State = iota
+	// StateUp is a node whose last check passed.
+	StateUp
+	// StateSuspect is a node with one sign of trouble; it is still used and
+	// is being checked.
+	StateSuspect
+	// StateDown is a node that refused, or kept silent; it is left out of
+	// opens while another node is usable, and tested in the background.
+	StateDown
+	// StateDraining is a node that is being removed.
+	StateDraining
+)
+
+// String returns the state's name in lower case.
+func (s State) String() string {
+	names := [...]string{"unknown", "up", "suspect", "down", "draining"}
+	if int(s) < len(names) {
+		return names[s]
+	}
+	return fmt.Sprintf("State(%d)", uint8(s))
+}
+
+// usable reports whether opens go to a node in this state.
+func (s State) usable() bool { return s != StateDown && s != StateDraining }
+
+// health is a node's state with what the next transition depends on.
+type health struct {
+	state  State
+	reason string    // why the node is suspect or down; empty when up
+	since  time.Time // of the state
+	good   int       // good checks in a row while down
+	silent int       // silent or broken probes and attempts in a row
+	everUp bool
+}
+
+// evidence is one thing learnt about a node: a class of error, or with
+// ok a check that passed.
+type evidence struct {
+	ok     bool
+	class  class
+	reason string // redacted
+	probe  bool   // learnt by a probe, and not from real traffic
+}
+
+// effects is what a transition asks of the actor.
+type effects struct {
+	changed bool // the state is another one
+	raise   bool // the node's conns are to retire: add one to the generation
+	check   bool // probe at once
+}
+
+// next is the transition function: old state and evidence give the new state
+// and what follows from it. Explicit evidence takes a node down at once,
+// silence (and a probe's connection that breaks) only when it is seen fall
+// times in a row, a broken connection of real traffic never by itself.
+func (h health) next(e evidence, rise, fall int, now time.Time) (health, effects) {
+	if h.state == StateDraining {
+		return h, effects{}
+	}
+	if e.ok {
+		return h.improve(rise, now)
+	}
+	switch {
+	case e.class == classNeutral, e.class == classSaturated:
+		return h, effects{}
+	case e.class == classLost && !e.probe:
+		return h.suspect(e.reason, now)
+	case e.class == classLost, e.class == classSilent:
+		if h.silent++; h.silent < fall {
+			return h.suspect(e.reason, now)
+		}
+	}
+	return h.fallen(e.reason, now)
+}
+
+func (h health) improve(rise int, now time.Time) (health, effects) {
+	h.silent = 0
+	if h.state == StateUp {
+		return h, effects{}
+	}
+	if h.state == StateDown && h.everUp {
+		if h.good++; h.good < rise {
+			return h, effects{}
+		}
+	}
+	h.everUp = true
+	return h.move(StateUp, "", now)
+}
+
+func (h health) suspect(reason string, now time.Time) (health, effects) {
+	h.good = 0
+	if h.state == StateDown {
+		return h, effects{}
+	}
+	h, eff := h.move(StateSuspect, reason, now)
+	eff.check = true
+	return h, eff
+}
+
+func (h health) fallen(reason string, now time.Time) (health, effects) {
+	h.good = 0
+	h, eff := h.move(StateDown, reason, now)
+	eff.raise = eff.changed
+	return h, eff
+}
+
+// move keeps since when the state stays the same.
+func (h health) move(to State, reason string, now time.Time) (health, effects) {
+	changed := h.state != to
+	if changed {
+		h.state, h.since, h.good = to, now, 0
+	}
+	h.reason = reason
+	return h, effects{changed: changed}
+}

@@ -1,0 +1,43 @@
+package clustersql
+
+import "time"
+
+// ClusterStatus is a snapshot of a cluster.
+type ClusterStatus struct {
+	Name  string
+	Nodes []NodeStatus // sorted by name
+}
+
+// NodeStatus is a snapshot of one node. Counters run from the moment the node
+// was added.
+type NodeStatus struct {
+	Name string
+
+	State     State
+	Reason    string    // why the node is suspect or down, redacted; empty when up
+	Since     time.Time // of State
+	NextCheck time.Time // when the next probe is due; zero while no connector is open
+
+	// Generation grows by one whenever the node goes down or is removed.
+	// Connections of an older generation are not handed out of the pool again.
+	Generation uint64
+	OpenConns  int // connections handed to database/sql and not closed yet
+	Attempts   int // opens in flight
+	Deaf       int // of these and of the probe, those past their deadline whose backend has not come back
+
+	Opens  uint64 // attempts started
+	Won    uint64 // connections handed to database/sql
+	Lost   uint64 // attempts that another node overtook, or whose caller left
+	Errors uint64 // attempts that failed
+
+	Probes      uint64 // background checks ended
+	ProbeErrors uint64 // of these, failed ones
+
+	Added            time.Time
+	LastSuccess      time.Time // of a connection handed out
+	LastError        time.Time // of an attempt, a probe or a statement
+	LastErrorMessage string    // redacted
+
+	ProbeLatency Latency // of checks on the lasting probe connection
+	OpenLatency  Latency // of attempts: dial, handshake and check
+}

@@ -1,0 +1,159 @@
+package clustersql
+
+import (
+	"context"
+	"database/sql/driver"
+)
+
+//lint:file-ignore SA1019 older backends have only the deprecated interfaces
+
+// A clusterStmt is a backend's prepared statement. It has no ColumnConverter;
+// see converterStmt.
+type clusterStmt struct {
+	// immutable; an optional interface is nil where the backend has none
+	backend driver.Stmt
+	conn    *clusterConn
+	execer  driver.StmtExecContext
+	queryer driver.StmtQueryContext
+	checker driver.NamedValueChecker // the statement's, or else its conn's
+}
+
+// A converterStmt is a statement of a backend whose statements convert
+// arguments column by column. database/sql converts by other rules where there
+// is a ColumnConverter, whatever that does.
+type converterStmt struct {
+	clusterStmt
+	converter driver.ColumnConverter
+}
+
+var (
+	_ driver.Stmt              = (*clusterStmt)(nil)
+	_ driver.StmtExecContext   = (*clusterStmt)(nil)
+	_ driver.StmtQueryContext  = (*clusterStmt)(nil)
+	_ driver.NamedValueChecker = (*clusterStmt)(nil)
+	_ driver.ColumnConverter   = (*converterStmt)(nil)
+)
+
+// PrepareContext prepares a statement. What a backend without contexts has
+// prepared when ctx is done is closed again.
+func (c *clusterConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	if c.discarded {
+		return nil, errDiscarded
+	}
+	if c.preparer != nil {
+		s, err := c.preparer.PrepareContext(ctx, query)
+		return c.wrapStmt(s, err)
+	}
+	s, err := c.backend.Prepare(query)
+	if err == nil && s != nil && ctx.Err() != nil {
+		_ = s.Close()
+		return nil, ctx.Err()
+	}
+	return c.wrapStmt(s, err)
+}
+
+// Prepare is the backend's Prepare.
+func (c *clusterConn) Prepare(query string) (driver.Stmt, error) {
+	if c.discarded {
+		return nil, errDiscarded
+	}
+	s, err := c.backend.Prepare(query)
+	return c.wrapStmt(s, err)
+}
+
+// wrapStmt wraps what the backend's Prepare answered. A statement beside an
+// error is not touched, and none without one stays none.
+func (c *clusterConn) wrapStmt(backend driver.Stmt, err error) (driver.Stmt, error) {
+	if err != nil {
+		return nil, c.failed(err)
+	}
+	if backend == nil {
+		return nil, nil
+	}
+	s := clusterStmt{backend: backend, conn: c}
+	s.execer, _ = backend.(driver.StmtExecContext)
+	s.queryer, _ = backend.(driver.StmtQueryContext)
+	var ok bool
+	if s.checker, ok = backend.(driver.NamedValueChecker); !ok {
+		s.checker = c.checker
+	}
+	if converter, ok := backend.(driver.ColumnConverter); ok {
+		return &converterStmt{s, converter}, nil
+	}
+	return &s, nil
+}
+
+// Close closes the backend's statement.
+func (s *clusterStmt) Close() error { return s.backend.Close() }
+
+// NumInput is the backend's; -1 where it does not know.
+func (s *clusterStmt) NumInput() int { return s.backend.NumInput() }
+
+// CheckNamedValue asks the backend's statement, or its conn.
+func (s *clusterStmt) CheckNamedValue(v *driver.NamedValue) error {
+	if s.checker == nil {
+		return driver.ErrSkip
+	}
+	return s.checker.CheckNamedValue(v)
+}
+
+// ColumnConverter is the backend's.
+func (s *converterStmt) ColumnConverter(i int) driver.ValueConverter {
+	return s.converter.ColumnConverter(i)
+}
+
+// ExecContext runs the statement.
+func (s *clusterStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
+	if s.conn.discarded {
+		return nil, errDiscarded
+	}
+	if s.execer == nil {
+		values, err := legacyArgs(ctx, args)
+		if err != nil {
+			return nil, err
+		}
+		return s.Exec(values)
+	}
+	result, err := s.execer.ExecContext(ctx, args)
+	if err != nil {
+		return result, s.conn.failed(err)
+	}
+	return result, nil
+}
+
+// QueryContext runs the query.
+func (s *clusterStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
+	if s.conn.discarded {
+		return nil, errDiscarded
+	}
+	if s.queryer == nil {
+		values, err := legacyArgs(ctx, args)
+		if err != nil {
+			return nil, err
+		}
+		return s.Query(values)
+	}
+	rows, err := s.queryer.QueryContext(ctx, args)
+	if err != nil {
+		return rows, s.conn.failed(err)
+	}
+	return rows, nil
+}
+
+// Exec is the backend's Exec.
+func (s *clusterStmt) Exec(args []driver.Value) (driver.Result, error) {
+	result, err := s.backend.Exec(args)
+	if err != nil {
+		return result, s.conn.failed(err)
+	}
+	return result, nil
+}
+
+// Query is the backend's Query.
+func (s *clusterStmt) Query(args []driver.Value) (driver.Rows, error) {
+	rows, err := s.backend.Query(args)
+	if err != nil {
+		return rows, s.conn.failed(err)
+	}
+	return rows, nil
+}

@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# test.sh is the one door to the project's checks.
+#
+#   ./test.sh           install what the tests need, lint, test every module with -race
+#   ./test.sh quick     the root module's tests without real database servers
+#   ./test.sh lint      gofmt, go vet and staticcheck in every module
+#   ./test.sh bench     the benchmarks, with allocations
+#   ./test.sh fuzz [S]  every fuzz test for S seconds each (default 30)
+#   ./test.sh install   only install what is missing (Debian's packages)
+set -euo pipefail
+cd "$(dirname "$0")"
+
+modules=(. demo compat tools)
+
+say() { printf '\n== %s\n' "$*"; }
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"
+  elif command -v sudo >/dev/null; then sudo "$@"
+  else echo "test.sh: run as root, or install by hand: $*" >&2; exit 1
+  fi
+}
+
+# galera_library succeeds where Debian's galera-4 is installed.
+galera_library() { dpkg -L galera-4 2>/dev/null | grep -q 'libgalera_smm\.so$'; }
+
+install_packages() {
+  local missing=()
+  command -v gcc >/dev/null || missing+=(gcc libc6-dev)          # go test -race is cgo
+  command -v mariadbd >/dev/null || missing+=(mariadb-server)
+  galera_library || missing+=(galera-4)
+  command -v rsync >/dev/null || missing+=(rsync)                # a joining node's state transfer
+  command -v lsof >/dev/null || missing+=(lsof)                  # which the transfer's script asks for
+  command -v ps >/dev/null || missing+=(procps)
+  command -v ss >/dev/null || missing+=(iproute2)
+  [ ${#missing[@]} -gt 0 ] || return 0
+  if ! command -v apt-get >/dev/null; then
+    echo "test.sh: not Debian: install these by hand: ${missing[*]}" >&2
+    exit 1
+  fi
+  say "installing ${missing[*]}"
+  as_root apt-get update -q
+  # The tests start servers of their own; the packaged service stays off.
+  as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+    apt-get install -q -y --no-install-recommends "${missing[@]}"
+}
+
+lint() {
+  local unformatted
+  say "gofmt"
+  unformatted=$(git ls-files -co --exclude-standard '*.go' | xargs -r gofmt -l)
+  [ -z "$unformatted" ] || { echo "gofmt -w these: $unformatted" >&2; return 1; }
+  local bin
+  bin=$(mktemp -d)
+  trap 'rm -rf "$bin"' RETURN
+  go build -C tools -o "$bin/staticcheck" honnef.co/go/tools/cmd/staticcheck
+  for m in "${modules[@]}"; do
+    [ "$m" = tools ] && continue
+    say "go vet, staticcheck: $m"
+    (cd "$m" && go vet ./... && "$bin/staticcheck" ./...)
+  done
+}
+
+test_modules() {
+  for m in "${modules[@]}"; do
+    [ "$m" = tools ] && continue
+    say "go test -race: $m"
+    (cd "$m" && go test -race -timeout 15m "$@" ./...)
+  done
+}
+
+fuzz() {
+  local seconds=${1:-30} pkg name
+  for pkg in $(go list ./...); do
+    for name in $(go test -list '^Fuzz' "$pkg" | grep '^Fuzz' || true); do
+      say "$pkg $name, $seconds s"
+      go test -run '^$' -fuzz "^$name\$" -fuzztime "${seconds}s" "$pkg"
+    done
+  done
+}
+
+case "${1:-all}" in
+  all)     install_packages; lint; test_modules -count=1 ;;
+  quick)   go test -race -short -count=1 . ./internal/fakedb ;;
+  lint)    lint ;;
+  bench)   go test -run '^$' -bench . -benchmem -count "${2:-1}" . ;;
+  fuzz)    fuzz "${2:-30}" ;;
+  install) install_packages ;;
+  *)       sed -n '2,9p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
+esac

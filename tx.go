@@ -1,0 +1,91 @@
+package clustersql
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+)
+
+//lint:file-ignore SA1019 older backends have only the deprecated interfaces
+
+// A clusterTx is a backend's transaction.
+type clusterTx struct {
+	backend driver.Tx
+	conn    *clusterConn
+	ctx     context.Context // BeginTx's where its end is to discard the conn; else nil
+}
+
+var _ driver.Tx = (*clusterTx)(nil)
+
+var (
+	errIsolation = errors.New("sql: driver does not support non-default isolation level")
+	errReadOnly  = errors.New("sql: driver does not support read-only transactions")
+)
+
+// BeginTx begins a transaction. A backend without ConnBeginTx gets no options;
+// what it has begun when ctx is done is rolled back.
+func (c *clusterConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	switch {
+	case c.discarded:
+		return nil, errDiscarded
+	case c.beginner != nil:
+		t, err := c.beginner.BeginTx(ctx, opts)
+		return c.wrapTx(ctx, t, err)
+	case opts.Isolation != 0:
+		return nil, errIsolation
+	case opts.ReadOnly:
+		return nil, errReadOnly
+	}
+	t, err := c.backend.Begin()
+	if err == nil && t != nil && ctx.Err() != nil {
+		_ = t.Rollback()
+		return nil, ctx.Err()
+	}
+	return c.wrapTx(ctx, t, err)
+}
+
+// Begin is the backend's Begin.
+func (c *clusterConn) Begin() (driver.Tx, error) {
+	if c.discarded {
+		return nil, errDiscarded
+	}
+	t, err := c.backend.Begin()
+	return c.wrapTx(context.Background(), t, err)
+}
+
+// wrapTx wraps what the backend answered. A transaction beside an error is not
+// touched, and none without one stays none.
+func (c *clusterConn) wrapTx(ctx context.Context, backend driver.Tx, err error) (driver.Tx, error) {
+	if err != nil {
+		return nil, c.failed(err)
+	}
+	if backend == nil {
+		return nil, nil
+	}
+	t := &clusterTx{backend: backend, conn: c}
+	if c.resetter == nil || c.validator == nil {
+		t.ctx = ctx
+	}
+	return t, nil
+}
+
+// Commit is the backend's Commit.
+func (t *clusterTx) Commit() error {
+	if err := t.backend.Commit(); err != nil {
+		return t.conn.failed(err)
+	}
+	return nil
+}
+
+// Rollback is the backend's Rollback. When BeginTx's context is done it is
+// database/sql that rolls back, maybe in the middle of the session's work: a
+// backend that cannot both reset and judge its sessions loses the conn.
+func (t *clusterTx) Rollback() error {
+	if t.ctx != nil && t.ctx.Err() != nil {
+		t.conn.discarded = true
+	}
+	if err := t.backend.Rollback(); err != nil {
+		return t.conn.failed(err)
+	}
+	return nil
+}
