@@ -38,7 +38,7 @@ func TestMistunedSettings(t *testing.T) {
 		t.Run(tc.want, func(t *testing.T) {
 			d := NewDriver(fakedb.New().Driver(), "mistuned", tc.opt)
 			want := `clustersql: cluster "mistuned": ` + tc.want
-			name := "mistuned " + tc.want
+			name := uniqueName("mistuned")
 			sql.Register(name, d)
 			_, opened := sql.Open(name, "")
 			db := sql.OpenDB(d.Connector())

@@ -122,6 +122,20 @@ func (c class) String() string {
 	return [...]string{"neutral", "refused", "not ready", "read-only", "leaving", "connection lost", "silent", "full", "configuration"}[c]
 }
 
+// trafficClass says what an error of a statement, a transaction or a pooled
+// connection tells about the node: less than one of an open does. Rights and
+// databases are the statement's business, and a deadline is the caller's; a
+// timeout of the backend's own may be the group's pause.
+func trafficClass(err error) class {
+	switch c := classify(err); {
+	case c == classNotReady, c == classLeaving, c == classLost:
+		return c
+	case c == classSilent && !errors.Is(err, context.DeadlineExceeded), c == classRefused:
+		return classLost
+	}
+	return classNeutral
+}
+
 // classify says what err tells about the node. mysql's numbers first, then
 // what every backend on a socket shares.
 func classify(err error) class {

@@ -102,8 +102,10 @@ func mysqlNumberClass(number uint16, message string) class {
 		}
 	case 1792, 1836: // ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION, ER_READ_ONLY_MODE
 		return classReadOnly
-	case 1053, 1927, 3169: // ER_SERVER_SHUTDOWN, ER_CONNECTION_KILLED, ER_SESSION_WAS_KILLED
+	case 1053: // ER_SERVER_SHUTDOWN
 		return classLeaving
+	case 1927, 3169: // ER_CONNECTION_KILLED, ER_SESSION_WAS_KILLED: a shutdown does it, and so does an administrator's KILL
+		return classLost
 	case 1040, 1203, 1226: // ER_CON_COUNT_ERROR, ER_TOO_MANY_USER_CONNECTIONS, ER_USER_LIMIT_REACHED
 		return classSaturated
 	case 1044, 1045, 1049, 1129, 1130: // access denied, no such database, host blocked, host not allowed

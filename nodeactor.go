@@ -266,7 +266,7 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 // the error says nothing about the node, comes from a conn of an older
 // generation, or no actor runs; else when the loop has taken it.
 func (n *node) report(err error, born uint64) {
-	c := classify(err)
+	c := trafficClass(err)
 	if c == classNeutral || n.generation.Load() != born {
 		return
 	}

@@ -73,7 +73,7 @@ func (h health) next(e evidence, rise, fall int, now time.Time) (health, effects
 		return h.improve(rise, now)
 	}
 	switch {
-	case e.class == classNeutral, e.class == classSaturated:
+	case e.class == classNeutral, e.class == classSaturated, e.class == classReadOnly:
 		return h, effects{}
 	case e.class == classLost && !e.probe:
 		return h.suspect(e.reason, now)

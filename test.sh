@@ -67,6 +67,8 @@ test_modules() {
     say "go test -race: $m"
     (cd "$m" && go test -race -timeout 15m "$@" ./...)
   done
+  say "go test: memory and allocations, which -race would falsify"
+  go test -count=1 -run 'Small|Alloc' .
 }
 
 fuzz() {

@@ -1,0 +1,231 @@
+package integration
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/EnumApps/clustersql"
+	"github.com/EnumApps/clustersql/internal/galera"
+	"github.com/go-sql-driver/mysql"
+	"go.uber.org/goleak"
+)
+
+// newCluster returns a cluster with all of c's nodes, by DSN.
+func newCluster(t *testing.T, c *galera.Cluster, opts ...clustersql.Option) clustersql.Driver {
+	t.Helper()
+	d := clustersql.NewDriver(mysql.MySQLDriver{}, t.Name(), opts...)
+	t.Cleanup(func() { d.Close() })
+	for _, n := range c.Nodes {
+		if err := d.AddNode(n.Name, n.DSN("")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return d
+}
+
+// A server that accepts and keeps silent, and a DSN without readTimeout: a
+// hundred opens succeed, and neither goroutine nor socket is left.
+func silentNodeCostsNothing(t *testing.T, c *galera.Cluster) {
+	silent := listenSilently(t)
+	goroutines, sockets := goleak.IgnoreCurrent(), countSockets(t)
+	d := newCluster(t, c)
+	cfg, err := mysql.ParseDSN(c.Nodes[0].DSN(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Addr = silent.Addr().String()
+	if err := d.AddNode("silent", cfg.FormatDSN()); err != nil {
+		t.Fatal(err)
+	}
+	db := sql.OpenDB(d.Connector())
+	db.SetMaxIdleConns(-1)
+	openMany(t, db, 100)
+	if err := db.Close(); err != nil {
+		t.Error(err)
+	}
+	for _, s := range d.Status().Nodes {
+		t.Logf("%s: %s, won %d, lost %d, failed %d", s.Name, s.State, s.Won, s.Lost, s.Errors)
+		if s.Attempts != 0 || s.OpenConns != 0 || s.Name == "silent" && s.Won != 0 {
+			t.Errorf("%+v", s)
+		}
+	}
+	if err := goleak.Find(goroutines); err != nil {
+		t.Error(err)
+	}
+	waitFor(t, "the sockets to be closed", func() bool { return countSockets(t) <= sockets })
+	waitFor(t, "the servers to hold no connection", func() bool { return serverConns(t, c) == 0 })
+}
+
+// listenSilently accepts connections and says nothing. It closes its ends
+// when the peer has closed.
+func listenSilently(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				defer conn.Close()
+				_, _ = io.Copy(io.Discard, conn)
+			})
+		}
+	})
+	t.Cleanup(func() { l.Close(); wg.Wait() })
+	return l
+}
+
+// countSockets counts this process's sockets.
+func countSockets(t *testing.T) int {
+	t.Helper()
+	fds, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sockets := 0
+	for _, fd := range fds {
+		if to, err := os.Readlink(fd); err == nil && strings.HasPrefix(to, "socket:") {
+			sockets++
+		}
+	}
+	return sockets
+}
+
+// A node that answers everything but work (error 1047) accepts connections,
+// and none of them is handed out.
+func refusingNodeIsNotUsed(t *testing.T, c *galera.Cluster) {
+	ctx := t.Context()
+	if err := c.Nodes[0].RejectQueries(ctx, "ALL"); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := c.Heal(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}()
+	d := newCluster(t, c)
+	db := sql.OpenDB(d.Connector())
+	defer db.Close()
+	db.SetMaxIdleConns(-1)
+	openMany(t, db, 200)
+	s := d.Status().Nodes[0]
+	if s.Won != 0 || s.State != clustersql.StateDown || !strings.Contains(s.Reason, "1047") {
+		t.Errorf("%+v", s)
+	}
+	if err := c.Nodes[0].RejectQueries(ctx, "NONE"); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the node to come back", func() bool { return d.Status().Nodes[0].State == clustersql.StateUp })
+	waitFor(t, "the node to be used again", func() bool {
+		openMany(t, db, 50)
+		return d.Status().Nodes[0].Won > 0
+	})
+}
+
+// While one node is killed and started again, opens go on.
+func killedNodeIsMasked(t *testing.T, c *galera.Cluster) {
+	d := newCluster(t, c)
+	db := sql.OpenDB(d.Connector())
+	defer db.Close()
+	db.SetMaxIdleConns(-1)
+	openMany(t, db, 50)
+	if err := c.Nodes[1].Kill(); err != nil {
+		t.Fatal(err)
+	}
+	openMany(t, db, 200)
+	if s := d.Status().Nodes[1]; s.State != clustersql.StateDown {
+		t.Errorf("%+v", s)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	if err := c.Heal(ctx); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the node to come back", func() bool { return d.Status().Nodes[1].State == clustersql.StateUp })
+	openMany(t, db, 50)
+}
+
+// All statements of a transaction run on the node that it began on.
+func transactionStays(t *testing.T, c *galera.Cluster) {
+	db := sql.OpenDB(newCluster(t, c).Connector())
+	defer db.Close()
+	db.SetMaxIdleConns(-1)
+	for range 20 {
+		tx, err := db.Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]bool{}
+		for range 5 {
+			var node string
+			if err := tx.QueryRow("SELECT @@wsrep_node_name").Scan(&node); err != nil {
+				t.Fatal(err)
+			}
+			seen[node] = true
+		}
+		if err := tx.Commit(); err != nil {
+			t.Error(err)
+		}
+		if len(seen) != 1 {
+			t.Errorf("one transaction on %v", seen)
+		}
+	}
+}
+
+// What go-sql-driver can, it can through clustersql.
+func statementsWork(t *testing.T, c *galera.Cluster) {
+	db := sql.OpenDB(newCluster(t, c).Connector())
+	defer db.Close()
+	ctx := t.Context()
+	for _, statement := range []string{"DROP TABLE IF EXISTS works", "CREATE TABLE works (id BIGINT UNSIGNED PRIMARY KEY, body TEXT)"} {
+		if _, err := db.ExecContext(ctx, statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	const high = uint64(1)<<63 + 7
+	stmt, err := conn.PrepareContext(ctx, "INSERT INTO works VALUES (?, ?)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stmt.Close()
+	if _, err := stmt.ExecContext(ctx, high, sql.NullString{String: "x", Valid: true}); err != nil {
+		t.Error(err)
+	}
+	var id uint64
+	var body string
+	if err := conn.QueryRowContext(ctx, "SELECT id, body FROM works WHERE id = ?", high).Scan(&id, &body); err != nil || id != high || body != "x" {
+		t.Errorf("%d %q %v", id, body, err)
+	}
+	err = conn.Raw(func(c any) error {
+		if raw := fmt.Sprintf("%T", c.(clustersql.Conn).Raw()); raw != "*mysql.mysqlConn" {
+			return fmt.Errorf("Raw gave a %s", raw)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if _, err := conn.ExecContext(ctx, "DROP TABLE works"); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,28 @@
+// Package integration runs clustersql on real MariaDB Galera nodes.
+package integration
+
+import (
+	"testing"
+
+	"github.com/EnumApps/clustersql/internal/galera"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// One set of nodes serves all tests of the package, one after the other.
+func TestGalera(t *testing.T) {
+	c := galera.StartT(t, galera.Options{})
+	for name, test := range map[string]func(*testing.T, *galera.Cluster){
+		"losers are closed, not broken off":       losersAreClosed,
+		"a silent node costs nobody anything":     silentNodeCostsNothing,
+		"a node that refuses work is not used":    refusingNodeIsNotUsed,
+		"a killed node is masked and comes back":  killedNodeIsMasked,
+		"the program of the README":               readmeProgram,
+		"a program that knows a DSN and no more":  hostListDSN,
+		"a transaction stays on one node":         transactionStays,
+		"prepared statements, arguments and rows": statementsWork,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, c) })
+	}
+}

@@ -1,0 +1,277 @@
+package galera
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+// fastFailure makes a group notice and get over the loss of a node in about
+// 2 s instead of 6 s.
+const fastFailure = "evs.keepalive_period=PT0.3S;evs.inactive_check_period=PT0.1S;" +
+	"evs.suspect_timeout=PT1S;evs.inactive_timeout=PT3S;evs.install_timeout=PT2S"
+
+// How long a call waits whose context has no deadline.
+const (
+	startPatience = 3 * time.Minute
+	sqlPatience   = 10 * time.Second
+	probePatience = 2 * time.Second
+	stopPatience  = 4 * time.Second
+)
+
+// portRounds is how many times Start tries other ports when a program that
+// knows nothing of the reservations took one.
+const portRounds = 3
+
+// Options says what cluster to start. The zero value is useful.
+type Options struct {
+	// Nodes is their number; 0 means 3.
+	Nodes int
+	// Dir is where the cluster's own folder is made; "" means os.TempDir().
+	// That folder is removed by Stop, Dir itself is not. The server's user must
+	// be able to reach it, and its path must be short enough for a unix socket.
+	Dir string
+	// Provider is added to wsrep_provider_options; settings are parted by
+	// semicolons.
+	Provider string
+	// FastFailure shortens the group's timeouts: it notices a lost node after
+	// 1–3 s instead of 5–6 s.
+	FastFailure bool
+	// Extra are more mariadbd options for each node, such as "--max-connections=50".
+	Extra []string
+	// Log gets a line for every start, end and fault; nil means none.
+	Log io.Writer
+}
+
+// A Cluster is a running Galera cluster. All methods may be called from any
+// goroutine; Stop must be called, once the cluster is not needed any more.
+type Cluster struct {
+	// Nodes are n1, n2, … in this order; the slice must not be changed.
+	Nodes []*Node
+
+	// immutable after start
+	dir      string
+	user     runUser
+	tools    tools
+	opts     Options
+	log      *log.Logger
+	launcher *launcher
+	watchdog *watchdog
+
+	// shared
+	stop sync.Once
+}
+
+// Start starts a cluster and waits until it is whole: every node Synced, and
+// the database app and its user there. ctx bounds the start only (at most 3
+// minutes, if it has no deadline); the cluster then runs until Stop. After an
+// error nothing is left.
+func Start(ctx context.Context, opts Options) (*Cluster, error) {
+	ctx, cancel := patience(ctx, startPatience)
+	defer cancel()
+	tools, err := findTools()
+	if err != nil {
+		return nil, err
+	}
+	for round := 1; ; round++ {
+		c, err := start(ctx, opts, tools)
+		if err == nil || round == portRounds || !errors.Is(err, errPortTaken) {
+			return c, err
+		}
+	}
+}
+
+func start(ctx context.Context, opts Options, tools tools) (*Cluster, error) {
+	c, err := newCluster(opts, tools)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.startAll(ctx); err != nil {
+		c.Stop()
+		return nil, err
+	}
+	return c, nil
+}
+
+// newCluster makes the folder, the watchdog and the nodes; no server yet.
+func newCluster(opts Options, tools tools) (*Cluster, error) {
+	if opts.Nodes == 0 {
+		opts.Nodes = 3
+	}
+	if opts.Log == nil {
+		opts.Log = io.Discard
+	}
+	user, err := findUser()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := makeFolder(opts.Dir, user)
+	if err != nil {
+		return nil, err
+	}
+	dog, err := startWatchdog(dir, tools.shell)
+	if err != nil {
+		os.RemoveAll(dir)
+		return nil, err
+	}
+	c := &Cluster{
+		dir: dir, user: user, tools: tools, opts: opts,
+		log:      log.New(opts.Log, "galera: ", log.Ltime|log.Lmicroseconds),
+		launcher: startLauncher(),
+		watchdog: dog,
+	}
+	if err := c.addNodes(); err != nil {
+		c.Stop()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Cluster) addNodes() error {
+	for i := range c.opts.Nodes {
+		ports, err := reservePorts()
+		if err != nil {
+			return err
+		}
+		c.Nodes = append(c.Nodes, newNode(c, fmt.Sprintf("n%d", i+1), ports))
+	}
+	for _, n := range c.Nodes {
+		if err := n.makeFolder(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startAll brings the nodes up with equal data, so that none of them needs a
+// state transfer, and then makes the database.
+func (c *Cluster) startAll(ctx context.Context) error {
+	began := time.Now()
+	if err := c.install(ctx); err != nil {
+		return err
+	}
+	first := c.Nodes[0]
+	if err := first.Start(ctx); err != nil {
+		return err
+	}
+	for i, n := range c.Nodes[1:] {
+		if err := n.launch(ctx, false); err != nil {
+			return err
+		}
+		// Nodes that enter the group at the same moment hold each other up.
+		if err := n.waitMember(ctx, first, i+2); err != nil {
+			return err
+		}
+	}
+	if err := c.WaitSynced(ctx); err != nil {
+		return err
+	}
+	c.log.Printf("%d nodes synced after %s", len(c.Nodes), time.Since(began).Round(time.Millisecond))
+	return nil
+}
+
+// WaitSynced waits until every running node is Synced, ready and in a primary
+// component of exactly the running nodes. It fails when a running node ends,
+// when none runs, and when ctx is done (after 3 minutes, if it has no
+// deadline).
+func (c *Cluster) WaitSynced(ctx context.Context) error {
+	ctx, cancel := patience(ctx, startPatience)
+	defer cancel()
+	running := c.running()
+	if len(running) == 0 {
+		return errors.New("galera: no node runs")
+	}
+	// All at once: the end of any of them is seen, whoever is waited for first.
+	ctx, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	errs := make(chan error)
+	for _, n := range running {
+		go func() { errs <- n.waitView(ctx, len(running)) }()
+	}
+	var first error
+	for range running {
+		if err := <-errs; err != nil && first == nil {
+			first = err
+			giveUp()
+		}
+	}
+	return first
+}
+
+// Stop ends every process of the cluster and removes its folder. Nodes get a
+// moment to shut down and are killed then. It may be called more than once and
+// while other methods run, which then fail.
+func (c *Cluster) Stop() {
+	c.stop.Do(func() {
+		live := c.launcher.seal()
+		for _, p := range live {
+			p.resume()
+			p.terminate()
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), stopPatience)
+		defer cancel()
+		for _, p := range live {
+			p.endBy(ctx.Done())
+		}
+		killMarked(c.dir)
+		for _, n := range c.Nodes {
+			n.close()
+		}
+		c.launcher.end()
+		os.RemoveAll(c.dir)
+		c.watchdog.release()
+		c.log.Printf("stopped")
+	})
+}
+
+// running returns the nodes whose server runs, frozen ones too.
+func (c *Cluster) running() []*Node {
+	var nodes []*Node
+	for _, n := range c.Nodes {
+		if n.Running() {
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes
+}
+
+// peers is the gcomm address of the whole cluster.
+func (c *Cluster) peers() string {
+	var addrs []string
+	for _, n := range c.Nodes {
+		addrs = append(addrs, addr(n.ports.group))
+	}
+	return "gcomm://" + strings.Join(addrs, ",")
+}
+
+// patience gives ctx a deadline if it has none.
+func patience(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, d)
+}
+
+// poll asks done every 50 ms until it says so, or ctx or the process ends.
+func poll(ctx context.Context, ended <-chan struct{}, done func() bool) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if done() {
+			return nil
+		}
+		select {
+		case <-ended:
+			return errEnded
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}

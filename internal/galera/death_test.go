@@ -1,0 +1,131 @@
+package galera
+
+import (
+	"bufio"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// wait polls until done, and fails the test after a minute.
+func wait(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := poll(ctx, nil, done); err != nil {
+		t.Fatalf("waiting until %s: %v", what, err)
+	}
+}
+
+func gone(dir string) bool {
+	_, err := os.Stat(dir)
+	return os.IsNotExist(err)
+}
+
+func TestNothingOutlivesAProcessKilledWithSIGKILL(t *testing.T) {
+	demand(t, Available())
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childEnv+"="+os.TempDir())
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatalf("the child said %q: %v", line, err)
+	}
+	dir := strings.TrimSpace(line)
+	if len(marked(dir)) == 0 {
+		t.Fatal("no server runs before the kill")
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "no server is left", func() bool { return len(marked(dir)) == 0 })
+	wait(t, "the folder is gone", func() bool { return gone(dir) })
+}
+
+// newTestCluster is a cluster without a server.
+func newTestCluster(t *testing.T, opts Options) *Cluster {
+	t.Helper()
+	demand(t, Available())
+	tools, err := findTools()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := newCluster(opts, tools)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Stop)
+	return c
+}
+
+// A server's helpers, like those of a state transfer, may leave its process
+// group and outlive it.
+func TestStopEndsWhatAServerStarted(t *testing.T) {
+	c := newTestCluster(t, Options{Nodes: 1})
+	n := c.Nodes[0]
+	log, err := os.Create(filepath.Join(n.dir, "helper.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	_, err = c.launcher.start(c.command(n.dir, log, c.tools.shell, "-c", "setsid sleep 1000 & exec sleep 1000"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "both run", func() bool { return len(marked(c.dir)) == 2 })
+	c.Stop()
+	if left := marked(c.dir); len(left) > 0 || !gone(c.dir) {
+		t.Errorf("left after Stop: processes %v, folder %t", left, !gone(c.dir))
+	}
+	c.Stop() // once more does nothing
+	if err := n.Start(t.Context()); err == nil {
+		t.Error("a node started after Stop")
+	}
+}
+
+func TestACanceledStartLeavesNothing(t *testing.T) {
+	demand(t, Available())
+	parent, err := os.MkdirTemp("", "g")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(parent)
+	if err := os.Chmod(parent, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	// The first server's line in the log is the moment to give up.
+	c, err := Start(ctx, Options{Nodes: 2, Dir: parent, Log: writerFunc(func(b []byte) {
+		if strings.Contains(string(b), "started, pid") {
+			cancel()
+		}
+	})})
+	if err == nil {
+		c.Stop()
+		t.Fatal("Start succeeded")
+	}
+	left, err := os.ReadDir(parent)
+	if err != nil || len(left) > 0 || len(marked(parent)) > 0 {
+		t.Errorf("left: files %v, processes %v, error %v", left, marked(parent), err)
+	}
+}
+
+type writerFunc func([]byte)
+
+func (f writerFunc) Write(b []byte) (int, error) { f(b); return len(b), nil }

@@ -1,0 +1,189 @@
+package galera
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+var (
+	errDown    = errors.New("the server does not run")
+	errRunning = errors.New("the server runs already")
+)
+
+// Kill ends the server with SIGKILL, and what it had started, and waits for
+// its end. A node that is down stays so.
+func (n *Node) Kill() error {
+	p := n.live()
+	if p == nil {
+		return nil
+	}
+	n.log("kill")
+	err := p.kill()
+	killMarked(n.dir)
+	return n.wrap("kill", err)
+}
+
+// Freeze stops the server in its tracks: its sockets stay open, and the kernel
+// goes on accepting connections for it, but it answers nothing.
+func (n *Node) Freeze() error {
+	p := n.live()
+	if p == nil {
+		return n.wrap("freeze", errDown)
+	}
+	n.log("freeze")
+	if err := p.signal(sigFreeze); err != nil {
+		return n.wrap("freeze", err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), sqlPatience)
+	defer cancel()
+	return n.wrap("freeze", poll(ctx, p.done, func() bool { return frozen(p.pid()) }))
+}
+
+// Resume lets a frozen server go on. It does not wait until it has caught up.
+func (n *Node) Resume() error {
+	p := n.live()
+	if p == nil {
+		return n.wrap("resume", errDown)
+	}
+	n.log("resume")
+	return n.wrap("resume", p.resume())
+}
+
+// Shutdown asks the server to end, frozen or not, and waits for its end. When
+// ctx is done first, or after 10 s without a deadline, the server may run on.
+func (n *Node) Shutdown(ctx context.Context) error {
+	p := n.live()
+	if p == nil {
+		return nil
+	}
+	ctx, cancel := patience(ctx, sqlPatience)
+	defer cancel()
+	n.log("shutdown")
+	if err := errors.Join(p.terminate(), p.resume()); err != nil {
+		return n.wrap("shutdown", err)
+	}
+	select {
+	case <-p.done:
+		return nil
+	case <-ctx.Done():
+		return n.fail("shutdown", ctx.Err())
+	}
+}
+
+// Start starts a node that is down, and waits until it is Synced: with the
+// changes it missed from another node, or with everything after a Wipe. Where
+// no other node runs it becomes the first of a new component; Heal picks the
+// best one. After an error the node is down.
+func (n *Node) Start(ctx context.Context) error {
+	if n.Running() {
+		return n.wrap("start", errRunning)
+	}
+	ctx, cancel := patience(ctx, startPatience)
+	defer cancel()
+	err := n.launch(ctx, len(n.cluster.running()) == 0)
+	if err == nil {
+		err = n.WaitSynced(ctx)
+	}
+	if err != nil {
+		return errors.Join(err, n.Kill())
+	}
+	return nil
+}
+
+// Restart is Shutdown and Start.
+func (n *Node) Restart(ctx context.Context) error {
+	if err := n.Shutdown(ctx); err != nil {
+		return err
+	}
+	return n.Start(ctx)
+}
+
+// Wipe kills the server and removes its data. At the next Start the node gets
+// all of them from another one, which is a donor meanwhile.
+func (n *Node) Wipe() error {
+	if err := n.Kill(); err != nil {
+		return err
+	}
+	n.log("wipe")
+	entries, err := os.ReadDir(n.data())
+	if err != nil {
+		return n.wrap("wipe", err)
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(n.data(), e.Name())); err != nil {
+			return n.wrap("wipe", err)
+		}
+	}
+	return nil
+}
+
+// Isolate cuts the node off from its group. It goes on as if nothing had
+// happened until the group's timeout, and is non-primary then.
+func (n *Node) Isolate(ctx context.Context) error {
+	return n.set(ctx, "wsrep_provider_options='gmcast.isolate=1'")
+}
+
+// Rejoin undoes Isolate, and does not wait until the node is Synced.
+func (n *Node) Rejoin(ctx context.Context) error {
+	return n.set(ctx, "wsrep_provider_options='gmcast.isolate=0'")
+}
+
+// Desync takes the node out of the group's flow control, or back in; its state
+// is that of a donor meanwhile. Nothing happens where it is so already.
+func (n *Node) Desync(ctx context.Context, on bool) error {
+	ctx, cancel := patience(ctx, sqlPatience)
+	defer cancel()
+	var is bool
+	if err := n.admin.QueryRowContext(ctx, "SELECT @@GLOBAL.wsrep_desync").Scan(&is); err != nil {
+		return n.fail("SELECT @@GLOBAL.wsrep_desync", err)
+	}
+	if is == on {
+		return nil
+	}
+	return n.set(ctx, "wsrep_desync="+onOff(on))
+}
+
+// RejectQueries makes the node refuse clients' queries: mode is NONE, ALL, or
+// ALL_KILL, which also ends the connections there are.
+func (n *Node) RejectQueries(ctx context.Context, mode string) error {
+	switch mode {
+	case "NONE", "ALL", "ALL_KILL":
+		return n.set(ctx, "wsrep_reject_queries="+mode)
+	}
+	return n.wrap("reject queries", fmt.Errorf("no such mode: %q", mode))
+}
+
+// ReadOnly makes the node refuse the writes of clients, or take them again.
+func (n *Node) ReadOnly(ctx context.Context, on bool) error {
+	return n.set(ctx, "read_only="+onOff(on))
+}
+
+// MaxConnections limits the node's connections, of which the administrator
+// may have one more; the server takes no less than 10. 0 means what it started
+// with, 400 if Options.Extra says nothing else.
+func (n *Node) MaxConnections(ctx context.Context, limit int) error {
+	if limit == 0 {
+		limit = maxConnections
+	}
+	return n.set(ctx, fmt.Sprintf("max_connections=%d", limit))
+}
+
+func (n *Node) set(ctx context.Context, assignment string) error {
+	if !n.Running() {
+		return n.wrap("SET GLOBAL "+assignment, errDown)
+	}
+	n.log(assignment)
+	return n.exec(ctx, "SET GLOBAL "+assignment)
+}
+
+func (n *Node) log(what string) { n.cluster.log.Printf("%s: %s", n.Name, what) }
+
+func onOff(on bool) string {
+	if on {
+		return "ON"
+	}
+	return "OFF"
+}

@@ -1,0 +1,106 @@
+package galera
+
+import (
+	"errors"
+	"os/exec"
+	"runtime"
+)
+
+var errStopped = errors.New("the cluster was stopped")
+
+// A launcher starts processes from one goroutine that keeps its thread: the
+// kernel sends a parent death signal when the *thread* that forked ends, so it
+// has to live as long as the processes.
+type launcher struct {
+	// from anybody to the loop; never closed
+	launches chan launch
+	seals    chan chan []*process
+	// closed by end
+	quit chan struct{}
+	// closed by the loop when it has ended
+	ended chan struct{}
+}
+
+type launch struct {
+	cmd   *exec.Cmd
+	reply chan launched // buffered: the loop never waits for a caller
+}
+
+type launched struct {
+	process *process
+	err     error
+}
+
+func startLauncher() *launcher {
+	l := &launcher{
+		launches: make(chan launch),
+		seals:    make(chan chan []*process),
+		quit:     make(chan struct{}),
+		ended:    make(chan struct{}),
+	}
+	go l.run()
+	return l
+}
+
+// run never unlocks its thread, so that the runtime ends it with the goroutine
+// and nobody meets a thread with children.
+func (l *launcher) run() {
+	runtime.LockOSThread()
+	defer close(l.ended)
+	var started []*process
+	sealed := false
+	for {
+		select {
+		case r := <-l.launches:
+			if sealed {
+				r.reply <- launched{err: errStopped}
+				continue
+			}
+			p, err := startProcess(r.cmd)
+			if err == nil {
+				started = append(running(started), p)
+			}
+			r.reply <- launched{p, err}
+		case reply := <-l.seals:
+			sealed = true
+			reply <- running(started)
+		case <-l.quit:
+			return
+		}
+	}
+}
+
+// start starts cmd. The process belongs to the caller, and to Stop.
+func (l *launcher) start(cmd *exec.Cmd) (*process, error) {
+	reply := make(chan launched, 1)
+	select {
+	case l.launches <- launch{cmd, reply}:
+	case <-l.ended:
+		return nil, errStopped
+	}
+	r := <-reply
+	return r.process, r.err
+}
+
+// seal lets start refuse everything from now on, and returns what still runs.
+func (l *launcher) seal() []*process {
+	reply := make(chan []*process, 1)
+	l.seals <- reply
+	return <-reply
+}
+
+// end ends the launcher's thread; only after all processes have ended.
+func (l *launcher) end() {
+	close(l.quit)
+	<-l.ended
+}
+
+func running(all []*process) []*process {
+	var live []*process
+	for _, p := range all {
+		if !p.hasEnded() {
+			live = append(live, p)
+		}
+	}
+	return live
+}

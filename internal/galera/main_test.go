@@ -1,0 +1,35 @@
+package galera
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// childEnv tells the test binary to be the process that is killed: it holds the
+// folder for its cluster.
+const childEnv = "CLUSTERSQL_GALERA_CHILD"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childEnv); dir != "" {
+		os.Exit(child(dir))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// child starts a node, freezes it, says where it is, and waits to be killed.
+func child(dir string) int {
+	c, err := Start(context.Background(), Options{Nodes: 1, Dir: dir, FastFailure: true})
+	if err == nil {
+		err = c.Nodes[0].Freeze()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Println(c.dir)
+	select {}
+}

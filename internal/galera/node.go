@@ -1,0 +1,275 @@
+package galera
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// User, Password and Database are what DSN uses: the user has all rights on
+// the database, and no other.
+const (
+	User     = "app"
+	Password = "app"
+	Database = "app"
+)
+
+// A Node is one server of a cluster. Its methods may be called from any
+// goroutine; those that start or end the server from one at a time.
+type Node struct {
+	// Name is n1, n2, …
+	Name string
+
+	// immutable after start
+	cluster *Cluster
+	dir     string
+	ports   ports
+	admin   *sql.DB
+
+	// mu protects the following; it is held for nothing but reading and
+	// writing it
+	mu      sync.Mutex
+	process *process // the last one started; nil before
+}
+
+func newNode(c *Cluster, name string, p ports) *Node {
+	n := &Node{Name: name, cluster: c, dir: filepath.Join(c.dir, name), ports: p}
+	n.admin = openAdmin(n.Socket(), c.user.admin)
+	return n
+}
+
+// Addr is the host:port on which the node speaks MySQL.
+func (n *Node) Addr() string { return addr(n.ports.mysql) }
+
+// Socket is the path of the node's unix socket.
+func (n *Node) Socket() string { return filepath.Join(n.dir, "sock") }
+
+// DSN is one of go-sql-driver/mysql for the user app; params, as
+// "timeout=1s&readTimeout=2s", may be "".
+func (n *Node) DSN(params string) string {
+	dsn := User + ":" + Password + "@tcp(" + n.Addr() + ")/" + Database
+	if params != "" {
+		dsn += "?" + params
+	}
+	return dsn
+}
+
+// AdminDB is a pool for the administrator, over the unix socket, of at most two
+// connections, one of them idle. It is opened at the first use and answers on a
+// non-primary node too. The cluster closes it; the caller must not. It counts in
+// the server's connections: see AppConns.
+func (n *Node) AdminDB() *sql.DB { return n.admin }
+
+// openAdmin dials nothing yet. The server knows the administrator by the user
+// id at the other end of the socket.
+func openAdmin(socket, name string) *sql.DB {
+	cfg := mysql.NewConfig()
+	cfg.Net, cfg.Addr = "unix", socket
+	cfg.User = name
+	cfg.InterpolateParams = true
+	cfg.Params = map[string]string{"wsrep_dirty_reads": "1"}
+	cfg.Logger = &mysql.NopLogger{} // nodes that die under it are its daily bread
+	connector, err := mysql.NewConnector(cfg)
+	if err != nil {
+		panic("galera: administrator's configuration: " + err.Error())
+	}
+	db := sql.OpenDB(connector)
+	db.SetMaxOpenConns(2)
+	db.SetMaxIdleConns(1)
+	return db
+}
+
+// Pid is the server's process id, or 0 when it does not run.
+func (n *Node) Pid() int {
+	if p := n.live(); p != nil {
+		return p.pid()
+	}
+	return 0
+}
+
+// Running reports whether the server's process is there; a frozen one is.
+func (n *Node) Running() bool { return n.live() != nil }
+
+// Status returns a global status variable, such as Aborted_connects.
+func (n *Node) Status(ctx context.Context, name string) (string, error) {
+	values, err := n.status(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	value, ok := values[strings.ToLower(name)]
+	if !ok {
+		return "", fmt.Errorf("galera: %s: no status variable %s", n.Name, name)
+	}
+	return value, nil
+}
+
+// AppConns counts the server's connections of the user app.
+func (n *Node) AppConns(ctx context.Context) (int, error) {
+	ctx, cancel := patience(ctx, sqlPatience)
+	defer cancel()
+	var count int
+	err := n.admin.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = ?", User).Scan(&count)
+	return count, n.wrap("counting connections", err)
+}
+
+// WaitSynced waits until the node is Synced, ready and in a primary component.
+// It fails when the server does not run or ends, and when ctx is done (after 3
+// minutes, if it has no deadline).
+func (n *Node) WaitSynced(ctx context.Context) error {
+	ctx, cancel := patience(ctx, startPatience)
+	defer cancel()
+	return n.waitView(ctx, 0)
+}
+
+// waitView is WaitSynced for a component of size nodes, 0 for any.
+func (n *Node) waitView(ctx context.Context, size int) error {
+	p := n.live()
+	if p == nil {
+		return n.fail("waiting until synced", errEnded)
+	}
+	last := "no answer"
+	err := poll(ctx, p.done, func() bool {
+		v, err := n.view(ctx)
+		if err != nil {
+			return false
+		}
+		last = fmt.Sprintf("%+v", v)
+		return v.synced() && (size == 0 || v.size == fmt.Sprint(size))
+	})
+	if err != nil {
+		return n.fail("waiting until synced, last seen: "+last, err)
+	}
+	return nil
+}
+
+// waitMember waits until n is in the group, which other sees as one of size
+// nodes; n may still be catching up.
+func (n *Node) waitMember(ctx context.Context, other *Node, size int) error {
+	p := n.live()
+	if p == nil {
+		return n.fail("joining the group", errEnded)
+	}
+	err := poll(ctx, p.done, func() bool {
+		v, err := other.view(ctx)
+		return err == nil && v.primary() && v.size == fmt.Sprint(size)
+	})
+	if err != nil {
+		return n.fail("joining the group", err)
+	}
+	return nil
+}
+
+// A view is what a node says about itself and its group.
+type view struct{ state, ready, status, size string }
+
+func (v view) primary() bool { return v.status == "Primary" }
+func (v view) synced() bool  { return v.primary() && v.state == "4" && v.ready == "ON" }
+
+func (n *Node) view(ctx context.Context) (view, error) {
+	ctx, cancel := context.WithTimeout(ctx, probePatience)
+	defer cancel()
+	s, err := n.status(ctx, "wsrep_local_state", "wsrep_ready", "wsrep_cluster_status", "wsrep_cluster_size")
+	return view{s["wsrep_local_state"], s["wsrep_ready"], s["wsrep_cluster_status"], s["wsrep_cluster_size"]}, err
+}
+
+// status returns the variables that exist, with their names in lower case.
+func (n *Node) status(ctx context.Context, names ...string) (map[string]string, error) {
+	ctx, cancel := patience(ctx, sqlPatience)
+	defer cancel()
+	list := "?" + strings.Repeat(", ?", len(names)-1)
+	args := make([]any, len(names))
+	for i, name := range names {
+		args[i] = name
+	}
+	rows, err := n.admin.QueryContext(ctx, "SHOW GLOBAL STATUS WHERE Variable_name IN ("+list+")", args...)
+	if err != nil {
+		return nil, n.wrap("reading the status", err)
+	}
+	defer rows.Close()
+	values := make(map[string]string)
+	for rows.Next() {
+		var name, value string
+		if err := rows.Scan(&name, &value); err != nil {
+			return nil, n.wrap("reading the status", err)
+		}
+		values[strings.ToLower(name)] = value
+	}
+	return values, n.wrap("reading the status", rows.Err())
+}
+
+// exec runs statements as the administrator, one after the other.
+func (n *Node) exec(ctx context.Context, statements ...string) error {
+	ctx, cancel := patience(ctx, sqlPatience)
+	defer cancel()
+	for _, s := range statements {
+		if _, err := n.admin.ExecContext(ctx, s); err != nil {
+			return n.fail(s, err)
+		}
+	}
+	return nil
+}
+
+// createApp makes the database and its user, whose password is no secret.
+func (n *Node) createApp(ctx context.Context) error {
+	return n.exec(ctx,
+		"CREATE DATABASE "+Database,
+		"CREATE USER "+User+"@'%' IDENTIFIED BY '"+Password+"'",
+		"GRANT ALL ON "+Database+".* TO "+User+"@'%'")
+}
+
+// live returns the server's process while it runs.
+func (n *Node) live() *process {
+	n.mu.Lock()
+	p := n.process
+	n.mu.Unlock()
+	if p == nil || p.hasEnded() {
+		return nil
+	}
+	return p
+}
+
+// close gives back what the node holds; its process has ended.
+func (n *Node) close() {
+	n.admin.Close()
+	n.ports.release()
+}
+
+func (n *Node) data() string     { return filepath.Join(n.dir, "data") }
+func (n *Node) errorLog() string { return filepath.Join(n.dir, "error.log") }
+
+// wrap names the node and what was done, if there is an error.
+func (n *Node) wrap(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("galera: %s: %s: %w", n.Name, what, err)
+}
+
+// fail is wrap with the last lines of the server's error log, and a cause that
+// shows whether a port was the reason.
+func (n *Node) fail(what string, err error) error {
+	lines := tail(n.errorLog())
+	if errors.Is(err, errEnded) && strings.Contains(lines, "ddress already in use") {
+		err = fmt.Errorf("%w: %w", err, errPortTaken)
+	}
+	return fmt.Errorf("galera: %s: %s: %w%s", n.Name, what, err, lines)
+}
+
+// tail returns the last lines of a log, headed, or nothing if there is none.
+func tail(file string) string {
+	const keep = 20
+	text, err := os.ReadFile(file)
+	if err != nil || len(text) == 0 {
+		return ""
+	}
+	lines := strings.Split(strings.TrimRight(string(text), "\n"), "\n")
+	lines = lines[max(0, len(lines)-keep):]
+	return "\nthe end of " + file + ":\n\t" + strings.Join(lines, "\n\t")
+}

@@ -1,0 +1,173 @@
+package galera
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// markName is the environment variable by which a process is known as one of a
+// cluster; all that the servers start inherit it.
+const markName = "CLUSTERSQL_GALERA"
+
+var errEnded = errors.New("the server ended")
+
+// mark is how the environment of every process below a folder contains it.
+func mark(dir string) string { return markName + "=" + dir + "/" }
+
+// A process is one that the launcher started.
+type process struct {
+	cmd *exec.Cmd
+
+	// closed when the process has ended and was waited for
+	done chan struct{}
+}
+
+// startProcess is called by the launcher only.
+func startProcess(cmd *exec.Cmd) (*process, error) {
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	p := &process{cmd: cmd, done: make(chan struct{})}
+	go func() {
+		defer close(p.done)
+		cmd.Wait() // its verdict stays in cmd.ProcessState
+	}()
+	return p, nil
+}
+
+func (p *process) pid() int { return p.cmd.Process.Pid }
+
+func (p *process) hasEnded() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// signal is safe after the process's end: os.Process then sends nothing.
+func (p *process) signal(s os.Signal) error {
+	err := p.cmd.Process.Signal(s)
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	return err
+}
+
+func (p *process) resume() error    { return p.signal(sigResume) }
+func (p *process) terminate() error { return p.signal(sigTerminate) }
+
+// kill kills the process and waits for its end.
+func (p *process) kill() error {
+	if err := p.signal(os.Kill); err != nil {
+		return err
+	}
+	<-p.done
+	return nil
+}
+
+// endBy waits for the process's end and kills it when late is closed first.
+func (p *process) endBy(late <-chan struct{}) {
+	select {
+	case <-p.done:
+	case <-late:
+		p.kill()
+	}
+}
+
+// run starts cmd below dir, waits for its end and kills it and what it started
+// when ctx is done first. Its whole output goes to the file out.
+func (c *Cluster) run(ctx context.Context, dir, out, name string, args ...string) error {
+	file, err := os.Create(out)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	p, err := c.launcher.start(c.command(dir, file, name, args...))
+	if err != nil {
+		return err
+	}
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		p.kill()
+		killMarked(dir)
+		return ctx.Err()
+	}
+	if state := p.cmd.ProcessState; !state.Success() {
+		return fmt.Errorf("%s: %s%s", filepath.Base(name), state, tail(out))
+	}
+	return nil
+}
+
+// command describes a process that runs as the server's user, in a group of
+// its own, marked as one of dir, and that ends with this process.
+func (c *Cluster) command(dir string, out *os.File, name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(name, args...)
+	cmd.Dir = dir
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.Env = []string{
+		mark(dir),
+		"PATH=" + c.tools.path,
+		"HOME=" + dir,
+		"TMPDIR=" + filepath.Join(dir, "tmp"),
+		"LC_ALL=C",
+	}
+	cmd.SysProcAttr = bound(c.user)
+	return cmd
+}
+
+// killMarked kills every process below dir, until a search finds none.
+func killMarked(dir string) {
+	for range 50 {
+		pids := marked(dir)
+		if len(pids) == 0 {
+			return
+		}
+		for _, pid := range pids {
+			killIfMarked(pid, dir)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// killIfMarked looks at the mark once more, when its handle (a pidfd) is bound
+// to one process: the pid may have gone to another since.
+func killIfMarked(pid int, dir string) {
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		return
+	}
+	defer p.Release()
+	if isMarked(pid, dir) {
+		p.Kill()
+	}
+}
+
+// marked returns the processes below dir.
+func marked(dir string) []int {
+	var pids []int
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil && isMarked(pid, dir) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func isMarked(pid int, dir string) bool {
+	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	return err == nil && bytes.Contains(env, []byte(mark(dir)))
+}
