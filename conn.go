@@ -61,6 +61,7 @@ type clusterConn struct {
 	// owned by the conn's user
 	discarded bool // by a Rollback of a backend that cannot reset sessions
 	invalid   bool // the backend has said so
+	left      bool // a caller has cancelled; what that broke says nothing about the node
 
 	// shared
 	closed atomic.Bool
@@ -145,9 +146,15 @@ func (c *clusterConn) Close() error {
 }
 
 // failed passes an error of the backend to the link, which says what the
-// caller gets. driver.ErrSkip is a word between backend and database/sql.
+// caller gets. driver.ErrSkip is a word between backend and database/sql, and
+// what comes after a caller's cancel is that cancel's doing.
 func (c *clusterConn) failed(err error) error {
-	if err == driver.ErrSkip {
+	switch {
+	case err == driver.ErrSkip:
+		return err
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		c.left = true
+	case c.left:
 		return err
 	}
 	return c.link.report(err)
@@ -175,17 +182,19 @@ func (c *clusterConn) ResetSession(ctx context.Context) error {
 	if c.retired() {
 		return driver.ErrBadConn
 	}
-	if c.resetter == nil {
-		return nil
+	if c.resetter != nil {
+		if err := c.resetter.ResetSession(ctx); err != nil {
+			return c.failed(err)
+		}
 	}
-	if err := c.resetter.ResetSession(ctx); err != nil {
-		return c.failed(err)
-	}
+	c.left = false
 	return nil
 }
 
 // IsValid says no for a conn that is retired or discarded, and else what the
-// backend says. Its first no is reported as a driver.ErrBadConn.
+// backend says. Its first no is reported as a driver.ErrBadConn, unless a
+// caller who left is the reason: go-sql-driver breaks a conn whose query is
+// cancelled.
 func (c *clusterConn) IsValid() bool {
 	if c.discarded || c.retired() {
 		return false
@@ -195,7 +204,7 @@ func (c *clusterConn) IsValid() bool {
 	}
 	if !c.invalid {
 		c.invalid = true
-		_ = c.link.report(driver.ErrBadConn)
+		_ = c.failed(driver.ErrBadConn)
 	}
 	return false
 }

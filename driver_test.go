@@ -7,6 +7,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -359,6 +360,44 @@ func TestExpiredCallerIsNotCharged(t *testing.T) {
 	})
 }
 
+// A caller who leaves breaks his connection, as go-sql-driver does it, and
+// says nothing about the node. One that breaks by itself makes it suspect.
+func TestCancelledQuerySaysNothingAboutTheNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		node := b.Node("n1")
+		node.Set(fakedb.Script{Breaks: true})
+		var log bytes.Buffer
+		d := fakeCluster(t, b, 1, WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+		db := openDB(t, d)
+		synctest.Wait()
+		for range 3 {
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+			node.OnStatement(func(ctx context.Context, _ string, _ []driver.NamedValue) error {
+				<-ctx.Done()
+				return ctx.Err()
+			})
+			_, err := db.ExecContext(ctx, "long")
+			cancel()
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("got %v", err)
+			}
+		}
+		synctest.Wait()
+		if s := d.Status().Nodes[0]; s.State != StateUp || !s.LastError.IsZero() || strings.Contains(log.String(), "suspect") {
+			t.Errorf("%+v\n%s", s, &log)
+		}
+		node.OnStatement(func(context.Context, string, []driver.NamedValue) error { return io.ErrUnexpectedEOF })
+		if _, err := db.Exec("broken"); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("got %v", err)
+		}
+		synctest.Wait()
+		if s := d.Status().Nodes[0]; s.LastError.IsZero() || !strings.Contains(log.String(), "node suspect") {
+			t.Errorf("%+v\n%s", s, &log)
+		}
+	})
+}
+
 func TestOpenTimeoutBoundsOpensWithoutADeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -529,7 +568,7 @@ func TestConnWithAnErrorIsNeverTouched(t *testing.T) {
 		db := openDB(t, d)
 		err := db.Ping()
 		wantOpenError(t, err, 3)
-		if !errors.Is(err, errBoom) || !strings.Contains(err.Error(), "neither a connection nor an error") {
+		if !strings.Contains(err.Error(), "boom") || !strings.Contains(err.Error(), "neither a connection nor an error") {
 			t.Error(err)
 		}
 		db.Close()

@@ -227,9 +227,14 @@ func (o *opening) report(cluster string, nodes []*node, cause error) error {
 		}
 	}
 	for _, n := range nodes {
-		if s := n.snapshot.Load(); !asked[n] {
-			o.failures = append(o.failures, failure{node: n, state: s.State, err: fmt.Errorf("not asked: %s", s.Reason)})
+		if asked[n] {
+			continue
 		}
+		f := failure{node: n, state: n.snapshot.Load().State, err: errors.New("not asked")}
+		if reason := n.snapshot.Load().Reason; reason != "" {
+			f.err = fmt.Errorf("not asked: %s", reason)
+		}
+		o.failures = append(o.failures, f)
 	}
 	slices.SortStableFunc(o.failures, func(a, b failure) int { return b.at.Compare(a.at) })
 	e := &OpenError{Cluster: cluster, Cause: cause}

@@ -20,6 +20,7 @@ func TestGalera(t *testing.T) {
 		"a killed node is masked and comes back":  killedNodeIsMasked,
 		"the program of the README":               readmeProgram,
 		"a program that knows a DSN and no more":  hostListDSN,
+		"the self-test on a user's own nodes":     selfTestOnOwnNodes,
 		"a transaction stays on one node":         transactionStays,
 		"prepared statements, arguments and rows": statementsWork,
 	} {

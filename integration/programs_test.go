@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -54,4 +56,73 @@ func hostListDSN(t *testing.T, c *galera.Cluster) {
 		}
 	}
 	waitFor(t, "the servers to hold no connection", func() bool { return serverConns(t, c) == 0 })
+}
+
+// "go test -v ." with a user's own nodes in the file that DBCONFIG names: it
+// passes, starts no server, and writes nothing. With a table that it may use,
+// it writes a row there and deletes it again.
+func selfTestOnOwnNodes(t *testing.T, c *galera.Cluster) {
+	admin := c.Nodes[0].AdminDB()
+	if _, err := admin.ExecContext(t.Context(), "CREATE TABLE app.mine (id VARCHAR(64) PRIMARY KEY)"); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if _, err := admin.Exec("DROP TABLE app.mine"); err != nil {
+			t.Error(err)
+		}
+	}()
+	before := committed(t, c)
+	out := runSelfTest(t, c, "")
+	if after := committed(t, c); after != before {
+		t.Errorf("wsrep_last_committed went from %s to %s: something was written", before, after)
+	}
+	if !strings.Contains(out, "nothing was written: set [selftest] table") {
+		t.Errorf("the run does not say that it wrote nothing:\n%s", out)
+	}
+	out = runSelfTest(t, c, "[selftest]\ntable = \"mine\"\n")
+	if !strings.Contains(out, "what_is_written_on_one_is_read_on_each") || committed(t, c) == before {
+		t.Errorf("nothing was written:\n%s", out)
+	}
+	var rows int
+	if err := admin.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM app.mine").Scan(&rows); err != nil || rows != 0 {
+		t.Errorf("%d rows left, %v", rows, err)
+	}
+}
+
+func committed(t *testing.T, c *galera.Cluster) string {
+	t.Helper()
+	v, err := c.Nodes[0].Status(t.Context(), "wsrep_last_committed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// runSelfTest runs the root package's test of the configured clusters.
+func runSelfTest(t *testing.T, c *galera.Cluster, head string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "mine.toml")
+	text := head + "[[cluster]]\nname = \"mine\"\n"
+	env := append(os.Environ(), "DBCONFIG="+file)
+	for i, n := range c.Nodes {
+		user, rest, ok := strings.Cut(n.DSN(""), ":")
+		password, address, ok2 := strings.Cut(rest, "@")
+		if !ok || !ok2 {
+			t.Fatal("the harness's DSN has another form")
+		}
+		text += fmt.Sprintf("[[cluster.node]]\nname = %q\ndsn = %q\n", n.Name, user+":${MY_PASSWORD}@"+address)
+		if i == 0 {
+			env = append(env, "MY_PASSWORD="+password)
+		}
+	}
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-v", "-run", "TestConfiguredClusters", ".")
+	cmd.Dir, cmd.Env = "..", env
+	out, err := cmd.CombinedOutput()
+	if err != nil || !regexp.MustCompile(`(?m)^--- PASS: TestConfiguredClusters`).Match(out) {
+		t.Fatalf("%v:\n%s", err, out)
+	}
+	return string(out)
 }

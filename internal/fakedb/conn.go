@@ -18,6 +18,7 @@ type Conn struct {
 	untouchable bool
 	busy        atomic.Bool
 	closed      atomic.Bool
+	broken      atomic.Bool
 	done        chan struct{} // closed by Close
 }
 
@@ -76,14 +77,17 @@ func (c *Conn) answer(ctx context.Context, query string, args []driver.NamedValu
 		err, delay, silent = h.err, h.delay, h.silent
 	}
 	if waited := pause(ctx, delay); waited != nil {
+		c.broken.Store(c.script.Breaks)
 		return waited
 	}
 	if silent {
 		<-ctx.Done()
+		c.broken.Store(c.script.Breaks)
 		return ctx.Err()
 	}
 	if err == nil && hook != nil && query != "" {
-		return hook(ctx, query, args)
+		err = hook(ctx, query, args)
+		c.broken.Store(c.script.Breaks && ctx.Err() != nil)
 	}
 	return err
 }
@@ -174,8 +178,8 @@ func (c *Conn) ResetSession(context.Context) error {
 	return nil
 }
 
-// IsValid reports that the connection is not closed.
-func (c *Conn) IsValid() bool { return !c.closed.Load() }
+// IsValid reports that the connection is neither closed nor broken.
+func (c *Conn) IsValid() bool { return !c.closed.Load() && !c.broken.Load() }
 
 // CheckNamedValue leaves arguments to database/sql's rules.
 func (c *Conn) CheckNamedValue(*driver.NamedValue) error { return driver.ErrSkip }

@@ -25,6 +25,7 @@ type Script struct {
 	Check       error         // what the connection answers to Ping and statements
 	CheckDelay  time.Duration // before it does
 	CheckSilent bool          // no answer until the context is done
+	Breaks      bool          // a statement whose context is done leaves it invalid
 	CloseDelay  time.Duration // how long Close takes
 	ClosePanic  any           // Close panics, after it has closed
 }

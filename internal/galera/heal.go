@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"strconv"
-	"time"
 )
 
-// componentPatience is how long the nodes that run may take to find together
-// again before one of them is told that it alone goes on.
-const componentPatience = 15 * time.Second
+// headlessPolls is for how many polls (of 50 ms) in a row all running nodes have
+// to be together without being primary, which they are for a moment at a merge.
+const headlessPolls = 40
 
 // Heal undoes every fault: frozen nodes resume, limits and refusals end, cut
 // off nodes rejoin, nodes that are down start. It waits until the cluster is
@@ -56,9 +55,8 @@ func (n *Node) heal(ctx context.Context) error {
 	)
 }
 
-// component sees to it that there is a primary component of all running nodes:
-// it waits for one; failing that (two of three died, and the last has no
-// majority) it lets the best of them be one; where none runs it starts the best.
+// component sees to it that there is a primary component of all running nodes;
+// where none runs it starts the best.
 func (c *Cluster) component(ctx context.Context) error {
 	running := c.running()
 	if len(running) == 0 {
@@ -68,35 +66,50 @@ func (c *Cluster) component(ctx context.Context) error {
 		}
 		return best.Start(ctx)
 	}
-	soon, cancel := context.WithTimeout(ctx, componentPatience)
-	defer cancel()
-	if poll(soon, nil, func() bool { return together(ctx, running) }) == nil {
-		return nil
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	for _, n := range running {
-		if v, err := n.view(ctx); err == nil && v.primary() {
-			return nil // there is one; a node that is late is waited for elsewhere
+	// A node that has not noticed yet that others died calls itself primary; the
+	// size tells. Nodes that have all found together and are not primary have no
+	// majority, and wait for nodes that do not run.
+	headless := 0
+	err := poll(ctx, nil, func() bool {
+		switch together, primary := component(ctx, running); {
+		case !together:
+			headless = 0
+		case primary:
+			return true
+		default:
+			headless++
 		}
+		return headless == headlessPolls
+	})
+	if err != nil {
+		return running[0].fail("waiting for a primary component", err)
+	}
+	if headless < headlessPolls {
+		return nil
 	}
 	best, err := best(running, func(n *Node) (int64, error) { return n.committed(ctx) })
 	if err != nil {
 		return err
 	}
 	best.log("bootstrap")
-	return best.exec(ctx, "SET GLOBAL wsrep_provider_options='pc.bootstrap=1'")
+	if err := best.exec(ctx, "SET GLOBAL wsrep_provider_options='pc.bootstrap=1'"); err != nil {
+		return err
+	}
+	return c.WaitSynced(ctx)
 }
 
-// together reports whether all nodes are in a primary component.
-func together(ctx context.Context, nodes []*Node) bool {
+// component reports whether each of the nodes is in a component of just these,
+// and whether it is primary.
+func component(ctx context.Context, nodes []*Node) (together, primary bool) {
+	primary = true
 	for _, n := range nodes {
-		if v, err := n.view(ctx); err != nil || !v.primary() {
-			return false
+		v, err := n.view(ctx)
+		if err != nil || v.size != strconv.Itoa(len(nodes)) {
+			return false, false
 		}
+		primary = primary && v.primary()
 	}
-	return true
+	return true, primary
 }
 
 // best returns the node with the most history.

@@ -34,15 +34,11 @@ func TestAMissingServerSkipsAndFailsInCI(t *testing.T) {
 }
 
 func TestALongPathIsRefused(t *testing.T) {
-	u, err := findUser()
-	if err != nil {
-		t.Skip(err)
-	}
 	parent := filepath.Join(t.TempDir(), strings.Repeat("x", maxSocketPath))
 	if err := os.Mkdir(parent, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := makeFolder(parent, u); err == nil || !strings.Contains(err.Error(), "too long for a unix socket") {
+	if _, err := makeFolder(parent, runUser{}); err == nil || !strings.Contains(err.Error(), "too long for a unix socket") {
 		t.Errorf("makeFolder: %v", err)
 	}
 	if left, err := os.ReadDir(parent); err != nil || len(left) > 0 {

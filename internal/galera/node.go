@@ -252,11 +252,12 @@ func (n *Node) wrap(what string, err error) error {
 	return fmt.Errorf("galera: %s: %s: %w", n.Name, what, err)
 }
 
-// fail is wrap with the last lines of the server's error log, and a cause that
-// shows whether a port was the reason.
+// fail is wrap with the last lines of the server's error log. Of a server that
+// ended it finds out whether a port was the reason, which not every server's log
+// says.
 func (n *Node) fail(what string, err error) error {
 	lines := tail(n.errorLog())
-	if errors.Is(err, errEnded) && strings.Contains(lines, "ddress already in use") {
+	if errors.Is(err, errEnded) && (strings.Contains(lines, "ddress already in use") || !n.ports.free()) {
 		err = fmt.Errorf("%w: %w", err, errPortTaken)
 	}
 	return fmt.Errorf("galera: %s: %s: %w%s", n.Name, what, err, lines)

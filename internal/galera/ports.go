@@ -26,6 +26,11 @@ type ports struct {
 
 func (p ports) release() { p.lock.Close() }
 
+// free reports whether nothing listens on them.
+func (p ports) free() bool {
+	return free(p.mysql) && free(p.group) && free(p.ist) && free(p.sst)
+}
+
 // addr is a port of a node as host:port.
 func addr(port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
 
@@ -39,8 +44,8 @@ func reservePorts() (ports, error) {
 		if err != nil {
 			continue
 		}
-		if free(first) && free(first+1) && free(first+2) && free(first+3) {
-			return ports{first, first + 1, first + 2, first + 3, lock}, nil
+		if p := (ports{first, first + 1, first + 2, first + 3, lock}); p.free() {
+			return p, nil
 		}
 		lock.Close()
 	}

@@ -59,7 +59,7 @@ func TestATakenPortIsNamedAsTheCause(t *testing.T) {
 			}
 			defer l.Close()
 			err = c.startAll(t.Context())
-			if !errors.Is(err, errPortTaken) || !strings.Contains(err.Error(), "ddress already in use") {
+			if !errors.Is(err, errPortTaken) || !strings.Contains(err.Error(), "the end of "+c.Nodes[0].errorLog()) {
 				t.Errorf("startAll: %v; want %v with the end of the log", err, errPortTaken)
 			}
 		})

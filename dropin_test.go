@@ -1,0 +1,72 @@
+package clustersql_test
+
+import (
+	"crypto/rand"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"expvar"
+	"slices"
+	"testing"
+
+	"github.com/EnumApps/clustersql"
+	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/go-sql-driver/mysql"
+)
+
+// The ways in which programs use the original compile as they stand, results
+// ignored and all, and run.
+func TestDropIn(t *testing.T) {
+	once := rand.Text() // database/sql keeps names for good
+	ReadDriver, PointerDriver := "read_conn"+once, "pointer_conn"+once
+	mysqlDriver := mysql.MySQLDriver{}
+	readerDriver := clustersql.NewDriver(mysqlDriver, ReadDriver)
+	readerDriver.AddNode("galera2", "user:password@tcp(127.0.0.1:1)/db")
+	readerDriver.AddNode("galera1", "user:password@tcp(127.0.0.1:1)/db")
+	readerDriver.DelNode("galera2")
+	readerDriver.AddNode("galera3", "user:password@tcp(127.0.0.1:1)/db")
+	if got := readerDriver.Nodes(); !slices.Equal(got, []string{"galera1", "galera3"}) {
+		t.Errorf("Nodes: %v", got)
+	}
+	sql.Register(ReadDriver, readerDriver)
+
+	var typed clustersql.Driver = clustersql.NewDriver(&mysqlDriver, PointerDriver)
+	typed.AddNode("galera1", "user:password@tcp(127.0.0.1:1)/db")
+	sql.Register(PointerDriver, &typed)
+
+	for _, name := range []string{ReadDriver, PointerDriver} {
+		db, err := sql.Open(name, "whatever")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var open *clustersql.OpenError
+		if err := db.Ping(); !errors.As(err, &open) {
+			t.Errorf("nobody listens there: %v", err)
+		}
+		db.Close()
+		if expvar.Get(name) == nil {
+			t.Errorf("no expvar %s", name)
+		}
+	}
+}
+
+// A value and a pointer are both drivers of either kind.
+var (
+	_ driver.Driver        = clustersql.Driver{}
+	_ driver.Driver        = (*clustersql.Driver)(nil)
+	_ driver.DriverContext = clustersql.Driver{}
+	_ driver.DriverContext = (*clustersql.Driver)(nil)
+)
+
+// The original could be opened directly, too, with any backend.
+func TestDropInOpen(t *testing.T) {
+	d := clustersql.NewDriver(fakedb.New().LegacyDriver(), "")
+	d.AddNode("a", "node-a")
+	conn, err := d.Open("ignored")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Close(); err != nil {
+		t.Error(err)
+	}
+}
