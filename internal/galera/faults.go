@@ -74,16 +74,21 @@ func (n *Node) Shutdown(ctx context.Context) error {
 }
 
 // Start starts a node that is down, and waits until it is Synced: with the
-// changes it missed from another node, or with everything after a Wipe. Where
-// no other node runs it becomes the first of a new component; Heal picks the
-// best one. After an error the node is down.
+// changes it missed from another node, or with everything after a Wipe. It first
+// waits until the others are a primary component without it. Where no other node
+// runs it becomes the first of a new component; Heal picks the best one. At most
+// 3 minutes if ctx has no deadline. After an error the node is down.
 func (n *Node) Start(ctx context.Context) error {
 	if n.Running() {
 		return n.wrap("start", errRunning)
 	}
 	ctx, cancel := patience(ctx, startPatience)
 	defer cancel()
-	err := n.launch(ctx, len(n.cluster.running()) == 0)
+	others := n.cluster.running()
+	if err := n.waitForgotten(ctx, others); err != nil {
+		return err
+	}
+	err := n.launch(ctx, len(others) == 0)
 	if err == nil {
 		err = n.WaitSynced(ctx)
 	}

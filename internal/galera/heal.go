@@ -112,6 +112,25 @@ func component(ctx context.Context, nodes []*Node) (together, primary bool) {
 	return true, primary
 }
 
+// waitForgotten waits until the others, if any, have got over the loss of this
+// node: one that comes back during that change of view may take the majority
+// with it, for good.
+func (n *Node) waitForgotten(ctx context.Context, others []*Node) error {
+	if len(others) == 0 {
+		return nil
+	}
+	err := poll(ctx, nil, func() bool {
+		for _, other := range others {
+			v, err := other.view(ctx)
+			if size, e := strconv.Atoi(v.size); err == nil && e == nil && v.primary() && size <= len(others) {
+				return true
+			}
+		}
+		return false
+	})
+	return n.wrap("waiting for a primary component to join", err)
+}
+
 // best returns the node with the most history.
 func best(nodes []*Node, history func(*Node) (int64, error)) (*Node, error) {
 	var best *Node

@@ -1,0 +1,157 @@
+package clustersql
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"testing"
+
+	"github.com/EnumApps/clustersql/internal/fakedb"
+)
+
+// quietDB returns a database of one quiet node, and its conn as database/sql
+// has it: bare, or wrapped.
+func quietDB(t testing.TB, wrapped bool) (*sql.DB, driver.Conn) {
+	t.Helper()
+	b := fakedb.New()
+	b.Quiet()
+	connector, err := b.Driver().(driver.DriverContext).OpenConnector("n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if wrapped {
+		connector = &wrapping{Connector: connector}
+	}
+	db := sql.OpenDB(connector)
+	t.Cleanup(func() { _ = db.Close() })
+	conn, err := connector.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return db, conn
+}
+
+// A connWork is a piece of work, through database/sql and on its conn.
+type connWork struct {
+	name   string
+	more   float64 // allocations that the wrapper may add
+	sql    func(context.Context, *sql.DB) error
+	driver func(context.Context, driver.Conn) error
+}
+
+var connWorks = []connWork{
+	{"Exec", 0, func(ctx context.Context, db *sql.DB) error {
+		_, err := db.ExecContext(ctx, "INSERT")
+		return err
+	}, func(ctx context.Context, c driver.Conn) error {
+		_, err := c.(driver.ExecerContext).ExecContext(ctx, "INSERT", nil)
+		return err
+	}},
+	{"Query", 0, func(ctx context.Context, db *sql.DB) error {
+		rows, err := db.QueryContext(ctx, "SELECT")
+		if err != nil {
+			return err
+		}
+		return rows.Close()
+	}, func(ctx context.Context, c driver.Conn) error {
+		_, err := c.(driver.QueryerContext).QueryContext(ctx, "SELECT", nil)
+		return err
+	}},
+	{"ExecArgs", 0, func(ctx context.Context, db *sql.DB) error {
+		_, err := db.ExecContext(ctx, "INSERT", 1, "two")
+		return err
+	}, func(ctx context.Context, c driver.Conn) error {
+		_, err := c.(driver.ExecerContext).ExecContext(ctx, "INSERT", benchArgs)
+		return err
+	}},
+	{"Prepare", 1, func(ctx context.Context, db *sql.DB) error {
+		s, err := db.PrepareContext(ctx, "INSERT")
+		if err != nil {
+			return err
+		}
+		return s.Close()
+	}, func(ctx context.Context, c driver.Conn) error {
+		s, err := c.(driver.ConnPrepareContext).PrepareContext(ctx, "INSERT")
+		if err != nil {
+			return err
+		}
+		return s.Close()
+	}},
+	{"BeginTx", 1, func(ctx context.Context, db *sql.DB) error {
+		tx, err := db.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		return tx.Commit()
+	}, func(ctx context.Context, c driver.Conn) error {
+		tx, err := c.(driver.ConnBeginTx).BeginTx(ctx, driver.TxOptions{})
+		if err != nil {
+			return err
+		}
+		return tx.Commit()
+	}},
+}
+
+var benchArgs = []driver.NamedValue{{Ordinal: 1, Value: int64(1)}, {Ordinal: 2, Value: "two"}}
+
+var kinds = map[bool]string{false: "bare", true: "wrapped"}
+
+// BenchmarkConn compares the bare backend with the wrapped one, through
+// database/sql and by calls of the conn alone: what the wrapper adds is the
+// difference.
+func BenchmarkConn(b *testing.B) {
+	for _, work := range connWorks {
+		for _, wrapped := range []bool{false, true} {
+			b.Run("sql/"+work.name+"/"+kinds[wrapped], func(b *testing.B) {
+				db, _ := quietDB(b, wrapped)
+				ctx := b.Context()
+				b.ReportAllocs()
+				for b.Loop() {
+					if err := work.sql(ctx, db); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+		for _, wrapped := range []bool{false, true} {
+			b.Run("driver/"+work.name+"/"+kinds[wrapped], func(b *testing.B) {
+				_, conn := quietDB(b, wrapped)
+				ctx := b.Context()
+				b.ReportAllocs()
+				for b.Loop() {
+					if err := work.driver(ctx, conn); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// A statement through the wrapper allocates what it does without, a prepared
+// statement and a transaction one small object more.
+func TestWrapperAllocatesNextToNothing(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates too; ./test.sh runs this test without it")
+	}
+	ctx := t.Context()
+	for _, work := range connWorks {
+		var allocs [2]struct{ sql, driver float64 }
+		for i, wrapped := range []bool{false, true} {
+			db, conn := quietDB(t, wrapped)
+			count := func(err error) {
+				if err != nil {
+					t.Fatalf("%s: %v", work.name, err)
+				}
+			}
+			allocs[i].sql = testing.AllocsPerRun(1000, func() { count(work.sql(ctx, db)) })
+			allocs[i].driver = testing.AllocsPerRun(1000, func() { count(work.driver(ctx, conn)) })
+		}
+		bare, wrapped := allocs[0], allocs[1]
+		if wrapped.sql > bare.sql+work.more || wrapped.driver > bare.driver+work.more {
+			t.Errorf("%s: through database/sql %v allocations, bare %v; on the conn %v, bare %v; at most %v more are allowed",
+				work.name, wrapped.sql, bare.sql, wrapped.driver, bare.driver, work.more)
+		}
+	}
+}

@@ -1,0 +1,162 @@
+package clustersql
+
+import (
+	"database/sql/driver"
+	"go/ast"
+	"go/build"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"reflect"
+	"sync/atomic"
+	"testing"
+)
+
+//lint:file-ignore SA1019 backends may have the deprecated interfaces
+
+// A presence says when the wrapper has an optional interface.
+type presence string
+
+const (
+	required presence = "always: it is not optional"
+	always   presence = "always: a backend without it is made up for"
+	asMade   presence = "as the backend: database/sql acts on its presence"
+	served   presence = "not itself: its successor stands for it, just when the backend has one of them"
+	bare     presence = "never: it is the backend's own"
+)
+
+// driverInterfaces are all interfaces of package driver.
+var driverInterfaces = map[string]struct {
+	typ      reflect.Type // of what a conn or a statement may have
+	of       string       // conn or stmt
+	presence presence
+}{
+	"Conn":               {reflect.TypeFor[driver.Conn](), "conn", required},
+	"Execer":             {reflect.TypeFor[driver.Execer](), "conn", served},
+	"ExecerContext":      {reflect.TypeFor[driver.ExecerContext](), "conn", asMade},
+	"Queryer":            {reflect.TypeFor[driver.Queryer](), "conn", served},
+	"QueryerContext":     {reflect.TypeFor[driver.QueryerContext](), "conn", asMade},
+	"ConnPrepareContext": {reflect.TypeFor[driver.ConnPrepareContext](), "conn", always},
+	"ConnBeginTx":        {reflect.TypeFor[driver.ConnBeginTx](), "conn", always},
+	"SessionResetter":    {reflect.TypeFor[driver.SessionResetter](), "conn", always},
+	"Validator":          {reflect.TypeFor[driver.Validator](), "conn", always},
+	"Pinger":             {reflect.TypeFor[driver.Pinger](), "conn", always},
+	"NamedValueChecker":  {reflect.TypeFor[driver.NamedValueChecker](), "conn", always}, // and of a statement
+
+	"Stmt":             {reflect.TypeFor[driver.Stmt](), "stmt", required},
+	"StmtExecContext":  {reflect.TypeFor[driver.StmtExecContext](), "stmt", always},
+	"StmtQueryContext": {reflect.TypeFor[driver.StmtQueryContext](), "stmt", always},
+	"ColumnConverter":  {reflect.TypeFor[driver.ColumnConverter](), "stmt", asMade},
+
+	"Tx":        {presence: required},
+	"Driver":    {presence: required}, // see the compile-time lists of driver.go for these
+	"Connector": {presence: required},
+
+	"DriverContext":                  {presence: always},
+	"Result":                         {presence: bare},
+	"Rows":                           {presence: bare},
+	"RowsNextResultSet":              {presence: bare},
+	"RowsColumnTypeScanType":         {presence: bare},
+	"RowsColumnTypeDatabaseTypeName": {presence: bare},
+	"RowsColumnTypeLength":           {presence: bare},
+	"RowsColumnTypeNullable":         {presence: bare},
+	"RowsColumnTypePrecisionScale":   {presence: bare},
+
+	"Value":          {presence: bare},
+	"Valuer":         {presence: bare},
+	"ValueConverter": {presence: bare},
+}
+
+// The tests know every interface of package driver that the toolchain has. A
+// new one needs a decision: a row above, and a place in the wrapper and in the
+// backends that it is compared on.
+func TestEveryInterfaceIsKnown(t *testing.T) {
+	pkg, err := build.Import("database/sql/driver", "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	for _, name := range pkg.GoFiles {
+		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(pkg.Dir, name), nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			if spec, ok := n.(*ast.TypeSpec); ok && spec.Name.IsExported() && isInterface(spec.Type) {
+				found[spec.Name.Name] = true
+			}
+			return true
+		})
+	}
+	for name := range found {
+		if _, ok := driverInterfaces[name]; !ok {
+			t.Errorf("driver.%s is not known here", name)
+		}
+	}
+	for name := range driverInterfaces {
+		if !found[name] {
+			t.Errorf("driver.%s does not exist", name)
+		}
+	}
+}
+
+func isInterface(expr ast.Expr) bool {
+	if name, ok := expr.(*ast.Ident); ok {
+		return name.Name == "any"
+	}
+	_, ok := expr.(*ast.InterfaceType)
+	return ok
+}
+
+// successors stand for the interfaces that are served.
+var successors = map[string]string{"Execer": "ExecerContext", "Queryer": "QueryerContext"}
+
+// The wrapper has the interfaces that the list says, for every backend that it
+// is compared on; and those show each optional interface present and absent.
+func TestWrapperHasTheInterfacesListed(t *testing.T) {
+	present, absent := map[string]bool{}, map[string]bool{}
+	look := func(of string, backend, wrapped any) {
+		t.Helper()
+		for name, known := range driverInterfaces {
+			if known.typ == nil || known.of != of {
+				continue
+			}
+			has := reflect.TypeOf(backend).Implements(known.typ)
+			got := reflect.TypeOf(wrapped).Implements(known.typ)
+			present[name] = present[name] || has
+			absent[name] = absent[name] || !has
+			want := known.presence != served
+			if known.presence == asMade {
+				want = has
+				for old, successor := range successors {
+					want = want || successor == name && reflect.TypeOf(backend).Implements(driverInterfaces[old].typ)
+				}
+			}
+			if got != want {
+				t.Errorf("%s: driver.%s: %v, want %v (%s)", interfaces(backend), name, got, want, known.presence)
+			}
+		}
+	}
+	l := link{new(atomic.Uint64), 0, func(err error) error { return err }, func() {}}
+	for _, newConn := range backendConns {
+		backend := newConn(nil)
+		look("conn", backend, wrapConn(backend, l))
+	}
+	checker := reflect.TypeFor[driver.NamedValueChecker]()
+	for _, newStmt := range backendStmts {
+		backend := newStmt(nil)
+		s, err := new(clusterConn).wrapStmt(backend, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		look("stmt", backend, s)
+		if !reflect.TypeOf(s).Implements(checker) {
+			t.Errorf("%s: no NamedValueChecker", interfaces(backend))
+		}
+	}
+	for name, known := range driverInterfaces {
+		if known.typ != nil && (!present[name] || !absent[name] && known.presence != required) {
+			t.Errorf("driver.%s: present in a backend %v, absent in one %v", name, present[name], absent[name])
+		}
+	}
+}

@@ -1,0 +1,340 @@
+package clustersql
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+)
+
+//lint:file-ignore SA1019 backends may have the deprecated interfaces
+
+// A newest backend has all interfaces of today, an oldest one none.
+var (
+	newestConn = func(c *fullConn) driver.Conn { return c }
+	newestStmt = func(s *fullStmt) driver.Stmt { return s }
+	oldestConn = func(c *fullConn) driver.Conn { return struct{ driver.Conn }{c} }
+	oldestStmt = func(s *fullStmt) driver.Stmt { return struct{ driver.Stmt }{s} }
+)
+
+// linked returns a wrapped conn of a backend, and its connector.
+func linked(t *testing.T, s *script) (*wrapping, *execQueryConn) {
+	t.Helper()
+	w := &wrapping{Connector: s}
+	c, err := w.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w, c.(*execQueryConn)
+}
+
+func (s *script) saw(part string) bool {
+	return slices.ContainsFunc(s.lines, func(line string) bool { return strings.Contains(line, part) })
+}
+
+// A conn of an older generation is not asked anything, and is not given out
+// again; what it was doing may end.
+func TestRetiredConn(t *testing.T) {
+	for _, newConn := range []func(*fullConn) driver.Conn{newestConn, oldestConn} {
+		s := &script{shape: shape{newConn, newestStmt, -1}}
+		w := &wrapping{Connector: s}
+		db := sql.OpenDB(w)
+		exec := func(who interface {
+			Exec(string, ...any) (sql.Result, error)
+		}, query string) {
+			t.Helper()
+			if _, err := who.Exec(query); err != nil {
+				t.Error(err)
+			}
+		}
+		exec(db, "first")
+		tx, err := db.Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.generation.Add(1)
+		exec(tx, "may end")
+		if err := tx.Commit(); err != nil {
+			t.Error(err)
+		}
+		if !s.saw("conn1.Close") || s.saw("conn2") {
+			t.Errorf("the conn was not closed at its return:\n%s", strings.Join(s.lines, "\n"))
+		}
+		exec(db, "second")
+		w.generation.Add(1)
+		s.log("the pool holds an old conn")
+		exec(db, "third")
+		at := slices.Index(s.lines, "the pool holds an old conn")
+		if got := s.lines[at+1]; got != "  conn2.Close" {
+			t.Errorf("first call on an idle old conn: %s", got)
+		}
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+		if w.closes.Load() != 3 || w.reports.Load() != 0 {
+			t.Errorf("%d closed, %d reports; want 3 and none", w.closes.Load(), w.reports.Load())
+		}
+	}
+}
+
+// closed is called once, after the backend's Close, whatever that does.
+func TestLinkIsToldOfTheCloseOnce(t *testing.T) {
+	s := &script{shape: shape{newestConn, newestStmt, -1}}
+	w, c := linked(t, s)
+	s.panics = "close"
+	func() {
+		defer func() {
+			if r := recover(); r != "the backend panics in close" {
+				t.Errorf("recovered %v", r)
+			}
+		}()
+		_ = c.Close()
+	}()
+	if n := w.closes.Load(); n != 1 {
+		t.Errorf("told %d times after a panic", n)
+	}
+	s.panics, s.fails = "", map[string]error{"close": errBackend}
+	if err := c.Close(); err != errBackend {
+		t.Errorf("Close: %v", err)
+	}
+	if c, r := w.closes.Load(), w.reports.Load(); c != 1 || r != 0 {
+		t.Errorf("told %d times, %d reports", c, r)
+	}
+}
+
+// The caller gets what report makes of an error, from every method of Conn,
+// Stmt and Tx. What the wrapper or a caller is the cause of is not reported.
+func TestReportHasTheLastWord(t *testing.T) {
+	ctx := t.Context()
+	instead := errors.New("instead")
+	var generation atomic.Uint64
+	for _, shape := range []shape{{newestConn, newestStmt, -1}, {
+		func(c *fullConn) driver.Conn {
+			return struct {
+				driver.Conn
+				driver.Execer
+				driver.Queryer
+				driver.Pinger
+				driver.SessionResetter
+			}{c, c, c, c, c}
+		}, oldestStmt, -1,
+	}} {
+		s := &script{shape: shape}
+		backend, _ := s.Connect(ctx)
+		c := wrapConn(backend, link{&generation, 0, func(err error) error {
+			if err != errBackend {
+				t.Errorf("reported: %v", err)
+			}
+			return instead
+		}, func() {}}).(*execQueryConn)
+		stmt, err := c.PrepareContext(ctx, "prepared")
+		if err != nil {
+			t.Fatal(err)
+		}
+		tx, err := c.BeginTx(ctx, driver.TxOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		st := stmt.(interface {
+			driver.Stmt
+			driver.StmtExecContext
+			driver.StmtQueryContext
+		})
+		for name, call := range map[string]func() error{
+			"Ping":           func() error { return c.Ping(ctx) },
+			"ResetSession":   func() error { return c.ResetSession(ctx) },
+			"ExecContext":    func() error { _, err := c.ExecContext(ctx, "", nil); return err },
+			"QueryContext":   func() error { _, err := c.QueryContext(ctx, "", nil); return err },
+			"PrepareContext": func() error { _, err := c.PrepareContext(ctx, ""); return err },
+			"Prepare":        func() error { _, err := c.Prepare(""); return err },
+			"BeginTx":        func() error { _, err := c.BeginTx(ctx, driver.TxOptions{}); return err },
+			"Begin":          func() error { _, err := c.Begin(); return err },
+			"Commit":         tx.Commit,
+			"Rollback":       tx.Rollback,
+			"stmt exec":      func() error { _, err := st.ExecContext(ctx, nil); return err },
+			"stmt query":     func() error { _, err := st.QueryContext(ctx, nil); return err },
+			"stmt old exec":  func() error { _, err := st.Exec(nil); return err },
+			"stmt old query": func() error { _, err := st.Query(nil); return err },
+		} {
+			s.fails = nil
+			if err := call(); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			s.fails = map[string]error{}
+			for _, what := range []string{"ping", "reset", "exec", "query", "prepare", "begin", "commit", "rollback", "stmt exec", "stmt query"} {
+				s.fails[what] = errBackend
+			}
+			if err := call(); err != instead {
+				t.Errorf("%s: %v, want what report said", name, err)
+			}
+		}
+		v := driver.NamedValue{Value: rejected("x")}
+		if err := c.CheckNamedValue(&v); err == instead {
+			t.Error("CheckNamedValue was reported")
+		}
+		s.fails = map[string]error{"stmt close": errBackend}
+		if err := stmt.Close(); err != errBackend {
+			t.Errorf("statement's Close: %v", err)
+		}
+	}
+}
+
+// The backend's first no to IsValid is reported, the next ones are not.
+func TestInvalidIsReportedOnce(t *testing.T) {
+	s := &script{shape: shape{newestConn, newestStmt, -1}, invalid: true}
+	w, c := linked(t, s)
+	for range 2 {
+		if c.IsValid() {
+			t.Error("valid")
+		}
+	}
+	if n := w.reports.Load(); n != 1 {
+		t.Errorf("reported %d times", n)
+	}
+}
+
+// Raw gives the backend's own conn, also through sql.Conn.Raw.
+func TestRaw(t *testing.T) {
+	for _, newConn := range backendConns {
+		var made driver.Conn
+		s := &script{shape: shape{func(c *fullConn) driver.Conn { made = newConn(c); return made }, newestStmt, -1}}
+		db := sql.OpenDB(&wrapping{Connector: s})
+		conn, err := db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.Raw(func(c any) error {
+			if raw := c.(Conn).Raw(); raw != made {
+				return fmt.Errorf("Raw is a %T", raw)
+			}
+			return nil
+		}); err != nil {
+			t.Error(err)
+		}
+		_ = conn.Close()
+		_ = db.Close()
+	}
+}
+
+// A sql.Conn whose conn database/sql would have closed, had it seen that the
+// backend cannot reset sessions, is of no more use, as with the bare backend.
+func TestDiscardedConnIsOfNoMoreUse(t *testing.T) {
+	calls := map[string]func(*sql.Conn, *sql.Stmt) error{
+		"Exec":       func(c *sql.Conn, _ *sql.Stmt) error { _, err := c.ExecContext(t.Context(), "exec"); return err },
+		"Query":      func(c *sql.Conn, _ *sql.Stmt) error { _, err := c.QueryContext(t.Context(), "query"); return err },
+		"Prepare":    func(c *sql.Conn, _ *sql.Stmt) error { _, err := c.PrepareContext(t.Context(), "prepare"); return err },
+		"Begin":      func(c *sql.Conn, _ *sql.Stmt) error { _, err := c.BeginTx(t.Context(), nil); return err },
+		"Ping":       func(c *sql.Conn, _ *sql.Stmt) error { return c.PingContext(t.Context()) },
+		"stmt exec":  func(_ *sql.Conn, s *sql.Stmt) error { _, err := s.Exec(); return err },
+		"stmt query": func(_ *sql.Conn, s *sql.Stmt) error { _, err := s.Query(); return err },
+	}
+	for name, call := range calls {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				for _, wrapped := range []bool{false, true} {
+					s := &script{shape: shape{func(c *fullConn) driver.Conn {
+						return struct {
+							driver.Conn
+							driver.Execer
+							driver.Queryer
+							driver.Pinger
+							driver.Validator
+						}{c, c, c, c, c}
+					}, oldestStmt, -1}}
+					var from driver.Connector = s
+					if wrapped {
+						from = &wrapping{Connector: s}
+					}
+					db := sql.OpenDB(from)
+					conn, err := db.Conn(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					stmt, err := conn.PrepareContext(t.Context(), "prepared")
+					if err != nil {
+						t.Fatal(err)
+					}
+					ctx, cancel := context.WithCancel(t.Context())
+					if _, err := conn.BeginTx(ctx, nil); err != nil {
+						t.Fatal(err)
+					}
+					cancel()
+					synctest.Wait()
+					before := len(s.lines)
+					for range 2 {
+						if err := call(conn, stmt); !errors.Is(err, sql.ErrConnDone) {
+							t.Errorf("wrapped %v: %v", wrapped, err)
+						}
+					}
+					for _, line := range s.lines[before:] {
+						if !strings.HasSuffix(line, ".Close") {
+							t.Errorf("wrapped %v: the backend saw %s", wrapped, line)
+						}
+					}
+					_ = conn.Close()
+					if !s.saw("conn1.Close") {
+						t.Errorf("wrapped %v: not closed", wrapped)
+					}
+					_ = db.Close()
+				}
+			})
+		})
+	}
+}
+
+// A backend that answers neither with a statement or transaction nor with an
+// error gets no wrapper around nothing; what comes with an error is not used.
+func TestNothingIsNotWrapped(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, ctx := range []context.Context{t.Context(), ctx} {
+		for _, err := range []error{nil, errBackend} {
+			for _, backend := range []driver.Conn{nothing{err}, nothingOld{nothing{err}}} {
+				c := wrapConn(backend, link{new(atomic.Uint64), 0, func(err error) error { return err }, func() {}})
+				if s, got := c.(driver.ConnPrepareContext).PrepareContext(ctx, ""); s != nil || got != err {
+					t.Errorf("PrepareContext: %v, %v", s, got)
+				}
+				if s, got := c.Prepare(""); s != nil || got != err {
+					t.Errorf("Prepare: %v, %v", s, got)
+				}
+				if tx, got := c.(driver.ConnBeginTx).BeginTx(ctx, driver.TxOptions{}); tx != nil || got != err {
+					t.Errorf("BeginTx: %v, %v", tx, got)
+				}
+				if tx, got := c.Begin(); tx != nil || got != err {
+					t.Errorf("Begin: %v, %v", tx, got)
+				}
+			}
+		}
+	}
+}
+
+// A nothing has no statements and no transactions; beside an error it gives
+// typed nils.
+type nothing struct{ err error }
+
+func (n nothing) Close() error { return nil }
+func (n nothing) Prepare(string) (driver.Stmt, error) {
+	if n.err != nil {
+		return (*fullStmt)(nil), n.err
+	}
+	return nil, nil
+}
+
+func (n nothing) Begin() (driver.Tx, error) {
+	if n.err != nil {
+		return (*fullTx)(nil), n.err
+	}
+	return nil, nil
+}
+
+func (n nothing) PrepareContext(context.Context, string) (driver.Stmt, error)  { return n.Prepare("") }
+func (n nothing) BeginTx(context.Context, driver.TxOptions) (driver.Tx, error) { return n.Begin() }
+
+// nothingOld is one without contexts.
+type nothingOld struct{ driver.Conn }

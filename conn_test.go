@@ -1,0 +1,143 @@
+package clustersql
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+)
+
+// A wrapping connector gives out the conns of another one, wrapped.
+type wrapping struct {
+	driver.Connector
+	generation atomic.Uint64
+	reports    atomic.Int64
+	closes     atomic.Int64
+}
+
+func (w *wrapping) Connect(ctx context.Context) (driver.Conn, error) {
+	c, err := w.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return wrapConn(c, link{
+		generation: &w.generation,
+		born:       w.generation.Load(),
+		report:     func(err error) error { w.reports.Add(1); return err },
+		closed:     func() { w.closes.Add(1) },
+	}), nil
+}
+
+// play has a user do something, and returns what happened.
+func (s *script) play(ctx context.Context, sc scenario, c driver.Connector) []string {
+	if sc.set != nil {
+		sc.set(s)
+	}
+	db := sql.OpenDB(c)
+	sc.run(&user{s, db, context.WithValue(ctx, ctxKey{}, "value")})
+	synctest.Wait()
+	err := db.Close()
+	synctest.Wait()
+	return append(s.lines, fmt.Sprint("db.Close: ", err))
+}
+
+// compare plays a scenario bare and wrapped, on backends alike.
+func compare(t *testing.T, sc scenario, alike shape) {
+	t.Helper()
+	play := func(w *wrapping) (*script, []string) {
+		s := &script{shape: alike}
+		var c driver.Connector = s
+		if w != nil {
+			w.Connector = s
+			c = w
+		}
+		return s, s.play(t.Context(), sc, c)
+	}
+	var w wrapping
+	_, bare := play(nil)
+	s, wrapped := play(&w)
+	if !slices.Equal(bare, wrapped) {
+		at := 0
+		for at < min(len(bare), len(wrapped)) && bare[at] == wrapped[at] {
+			at++
+		}
+		t.Errorf("%s, NumInput %d, statement %s: from line %d on\nbare:\n%s\nwrapped:\n%s", sc.name, alike.numInput, interfaces(alike.newStmt(nil)),
+			at, strings.Join(bare[at:], "\n"), strings.Join(wrapped[at:], "\n"))
+	}
+	if int(w.reports.Load()) != s.faults {
+		t.Errorf("%s: %d errors reported, the backend gave %d:\n%s", sc.name, w.reports.Load(), s.faults, strings.Join(wrapped, "\n"))
+	}
+	closes := 0
+	for _, line := range wrapped {
+		if strings.HasSuffix(line, ".Close") && !strings.Contains(line, "(") && !strings.Contains(line, "rows") {
+			closes++
+		}
+	}
+	if int(w.closes.Load()) != closes {
+		t.Errorf("%s: %d conns told that they were closed, the backend saw %d", sc.name, w.closes.Load(), closes)
+	}
+}
+
+// interfaces names what a conn or statement has beyond the first.
+func interfaces(v any) string {
+	typ := reflect.TypeOf(v)
+	names := []string{"plain"}
+	for i := 1; i < typ.NumField(); i++ {
+		names = append(names, typ.Field(i).Name)
+	}
+	return strings.Join(names, "+")
+}
+
+// A wrapped conn does what the bare one does, whatever interfaces the backend
+// has and however it answers: the same calls with the same arguments in the
+// same order, the same results and errors, the same conns reused and closed.
+func TestWrappedConnIsLikeBare(t *testing.T) {
+	scenarios := slices.Concat(argScenarios(), failScenarios(), panicScenarios(), contextScenarios(), otherScenarios())
+	oldest, newest := backendStmts[0], backendStmts[len(backendStmts)-1]
+	for _, newConn := range backendConns {
+		t.Run(interfaces(newConn(nil)), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				for _, sc := range scenarios {
+					compare(t, sc, shape{newConn, oldest, 1})
+					compare(t, sc, shape{newConn, newest, -1})
+				}
+			})
+		})
+	}
+}
+
+// A wrapped statement does what the bare one does, with the arguments counted
+// by the backend or not.
+func TestWrappedStmtIsLikeBare(t *testing.T) {
+	scenarios := slices.Concat(argScenarios(), contextScenarios(), otherScenarios())
+	conns := map[string]func(*fullConn) driver.Conn{
+		"conn without checker": func(c *fullConn) driver.Conn { return struct{ driver.Conn }{c} },
+		"conn with checker": func(c *fullConn) driver.Conn {
+			return struct {
+				driver.Conn
+				driver.NamedValueChecker
+			}{c, c}
+		},
+	}
+	for _, newStmt := range backendStmts {
+		for name, newConn := range conns {
+			t.Run(interfaces(newStmt(nil))+", "+name, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					for _, numInput := range []int{-1, 0, 1, 2} {
+						for _, sc := range scenarios {
+							compare(t, sc, shape{newConn, newStmt, numInput})
+						}
+					}
+				})
+			})
+		}
+	}
+}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+const (
+	readers    = 4
+	readPause  = 10 * time.Millisecond
+	writePause = 20 * time.Millisecond
+	seedRows   = 20
+
+	// Connections live that short so that new ones are opened all the time:
+	// opens are what the demo shows. A program of yours would set minutes.
+	readLifetime  = 500 * time.Millisecond
+	writeLifetime = 300 * time.Millisecond
+)
+
+// An application is what any program does with two sql.DB: it reads and
+// writes, and repeats nothing that failed.
+type application struct {
+	// immutable
+	read, write *sql.DB
+	timeout     time.Duration // of one operation
+
+	next int // the row to write next; owned by who writes
+
+	mu      sync.Mutex // guards what follows
+	tally   tally
+	seconds [2]second // the last one, and the one under way
+}
+
+// A second is the slowest operation of one.
+type second struct {
+	began   time.Time
+	slowest time.Duration
+}
+
+// A tally is what the application has seen so far.
+type tally struct {
+	Reads, Writes, Failed int
+	LastFailure           error         // of the latest that failed
+	Slowest               time.Duration // of all
+	Lately                time.Duration // the slowest of the last second or two
+}
+
+// openApplication opens both clusters by the names they are registered under.
+// The caller closes the application.
+func openApplication(timeout time.Duration) (*application, error) {
+	read, err := sql.Open("read_conn", "")
+	if err != nil {
+		return nil, err
+	}
+	write, err := sql.Open("write_conn", "")
+	if err != nil {
+		read.Close()
+		return nil, err
+	}
+	read.SetMaxOpenConns(readers)
+	read.SetMaxIdleConns(readers)
+	read.SetConnMaxLifetime(readLifetime)
+	write.SetMaxOpenConns(1)
+	write.SetMaxIdleConns(1)
+	write.SetConnMaxLifetime(writeLifetime)
+	return &application{read: read, write: write, timeout: timeout}, nil
+}
+
+func (a *application) close() error { return errors.Join(a.read.Close(), a.write.Close()) }
+
+// prepare makes the table, and the rows that the readers read. It comes before
+// run.
+func (a *application) prepare(ctx context.Context) error {
+	_, err := a.write.ExecContext(ctx, "CREATE TABLE event (id INT PRIMARY KEY, text VARCHAR(40) NOT NULL)")
+	for a.next < seedRows && err == nil {
+		err = a.insert(ctx, a.next)
+		a.next++
+	}
+	return err
+}
+
+// run works until ctx is done, and then finishes what it has begun.
+func (a *application) run(ctx context.Context) {
+	var workers sync.WaitGroup
+	for range readers {
+		workers.Go(func() { a.work(ctx, readPause, a.readOne) })
+	}
+	workers.Go(func() { a.work(ctx, writePause, a.writeOne) })
+	workers.Wait()
+}
+
+// work runs one operation after the other. One that has begun is not
+// cancelled with ctx.
+func (a *application) work(ctx context.Context, pause time.Duration, operation func(context.Context) error) {
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		began := time.Now()
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.timeout)
+		err := operation(bounded)
+		cancel()
+		a.note(time.Since(began), err)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (a *application) readOne(ctx context.Context) error {
+	id := rand.IntN(seedRows)
+	var text string
+	if err := a.read.QueryRowContext(ctx, "SELECT text FROM event WHERE id = ?", id).Scan(&text); err != nil {
+		return fmt.Errorf("read: %w", err)
+	}
+	if text != eventText(id) {
+		return fmt.Errorf("read: row %d has the text %q, and not %q", id, text, eventText(id))
+	}
+	a.mu.Lock()
+	a.tally.Reads++
+	a.mu.Unlock()
+	return nil
+}
+
+// writeOne is for one goroutine only.
+func (a *application) writeOne(ctx context.Context) error {
+	id := a.next
+	a.next++
+	if err := a.insert(ctx, id); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	a.mu.Lock()
+	a.tally.Writes++
+	a.mu.Unlock()
+	return nil
+}
+
+func (a *application) insert(ctx context.Context, id int) error {
+	_, err := a.write.ExecContext(ctx, "INSERT INTO event (id, text) VALUES (?, ?)", id, eventText(id))
+	return err
+}
+
+func eventText(id int) string { return fmt.Sprintf("event %d", id) }
+
+func (a *application) note(took time.Duration, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.turn(time.Now())
+	a.seconds[1].slowest = max(a.seconds[1].slowest, took)
+	a.tally.Slowest = max(a.tally.Slowest, took)
+	if err != nil {
+		a.tally.Failed++
+		a.tally.LastFailure = err
+	}
+}
+
+// turn begins a new second when the one under way is over; a.mu is held.
+func (a *application) turn(now time.Time) {
+	if now.Sub(a.seconds[1].began) >= time.Second {
+		a.seconds[0], a.seconds[1] = a.seconds[1], second{began: now}
+	}
+}
+
+// soFar returns the tally.
+func (a *application) soFar() tally {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.turn(time.Now())
+	t := a.tally
+	t.Lately = max(a.seconds[0].slowest, a.seconds[1].slowest)
+	return t
+}

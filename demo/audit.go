@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+)
+
+// auditPause is the time between two looks at a node that has not got
+// everything yet.
+const auditPause = 20 * time.Millisecond
+
+// audit waits until each node by itself has exactly the given number of rows,
+// and returns an error when ctx is done first. It dials the nodes with the
+// plain driver.
+func (c *cluster) audit(ctx context.Context, rows int) error {
+	for _, n := range c.nodes {
+		if err := auditNode(ctx, c.dsn(n), rows); err != nil {
+			return fmt.Errorf("%s: %w", n.name, err)
+		}
+	}
+	return nil
+}
+
+func auditNode(ctx context.Context, dsn string, rows int) error {
+	db, err := sql.Open("mysql", dsn)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	tick := time.NewTicker(auditPause)
+	defer tick.Stop()
+	found, last := 0, error(nil)
+	for {
+		last = db.QueryRowContext(ctx, "SELECT COUNT(*) FROM event").Scan(&found)
+		if last == nil && found == rows {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%d rows were found, and %d were written (%v): %w", found, rows, last, ctx.Err())
+		}
+	}
+}

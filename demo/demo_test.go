@@ -1,0 +1,203 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/EnumApps/clustersql/internal/galera"
+	"go.uber.org/goleak"
+)
+
+// asDemo in the environment makes the test binary the demo: database/sql
+// cannot forget a name, so each run has a process of its own.
+const asDemo = "CLUSTERSQL_DEMO_CHILD"
+
+// statusLeak is the child's when the demo left a goroutine.
+const statusLeak = 3
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asDemo) == "" {
+		goleak.VerifyTestMain(m)
+		return
+	}
+	ctx, stop := interruptible()
+	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	if err := goleak.Find(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		status = statusLeak
+	}
+	os.Exit(status)
+}
+
+// command returns the demo as a command. It is killed at the test's end.
+func command(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), self, args...)
+	cmd.Env = append(os.Environ(), asDemo+"=1")
+	return cmd
+}
+
+// outcome runs the demo and returns what it printed and its status.
+func outcome(t *testing.T, args ...string) (output string, status int) {
+	t.Helper()
+	text, err := command(t, args...).CombinedOutput()
+	return string(text), statusOfExit(t, err)
+}
+
+func statusOfExit(t *testing.T, err error) int {
+	t.Helper()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return statusOK
+	case errors.As(err, &exit):
+		return exit.ExitCode()
+	}
+	t.Fatal(err)
+	return 0
+}
+
+// wantLines checks that the lines appear, in this order.
+func wantLines(t *testing.T, output string, lines ...string) {
+	t.Helper()
+	rest := output
+	for _, l := range lines {
+		_, after, found := strings.Cut(rest, l)
+		if !found {
+			t.Fatalf("no %q where it should be in\n%s", l, output)
+		}
+		rest = after
+	}
+}
+
+var scenarioLines = []string{
+	"all three nodes serve",
+	"node2 refuses new connections",
+	"both clusters have left node2",
+	"node2 is stopped",
+	"node2 is started again",
+	"node2 is back in both clusters",
+	"node3 is slow",
+	"node3 is fast again",
+	"failed operations: none",
+	"that were written are on each node",
+}
+
+func TestApplicationSeesNoErrorWhileNodesComeAndGo(t *testing.T) {
+	output, status := outcome(t, "-duration", "2s")
+	if status != statusOK {
+		t.Fatalf("status %d:\n%s", status, output)
+	}
+	wantLines(t, output, scenarioLines...)
+	for _, line := range []string{
+		"read_conn: node2 down (refused: ", "write_conn: node2 down (refused: ",
+		"read_conn: node2 up", "write_conn: node2 up",
+		" 0 failed; ", "cluster     node   state ",
+	} {
+		wantLines(t, output, line)
+	}
+	for _, never := range []string{"\x1b", "[mysql]", "level="} {
+		if strings.Contains(output, never) {
+			t.Errorf("%q is in\n%s", never, output)
+		}
+	}
+}
+
+func TestOutageGivesStatus1(t *testing.T) {
+	output, status := outcome(t, "-outage", "-duration", "2s")
+	if status != statusFailed {
+		t.Fatalf("status %d:\n%s", status, output)
+	}
+	wantLines(t, output, "operations must fail", "all three nodes take connections again", "failed operations: ", ", the last one: ")
+	if strings.Contains(output, "failed operations: none") {
+		t.Errorf("no operation failed:\n%s", output)
+	}
+}
+
+func TestInterruptEndsCleanly(t *testing.T) {
+	cmd := command(t, "-duration", "10m")
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var seen strings.Builder
+	lines := bufio.NewScanner(stdout)
+	for lines.Scan() && !strings.Contains(lines.Text(), "all three nodes serve") {
+		fmt.Fprintln(&seen, lines.Text())
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	for lines.Scan() {
+		fmt.Fprintln(&seen, lines.Text())
+	}
+	if status := statusOfExit(t, cmd.Wait()); status != statusOK {
+		t.Fatalf("status %d:\n%s%s", status, seen.String(), stderr.String())
+	}
+	wantLines(t, seen.String(), "interrupted after", "failed operations: none")
+}
+
+func TestGaleraNodesComeAndGo(t *testing.T) {
+	if err := galera.Available(); err != nil && os.Getenv("CI") == "true" {
+		t.Fatal(err)
+	} else if err != nil {
+		t.Skip(err)
+	}
+	if testing.Short() {
+		t.Skip("real nodes take their time; run without -short")
+	}
+	output, status := outcome(t, "-galera", "-duration", "2s")
+	if status != statusOK {
+		t.Fatalf("status %d:\n%s", status, output)
+	}
+	wantLines(t, output, scenarioLines...)
+}
+
+func TestMistakesHaveTheirStatus(t *testing.T) {
+	cases := []struct {
+		name   string
+		args   []string
+		status int
+		says   string
+	}{
+		{"unknown flag", []string{"-nodes"}, statusUsage, "flag provided but not defined: -nodes"},
+		{"argument", []string{"fast"}, statusUsage, "no arguments but flags"},
+		{"no time", []string{"-duration", "0s"}, statusUsage, "must be positive"},
+		{"help", []string{"-h"}, statusOK, "-galera"},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			var stderr strings.Builder
+			if status := run(context.Background(), tc.args, io.Discard, &stderr); status != tc.status {
+				t.Errorf("status %d, want %d", status, tc.status)
+			}
+			wantLines(t, stderr.String(), tc.says)
+		})
+	}
+}
+
+func TestMissingConfigurationGivesStatus1(t *testing.T) {
+	output, status := outcome(t, "-config", "none.toml")
+	if status != statusFailed {
+		t.Fatalf("status %d:\n%s", status, output)
+	}
+	wantLines(t, output, "demo: clustersql: none.toml: ")
+}

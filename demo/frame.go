@@ -1,0 +1,142 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/EnumApps/clustersql"
+)
+
+// maxErrorText is how much of an error's text goes into the table.
+const maxErrorText = 60
+
+// legend explains the table.
+const legend = "(won, lost: opens; errors: attempts and probes that failed; latency: a probe's, smoothed)"
+
+// A frame is all that the screen shows at one moment.
+type frame struct {
+	what     string    // the nodes are
+	now      time.Time // on the clock
+	at       time.Duration
+	clusters []clustersql.ClusterStatus
+	tally    tally
+	entries  []entry // the latest, oldest first
+}
+
+// A paint colours a text; nil leaves it as it is.
+type paint func(state clustersql.State, text string) string
+
+// colours is the paint for terminals.
+func colours(state clustersql.State, text string) string {
+	code := map[clustersql.State]int{
+		clustersql.StateUp: 32, clustersql.StateSuspect: 33, clustersql.StateDown: 31,
+	}[state]
+	if code == 0 {
+		return text
+	}
+	return fmt.Sprintf("\x1b[%dm%s\x1b[0m", code, text)
+}
+
+// picture returns the frame for a terminal, line by line. The number of lines
+// depends on that of the nodes and entries only.
+func (f *frame) picture(p paint) []string {
+	lines := []string{
+		fmt.Sprintf("clustersql demo, %s: %s", seconds(f.at), f.what),
+		"",
+	}
+	lines = append(lines, f.table(p)...)
+	lines = append(lines, legend, "", f.application(), "")
+	for _, e := range f.entries {
+		lines = append(lines, e.String())
+	}
+	return lines
+}
+
+// table returns a line for each node of each cluster, below a headline.
+func (f *frame) table(p paint) []string {
+	lines := []string{fmt.Sprintf("%-11s %-6s %-8s %5s %6s %6s %6s %8s  %s",
+		"cluster", "node", "state", "conns", "won", "lost", "errors", "latency", "last error")}
+	for _, c := range f.clusters {
+		name := c.Name
+		for _, n := range c.Nodes {
+			lines = append(lines, fmt.Sprintf("%-11s ", name)+f.row(n, p))
+			name = ""
+		}
+	}
+	return lines
+}
+
+func (f *frame) row(n clustersql.NodeStatus, p paint) string {
+	state := fmt.Sprintf("%-8s", n.State)
+	if p != nil {
+		state = p(n.State, state)
+	}
+	latency := "-"
+	if n.ProbeLatency.Count() > 0 {
+		latency = millis(n.ProbeLatency.Mean())
+	}
+	row := fmt.Sprintf("%-6s %s %5d %6d %6d %6d %8s  %s", n.Name, state, n.OpenConns,
+		n.Won, n.Lost, n.Errors+n.ProbeErrors, latency, f.lastError(n))
+	return strings.TrimRight(row, " ")
+}
+
+func (f *frame) lastError(n clustersql.NodeStatus) string {
+	if n.LastErrorMessage == "" {
+		return ""
+	}
+	text := []rune(printable(n.LastErrorMessage))
+	if len(text) > maxErrorText {
+		text = append(text[:maxErrorText-1], '…')
+	}
+	return fmt.Sprintf("%.0f s ago: %s", max(0, f.now.Sub(n.LastError).Seconds()), string(text))
+}
+
+// application returns what the application has seen.
+func (f *frame) application() string {
+	return fmt.Sprintf("application: %d reads, %d writes, %d failed; the slowest lately took %s",
+		f.tally.Reads, f.tally.Writes, f.tally.Failed, millis(f.tally.Lately))
+}
+
+// line returns the frame as one line, for where there is no terminal: of each
+// node the state, and how many opens it won.
+func (f *frame) line() string {
+	var b strings.Builder
+	b.WriteString(seconds(f.at) + "     ")
+	for _, c := range f.clusters {
+		b.WriteString(c.Name)
+		for _, n := range c.Nodes {
+			fmt.Fprintf(&b, " %s:%s:%d", n.Name, n.State, n.Won)
+		}
+		b.WriteString(", ")
+	}
+	return b.String() + f.application()
+}
+
+// String returns the entry as a line. What the demo does to the nodes stands
+// out from what the clusters say.
+func (e entry) String() string {
+	mark := "  "
+	if e.kind != noticed {
+		mark = ">>"
+	}
+	return fmt.Sprintf("%s  %s %s", seconds(e.at), mark, e.text)
+}
+
+// printable returns a text as one line that a terminal takes for a text.
+func printable(text string) string {
+	plain := func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}
+	return strings.Join(strings.Fields(strings.Map(plain, text)), " ")
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%5.1f s", d.Seconds()) }
+
+func millis(d time.Duration) string {
+	return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
+}

@@ -1,0 +1,93 @@
+// The demo shows what clustersql does when nodes come and go: three MySQL
+// servers, a program that reads and writes through two clusters of them, and
+// a table of what each cluster thinks of each node. One node is stopped and
+// comes back, another turns slow and recovers; the program must not see an
+// error.
+//
+//	go -C demo run .            three small servers in this process
+//	go -C demo run . -galera    three MariaDB Galera nodes
+//
+// It ends by itself, with status 0 if no operation failed and 1 otherwise.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := interruptible()
+	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(status)
+}
+
+// interruptible returns a context that Ctrl-C ends. A second Ctrl-C ends the
+// process at once.
+func interruptible() (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}
+
+// Exit statuses.
+const (
+	statusOK     = 0
+	statusFailed = 1 // an operation failed, or the demo did
+	statusUsage  = 2
+)
+
+// options are the command line's.
+type options struct {
+	galera   bool
+	outage   bool
+	duration time.Duration
+	config   string
+}
+
+// run is the demo as a func. When ctx is done it ends early, and cleanly.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (status int) {
+	opts, err := parse(args, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return statusOK
+	case err != nil:
+		return statusUsage
+	}
+	clean, err := play(ctx, opts, stdout)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		fmt.Fprintln(stderr, "demo: interrupted:", err)
+	case err != nil:
+		fmt.Fprintln(stderr, "demo:", err)
+		return statusFailed
+	case !clean:
+		return statusFailed
+	}
+	return statusOK
+}
+
+func parse(args []string, stderr io.Writer) (options, error) {
+	var opts options
+	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.BoolVar(&opts.galera, "galera", false, "run on three real MariaDB Galera nodes, started for the purpose")
+	flags.BoolVar(&opts.outage, "outage", false, "take all three nodes away instead: operations fail, and the exit status is 1")
+	flags.DurationVar(&opts.duration, "duration", 12*time.Second, "how long the scenario takes, without the time that nodes need to stop and to start")
+	flags.StringVar(&opts.config, "config", "config.toml", "the clusters' configuration")
+	if err := flags.Parse(args); err != nil {
+		return opts, err
+	}
+	if opts.duration <= 0 || flags.NArg() > 0 {
+		fmt.Fprintln(stderr, "demo: -duration must be positive, and there are no arguments but flags")
+		return opts, errors.New("usage")
+	}
+	return opts, nil
+}

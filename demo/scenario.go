@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/EnumApps/clustersql"
+)
+
+const (
+	// slowness is by how much a slow node's answers are held back: less than
+	// probe_timeout in config.toml, as a node that is slow is not one that is
+	// down.
+	slowness = 150 * time.Millisecond
+	// noticePatience is how long the demo waits for the clusters to see what
+	// was done to a node: more than the longest wait between two tests of a
+	// node that is down.
+	noticePatience = 10 * time.Second
+)
+
+// A scenario is what is done to the nodes while the application works.
+type scenario struct {
+	nodes    []*node
+	clusters []clustersql.Driver
+	journal  *journal
+	length   time.Duration // of all the holds together
+}
+
+// run goes through the scenario. It ends early, with ctx's error, when ctx is
+// done.
+func (s *scenario) run(ctx context.Context) error {
+	steps := []func(context.Context) error{
+		s.calm, s.stopSecond, s.startSecond, s.slowThird, s.healThird,
+	}
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *scenario) calm(ctx context.Context) error {
+	s.journal.add(begins, "all three nodes serve")
+	return s.hold(ctx, 0.15)
+}
+
+// stopSecond is an orderly stop, as maintenance would do it: a program whose
+// connection is cut in the middle of a query must be told, by any driver.
+func (s *scenario) stopSecond(ctx context.Context) error {
+	n := s.nodes[1]
+	before := s.generations(n.name)
+	s.journal.add(begins, n.name+" refuses new connections from now on; those it has may go on")
+	n.refuse()
+	if err := s.await(ctx, func() bool { return s.left(n.name, before) }); err != nil {
+		return err
+	}
+	s.journal.add(did, "both clusters have left "+n.name+": its idle connections are closed, and its server stops")
+	if err := n.stop(ctx); err != nil {
+		return err
+	}
+	s.journal.add(did, n.name+" is stopped")
+	return s.hold(ctx, 0.25)
+}
+
+func (s *scenario) startSecond(ctx context.Context) error {
+	n := s.nodes[1]
+	s.journal.add(begins, n.name+" is started again; the clusters test it from time to time")
+	if err := n.start(ctx); err != nil {
+		return err
+	}
+	if err := s.await(ctx, func() bool { return s.up(n.name) }); err != nil {
+		return err
+	}
+	s.journal.add(did, n.name+" is back in both clusters")
+	return s.hold(ctx, 0.15)
+}
+
+func (s *scenario) slowThird(ctx context.Context) error {
+	n := s.nodes[2]
+	s.journal.add(begins, fmt.Sprintf("%s is slow: each of its answers is held back by %d ms; it still serves", n.name, slowness.Milliseconds()))
+	n.slow(slowness)
+	return s.hold(ctx, 0.25)
+}
+
+func (s *scenario) healThird(ctx context.Context) error {
+	n := s.nodes[2]
+	s.journal.add(begins, n.name+" is fast again")
+	n.slow(0)
+	return s.hold(ctx, 0.2)
+}
+
+// outage is the other scenario: no node is left, so that operations must fail.
+func (s *scenario) outage(ctx context.Context) error {
+	if err := s.calm(ctx); err != nil {
+		return err
+	}
+	s.journal.add(begins, "all three nodes refuse new connections, and every connection is cut: operations must fail")
+	for _, n := range s.nodes {
+		n.refuse()
+		n.cut()
+	}
+	if err := s.hold(ctx, 0.6); err != nil {
+		return err
+	}
+	s.journal.add(begins, "all three nodes take connections again")
+	for _, n := range s.nodes {
+		if err := n.accept(); err != nil {
+			return err
+		}
+	}
+	return s.await(ctx, func() bool {
+		return !slices.ContainsFunc(s.nodes, func(n *node) bool { return !s.up(n.name) })
+	})
+}
+
+// hold lets a share of the scenario's length pass.
+func (s *scenario) hold(ctx context.Context, share float64) error {
+	wait := time.NewTimer(time.Duration(share * float64(s.length)))
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// errUnnoticed means that the clusters did not see what they should have.
+var errUnnoticed = errors.New("the clusters did not notice in time")
+
+// await waits until the clusters have seen something.
+func (s *scenario) await(ctx context.Context, seen func() bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, noticePatience, errUnnoticed)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !seen() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// generations returns the node's generation in each cluster.
+func (s *scenario) generations(name string) []uint64 {
+	var all []uint64
+	for _, c := range s.clusters {
+		all = append(all, statusOf(c, name).Generation)
+	}
+	return all
+}
+
+// left reports whether no cluster hands out connections any more that it had
+// to the node before.
+func (s *scenario) left(name string, before []uint64) bool {
+	for i, now := range s.generations(name) {
+		if now == before[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// up reports whether the node is up in each cluster.
+func (s *scenario) up(name string) bool {
+	for _, c := range s.clusters {
+		if statusOf(c, name).State != clustersql.StateUp {
+			return false
+		}
+	}
+	return true
+}
+
+func statusOf(c clustersql.Driver, name string) clustersql.NodeStatus {
+	for _, n := range c.Status().Nodes {
+		if n.Name == name {
+			return n
+		}
+	}
+	return clustersql.NodeStatus{}
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/EnumApps/clustersql"
+)
+
+const (
+	redraw    = 200 * time.Millisecond // of a terminal
+	lineEvery = time.Second            // where there is no terminal
+	lastFew   = 8                      // entries shown on a terminal
+)
+
+// What a terminal is told.
+const (
+	clearLine = "\x1b[K"            // from the cursor to the end of the line
+	clearRest = "\x1b[J"            // from the cursor to the end of the screen
+	goUp      = "\x1b[%dA"          // by lines
+	beginLive = "\x1b[?25l\x1b[?7l" // no cursor, and no wrapping of long lines
+	endLive   = "\x1b[?25h\x1b[?7h"
+)
+
+// A screen shows how the demo goes on: as a table that is drawn anew in place
+// on a terminal, else line by line. One goroutine uses it.
+type screen struct {
+	// immutable
+	out      io.Writer
+	live     bool
+	paint    paint // nil for no colours
+	what     string
+	app      *application
+	clusters []clustersql.Driver
+	journal  *journal
+
+	drawn   int // lines of the table on the terminal
+	printed int // entries of the journal that were printed
+	parts   int // of the scenario that have begun
+}
+
+// isTerminal reports whether a table can be drawn in place on out.
+func isTerminal(out io.Writer) bool {
+	file, ok := out.(*os.File)
+	if !ok || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// run shows what happens until ctx is done, and then the end.
+func (s *screen) run(ctx context.Context) {
+	every := lineEvery
+	if s.live {
+		every = redraw
+		io.WriteString(s.out, beginLive)
+		defer io.WriteString(s.out, endLive)
+	}
+	news := time.NewTicker(redraw)
+	defer news.Stop()
+	var shown time.Time
+	for {
+		s.printNews()
+		if time.Since(shown) > every-redraw/2 {
+			shown = time.Now()
+			s.show()
+		}
+		select {
+		case <-news.C:
+		case <-ctx.Done():
+			s.printNews()
+			s.show()
+			return
+		}
+	}
+}
+
+// frame returns what there is to show now.
+func (s *screen) frame() *frame {
+	f := &frame{what: s.what, now: time.Now(), at: time.Since(s.journal.began), tally: s.app.soFar()}
+	for _, c := range s.clusters {
+		f.clusters = append(f.clusters, c.Status())
+	}
+	f.entries = s.journal.since(0)
+	f.entries = f.entries[max(0, len(f.entries)-lastFew):]
+	return f
+}
+
+func (s *screen) show() {
+	f := s.frame()
+	if !s.live {
+		fmt.Fprintln(s.out, f.line())
+		return
+	}
+	var b strings.Builder
+	if s.drawn > 0 {
+		fmt.Fprintf(&b, goUp, s.drawn)
+	}
+	lines := f.picture(s.paint)
+	for _, l := range lines {
+		b.WriteString(l + clearLine + "\n")
+	}
+	b.WriteString(clearRest)
+	s.drawn = len(lines)
+	io.WriteString(s.out, b.String())
+}
+
+// printNews prints the journal's new entries, where no table shows them. A
+// table ends each part of the scenario.
+func (s *screen) printNews() {
+	if s.live {
+		return
+	}
+	for _, e := range s.journal.since(s.printed) {
+		if e.kind == begins && s.parts > 0 {
+			s.printTable()
+		}
+		if e.kind == begins {
+			s.parts++
+		}
+		fmt.Fprintln(s.out, e)
+		s.printed++
+	}
+}
+
+func (s *screen) printTable() {
+	fmt.Fprintf(s.out, "\n%s\n%s\n\n", strings.Join(s.frame().table(nil), "\n"), legend)
+}
