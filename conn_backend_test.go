@@ -164,10 +164,13 @@ func (c *fullConn) ResetSession(ctx context.Context) error {
 
 func (c *fullConn) IsValid() bool {
 	c.s.log("  conn%d.IsValid", c.id)
-	if c.s.invalid {
-		c.s.faults++ // database/sql closes the conn and never asks again
+	if !c.s.invalid {
+		return true
 	}
-	return !c.s.invalid
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	c.s.faults++ // once: database/sql closes the conn and never asks again
+	return false
 }
 
 func (c *fullConn) CheckNamedValue(v *driver.NamedValue) error {

@@ -106,6 +106,42 @@ func TestLinkIsToldOfTheCloseOnce(t *testing.T) {
 	if c, r := w.closes.Load(), w.reports.Load(); c != 1 || r != 0 {
 		t.Errorf("told %d times, %d reports", c, r)
 	}
+
+	s = &script{shape: shape{newestConn, newestStmt, -1}}
+	backend, _ := s.Connect(t.Context())
+	again := wrapConn(backend, link{new(atomic.Uint64), 0, func(err error) error { return err }, func() { s.log("told") }})
+	if err := again.Close(); err != nil || !slices.Equal(s.lines, []string{"  conn1.Close", "told"}) {
+		t.Errorf("%v, in this order: %q", err, s.lines)
+	}
+}
+
+// What goes wrong on a conn after its caller has left is that caller's doing,
+// up to the next session.
+func TestWhatACallerBreaksIsNotReported(t *testing.T) {
+	s := &script{shape: shape{newestConn, newestStmt, -1}}
+	w, c := linked(t, s)
+	exec := func(err error) {
+		t.Helper()
+		s.fails = map[string]error{"exec": err}
+		if _, got := c.ExecContext(t.Context(), "exec", nil); got != err {
+			t.Errorf("got %v, want %v", got, err)
+		}
+	}
+	for i, left := range []error{context.Canceled, context.DeadlineExceeded} {
+		before := w.reports.Load()
+		exec(left)
+		exec(driver.ErrBadConn)
+		if got := w.reports.Load() - before; got != 1 {
+			t.Errorf("%d reports after %v, want that one", got, left)
+		}
+		if err := c.ResetSession(t.Context()); err != nil {
+			t.Error(err)
+		}
+		exec(driver.ErrBadConn)
+		if got := w.reports.Load() - before; got != 2 {
+			t.Errorf("round %d: a new session's error was not reported", i)
+		}
+	}
 }
 
 // The caller gets what report makes of an error, from every method of Conn,
@@ -225,14 +261,34 @@ func TestRaw(t *testing.T) {
 // A sql.Conn whose conn database/sql would have closed, had it seen that the
 // backend cannot reset sessions, is of no more use, as with the bare backend.
 func TestDiscardedConnIsOfNoMoreUse(t *testing.T) {
+	ended := func(rows *sql.Rows, err error) error {
+		if err == nil {
+			err = rows.Close()
+		}
+		return err
+	}
 	calls := map[string]func(*sql.Conn, *sql.Stmt) error{
-		"Exec":       func(c *sql.Conn, _ *sql.Stmt) error { _, err := c.ExecContext(t.Context(), "exec"); return err },
-		"Query":      func(c *sql.Conn, _ *sql.Stmt) error { _, err := c.QueryContext(t.Context(), "query"); return err },
-		"Prepare":    func(c *sql.Conn, _ *sql.Stmt) error { _, err := c.PrepareContext(t.Context(), "prepare"); return err },
-		"Begin":      func(c *sql.Conn, _ *sql.Stmt) error { _, err := c.BeginTx(t.Context(), nil); return err },
+		"Exec": func(c *sql.Conn, _ *sql.Stmt) error {
+			_, err := c.ExecContext(t.Context(), "exec")
+			return err
+		},
+		"Query": func(c *sql.Conn, _ *sql.Stmt) error {
+			return ended(c.QueryContext(t.Context(), "query"))
+		},
+		"Prepare": func(c *sql.Conn, _ *sql.Stmt) error {
+			_, err := c.PrepareContext(t.Context(), "prepare")
+			return err
+		},
+		"Begin": func(c *sql.Conn, _ *sql.Stmt) error {
+			tx, err := c.BeginTx(t.Context(), nil)
+			if err == nil {
+				err = tx.Rollback()
+			}
+			return err
+		},
 		"Ping":       func(c *sql.Conn, _ *sql.Stmt) error { return c.PingContext(t.Context()) },
 		"stmt exec":  func(_ *sql.Conn, s *sql.Stmt) error { _, err := s.Exec(); return err },
-		"stmt query": func(_ *sql.Conn, s *sql.Stmt) error { _, err := s.Query(); return err },
+		"stmt query": func(_ *sql.Conn, s *sql.Stmt) error { return ended(s.Query()) },
 	}
 	for name, call := range calls {
 		t.Run(name, func(t *testing.T) {

@@ -141,3 +141,51 @@ func TestWrappedStmtIsLikeBare(t *testing.T) {
 		}
 	}
 }
+
+// What the comparison rests on, by examples: bare and wrapped would also be
+// alike if neither did anything.
+func TestWrappedConnByExamples(t *testing.T) {
+	list := scenario{run: func(u *user) {
+		r, err := u.db.ExecContext(u.ctx, "exec", []int{1, 2})
+		u.sawResult("exec", r, err)
+	}}
+	withConverter := func(s *fullStmt) driver.Stmt {
+		return struct {
+			driver.Stmt
+			columnConverter
+		}{s, s}
+	}
+	cancelled := scenario{run: (*user).cancelled}
+	for _, tc := range []struct {
+		name  string
+		shape shape
+		does  scenario
+		want  []string // lines, in this order
+	}{
+		{"a ColumnConverter takes lists", shape{oldestConn, withConverter, 1}, list,
+			[]string{"  conn1.stmt(exec).Exec [string converted [1 2]]", "exec: 1"}},
+		{"nobody takes lists", shape{oldestConn, oldestStmt, -1}, list,
+			[]string{"  conn1.Prepare exec", "  conn1.stmt(exec).Close"}},
+		{"an Execer does not ask the ColumnConverter", shape{newestConn, withConverter, 1}, list,
+			[]string{"  conn1.CheckNamedValue 1 \"\" []int", "  conn1.IsValid"}},
+		{"sessions that cannot be reset are closed after a cancel", shape{oldestConn, oldestStmt, -1}, cancelled,
+			[]string{"  conn1.Begin", "  conn1.Rollback", "  conn1.stmt(left open).Close", "  conn1.Close", "  conn2.Prepare exec"}},
+		{"sessions that can be reset are used again", shape{newestConn, newestStmt, -1}, cancelled,
+			[]string{"  conn1.Rollback", "  conn1.IsValid", "  conn1.ResetSession ctx value <nil>", "  conn1.Ping ctx value <nil>"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &script{shape: tc.shape}
+				lines := s.play(t.Context(), tc.does, &wrapping{Connector: s})
+				rest := lines
+				for _, want := range tc.want {
+					i := slices.Index(rest, want)
+					if i < 0 {
+						t.Fatalf("no %q at its place in\n%s", want, strings.Join(lines, "\n"))
+					}
+					rest = rest[i+1:]
+				}
+			})
+		})
+	}
+}

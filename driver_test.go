@@ -318,6 +318,29 @@ func TestPoolGivesUpConnectionsOfANodeThatWentDown(t *testing.T) {
 	})
 }
 
+// A node that takes no new connection is down, and stays it, though its old
+// ones still work.
+func TestNodeThatTakesNoNewConnectionStaysDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		b.Node("n2").Set(fakedb.Script{Delay: time.Millisecond})
+		d := fakeCluster(t, b, 2)
+		db := openDB(t, d)
+		db.SetMaxIdleConns(-1)
+		time.Sleep(2 * time.Millisecond)
+		b.Node("n1").Set(fakedb.Script{Err: errBoom})
+		for range 30 {
+			if err := db.Ping(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+		}
+		if s := d.Status().Nodes[0]; s.State != StateDown || s.Generation != 1 || s.Opens != 1 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
 // A silent node is found out by two probes: within probe_interval and 20
 // percent, and twice probe_timeout.
 func TestSilentNodeIsDownInTime(t *testing.T) {
@@ -496,12 +519,13 @@ func TestLoserFinishesWithinTheGrace(t *testing.T) {
 	for _, tc := range []struct{ delay, opened int }{{900, 1}, {1100, 0}} {
 		synctest.Test(t, func(t *testing.T) {
 			b := fakedb.New()
+			b.Node("n2").Set(fakedb.Script{Delay: time.Millisecond})
 			loser := b.Node("n1")
 			loser.Enqueue(fakedb.Script{}) // the probe's
 			loser.Set(fakedb.Script{Delay: time.Duration(tc.delay) * time.Millisecond})
 			d := fakeCluster(t, b, 2)
 			c := d.Connector()
-			synctest.Wait()
+			time.Sleep(time.Millisecond)
 			ctx, cancel := context.WithCancel(context.Background())
 			conn, err := c.Connect(ctx)
 			if err != nil {

@@ -103,9 +103,9 @@ func ExampleDriver_Status() {
 		log.Fatal(err)
 	}
 	for _, n := range d.Status().Nodes {
-		fmt.Println(n.Name, n.State, n.OpenConns)
+		fmt.Println(n.Name, n.OpenConns)
 	}
-	// Output: a up 1
+	// Output: a 1
 }
 
 // The backend's own connection, for what database/sql cannot do.

@@ -36,7 +36,8 @@ func (n *node) onTimer(l *life) {
 }
 
 // startProbe lends the probe connection to a probe in a goroutine of its own.
-// A suspect node is probed on a fresh one, and one whose life ends not at all.
+// A suspect or down node is probed on a fresh one: what speaks against it may
+// be that it takes no new ones. One whose life ends is not probed.
 func (n *node) startProbe(l *life) {
 	if l.ctx.Err() != nil {
 		return
@@ -47,10 +48,10 @@ func (n *node) startProbe(l *life) {
 	switch n.own.health.state {
 	case StateSuspect:
 		conn, stale = nil, conn
-	case StateUnknown, StateDown:
-		if conn == nil {
-			timeout = n.cfg.AttemptTimeout
-		}
+	case StateDown:
+		conn, stale, timeout = nil, conn, n.cfg.AttemptTimeout
+	case StateUnknown:
+		timeout = n.cfg.AttemptTimeout
 	}
 	n.own.probing, n.own.probeLate, n.own.probeAgain = true, false, false
 	n.own.probeStart = time.Now()

@@ -170,8 +170,17 @@ func (n *Node) ReadOnly(ctx context.Context, on bool) error {
 // may have one more; the server takes no less than 10. 0 means what it started
 // with, 400 if Options.Extra says nothing else.
 func (n *Node) MaxConnections(ctx context.Context, limit int) error {
+	if n.connLimit.Load() == 0 {
+		ctx, cancel := patience(ctx, sqlPatience)
+		defer cancel()
+		var now int64
+		if err := n.admin.QueryRowContext(ctx, "SELECT @@GLOBAL.max_connections").Scan(&now); err != nil {
+			return n.fail("SELECT @@GLOBAL.max_connections", err)
+		}
+		n.connLimit.CompareAndSwap(0, now)
+	}
 	if limit == 0 {
-		limit = maxConnections
+		limit = int(n.connLimit.Load())
 	}
 	return n.set(ctx, fmt.Sprintf("max_connections=%d", limit))
 }

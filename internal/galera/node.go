@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/go-sql-driver/mysql"
 )
@@ -32,6 +33,9 @@ type Node struct {
 	dir     string
 	ports   ports
 	admin   *sql.DB
+
+	// shared (atomic)
+	connLimit atomic.Int64 // max_connections before it was first changed; 0 before
 
 	// mu protects the following; it is held for nothing but reading and
 	// writing it
