@@ -3,7 +3,7 @@ package clustersql
 import (
 	"context"
 	"database/sql/driver"
-	"fmt"
+	"sync/atomic"
 	"time"
 )
 
@@ -37,18 +37,18 @@ type winner struct {
 type outcomeKind uint8
 
 const (
-	outcomeWon       outcomeKind = iota // the conn was handed over
-	outcomeLost                         // released, or its life ended
-	outcomeFailed                       // refused, unfit, or past its deadline
-	outcomeReturned                     // after one of the former: the backend has come back, a slot is free
-	outcomeProbe                        // a probe has ended
-	outcomeProbeLate                    // a probe is past its deadline, and still under way
+	outcomeWon      outcomeKind = iota // the conn was handed over
+	outcomeLost                        // released, or its life ended
+	outcomeFailed                      // refused, unfit, or past its deadline
+	outcomeReturned                    // after one of the former: the backend has come back, a slot is free
+	outcomeProbe                       // a probe has ended, or is past its deadline
 )
 
-// An outcome is what an attempt or a probe tells the loop when it ends.
+// An outcome is what an attempt or a probe tells the loop.
 type outcome struct {
 	kind     outcomeKind
-	took     time.Duration // dial, handshake and check; 0 if they were not all done
+	took     time.Duration // dial, handshake and check of a fresh conn; 0 if they were not all done
+	trip     time.Duration // a probe's check on its lasting conn; 0 if there was none
 	evidence evidence
 	conn     driver.Conn // of a probe: handed back to the loop, nil if there is none
 }
@@ -60,115 +60,118 @@ type attempt struct {
 	life *life
 	req  *request
 	born uint64
+
+	told atomic.Bool // overdue, abandon or run has told the loop how it ended
 }
 
-// run dials, and offers what it got to the open or closes it. It sends the
-// loop one outcome that is won, lost or failed, and does so at once when the
-// life ends, whatever the backend does. It is bounded
-// by attempt_timeout and ends early with the life, or loser_grace after the
-// open let go of it. When the backend does not heed that, the open and the
-// loop are told at the deadline, and the rest is done when it returns.
+// run dials, and offers what it got to the open or closes it. It is bounded by
+// attempt_timeout, and ends loser_grace after the open let go of it, or its
+// life ended. What waits for it does not depend on the backend's heeding that:
+// the open and the loop are told at the deadline, and the loop at the end of
+// the life, and the rest is done when the backend returns.
 func (a *attempt) run() {
 	n := a.node
-	deadline, cancel := context.WithTimeoutCause(a.life.ctx, n.cfg.AttemptTimeout, timeoutCause(n.cfg.AttemptTimeout))
+	cause := attemptTimeout(n.cfg.AttemptTimeout)
+	deadline, cancel := context.WithTimeoutCause(context.WithoutCancel(a.req.ctx), n.cfg.AttemptTimeout, cause)
 	defer cancel()
-	grace := a.cancelWhenReleased(cancel)
-	defer grace()
-	began := time.Now()
+	defer cancelAfter(n.cfg.LoserGrace, cancel, a.req.ctx, a.life.ctx)()
+	alive := context.AfterFunc(a.life.ctx, a.abandon)
 	inTime := context.AfterFunc(deadline, func() { a.overdue(deadline) })
-	conn, checked, failed := n.dial.open(attemptContext{deadline, a.req.ctx}, a.req.ctx.Done())
-	took := time.Since(began)
-	if !inTime() {
-		if conn != nil {
-			n.dial.close(conn)
-		}
-		n.deaf.Add(-1)
-		n.inflight.Add(-1)
-		a.life.send(outcome{kind: outcomeReturned})
-		return
-	}
-	if failed != nil {
-		a.req.fail(failed)
-		n.inflight.Add(-1)
-		a.life.send(outcome{kind: outcomeFailed, evidence: n.evidence(failed)})
-		return
-	}
+	began := time.Now()
+	conn, checked, failed := n.dial.open(deadline, a.req.ctx.Done())
 	o := outcome{kind: outcomeLost}
 	if checked {
-		o.took, o.evidence.ok = max(took, 1), true
+		o.took, o.evidence.ok = max(time.Since(began), 1), true
 	}
-	a.offer(conn, o)
+	// From here on everything is prompt, and this goroutine alone tells, unless
+	// overdue or abandon had to already.
+	lives, timely := alive(), inTime()
+	if !timely {
+		n.deaf.Add(-1)
+	}
+	switch {
+	case !lives, !timely:
+	case failed != nil:
+		a.req.fail(failed)
+		a.tell(failed.outcome())
+	case a.offer(conn):
+		o.kind, conn = outcomeWon, nil
+		a.tell(o)
+	default:
+		a.tell(o)
+	}
+	if conn != nil {
+		n.dial.close(conn)
+	}
+	n.inflight.Add(-1)
+	n.returned()
 }
 
-// offer is the handover: the open takes the conn, or has ended and the conn
-// is closed here. The loop is told before the Close, which may take its time.
-func (a *attempt) offer(conn driver.Conn, o outcome) {
-	n := a.node
+// offer is the handover: it reports whether the open took the conn, and owns
+// it now. An open that has ended does not.
+func (a *attempt) offer(conn driver.Conn) bool {
 	select {
-	case a.req.won <- winner{conn, n, a.born}:
-		o.kind = outcomeWon
-		n.inflight.Add(-1)
-		a.life.send(o)
-		return
+	case a.req.won <- winner{conn, a.node, a.born}:
+		return true
 	case <-a.req.ctx.Done():
 	case <-a.life.ctx.Done():
-		a.req.fail(&dialError{classNeutral, context.Cause(a.life.ctx)})
+		a.req.fail(a.node.dial.failure(classNeutral, context.Cause(a.life.ctx)))
 	}
-	a.life.send(o)
-	n.dial.close(conn)
-	n.inflight.Add(-1)
-	a.life.send(outcome{kind: outcomeReturned})
+	return false
 }
 
 // overdue speaks for an attempt whose ctx is done while the backend is still
-// at it: the deadline has passed, the open let go long ago, or the life ends.
+// at it: the deadline has passed, or the open let go long ago.
 func (a *attempt) overdue(ctx context.Context) {
 	a.node.deaf.Add(1)
-	o := outcome{kind: outcomeLost}
 	failed := a.node.dial.judge(ctx, context.Cause(ctx), classSilent)
-	if failed.class == classSilent {
-		o = outcome{kind: outcomeFailed, evidence: a.node.evidence(failed)}
-	}
 	a.req.fail(failed)
-	a.life.send(o)
+	a.tell(failed.outcome())
 }
 
-// cancelWhenReleased cancels the attempt loser_grace after its open has ended.
-// The func it returns calls that off.
-func (a *attempt) cancelWhenReleased(cancel context.CancelFunc) (off func()) {
-	released := make(chan *time.Timer, 1)
-	stop := context.AfterFunc(a.req.ctx, func() {
-		released <- time.AfterFunc(a.node.cfg.LoserGrace, cancel)
-	})
+// abandon speaks for an attempt whose life has ended: the loop does not wait
+// for it.
+func (a *attempt) abandon() {
+	a.req.fail(a.node.dial.failure(classNeutral, context.Cause(a.life.ctx)))
+	a.tell(outcome{kind: outcomeLost})
+}
+
+// tell sends the loop the attempt's one won, lost or failed.
+func (a *attempt) tell(o outcome) {
+	if a.told.CompareAndSwap(false, true) {
+		a.life.send(o)
+	}
+}
+
+// outcome is a failed attempt's for the loop. A failure that says nothing
+// about the node is our own doing: the open has ended, or the life has.
+func (e *dialError) outcome() outcome {
+	if e.class == classNeutral && e.ours {
+		return outcome{kind: outcomeLost}
+	}
+	return outcome{kind: outcomeFailed, evidence: e.evidence()}
+}
+
+// evidence is a failed dial or check for the transition function.
+func (e *dialError) evidence() evidence { return evidence{class: e.class, reason: e.reason()} }
+
+// cancelAfter calls cancel a grace after the first of the contexts is done.
+// The func it returns calls that off; cancel may run once more meanwhile.
+func cancelAfter(grace time.Duration, cancel func(), ctxs ...context.Context) (off func()) {
+	started := make(chan *time.Timer, len(ctxs))
+	stops := make([]func() bool, len(ctxs))
+	for i, ctx := range ctxs {
+		stops[i] = context.AfterFunc(ctx, func() { started <- time.AfterFunc(grace, cancel) })
+	}
 	return func() {
-		if !stop() {
-			(<-released).Stop()
+		for _, stop := range stops {
+			if !stop() {
+				(<-started).Stop()
+			}
 		}
 	}
 }
 
-// evidence puts a failed dial or check into words for the loop.
-func (n *node) evidence(e *dialError) evidence {
-	return evidence{class: e.class, reason: fmt.Sprintf("%s: %s", e.class, n.dial.redact.text(e.err.Error()))}
-}
-
-// timeoutCause is both ErrAttemptTimeout and context.DeadlineExceeded.
-func timeoutCause(d time.Duration) error {
-	return fmt.Errorf("%w (%s): %w", ErrAttemptTimeout, d, context.DeadlineExceeded)
-}
-
-// attemptContext is cancelled by the attempt and has the caller's values: a
-// caller that leaves must not cut a handshake short.
-type attemptContext struct {
-	context.Context
-	values context.Context
-}
-
-// Value asks the attempt's own chain first: that is where package context
-// finds what it needs to cancel children without a goroutine.
-func (c attemptContext) Value(key any) any {
-	if v := c.Context.Value(key); v != nil {
-		return v
-	}
-	return c.values.Value(key)
-}
+// returned tells the loop that runs now, which need not be that of the
+// attempt's own life, that a slot is free.
+func (n *node) returned() { n.life.Load().send(outcome{kind: outcomeReturned}) }

@@ -20,11 +20,12 @@ type Config struct {
 	// those of database/sql's own opener.
 	OpenTimeout time.Duration `toml:"open_timeout"`
 	// AttemptTimeout bounds one attempt: dial, handshake and check. It also
-	// bounds how long closing waits for a backend that is deaf to cancel.
+	// bounds how long closing waits, for a backend that is deaf to cancel.
 	AttemptTimeout time.Duration `toml:"attempt_timeout"`
-	// LoserGrace is how long an attempt that has lost may go on before it is
-	// cancelled. A handshake that is broken off counts towards the server's
-	// max_connect_errors, after which it locks this host out.
+	// LoserGrace is how long an attempt that has lost, or that a Close finds
+	// under way, may go on before it is cancelled. A handshake that is broken
+	// off counts towards the server's max_connect_errors, after which it locks
+	// this host out.
 	LoserGrace time.Duration `toml:"loser_grace"`
 	// MaxOpensPerNode bounds the attempts in flight per node; more wait.
 	MaxOpensPerNode int `toml:"max_opens_per_node"`
@@ -32,14 +33,16 @@ type Config struct {
 	// ProbeInterval is the mean time between two probes of a node that is
 	// not down; each wait is drawn from 80 to 120 percent of it.
 	ProbeInterval time.Duration `toml:"probe_interval"`
-	// ProbeTimeout bounds a probe on the lasting probe connection. A probe
-	// that has to dial first has AttemptTimeout.
+	// ProbeTimeout bounds a probe on the lasting probe connection. One that
+	// has to dial first has the time that opens of the node take on top, and
+	// AttemptTimeout where the node is down or was never heard of.
 	ProbeTimeout time.Duration `toml:"probe_timeout"`
 	// Rise is how many good checks in a row bring a node that was down up
 	// again; one is enough for a node that never was up.
 	Rise int `toml:"rise"`
-	// Fall is how many signs of silence in a row take a node down. Explicit
-	// evidence, such as a refused connection, takes it down at once.
+	// Fall is how many signs of silence, or failures without a known reason,
+	// in a row take a node down. Explicit evidence, such as a refused
+	// connection, takes it down at once.
 	Fall int `toml:"fall"`
 
 	// Logger gets one line for every change of a node's state and for a

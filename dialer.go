@@ -5,6 +5,8 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"runtime/debug"
 )
 
@@ -21,39 +23,38 @@ type dialer struct {
 type dialError struct {
 	class class
 	err   error
+	text  string // of err, redacted
+	ours  bool   // it failed because we ended it
 }
 
+// reason is the failure as it stands in snapshots and logs.
+func (e *dialError) reason() string { return fmt.Sprintf("%s: %s", e.class, e.text) }
+
 // open dials, shakes hands and checks, bounded by ctx as far as the backend
-// heeds it. The caller owns the conn it returns. When released is closed
-// before the check, the check is left out, since nobody is going to use the
-// conn, and checked is false. A conn that comes with an error is never
-// touched.
+// heeds it. The caller owns the conn it returns, and closes it when failed is
+// set too: the check has found it unfit. When released is closed before the
+// check, the check is left out, since nobody is going to use the conn, and
+// checked is false. A conn that comes with an error is never touched.
 func (d *dialer) open(ctx context.Context, released <-chan struct{}) (conn driver.Conn, checked bool, failed *dialError) {
 	conn, err := d.connect(ctx)
 	if err != nil {
-		return nil, false, d.judge(ctx, err, classRefused)
+		return nil, false, d.judge(ctx, err, classFailed)
 	}
 	select {
 	case <-released:
 		return conn, false, nil
 	default:
 	}
-	if failed := d.test(ctx, conn); failed != nil {
-		return nil, false, failed
-	}
-	return conn, true, nil
+	failed = d.test(ctx, conn)
+	return conn, failed == nil, failed
 }
 
-// test runs the check on a conn that the caller owns; an unfit conn is
-// closed.
+// test runs the check on a conn that the caller owns.
 func (d *dialer) test(ctx context.Context, conn driver.Conn) *dialError {
-	err := d.examine(ctx, conn)
-	if err == nil {
-		return nil
+	if err := d.examine(ctx, conn); err != nil {
+		return d.judge(ctx, err, classNotReady)
 	}
-	failed := d.judge(ctx, err, classNotReady)
-	d.close(conn)
-	return failed
+	return nil
 }
 
 // connect is the backend's Connect, with a panic or an empty answer made an
@@ -82,19 +83,37 @@ func (d *dialer) close(conn driver.Conn) {
 }
 
 // judge classes an error of a dial or a check. What has no class of its own
-// is explicit evidence of the given class, unless we ended ctx ourselves.
-func (d *dialer) judge(ctx context.Context, err error, otherwise class) *dialError {
-	c := classify(err)
-	switch {
-	case ctx.Err() != nil:
-		c = classNeutral
-		if errors.Is(context.Cause(ctx), ErrAttemptTimeout) {
-			c, err = classSilent, context.Cause(ctx)
+// gets the given one, unless we ended ctx ourselves. It is the one place that
+// looks into a backend's error, whose methods may panic.
+func (d *dialer) judge(ctx context.Context, err error, otherwise class) (failed *dialError) {
+	defer func() {
+		if r := recover(); r != nil {
+			failed = d.failure(otherwise, fmt.Errorf("the backend's error, a %T, panicked", err))
 		}
-	case c == classNeutral:
+	}()
+	cause := context.Cause(ctx)
+	switch {
+	case cause != nil && errors.Is(cause, context.DeadlineExceeded):
+		return d.failure(classSilent, cause)
+	case cause != nil:
+		failed = d.failure(classNeutral, err)
+		failed.ours = true
+		return failed
+	}
+	c := classify(err)
+	if c == classNeutral && !clientTrouble(err) {
 		c = otherwise
 	}
-	return &dialError{c, withoutBadConn(err)}
+	return d.failure(c, err)
+}
+
+// failure words an error, and takes driver.ErrBadConn out of it.
+func (d *dialer) failure(c class, err error) *dialError {
+	text := d.redact.text(fmt.Sprint(err))
+	if errors.Is(err, driver.ErrBadConn) {
+		err = errors.New(text)
+	}
+	return &dialError{class: c, err: err, text: text}
 }
 
 // contain turns a panic of the backend into an error, and logs its stack.
@@ -103,8 +122,9 @@ func (d *dialer) contain(what string, err *error) {
 	if r == nil {
 		return
 	}
-	*err = fmt.Errorf("the backend panicked in %s: %v", what, r)
-	d.log.to().Error("backend panicked", "in", what, "panic", d.redact.text(fmt.Sprint(r)), "stack", string(debug.Stack()))
+	text := d.redact.text(fmt.Sprint(r))
+	*err = fmt.Errorf("the backend panicked in %s: %s", what, text)
+	d.log.print(slog.LevelError, "backend panicked", "in", what, "panic", text, "stack", string(debug.Stack()))
 }
 
 // A dsnConnector is the connector of a backend without driver.DriverContext.
@@ -133,4 +153,32 @@ func connectorFor(backend driver.Driver, dsn string) (c driver.Connector, err er
 		err = errors.New("the backend returned neither a connector nor an error")
 	}
 	return c, err
+}
+
+// disown closes the connector of a node that has left its cluster, once the
+// last goroutine of its last life, which may be nil, has ended.
+func (n *node) disown(l *life) {
+	if n.owned == nil || l == nil {
+		closeConnector(n.owned)
+		return
+	}
+	select {
+	case <-l.idle:
+		closeConnector(n.owned)
+	default:
+		go func() {
+			<-l.idle
+			closeConnector(n.owned)
+		}()
+	}
+}
+
+// closeConnector closes a connector, which may be nil. What it answers is of
+// no use to anybody.
+func closeConnector(c io.Closer) {
+	if c == nil {
+		return
+	}
+	defer func() { _ = recover() }()
+	_ = c.Close()
 }

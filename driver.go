@@ -65,7 +65,7 @@ func (d Driver) AddConnector(name string, c driver.Connector) error {
 	if d.m == nil {
 		return errNoDriver
 	}
-	return d.m.add(name, c, redactor{})
+	return d.m.add(name, c, nil, redactor{})
 }
 
 // DelNode takes a node out of the cluster. No open goes there from now on,
@@ -137,10 +137,11 @@ func (d Driver) Connector() driver.Connector {
 
 // Close ends the cluster for good: opens under way and later ones fail with
 // [ErrClosed], the actors stop, the expvar map is emptied. It waits for what
-// the actors started, at most attempt_timeout for a backend that is deaf to
-// cancel. Connections that are out stay usable and are closed by whoever
-// holds them. A second Close does nothing. Programs that close their sql.DB
-// need not call it.
+// the actors started: handshakes under way have loser_grace to finish, and a
+// backend that is deaf to cancel holds it back for attempt_timeout at most.
+// Connections that are out stay usable and are closed by whoever holds them.
+// A second Close changes nothing. Programs that close their sql.DB need not
+// call it.
 func (d Driver) Close() error {
 	if d.m == nil {
 		return nil
@@ -168,8 +169,8 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 // Driver returns the cluster's Driver.
 func (c *connector) Driver() driver.Driver { return Driver{c.m} }
 
-// Close gives the connector up; the cluster's last one stops the actors. It
-// may be called more than once.
+// Close gives the connector up; the cluster's last one stops the actors, and
+// waits for them as [Driver.Close] does. It may be called more than once.
 func (c *connector) Close() error {
 	if c.closed.CompareAndSwap(false, true) {
 		c.m.release()

@@ -45,7 +45,7 @@ type OpenError struct {
 
 // Error names every node with its state, the time its attempt took and the
 // redacted cause.
-func (e *OpenError) Error() string {
+func (e OpenError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "clustersql: cluster %q: no usable connection", e.Cluster)
 	if e.Cause != nil {
@@ -64,7 +64,7 @@ func (e *OpenError) Error() string {
 
 // Unwrap returns the errors of the nodes, the latest first, and last the
 // Cause if there is one.
-func (e *OpenError) Unwrap() []error {
+func (e OpenError) Unwrap() []error {
 	errs := make([]error, 0, len(e.Attempts)+1)
 	for i := range e.Attempts {
 		errs = append(errs, &e.Attempts[i])
@@ -78,28 +78,34 @@ func (e *OpenError) Unwrap() []error {
 // An AttemptError is the failure of one node in one open.
 type AttemptError struct {
 	Node  string
-	State State         // the node's state when the open began
+	State State         // the node's state when it was asked
 	Took  time.Duration // from the request to the answer
-	Err   error         // the backend's error, never a driver.ErrBadConn
+	// Err is the backend's own error, never a driver.ErrBadConn, and is not
+	// redacted; the AttemptError's text is.
+	Err error
 
 	text string // Err's text, redacted
 }
 
 // Error gives the node, its state, the time taken and the redacted cause.
-func (e *AttemptError) Error() string {
+func (e AttemptError) Error() string {
 	return fmt.Sprintf("%s (%s, after %s): %s", e.Node, e.State, e.Took.Round(time.Microsecond), e.text)
 }
 
 // Unwrap returns the backend's error.
-func (e *AttemptError) Unwrap() error { return e.Err }
+func (e AttemptError) Unwrap() error { return e.Err }
 
-// withoutBadConn returns err, or its text alone where a driver.ErrBadConn is
-// anywhere in its tree.
-func withoutBadConn(err error) error {
-	if errors.Is(err, driver.ErrBadConn) {
-		return errors.New(err.Error())
-	}
-	return err
+// MarshalText is Error, so that a structured log shows no more than that.
+func (e AttemptError) MarshalText() ([]byte, error) { return []byte(e.Error()), nil }
+
+// attemptTimeout is both ErrAttemptTimeout and context.DeadlineExceeded.
+func attemptTimeout(d time.Duration) error {
+	return fmt.Errorf("%w (%s): %w", ErrAttemptTimeout, d, context.DeadlineExceeded)
+}
+
+// probeTimeout is attemptTimeout for a probe.
+func probeTimeout(d time.Duration) error {
+	return fmt.Errorf("no answer to a probe within %s: %w", d, context.DeadlineExceeded)
 }
 
 // A class is what an error says about the node that gave it.
@@ -113,13 +119,14 @@ const (
 	classLeaving                // shutting down or leaving the group; what was sent may have run
 	classLost                   // the connection broke; no proof against the node
 	classSilent                 // no answer in time
+	classFailed                 // an open's error without a class: seen often enough it is the node's
 	classSaturated              // full; open only; the node stays up
 	classConfig                 // access denied, unknown database, host blocked; open only
 )
 
 // String returns the class as it stands in reasons and logs.
 func (c class) String() string {
-	return [...]string{"neutral", "refused", "not ready", "read-only", "leaving", "connection lost", "silent", "full", "configuration"}[c]
+	return [...]string{"neutral", "refused", "not ready", "read-only", "leaving", "connection lost", "silent", "failed", "full", "configuration"}[c]
 }
 
 // trafficClass says what an error of a statement, a transaction or a pooled
@@ -149,12 +156,23 @@ func classify(err error) class {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return classSilent
-	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.EHOSTUNREACH),
-		errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.ENOENT):
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):
 		return classRefused
 	case errors.Is(err, driver.ErrBadConn), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, net.ErrClosed), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return classLost
 	}
 	return classNeutral
+}
+
+// clientTrouble reports an error of an open that is this machine's own: no
+// file or port left, no name service. It says nothing about the node.
+func clientTrouble(err error) bool {
+	for _, no := range []error{syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOBUFS, syscall.ENOMEM} {
+		if errors.Is(err, no) {
+			return true
+		}
+	}
+	var name *net.DNSError
+	return errors.As(err, &name)
 }

@@ -3,6 +3,8 @@ package clustersql
 import (
 	"expvar"
 	"fmt"
+	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -18,31 +20,38 @@ type exporter struct {
 }
 
 type exportedMap struct {
-	vars  *expvar.Map
-	owner *manager
+	vars   *expvar.Map
+	owners []*manager // open drivers of the name, the newest last; that one is shown
 }
+
+// expvarFirst is the key of the time of a name's first driver.
+const expvarFirst = "FirstInstanciated"
 
 // publish makes m the cluster that the map of its name shows. Where the
 // program has published another variable under that name, that one stays, and
 // the cluster is not shown.
 func (x *exporter) publish(m *manager) {
+	if !x.own(m) {
+		m.log.print(slog.LevelWarn, "expvar has another variable of the cluster's name; the cluster is not shown there")
+	}
+}
+
+func (x *exporter) own(m *manager) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	e := x.maps[m.name]
 	if e == nil {
 		vars := new(expvar.Map)
 		if !publishVar(m.name, vars) {
-			m.log.to().Warn("expvar has another variable of the cluster's name; the cluster is not shown there")
-			return
+			return false
 		}
-		vars.Set("FirstInstanciated", expvarString(timeText(time.Now())))
+		vars.Set(expvarFirst, expvarString(timeText(time.Now())))
 		e = &exportedMap{vars: vars}
 		x.maps[m.name] = e
 	}
-	if e.owner != nil {
-		e.clear()
-	}
-	e.owner = m
+	e.owners = append(e.owners, m)
+	e.show()
+	return true
 }
 
 // publishVar reports whether the name was free: expvar.Publish panics where
@@ -56,21 +65,41 @@ func publishVar(name string, v expvar.Var) (ok bool) {
 	return true
 }
 
-// clear deletes the nodes and keeps the time of the name's first driver.
-func (e *exportedMap) clear() {
-	first := e.vars.Get("FirstInstanciated")
+// show fills the map with the newest owner's nodes, and keeps the time of the
+// name's first driver.
+func (e *exportedMap) show() {
+	first := e.vars.Get(expvarFirst)
 	e.vars.Init()
-	e.vars.Set("FirstInstanciated", first)
+	e.vars.Set(expvarFirst, first)
+	if m := e.shown(); m != nil {
+		for _, n := range *m.nodes.Load() {
+			e.vars.Set(n.name, n.vars())
+		}
+	}
 }
 
-// withdraw deletes the nodes of a closed driver, unless a newer one has taken
-// the name over.
+// shown is the newest open driver of the name; nil if there is none, and for
+// the nil map.
+func (e *exportedMap) shown() *manager {
+	if e == nil || len(e.owners) == 0 {
+		return nil
+	}
+	return e.owners[len(e.owners)-1]
+}
+
+// withdraw takes a closed driver out; the newest one that is still open is
+// shown in its place.
 func (x *exporter) withdraw(m *manager) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if e := x.maps[m.name]; e != nil && e.owner == m {
-		e.clear()
-		e.owner = nil
+	e := x.maps[m.name]
+	if e == nil {
+		return
+	}
+	shown := e.shown()
+	e.owners = slices.DeleteFunc(e.owners, func(o *manager) bool { return o == m })
+	if shown == m {
+		e.show()
 	}
 }
 
@@ -78,7 +107,7 @@ func (x *exporter) addNode(m *manager, n *node) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	e := x.maps[m.name]
-	if e == nil || e.owner != m {
+	if e.shown() != m {
 		return
 	}
 	nodes := *m.nodes.Load()
@@ -92,7 +121,7 @@ func (x *exporter) removeNode(m *manager, n *node) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	e := x.maps[m.name]
-	if e == nil || e.owner != m {
+	if e.shown() != m {
 		return
 	}
 	if _, taken := findNode(*m.nodes.Load(), n.name); !taken {

@@ -32,7 +32,7 @@ func TestExpvarShowsTheOriginalsKeysAndMore(t *testing.T) {
 		b := fakedb.New()
 		b.Node("n1").Set(fakedb.Script{Delay: time.Millisecond})
 		b.Node("n2").Enqueue(fakedb.Script{}) // the probe's
-		b.Node("n2").Set(fakedb.Script{Err: errBoom})
+		b.Node("n2").Set(fakedb.Script{Err: errRefused})
 		d := fakeCluster(t, b, 2)
 		nodes := exportedVars(t, t.Name())
 		first, err := time.Parse("2006-01-02 15:04:05.999999999 -0700 MST", nodes["FirstInstanciated"].(string))
@@ -56,7 +56,7 @@ func TestExpvarShowsTheOriginalsKeysAndMore(t *testing.T) {
 			"n1": {"Connections": 1.0, "Errors": 0.0, "LastSuccess": timeText(time.Now()), "LastError": nil,
 				"State": "up", "Won": 1.0, "OpenConns": 1.0, "Opens": 1.0, "Probes": 1.0, "Reason": nil},
 			"n2": {"Connections": 0.0, "Errors": 1.0, "LastSuccess": nil, "LastError": began,
-				"LastErrorMessage": "refused: boom", "State": "down", "Reason": "refused: boom", "Generation": 1.0},
+				"LastErrorMessage": "refused: boom: connection refused", "State": "down", "Reason": "refused: boom: connection refused", "Generation": 1.0},
 		} {
 			for key, value := range want {
 				if got, there := nodes[node].(map[string]any)[key]; !there || got != value {
@@ -97,6 +97,15 @@ func TestExpvarNamesMayBeUsedAgain(t *testing.T) {
 	older.Close()
 	if v := exportedVars(t, t.Name()); len(v) != 3 {
 		t.Errorf("the older one has no say: %v", v)
+	}
+	oldest := fakeCluster(t, b, 3)
+	fakeCluster(t, b, 1).Close()
+	if v := exportedVars(t, t.Name()); len(v) != 4 {
+		t.Errorf("a short-lived one leaves the map to the one before: %v", v)
+	}
+	oldest.Close()
+	if v := exportedVars(t, t.Name()); len(v) != 3 {
+		t.Errorf("and so on: %v", v)
 	}
 	newer.Close()
 	if v := exportedVars(t, t.Name()); len(v) != 1 {

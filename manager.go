@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -42,9 +43,6 @@ func newManager(backend driver.Driver, name string, opts []Option) *manager {
 	if err := m.cfg.validate(); err != nil {
 		m.invalid = fmt.Errorf("clustersql: cluster %q: %w", name, err)
 	}
-	if m.cfg.Check == nil {
-		m.cfg.Check = defaultCheck(isMySQL(backend))
-	}
 	m.log = logger{base: m.cfg.Logger, cluster: name}
 	m.nodes.Store(new([]*node))
 	return m
@@ -54,9 +52,14 @@ func newManager(backend driver.Driver, name string, opts []Option) *manager {
 func (m *manager) addDSN(name, dsn string) error {
 	c, redact, err := m.resolve(dsn)
 	if err != nil {
-		return m.refuse(name, errors.New(redact.text(err.Error())))
+		return m.refuse(name, errors.New(redact.text(fmt.Sprint(err))))
 	}
-	return m.add(name, c, redact)
+	owned, _ := c.(io.Closer)
+	if err := m.add(name, c, owned, redact); err != nil {
+		closeConnector(owned)
+		return err
+	}
+	return nil
 }
 
 // resolve makes a DSN a connector, and knows what of it is secret.
@@ -77,25 +80,42 @@ func (m *manager) resolve(dsn string) (driver.Connector, redactor, error) {
 	return c, redact, err
 }
 
-// add makes a node a member, and starts it if the cluster runs.
-func (m *manager) add(name string, c driver.Connector, redact redactor) error {
-	if m.invalid != nil {
+// add makes a node a member, and starts it if the cluster runs. owned is the
+// connector where it is the cluster's to close.
+func (m *manager) add(name string, c driver.Connector, owned io.Closer, redact redactor) error {
+	switch {
+	case m.invalid != nil:
 		return m.invalid
-	}
-	if name == "" {
+	case name == "":
 		return m.refuse(name, errors.New("a node needs a name"))
-	}
-	if c == nil {
+	case name == expvarFirst:
+		return m.refuse(name, errors.New("the cluster's expvar map has a key of that name: use another"))
+	case c == nil:
 		return m.refuse(name, errors.New("the connector is nil"))
+	}
+	check := m.cfg.Check
+	if check == nil {
+		check = defaultCheck(isMySQL(m.backendOf(c)))
 	}
 	log := m.log
 	log.node = name
-	n := newNode(name, &m.cfg, dialer{c, m.cfg.Check, redact, log})
+	n := newNode(name, &m.cfg, dialer{c, check, redact, log}, owned)
 	if err := m.enlist(n); err != nil {
 		return m.refuse(name, err)
 	}
 	exported.addNode(m, n)
 	return nil
+}
+
+// backendOf is the driver of a connector, which need not be the cluster's;
+// connectors that name none, or panic, are taken to be of the cluster's.
+func (m *manager) backendOf(c driver.Connector) (backend driver.Driver) {
+	defer func() {
+		if r := recover(); r != nil || backend == nil {
+			backend = m.backend
+		}
+	}()
+	return c.Driver()
 }
 
 func (m *manager) enlist(n *node) error {
@@ -111,6 +131,7 @@ func (m *manager) enlist(n *node) error {
 	}
 	nodes := slices.Insert(slices.Clone(old), i, n)
 	m.nodes.Store(&nodes)
+	m.refused = nil
 	if m.connectors > 0 {
 		n.start(m.ctx)
 	}
@@ -159,10 +180,12 @@ func (m *manager) remove(name string) error {
 	}
 	m.mu.Unlock()
 
-	n.generation.Add(1)
+	// In this order: what is launched before the stop is of the old generation.
 	if l != nil {
 		l.stop(errRemoved)
 	}
+	n.generation.Add(1)
+	n.disown(l)
 	exported.removeNode(m, n)
 	return nil
 }
@@ -234,21 +257,21 @@ func (m *manager) halt(stop context.CancelCauseFunc, lives []*life) {
 	}
 }
 
-// close ends the cluster for good.
+// close ends the cluster for good. Whoever calls it, the first or not, finds
+// it ended on return.
 func (m *manager) close() error {
 	m.mu.Lock()
-	if m.closed {
-		m.mu.Unlock()
-		return nil
-	}
+	first := !m.closed
 	m.closed = true
-	var stop context.CancelCauseFunc
-	var lives []*life
-	if m.connectors > 0 {
-		stop, lives = m.stop, m.lives()
-	}
+	stop, lives := m.stop, m.lives()
 	m.mu.Unlock()
 	m.halt(stop, lives)
+	if !first {
+		return nil
+	}
+	for _, n := range *m.nodes.Load() {
+		n.disown(n.life.Load())
+	}
 	exported.withdraw(m)
 	return nil
 }

@@ -82,12 +82,12 @@ func eachNode(t *testing.T, d Driver, f func(t *testing.T, ctx context.Context, 
 // testNodesAnswer passes every node through the cluster's own dial and check.
 func testNodesAnswer(t *testing.T, d Driver) {
 	for _, n := range *d.m.nodes.Load() {
-		ctx, cancel := context.WithTimeoutCause(t.Context(), n.cfg.AttemptTimeout, timeoutCause(n.cfg.AttemptTimeout))
+		ctx, cancel := context.WithTimeoutCause(t.Context(), n.cfg.AttemptTimeout, attemptTimeout(n.cfg.AttemptTimeout))
 		began := time.Now()
 		conn, _, failed := n.dial.open(ctx, nil)
 		cancel()
 		if failed != nil {
-			t.Errorf("%s: %s", n.name, n.evidence(failed).reason)
+			t.Errorf("%s: %s", n.name, failed.reason())
 			continue
 		}
 		t.Logf("%s: dialled and checked in %v", n.name, time.Since(began).Round(10*time.Microsecond))

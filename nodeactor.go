@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,8 @@ type node struct {
 	name string
 	cfg  *Config
 	dial dialer
+	// owned is the connector where it is the cluster's to close, else nil.
+	owned io.Closer
 
 	// owned by run; passed on from one life to the next
 	own history
@@ -27,7 +30,7 @@ type node struct {
 	generation atomic.Uint64
 	openConns  atomic.Int64
 	inflight   atomic.Int64 // attempts that hold a slot; raised by run, lowered by the attempt
-	deaf       atomic.Int64 // attempts and probes past their deadline that have not returned
+	deaf       atomic.Int64 // attempts and probes past their deadline whose backend has not returned
 }
 
 // history is what a node has lived through, and what its loop works with.
@@ -39,19 +42,20 @@ type history struct {
 	pending int        // attempts that have not told how they ended
 
 	probeConn  driver.Conn // the lasting probe connection; nil while lent to a probe
-	probing    bool        // a probe is under way
-	probeLate  bool        // and is past its deadline
+	probing    bool        // a probe is under way and has not told how it ended
 	probeAgain bool        // one was asked for meanwhile
 	probeStart time.Time
 	failures   int // failed probes in a row, for the backoff
 	timer      *time.Timer
+
+	logged chan struct{} // closed when the last log line has been written; nil before the first
 }
 
 // newNode returns a node that is not started. The caller owns it until it is
 // in the manager's membership.
-func newNode(name string, cfg *Config, d dialer) *node {
+func newNode(name string, cfg *Config, d dialer, owned io.Closer) *node {
 	now := time.Now()
-	n := &node{name: name, cfg: cfg, dial: d}
+	n := &node{name: name, cfg: cfg, dial: d, owned: owned}
 	n.own.health.since = now
 	n.own.status = NodeStatus{Name: name, Added: now}
 	n.publish()
@@ -96,15 +100,10 @@ func (n *node) run(l *life, prev *life) {
 	}
 }
 
-// onOpen starts an attempt when a slot is free, and queues the request
-// otherwise.
+// onOpen starts an attempt when a slot is free and nobody waits for it longer.
 func (n *node) onOpen(l *life, r *request) {
-	if int(n.inflight.Load()) < n.cfg.MaxOpensPerNode {
-		n.launch(l, r)
-		return
-	}
-	n.dropReleased()
 	n.own.waiting = append(n.own.waiting, r)
+	n.fillSlots(l)
 }
 
 // launch starts the attempt for a request in its own goroutine.
@@ -112,7 +111,7 @@ func (n *node) launch(l *life, r *request) {
 	n.inflight.Add(1)
 	n.own.pending++
 	n.own.status.Opens++
-	a := attempt{node: n, life: l, req: r, born: n.generation.Load()}
+	a := &attempt{node: n, life: l, req: r, born: n.generation.Load()}
 	l.start(a.run)
 }
 
@@ -144,7 +143,7 @@ func (n *node) fillSlots(l *life) {
 func (n *node) onOutcome(l *life, o outcome) {
 	s := &n.own.status
 	switch o.kind {
-	case outcomeProbe, outcomeProbeLate:
+	case outcomeProbe:
 		n.onProbe(l, o)
 		return
 	case outcomeReturned:
@@ -178,8 +177,20 @@ func (n *node) noteError(text string) {
 	n.own.status.LastErrorMessage = text
 }
 
-// learn applies the transition function and its effects.
+// learn takes evidence of an open or of real traffic.
 func (n *node) learn(l *life, e evidence) {
+	eff := n.apply(l, e)
+	if eff.changed && !n.own.probing {
+		n.scheduleNext()
+	}
+	if eff.check {
+		n.probeNow(l)
+	}
+}
+
+// apply applies the transition function. The effects that concern the next
+// probe are the caller's.
+func (n *node) apply(l *life, e evidence) effects {
 	before := n.own.health
 	after, eff := before.next(e, n.cfg.Rise, n.cfg.Fall, time.Now())
 	n.own.health = after
@@ -187,31 +198,38 @@ func (n *node) learn(l *life, e evidence) {
 		n.generation.Add(1)
 	}
 	if eff.changed {
-		n.logChange(before.state, after)
+		n.logChange(l, before.state, after)
 		if after.state == StateDown {
 			n.own.failures = 0
-			n.schedule(backoff(0))
 		}
 	}
-	if eff.check {
-		n.probeNow(l)
-	}
+	return eff
 }
 
-func (n *node) logChange(from State, h health) {
+// logChange writes one line, after the one before it, in a goroutine of its
+// own: a handler may take its time, or use the very cluster.
+func (n *node) logChange(l *life, from State, h health) {
 	level := slog.LevelInfo
 	if h.state == StateDown || h.state == StateSuspect {
 		level = slog.LevelWarn
 	}
-	n.dial.log.to().Log(context.Background(), level, "node "+h.state.String(), "from", from.String(), "reason", h.reason)
+	before, done := n.own.logged, make(chan struct{})
+	n.own.logged = done
+	l.start(func() {
+		defer close(done)
+		if before != nil {
+			<-before
+		}
+		n.dial.log.print(level, "node "+h.state.String(), "from", from.String(), "reason", h.reason)
+	})
 }
 
 // end answers what still waits, hears how the attempts under way end, and
-// gives up the probe connection. Attempts and a probe see the life's ctx:
-// they tell at once, and close what they hold in their own time.
+// gives up the probe connection. Attempts see the life's ctx and tell at once;
+// they and a probe close what they hold in their own time.
 func (n *node) end(l *life) {
 	for _, r := range n.own.waiting {
-		r.fail(&dialError{classNeutral, context.Cause(l.ctx)})
+		r.fail(n.dial.failure(classNeutral, context.Cause(l.ctx)))
 	}
 	n.own.waiting = nil
 	for n.own.pending > 0 {
@@ -221,7 +239,7 @@ func (n *node) end(l *life) {
 		n.own.probeConn = nil
 		l.start(func() { n.dial.close(conn) })
 	}
-	n.own.probing, n.own.probeLate, n.own.probeAgain = false, false, false
+	n.own.probing, n.own.probeAgain = false, false
 	n.own.status.NextCheck = time.Time{}
 	n.publish()
 }
@@ -266,13 +284,30 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 // the error says nothing about the node, comes from a conn of an older
 // generation, or no actor runs; else when the loop has taken it.
 func (n *node) report(err error, born uint64) {
-	c := trafficClass(err)
-	if c == classNeutral || n.generation.Load() != born {
+	if n.generation.Load() != born {
+		return
+	}
+	e := n.trafficEvidence(err)
+	if e.class == classNeutral {
 		return
 	}
 	l := n.life.Load()
 	select {
-	case l.report <- evidence{class: c, reason: fmt.Sprintf("%s: %s", c, n.dial.redact.text(err.Error()))}:
+	case l.report <- e:
 	case <-l.ctx.Done():
 	}
+}
+
+// trafficEvidence is what an error of real traffic says. An error whose
+// methods panic says nothing.
+func (n *node) trafficEvidence(err error) (e evidence) {
+	defer func() {
+		if recover() != nil {
+			e = evidence{class: classNeutral}
+		}
+	}()
+	if e.class = trafficClass(err); e.class != classNeutral {
+		e.reason = fmt.Sprintf("%s: %s", e.class, n.dial.redact.text(fmt.Sprint(err)))
+	}
+	return e
 }

@@ -35,14 +35,14 @@ type opening struct {
 	failures []failure
 }
 
-// A failure is one launch that came to nothing; the zero err stands for one
-// without an answer yet.
+// A failure is one launch that came to nothing; no why stands for one without
+// an answer yet.
 type failure struct {
 	node  *node
 	state State
 	asked time.Time
 	at    time.Time
-	err   error
+	why   *dialError
 }
 
 // connect opens on the cluster's nodes and returns the first fit connection,
@@ -70,7 +70,10 @@ func (m *manager) connect(ctx context.Context, closed func()) (driver.Conn, erro
 		return nil, m.noNodes()
 	}
 	w, err := m.open(ctx, nodes)
-	if err != nil {
+	switch {
+	case err != nil && running.Err() != nil:
+		return nil, ErrClosed
+	case err != nil:
 		return nil, err
 	}
 	return w.node.wrap(w, closed), nil
@@ -78,7 +81,12 @@ func (m *manager) connect(ctx context.Context, closed func()) (driver.Conn, erro
 
 // plan asks the strategy for the launches among the usable nodes, or among
 // all where none is usable.
-func (m *manager) plan(nodes []*node) []launch {
+func (m *manager) plan(nodes []*node) (plan []launch, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("clustersql: cluster %q: the strategy panicked: %v", m.name, r)
+		}
+	}()
 	all := make([]NodeStatus, 0, len(nodes))
 	for _, n := range nodes {
 		all = append(all, n.status())
@@ -87,7 +95,6 @@ func (m *manager) plan(nodes []*node) []launch {
 	if len(usable) == 0 {
 		usable = all
 	}
-	var plan []launch
 	asked := make(map[string]bool, len(usable))
 	for _, l := range m.cfg.Strategy(usable) {
 		i, known := findNode(nodes, l.Node)
@@ -97,7 +104,7 @@ func (m *manager) plan(nodes []*node) []launch {
 		asked[l.Node] = true
 		plan = append(plan, launch{nodes[i], l.Wait})
 	}
-	return plan
+	return plan, nil
 }
 
 // A launch is a [Launch] of a node that exists.
@@ -108,7 +115,10 @@ type launch struct {
 
 // open plans and carries out one open.
 func (m *manager) open(ctx context.Context, nodes []*node) (winner, error) {
-	plan := m.plan(nodes)
+	plan, err := m.plan(nodes)
+	if err != nil {
+		return winner{}, err
+	}
 	o := &opening{
 		won:       make(chan winner),
 		kick:      make(chan struct{}, len(plan)),
@@ -123,9 +133,6 @@ func (m *manager) open(ctx context.Context, nodes []*node) (winner, error) {
 	o.launch(released, group, plan)
 	if err := group.Wait(); errors.Is(err, errWon) {
 		return o.winner, nil
-	}
-	if errors.Is(context.Cause(ctx), ErrClosed) {
-		return winner{}, ErrClosed
 	}
 	return winner{}, o.report(m.name, nodes, ctx.Err())
 }
@@ -172,7 +179,7 @@ func (o *opening) ask(released context.Context, n *node) {
 	i := o.begin(n)
 	l := n.life.Load()
 	if l == nil {
-		o.fail(i, errRemoved)
+		o.fail(i, n.dial.failure(classNeutral, errRemoved))
 		return
 	}
 	r := &request{ctx: released, won: o.won, failed: make(chan *dialError, 1)}
@@ -181,12 +188,12 @@ func (o *opening) ask(released context.Context, n *node) {
 	case <-released.Done():
 		return
 	case <-l.ctx.Done():
-		o.fail(i, context.Cause(l.ctx))
+		o.fail(i, n.dial.failure(classNeutral, context.Cause(l.ctx)))
 		return
 	}
 	select {
 	case failed := <-r.failed:
-		o.fail(i, failed.err)
+		o.fail(i, failed)
 	case <-released.Done():
 	}
 }
@@ -198,9 +205,9 @@ func (o *opening) begin(n *node) int {
 	return len(o.failures) - 1
 }
 
-func (o *opening) fail(i int, err error) {
+func (o *opening) fail(i int, why *dialError) {
 	o.mu.Lock()
-	o.failures[i].err, o.failures[i].at = err, time.Now()
+	o.failures[i].why, o.failures[i].at = why, time.Now()
 	o.mu.Unlock()
 	if o.left.Add(-1) == 0 {
 		close(o.exhausted)
@@ -222,26 +229,26 @@ func (o *opening) report(cluster string, nodes []*node, cause error) error {
 	for i := range o.failures {
 		f := &o.failures[i]
 		asked[f.node] = true
-		if f.err == nil {
-			f.err, f.at = errNoAnswer, now
+		if f.why == nil {
+			f.why, f.at = f.node.dial.failure(classNeutral, errNoAnswer), now
 		}
 	}
 	for _, n := range nodes {
 		if asked[n] {
 			continue
 		}
-		f := failure{node: n, state: n.snapshot.Load().State, err: errors.New("not asked")}
-		if reason := n.snapshot.Load().Reason; reason != "" {
-			f.err = fmt.Errorf("not asked: %s", reason)
+		s, why := n.snapshot.Load(), errors.New("not asked")
+		if s.Reason != "" {
+			why = fmt.Errorf("not asked: %s", s.Reason)
 		}
-		o.failures = append(o.failures, f)
+		o.failures = append(o.failures, failure{node: n, state: s.State, why: n.dial.failure(classNeutral, why)})
 	}
 	slices.SortStableFunc(o.failures, func(a, b failure) int { return b.at.Compare(a.at) })
 	e := &OpenError{Cluster: cluster, Cause: cause}
 	for _, f := range o.failures {
 		e.Attempts = append(e.Attempts, AttemptError{
 			Node: f.node.name, State: f.state, Took: f.at.Sub(f.asked),
-			Err: f.err, text: f.node.dial.redact.text(f.err.Error()),
+			Err: f.why.err, text: f.why.text,
 		})
 	}
 	return e

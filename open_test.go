@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -59,7 +60,11 @@ type behaviour struct {
 	fails  time.Duration // when it fails for sure; 0: after base and delay
 }
 
-var errBoom = errors.New("boom")
+// errBoom is an error without a class of its own; errRefused has one.
+var (
+	errBoom    = errors.New("boom")
+	errRefused = fmt.Errorf("boom: %w", syscall.ECONNREFUSED)
+)
 
 const deafFor = 5 * time.Second
 

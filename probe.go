@@ -20,42 +20,35 @@ func (n *node) probeNow(l *life) {
 	n.startProbe(l)
 }
 
-// onTimer starts the probe that is due. A probe whose backend is deaf still
-// holds the node's one probe slot: that it has not come back is one more
-// sign of silence.
+// onTimer starts the probe that is due.
 func (n *node) onTimer(l *life) {
 	n.fillSlots(l)
 	if !n.own.probing {
 		n.startProbe(l)
-		return
-	}
-	n.scheduleNext()
-	if n.own.probeLate {
-		n.learn(l, evidence{class: classSilent, reason: n.own.status.LastErrorMessage, probe: true})
 	}
 }
 
 // startProbe lends the probe connection to a probe in a goroutine of its own.
 // A suspect or down node is probed on a fresh one: what speaks against it may
-// be that it takes no new ones. One whose life ends is not probed.
+// be that it takes no new ones. One whose life ends is not probed, and one
+// whose backend holds too many probes that never came back is silent.
 func (n *node) startProbe(l *life) {
 	if l.ctx.Err() != nil {
 		return
 	}
-	conn, timeout := n.own.probeConn, n.cfg.ProbeTimeout
-	n.own.probeConn = nil
-	stale := driver.Conn(nil)
-	switch n.own.health.state {
-	case StateSuspect:
-		conn, stale = nil, conn
-	case StateDown:
-		conn, stale, timeout = nil, conn, n.cfg.AttemptTimeout
-	case StateUnknown:
-		timeout = n.cfg.AttemptTimeout
+	n.own.probeStart, n.own.probeAgain = time.Now(), false
+	timeout := n.probeDeadline()
+	if int(n.deaf.Load()) > n.cfg.MaxOpensPerNode {
+		n.own.failures++
+		n.settle(l, n.dial.failure(classSilent, probeTimeout(timeout)).evidence())
+		return
 	}
-	n.own.probing, n.own.probeLate, n.own.probeAgain = true, false, false
-	n.own.probeStart = time.Now()
-	n.scheduleNext()
+	conn, stale := n.own.probeConn, driver.Conn(nil)
+	if n.own.health.state == StateSuspect || n.own.health.state == StateDown {
+		conn, stale = nil, conn
+	}
+	n.own.probeConn = nil
+	n.own.probing = true
 	l.start(func() {
 		if stale != nil {
 			defer n.dial.close(stale)
@@ -64,80 +57,99 @@ func (n *node) startProbe(l *life) {
 	})
 }
 
+// probeDeadline is how long the next probe has: probe_timeout, and where it
+// must dial also the time that opens of this node take; attempt_timeout where
+// nothing hangs on the answer's speed.
+func (n *node) probeDeadline() time.Duration {
+	switch n.own.health.state {
+	case StateUnknown, StateDown:
+		return n.cfg.AttemptTimeout
+	case StateUp:
+		if n.own.probeConn != nil {
+			return n.cfg.ProbeTimeout
+		}
+	}
+	open := n.own.status.OpenLatency
+	return min(n.cfg.ProbeTimeout+open.Mean()+4*open.Deviation(), n.cfg.AttemptTimeout)
+}
+
 // probe checks conn, or dials and checks a fresh one, and hands the good one
 // back to the loop. It runs in a goroutine of its own and owns conn meanwhile.
+// It tells the loop once: when it has ended, or when it is past its deadline,
+// from where on it is on its own. When the life ends it has loser_grace, since
+// it may be in a handshake.
 func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration) {
-	ctx, cancel := context.WithTimeoutCause(l.ctx, timeout, timeoutCause(timeout))
+	ctx, cancel := context.WithTimeoutCause(context.Background(), timeout, probeTimeout(timeout))
 	defer cancel()
+	defer cancelAfter(n.cfg.LoserGrace, cancel, l.ctx)()
+	told := make(chan struct{})
 	inTime := context.AfterFunc(ctx, func() {
+		defer close(told)
 		n.deaf.Add(1)
-		l.send(outcome{kind: outcomeProbeLate, evidence: n.evidence(n.dial.judge(ctx, context.Cause(ctx), classSilent))})
+		l.send(outcome{kind: outcomeProbe, evidence: n.dial.judge(ctx, context.Cause(ctx), classSilent).evidence()})
 	})
-	conn, took, failed := n.checkup(ctx, conn)
-	o := outcome{kind: outcomeProbe, conn: conn, took: took, evidence: evidence{ok: true}}
-	if failed != nil {
-		o.evidence = n.evidence(failed)
+	o := outcome{kind: outcomeProbe}
+	began := time.Now()
+	var failed *dialError
+	if conn == nil {
+		conn, _, failed = n.dial.open(ctx, nil)
+		o.took = max(time.Since(began), 1)
+	} else {
+		failed = n.dial.test(ctx, conn)
+		o.trip = max(time.Since(began), 1)
 	}
 	if !inTime() {
-		n.deaf.Add(-1)
+		<-told
 		if conn != nil {
 			n.dial.close(conn)
 		}
-		o = outcome{kind: outcomeProbe, evidence: evidence{class: classNeutral}}
+		n.deaf.Add(-1)
+		return
 	}
+	if failed != nil {
+		l.send(outcome{kind: outcomeProbe, evidence: failed.evidence()})
+		if conn != nil {
+			n.dial.close(conn)
+		}
+		return
+	}
+	o.conn, o.evidence.ok = conn, true
 	select {
 	case l.outcome <- o:
 	case <-l.ctx.Done():
-		if o.conn != nil {
-			n.dial.close(o.conn)
-		}
+		n.dial.close(conn)
 	}
 }
 
-// checkup checks conn, or opens a conn where there is none; took is the time
-// of a check on a lasting conn, 0 for a fresh one. A conn that failed is
-// closed.
-func (n *node) checkup(ctx context.Context, conn driver.Conn) (driver.Conn, time.Duration, *dialError) {
-	if conn == nil {
-		conn, _, failed := n.dial.open(ctx, nil)
-		return conn, 0, failed
-	}
-	began := time.Now()
-	if failed := n.dial.test(ctx, conn); failed != nil {
-		return nil, 0, failed
-	}
-	return conn, max(time.Since(began), 1), nil
-}
-
-// onProbe books a probe that has ended, or that is late.
+// onProbe books a probe that has ended, or is past its deadline.
 func (n *node) onProbe(l *life, o outcome) {
 	s := &n.own.status
-	late := o.kind == outcomeProbeLate
-	if late {
-		n.own.probeLate = true
-	} else {
-		n.own.probing = false
-		n.own.probeConn = o.conn
-	}
+	n.own.probing = false
+	n.own.probeConn = o.conn
+	s.Probes++
 	switch {
 	case o.evidence.ok:
-		s.Probes++
 		n.own.failures = 0
+		if o.trip > 0 {
+			s.ProbeLatency = s.ProbeLatency.add(o.trip)
+		}
 		if o.took > 0 {
-			s.ProbeLatency = s.ProbeLatency.add(o.took)
+			s.OpenLatency = s.OpenLatency.add(o.took)
 		}
-	case late || !n.own.probeLate:
-		s.Probes++
-		if o.evidence.class != classNeutral {
-			s.ProbeErrors++
-			n.noteError(o.evidence.reason)
-			n.own.failures++
-		}
+	default:
+		s.ProbeErrors++
+		n.noteError(o.evidence.reason)
+		n.own.failures++
 	}
+	n.settle(l, o.evidence)
+}
+
+// settle applies what a probe has found, and arranges for the next one.
+func (n *node) settle(l *life, e evidence) {
+	e.probe = true
+	eff := n.apply(l, e)
 	n.scheduleNext()
-	o.evidence.probe = true
-	n.learn(l, o.evidence)
-	if n.own.probeAgain && !n.own.probing {
+	if eff.check || n.own.probeAgain {
 		n.probeNow(l)
 	}
 }

@@ -43,6 +43,8 @@ type health struct {
 	good   int       // good checks in a row while down
 	silent int       // silent or broken probes and attempts in a row
 	everUp bool
+	// retired is set while the node is down and its conns have been given up.
+	retired bool
 }
 
 // evidence is one thing learnt about a node: a class of error, or with
@@ -77,12 +79,18 @@ func (h health) next(e evidence, rise, fall int, now time.Time) (health, effects
 		return h, effects{}
 	case e.class == classLost && !e.probe:
 		return h.suspect(e.reason, now)
-	case e.class == classLost, e.class == classSilent:
+	case e.class == classLost, e.class == classSilent, e.class == classFailed:
 		if h.silent++; h.silent < fall {
 			return h.suspect(e.reason, now)
 		}
 	}
-	return h.fallen(e.reason, now)
+	h, eff := h.fallen(e.reason, now)
+	// What failed for no known reason may fail for a reason of this program's:
+	// the conns that work are kept.
+	if e.class != classFailed && !h.retired {
+		h.retired, eff.raise = true, true
+	}
+	return h, eff
 }
 
 func (h health) improve(rise int, now time.Time) (health, effects) {
@@ -111,16 +119,14 @@ func (h health) suspect(reason string, now time.Time) (health, effects) {
 
 func (h health) fallen(reason string, now time.Time) (health, effects) {
 	h.good = 0
-	h, eff := h.move(StateDown, reason, now)
-	eff.raise = eff.changed
-	return h, eff
+	return h.move(StateDown, reason, now)
 }
 
 // move keeps since when the state stays the same.
 func (h health) move(to State, reason string, now time.Time) (health, effects) {
 	changed := h.state != to
 	if changed {
-		h.state, h.since, h.good = to, now, 0
+		h.state, h.since, h.good, h.retired = to, now, 0, false
 	}
 	h.reason = reason
 	return h, effects{changed: changed}

@@ -15,9 +15,9 @@ func TestTransitions(t *testing.T) {
 		up      = health{state: StateUp, everUp: true}
 		once    = health{state: StateSuspect, everUp: true, silent: 1}
 		suspect = health{state: StateSuspect, everUp: true}
-		down    = health{state: StateDown, everUp: true, reason: "before"}
-		rising  = health{state: StateDown, everUp: true, good: 1}
-		never   = health{state: StateDown}
+		down    = health{state: StateDown, everUp: true, retired: true, reason: "before"}
+		rising  = health{state: StateDown, everUp: true, retired: true, good: 1}
+		never   = health{state: StateDown, retired: true}
 		drained = health{state: StateDraining, everUp: true, reason: "removed"}
 	)
 	cases := []struct {
@@ -46,6 +46,10 @@ func TestTransitions(t *testing.T) {
 		{"configuration", up, is(classConfig), StateDown, effects{changed: true, raise: true}},
 		{"refused again", down, is(classRefused), StateDown, effects{}},
 		{"refused while rising", rising, is(classRefused), StateDown, effects{}},
+
+		{"failed", up, is(classFailed), StateSuspect, effects{changed: true, check: true}},
+		{"failed again keeps the conns", once, is(classFailed), StateDown, effects{changed: true}},
+		{"and then refused gives them up", health{state: StateDown, everUp: true, reason: "before"}, is(classRefused), StateDown, effects{raise: true}},
 
 		{"full", up, is(classSaturated), StateUp, effects{}},
 		{"read-only", up, is(classReadOnly), StateUp, effects{}},
@@ -101,7 +105,7 @@ func FuzzTransitions(f *testing.F) {
 		h := health{}
 		goods := 0
 		for _, b := range steps {
-			e := evidence{class: class(b % 9), probe: b&16 != 0, reason: "r"}
+			e := evidence{class: class(b % 10), probe: b&16 != 0, reason: "r"}
 			e.ok = e.class == classNeutral && b&32 != 0
 			before := h
 			var eff effects
@@ -114,8 +118,10 @@ func FuzzTransitions(f *testing.F) {
 			switch {
 			case eff.changed != (before.state != h.state):
 				t.Fatalf("changed is %v from %v to %v", eff.changed, before.state, h.state)
-			case eff.raise != (eff.changed && h.state == StateDown):
+			case eff.raise && h.state != StateDown, h.state == StateDown && !h.retired && e.class != classFailed && !e.ok && explicit(e.class):
 				t.Fatalf("raise is %v from %v to %v", eff.raise, before.state, h.state)
+			case eff.raise && before.retired && before.state == StateDown:
+				t.Fatal("raised twice")
 			case before.state == StateDown && before.everUp && h.state == StateUp && goods < 2:
 				t.Fatal("up after one good check")
 			case before.state == StateDown && h.state == StateSuspect:
@@ -123,4 +129,8 @@ func FuzzTransitions(f *testing.F) {
 			}
 		}
 	})
+}
+
+func explicit(c class) bool {
+	return c == classRefused || c == classNotReady || c == classLeaving || c == classConfig
 }

@@ -27,7 +27,7 @@ type NodeStatus struct {
 
 	Opens  uint64 // attempts started
 	Won    uint64 // connections handed to database/sql
-	Lost   uint64 // attempts that another node overtook, or whose caller left
+	Lost   uint64 // attempts that another node overtook, whose caller left, or that a Close found under way
 	Errors uint64 // attempts that failed
 
 	Probes      uint64 // background checks ended
@@ -39,5 +39,5 @@ type NodeStatus struct {
 	LastErrorMessage string    // redacted
 
 	ProbeLatency Latency // of checks on the lasting probe connection
-	OpenLatency  Latency // of attempts: dial, handshake and check
+	OpenLatency  Latency // of fresh connections: dial, handshake and check
 }

@@ -88,7 +88,7 @@ func TestStrategySeesUsableNodes(t *testing.T) {
 			return Race(nodes)
 		}
 		b := fakedb.New()
-		b.Node("n2").Set(fakedb.Script{Err: errBoom})
+		b.Node("n2").Set(fakedb.Script{Err: errRefused})
 		d := fakeCluster(t, b, 3, WithStrategy(strategy))
 		db := openDB(t, d)
 		synctest.Wait()
