@@ -17,6 +17,9 @@ type request struct {
 	won chan<- winner
 	// failed has room for one, so that nobody waits for an open that left.
 	failed chan *dialError
+	// began is when the attempt started; zero while it waits for a slot.
+	// Only the node's loop touches it.
+	began time.Time
 }
 
 // fail answers the open; only the first answer counts.
@@ -95,7 +98,8 @@ func (a *attempt) run() {
 	}
 	o := outcome{kind: outcomeLost}
 	if checked {
-		o.took, o.evidence.ok = max(took, 1), true
+		o.took = max(took, 1)
+		o.evidence = evidence{ok: true, took: o.took}
 	}
 	a.offer(conn, o)
 }

@@ -51,12 +51,12 @@ func newManager(backend driver.Driver, name string, opts []Option) *manager {
 }
 
 // addDSN adds a node that the backend opens by its DSN.
-func (m *manager) addDSN(name, dsn string) error {
+func (m *manager) addDSN(name, dsn string, opts []NodeOption) error {
 	c, redact, err := m.resolve(dsn)
 	if err != nil {
 		return m.refuse(name, errors.New(redact.text(err.Error())))
 	}
-	return m.add(name, c, redact)
+	return m.add(name, c, redact, opts)
 }
 
 // resolve makes a DSN a connector, and knows what of it is secret.
@@ -78,7 +78,7 @@ func (m *manager) resolve(dsn string) (driver.Connector, redactor, error) {
 }
 
 // add makes a node a member, and starts it if the cluster runs.
-func (m *manager) add(name string, c driver.Connector, redact redactor) error {
+func (m *manager) add(name string, c driver.Connector, redact redactor, opts []NodeOption) error {
 	if m.invalid != nil {
 		return m.invalid
 	}
@@ -88,9 +88,13 @@ func (m *manager) add(name string, c driver.Connector, redact redactor) error {
 	if c == nil {
 		return m.refuse(name, errors.New("the connector is nil"))
 	}
+	settings, err := newNodeConfig(opts)
+	if err != nil {
+		return m.refuse(name, err)
+	}
 	log := m.log
 	log.node = name
-	n := newNode(name, &m.cfg, dialer{c, m.cfg.Check, redact, log})
+	n := newNode(name, &m.cfg, settings, dialer{c, m.cfg.Check, redact, log})
 	if err := m.enlist(n); err != nil {
 		return m.refuse(name, err)
 	}

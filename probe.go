@@ -73,8 +73,12 @@ func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration) {
 		n.deaf.Add(1)
 		l.send(outcome{kind: outcomeProbeLate, evidence: n.evidence(n.dial.judge(ctx, context.Cause(ctx), classSilent))})
 	})
+	began, fresh := time.Now(), conn == nil
 	conn, took, failed := n.checkup(ctx, conn)
 	o := outcome{kind: outcomeProbe, conn: conn, took: took, evidence: evidence{ok: true}}
+	if fresh {
+		o.evidence.took = max(time.Since(began), 1)
+	}
 	if failed != nil {
 		o.evidence = n.evidence(failed)
 	}

@@ -43,6 +43,7 @@ type health struct {
 	good   int       // good checks in a row while down
 	silent int       // silent or broken probes and attempts in a row
 	everUp bool
+	slow   time.Duration // an open must take no longer to clear the node of having been overtaken; 0: it was not
 }
 
 // evidence is one thing learnt about a node: a class of error, or with
@@ -50,8 +51,9 @@ type health struct {
 type evidence struct {
 	ok     bool
 	class  class
-	reason string // redacted
-	probe  bool   // learnt by a probe, and not from real traffic
+	reason string        // redacted
+	probe  bool          // learnt by a probe, and not from real traffic
+	took   time.Duration // with ok: of dial, handshake and check, 0 on a lasting connection; of classSlow: until it was overtaken
 }
 
 // effects is what a transition asks of the actor.
@@ -70,11 +72,13 @@ func (h health) next(e evidence, rise, fall int, now time.Time) (health, effects
 		return h, effects{}
 	}
 	if e.ok {
-		return h.improve(rise, now)
+		return h.improve(e, rise, now)
 	}
 	switch {
 	case e.class == classNeutral, e.class == classSaturated, e.class == classReadOnly:
 		return h, effects{}
+	case e.class == classSlow:
+		return h.overtaken(e, now)
 	case e.class == classLost && !e.probe:
 		return h.suspect(e.reason, now)
 	case e.class == classLost, e.class == classSilent:
@@ -85,8 +89,14 @@ func (h health) next(e evidence, rise, fall int, now time.Time) (health, effects
 	return h.fallen(e.reason, now)
 }
 
-func (h health) improve(rise int, now time.Time) (health, effects) {
+// improve takes a check that passed. A node that was overtaken is cleared only
+// by an open that is fast enough, for which a check on a lasting connection
+// is no proof.
+func (h health) improve(e evidence, rise int, now time.Time) (health, effects) {
 	h.silent = 0
+	if e.took > 0 && e.took <= h.slow {
+		h.slow = 0
+	}
 	if h.state == StateUp {
 		return h, effects{}
 	}
@@ -96,7 +106,17 @@ func (h health) improve(rise int, now time.Time) (health, effects) {
 		}
 	}
 	h.everUp = true
+	if h.slow > 0 {
+		return h.move(StateSuspect, slowReason(h.slow), now)
+	}
 	return h.move(StateUp, "", now)
+}
+
+func (h health) overtaken(e evidence, now time.Time) (health, effects) {
+	if h.state != StateDown {
+		h.slow = e.took
+	}
+	return h.suspect(e.reason, now)
 }
 
 func (h health) suspect(reason string, now time.Time) (health, effects) {
