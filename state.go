@@ -78,7 +78,8 @@ func (h health) next(e evidence, rise, fall int, now time.Time) (health, effects
 	case e.class == classNeutral, e.class == classSaturated, e.class == classReadOnly:
 		return h, effects{}
 	case e.class == classSlow:
-		return h.overtaken(e, now)
+		h.slow = e.took
+		return h.suspect(e.reason, now)
 	case e.class == classLost && !e.probe:
 		return h.suspect(e.reason, now)
 	case e.class == classLost, e.class == classSilent:
@@ -110,13 +111,6 @@ func (h health) improve(e evidence, rise int, now time.Time) (health, effects) {
 		return h.move(StateSuspect, slowReason(h.slow), now)
 	}
 	return h.move(StateUp, "", now)
-}
-
-func (h health) overtaken(e evidence, now time.Time) (health, effects) {
-	if h.state != StateDown {
-		h.slow = e.took
-	}
-	return h.suspect(e.reason, now)
 }
 
 func (h health) suspect(reason string, now time.Time) (health, effects) {

@@ -197,7 +197,7 @@ func withinWindow(order []*NodeStatus) []int {
 		if compareTiers(best, s) != 0 || acquaintance(best) < 2 && acquaintance(s) == 2 {
 			break
 		}
-		if acquaintance(s) > 0 || s.ProbeLatency.Mean() <= limit {
+		if s.ProbeLatency.Mean() <= limit { // 0 where it was not measured
 			near = append(near, i)
 		}
 	}
