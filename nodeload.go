@@ -23,19 +23,18 @@ type tally struct {
 // join counts a connection of a generation; the caller lowers what it gets
 // when the connection is closed.
 func (l *nodeLoad) join(generation uint64) *atomic.Int64 {
-	fresh := &tally{generation: generation}
 	for {
 		t := l.conns.Load()
-		switch {
-		case t != nil && t.generation == generation:
-			fresh = t
-		case t != nil && t.generation > generation:
-			// too old to count
-		case !l.conns.CompareAndSwap(t, fresh):
-			continue
+		if t == nil || t.generation != generation {
+			fresh := &tally{generation: generation}
+			older := t != nil && t.generation > generation // too old to count
+			if !older && !l.conns.CompareAndSwap(t, fresh) {
+				continue
+			}
+			t = fresh
 		}
-		fresh.open.Add(1)
-		return &fresh.open
+		t.open.Add(1)
+		return &t.open
 	}
 }
 
