@@ -17,6 +17,9 @@ type request struct {
 	won chan<- winner
 	// failed has room for one, so that nobody waits for an open that left.
 	failed chan *dialError
+	// began is when the attempt started; zero while it waits for a slot.
+	// Only the node's loop touches it.
+	began time.Time
 }
 
 // fail answers the open; only the first answer counts.
@@ -81,7 +84,8 @@ func (a *attempt) run() {
 	conn, checked, failed := n.dial.open(deadline, a.req.ctx.Done())
 	o := outcome{kind: outcomeLost}
 	if checked {
-		o.took, o.evidence.ok = max(time.Since(began), 1), true
+		o.took = max(time.Since(began), 1)
+		o.evidence = evidence{ok: true, took: o.took}
 	}
 	// From here on everything is prompt, and this goroutine alone tells, unless
 	// overdue or abandon had to already.

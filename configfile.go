@@ -41,6 +41,7 @@ type nodeSpec struct {
 	dsn    string
 	dsnKey string // what its mistakes are put down to; empty for a node without
 	raw    bool
+	opts   []NodeOption
 }
 
 // readConfigFile reads and checks a file; "" stands for the one that DBCONFIG
@@ -210,7 +211,7 @@ func (c *clusterSpec) add(nodes []section) error {
 	}
 	for _, s := range nodes {
 		s.what += ": node"
-		if err := s.only("name", "dsn"); err != nil {
+		if err := s.only("name", "dsn", priorityKey, weightKey); err != nil {
 			return err
 		}
 		name, err := s.needed("name", "give the node a name of its own")
@@ -225,7 +226,11 @@ func (c *clusterSpec) add(nodes []section) error {
 		if err := c.unique(s, "name", name); err != nil {
 			return err
 		}
-		c.nodes = append(c.nodes, nodeSpec{in: s, name: name, dsn: dsn, dsnKey: "dsn", raw: true})
+		opts, err := s.nodeOptions()
+		if err != nil {
+			return err
+		}
+		c.nodes = append(c.nodes, nodeSpec{in: s, name: name, dsn: dsn, dsnKey: "dsn", raw: true, opts: opts})
 	}
 	return nil
 }

@@ -54,7 +54,7 @@ func TestConfigFileMistakes(t *testing.T) {
 		},
 		{
 			"unknown key of a node", cluster + "[[cluster]]\nname = \"d\"" + node + "\n  pasword = \"" + password + "\"",
-			"clustersql: config.toml:12: cluster \"d\": node: pasword: unknown key: the keys here are name, dsn",
+			"clustersql: config.toml:12: cluster \"d\": node: pasword: unknown key: the keys here are name, dsn, priority, weight",
 		},
 		{
 			"unknown key of the selftest", cluster + "[selftest]\ntables = \"x\"",
@@ -162,7 +162,7 @@ func TestConfigFileMistakes(t *testing.T) {
 		},
 		{
 			"unknown strategy", "[[cluster]]\nname = \"c\"\nstrategy = \"fast\"" + node,
-			"clustersql: config.toml:3: cluster \"c\": strategy: unknown strategy \"fast\": use \"race\"",
+			"clustersql: config.toml:3: cluster \"c\": strategy: unknown strategy \"fast\": use \"race\", \"hedged\", \"balanced\" or \"ordered\"",
 		},
 		{
 			"unknown driver", "[[cluster]]\nname = \"c\"\ndriver = \"mysqll\"" + node,
@@ -191,6 +191,18 @@ func TestConfigFileMistakes(t *testing.T) {
 		{
 			"original: no name", "[[Nodes]]\nHostName = \"h\"\nPassword = \"" + password + "\"",
 			"clustersql: config.toml:1: Nodes: Name: it is missing or empty: give the node a name of its own",
+		},
+		{
+			"priority as a text", cluster + "  [[cluster.node]]\n  name = \"n2\"\n  dsn = \"x\"\n  priority = \"1\"",
+			"clustersql: config.toml:9: cluster \"c\": node \"n2\": priority: \"1\" is not a number: write one as in 8",
+		},
+		{
+			"negative priority", cluster + "  [[cluster.node]]\n  name = \"n2\"\n  dsn = \"x\"\n  priority = -1",
+			"clustersql: config.toml:9: cluster \"c\": node \"n2\": priority: -1 is out of range: write a number from 0, used first, to 65535",
+		},
+		{
+			"weight of nothing", cluster + "  [[cluster.node]]\n  name = \"n2\"\n  dsn = \"x\"\n  weight = 0",
+			"clustersql: config.toml:9: cluster \"c\": node \"n2\": weight: 0 is out of range: write a number from 1 to 65535",
 		},
 		{
 			"original: twice", "[[Nodes]]\nHostName = \"h\"\nName=\"a\"\n\n[[Nodes]]\nHostName = \"h\"\nName=\"a\"\nUserName=\"u\"\nPassword = \"" + password + "\"",

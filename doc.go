@@ -1,7 +1,7 @@
 // Package clustersql is a clustering meta-driver for database/sql. It wraps
 // any backend driver, knows several nodes (name and DSN) of one replicated
 // database, and multiplexes the backend's Open over them: every usable node
-// is asked, database/sql gets the first connection that is fit for use, and
+// is asked, or one after the other, database/sql gets the first connection that is fit for use, and
 // the others are closed. MariaDB Galera is what it is made for first;
 // replication is the database's business, the client side is all ours.
 //
@@ -33,6 +33,18 @@
 // [Driver.Status], in the expvar map under the cluster's name, and in the
 // log when they change the node's state. When no node wins, the open fails
 // with an [*OpenError] that lists all of them.
+//
+// # Strategies
+//
+// [Config.Strategy] says which nodes an open asks, in which order and when.
+// [Race], the default, asks all usable nodes at once. [Hedged], [Balanced] and
+// [Ordered] ask one, and the next when that one fails or is slower than it is
+// used to be; on a cluster that is well an open then costs one connection. A
+// node that was overtaken in this way is suspect, so that the next opens do
+// not go there first, and is checked every probe_interval with a fresh
+// connection until that comes as fast as it should have. A program may bring
+// a [Strategy] of its own. [WithPriority] and [WithWeight] are about single
+// nodes.
 //
 // # Nodes
 //

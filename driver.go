@@ -48,24 +48,25 @@ func NewDriver(backend driver.Driver, name string, opts ...Option) Driver {
 // else when it first is.
 //
 // A name that is taken, an empty name or DSN, and a DSN that the backend
-// refuses are errors; the cluster then stays as it was. The error holds no
-// part of the DSN's secrets.
-func (d Driver) AddNode(name, dsn string) error {
+// refuses are errors, and so is an option that cannot work, a
+// [*SettingError]; the cluster then stays as it was. The error holds no part
+// of the DSN's secrets.
+func (d Driver) AddNode(name, dsn string, opts ...NodeOption) error {
 	if d.m == nil {
 		return errNoDriver
 	}
-	return d.m.addDSN(name, dsn)
+	return d.m.addDSN(name, dsn, opts)
 }
 
 // AddConnector adds a node that is a connector instead of a DSN: for tokens
 // that are made for every connection, for TLS set up in code, for another
 // backend than the cluster's. What its errors say is not redacted. A
 // connector that is an [io.Closer] is the caller's to close.
-func (d Driver) AddConnector(name string, c driver.Connector) error {
+func (d Driver) AddConnector(name string, c driver.Connector, opts ...NodeOption) error {
 	if d.m == nil {
 		return errNoDriver
 	}
-	return d.m.add(name, c, nil, redactor{})
+	return d.m.add(name, c, nil, redactor{}, opts)
 }
 
 // DelNode takes a node out of the cluster. No open goes there from now on,

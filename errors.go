@@ -122,11 +122,12 @@ const (
 	classFailed                 // an open's error without a class: seen often enough it is the node's
 	classSaturated              // full; open only; the node stays up
 	classConfig                 // access denied, unknown database, host blocked; open only
+	classSlow                   // overtaken by a node asked later; open only
 )
 
 // String returns the class as it stands in reasons and logs.
 func (c class) String() string {
-	return [...]string{"neutral", "refused", "not ready", "read-only", "leaving", "connection lost", "silent", "failed", "full", "configuration"}[c]
+	return [...]string{"neutral", "refused", "not ready", "read-only", "leaving", "connection lost", "silent", "failed", "full", "configuration", "slow"}[c]
 }
 
 // trafficClass says what an error of a statement, a transaction or a pooled

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/EnumApps/clustersql"
@@ -73,6 +75,71 @@ func ExampleDriver_AddConnector() {
 	defer d.Close()
 	fmt.Println(d.AddConnector("galera1", connector), d.Nodes())
 	// Output: <nil> [galera1]
+}
+
+// Readers that are spread, two thirds of them on the larger node; one node
+// stands by.
+func ExampleWithStrategy() {
+	backend := fakedb.New().Driver() // any database/sql driver
+
+	d := clustersql.NewDriver(backend, "read_conn", clustersql.WithStrategy(clustersql.Balanced))
+	d.AddNode("galera1", "dsn1")
+	d.AddNode("galera2", "dsn2", clustersql.WithWeight(2))
+	d.AddNode("elsewhere", "dsn3", clustersql.WithPriority(1))
+
+	db := sql.OpenDB(d.Connector())
+	defer db.Close()
+	fmt.Println(db.Ping())
+	for _, n := range d.Status().Nodes {
+		fmt.Println(n.Name, n.Priority, n.Weight)
+	}
+	// Output:
+	// <nil>
+	// elsewhere 1 1
+	// galera1 0 1
+	// galera2 0 2
+}
+
+// Writers that all use the first node, and another one while that refuses.
+func ExampleOrdered() {
+	nodes := fakedb.New()
+	nodes.Node("dsn1").Set(fakedb.Script{Err: errors.New("refused")})
+	d := clustersql.NewDriver(nodes.Driver(), "write_conn",
+		clustersql.WithStrategy(clustersql.Ordered),
+		clustersql.WithLogger(slog.New(slog.DiscardHandler)))
+	d.AddNode("galera1", "dsn1")
+	d.AddNode("galera2", "dsn2")
+	d.AddNode("galera3", "dsn3")
+	db := sql.OpenDB(d.Connector())
+	defer db.Close()
+
+	var node string
+	err := db.QueryRow("SELECT @@hostname").Scan(&node)
+	fmt.Println(node, err)
+	// Output: dsn2 <nil>
+}
+
+// A strategy of one's own: the last node by name, and after a second the
+// others at once.
+func ExampleStrategy() {
+	last := func(nodes []clustersql.NodeStatus) []clustersql.Launch {
+		plan := clustersql.Race(nodes)
+		slices.Reverse(plan)
+		if len(plan) > 1 {
+			plan[1].Wait = time.Second
+		}
+		return plan
+	}
+	d := clustersql.NewDriver(fakedb.New().Driver(), "last_conn", clustersql.WithStrategy(last))
+	d.AddNode("a", "node-a")
+	d.AddNode("b", "node-b")
+	db := sql.OpenDB(d.Connector())
+	defer db.Close()
+
+	var node string
+	err := db.QueryRow("SELECT @@hostname").Scan(&node)
+	fmt.Println(node, err)
+	// Output: node-b <nil>
 }
 
 // When no node gives a connection, the error has all of them.

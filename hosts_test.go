@@ -101,7 +101,7 @@ func TestSplitHostsErrors(t *testing.T) {
 		{"app:hunter22@tcp(h1,h2)/db?clustersql.open_timeout=1s", "parameter clustersql.attempt_timeout: 3s is above open_timeout (1s): lower it, or raise open_timeout"},
 		{"app:hunter22@tcp(h1,h2)/db?clustersql.rise=two", `parameter clustersql.rise: "two" is not a number: write one as in 8`},
 		{"app:hunter22@tcp(h1,h2)/db?clustersql.rise=hunter22", `parameter clustersql.rise: "***" is not a number: write one as in 8`},
-		{"app:hunter22@tcp(h1,h2)/db?clustersql.strategy=fast", `parameter clustersql.strategy: unknown strategy "fast": use "race"`},
+		{"app:hunter22@tcp(h1,h2)/db?clustersql.strategy=fast", `parameter clustersql.strategy: unknown strategy "fast": use "race", "hedged", "balanced" or "ordered"`},
 		{"app:hunter22@tcp(hunter22,hunter22)/db", "the DSN's host list has ***:3306 twice: take one out"},
 	}
 	for _, tc := range cases {

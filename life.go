@@ -11,9 +11,10 @@ import (
 // earlier life can reach a later one.
 type life struct {
 	// the mailbox; unbuffered, never closed
-	open    chan *request // from opens
-	outcome chan outcome  // from this life's attempts and probes
-	report  chan evidence // from conns
+	open      chan *request   // from opens
+	outcome   chan outcome    // from this life's attempts and probes
+	report    chan evidence   // from conns
+	overtaken chan overtaking // from opens
 
 	ctx  context.Context // done when the life is to end; its cause is the reason
 	stop context.CancelCauseFunc
@@ -27,11 +28,12 @@ type life struct {
 
 func newLife(parent context.Context) *life {
 	l := &life{
-		open:    make(chan *request),
-		outcome: make(chan outcome),
-		report:  make(chan evidence),
-		over:    make(chan struct{}),
-		idle:    make(chan struct{}),
+		open:      make(chan *request),
+		outcome:   make(chan outcome),
+		report:    make(chan evidence),
+		overtaken: make(chan overtaking),
+		over:      make(chan struct{}),
+		idle:      make(chan struct{}),
 	}
 	l.ctx, l.stop = context.WithCancelCause(parent)
 	l.busy.Store(1)

@@ -49,13 +49,13 @@ func newManager(backend driver.Driver, name string, opts []Option) *manager {
 }
 
 // addDSN adds a node that the backend opens by its DSN.
-func (m *manager) addDSN(name, dsn string) error {
+func (m *manager) addDSN(name, dsn string, opts []NodeOption) error {
 	c, redact, err := m.resolve(dsn)
 	if err != nil {
 		return m.refuse(name, errors.New(redact.text(fmt.Sprint(err))))
 	}
 	owned, _ := c.(io.Closer)
-	if err := m.add(name, c, owned, redact); err != nil {
+	if err := m.add(name, c, owned, redact, opts); err != nil {
 		closeConnector(owned)
 		return err
 	}
@@ -82,7 +82,7 @@ func (m *manager) resolve(dsn string) (driver.Connector, redactor, error) {
 
 // add makes a node a member, and starts it if the cluster runs. owned is the
 // connector where it is the cluster's to close.
-func (m *manager) add(name string, c driver.Connector, owned io.Closer, redact redactor) error {
+func (m *manager) add(name string, c driver.Connector, owned io.Closer, redact redactor, opts []NodeOption) error {
 	switch {
 	case m.invalid != nil:
 		return m.invalid
@@ -93,13 +93,17 @@ func (m *manager) add(name string, c driver.Connector, owned io.Closer, redact r
 	case c == nil:
 		return m.refuse(name, errors.New("the connector is nil"))
 	}
+	settings, err := newNodeConfig(opts)
+	if err != nil {
+		return m.refuse(name, err)
+	}
 	check := m.cfg.Check
 	if check == nil {
 		check = defaultCheck(isMySQL(m.backendOf(c)))
 	}
 	log := m.log
 	log.node = name
-	n := newNode(name, &m.cfg, dialer{c, check, redact, log}, owned)
+	n := newNode(name, &m.cfg, settings, dialer{c, check, redact, log}, owned)
 	if err := m.enlist(n); err != nil {
 		return m.refuse(name, err)
 	}

@@ -15,9 +15,10 @@ import (
 // else sends it messages or reads the snapshot that it publishes.
 type node struct {
 	// immutable
-	name string
-	cfg  *Config
-	dial dialer
+	name     string
+	cfg      *Config
+	settings NodeConfig
+	dial     dialer
 	// owned is the connector where it is the cluster's to close, else nil.
 	owned io.Closer
 
@@ -29,6 +30,7 @@ type node struct {
 	snapshot   atomic.Pointer[NodeStatus]
 	generation atomic.Uint64
 	openConns  atomic.Int64
+	load       nodeLoad
 	inflight   atomic.Int64 // attempts that hold a slot; raised by run, lowered by the attempt
 	deaf       atomic.Int64 // attempts and probes past their deadline whose backend has not returned
 }
@@ -53,11 +55,11 @@ type history struct {
 
 // newNode returns a node that is not started. The caller owns it until it is
 // in the manager's membership.
-func newNode(name string, cfg *Config, d dialer, owned io.Closer) *node {
+func newNode(name string, cfg *Config, settings NodeConfig, d dialer, owned io.Closer) *node {
 	now := time.Now()
-	n := &node{name: name, cfg: cfg, dial: d, owned: owned}
+	n := &node{name: name, cfg: cfg, settings: settings, dial: d, owned: owned}
 	n.own.health.since = now
-	n.own.status = NodeStatus{Name: name, Added: now}
+	n.own.status = NodeStatus{Name: name, Priority: settings.Priority, Weight: settings.Weight, Added: now}
 	n.publish()
 	return n
 }
@@ -91,6 +93,8 @@ func (n *node) run(l *life, prev *life) {
 			n.onOutcome(l, o)
 		case e := <-l.report:
 			n.onReport(l, e)
+		case e := <-l.overtaken:
+			n.onOvertaken(l, e)
 		case <-n.own.timer.C:
 			n.onTimer(l)
 		case <-l.ctx.Done():
@@ -111,6 +115,7 @@ func (n *node) launch(l *life, r *request) {
 	n.inflight.Add(1)
 	n.own.pending++
 	n.own.status.Opens++
+	r.began = time.Now()
 	a := &attempt{node: n, life: l, req: r, born: n.generation.Load()}
 	l.start(a.run)
 }
@@ -257,22 +262,27 @@ func (n *node) status() NodeStatus {
 	s := *n.snapshot.Load()
 	s.Generation = n.generation.Load()
 	s.OpenConns = int(n.openConns.Load())
+	s.Load = n.load.of(s.Generation)
 	s.Attempts = int(n.inflight.Load())
 	s.Deaf = int(max(0, n.deaf.Load()))
 	return s
 }
 
-// wrap makes the winner's conn the one that database/sql gets and counts it.
+// wrap makes the winner's conn the one that database/sql gets and counts it,
+// as a connection from now on and no longer as an open under way.
 // Ownership passes to the caller with the return value; closed, which may be
 // nil, is called when the caller has closed the conn.
 func (n *node) wrap(w winner, closed func()) driver.Conn {
 	n.openConns.Add(1)
+	counted := n.load.join(w.born)
+	n.load.planned.Add(-1)
 	return wrapConn(w.conn, link{
 		generation: &n.generation,
 		born:       w.born,
 		report:     func(err error) error { n.report(err, w.born); return err },
 		closed: func() {
 			n.openConns.Add(-1)
+			counted.Add(-1)
 			if closed != nil {
 				closed()
 			}

@@ -29,7 +29,8 @@ type opening struct {
 	exhausted chan struct{} // closed when every launch has failed
 	left      atomic.Int64  // launches that have not failed
 
-	winner winner // written by collect before the group's Wait returns
+	winner   winner  // written by collect before the group's Wait returns
+	launched []*node // whose load this open has raised; touched by open's goroutine alone
 
 	mu       sync.Mutex
 	failures []failure
@@ -39,6 +40,7 @@ type opening struct {
 // an answer yet.
 type failure struct {
 	node  *node
+	req   *request
 	state State
 	asked time.Time
 	at    time.Time
@@ -102,7 +104,9 @@ func (m *manager) plan(nodes []*node) (plan []launch, err error) {
 			continue
 		}
 		asked[l.Node] = true
-		plan = append(plan, launch{nodes[i], l.Wait})
+		n := nodes[i]
+		reserve := len(plan) > 0 && n.settings.Priority > plan[len(plan)-1].node.settings.Priority
+		plan = append(plan, launch{n, l.Wait, reserve})
 	}
 	return plan, nil
 }
@@ -111,6 +115,8 @@ func (m *manager) plan(nodes []*node) (plan []launch, err error) {
 type launch struct {
 	node *node
 	wait time.Duration
+	// reserve: a failure starts it early only if all before it have failed.
+	reserve bool
 }
 
 // open plans and carries out one open.
@@ -128,10 +134,12 @@ func (m *manager) open(ctx context.Context, nodes []*node) (winner, error) {
 	if len(plan) == 0 {
 		close(o.exhausted)
 	}
+	defer o.unload()
 	group, released := errgroup.WithContext(ctx)
 	group.Go(func() error { return o.collect(released) })
 	o.launch(released, group, plan)
 	if err := group.Wait(); errors.Is(err, errWon) {
+		o.tellOvertaken(plan)
 		return o.winner, nil
 	}
 	return winner{}, o.report(m.name, nodes, ctx.Err())
@@ -153,36 +161,58 @@ func (o *opening) collect(released context.Context) error {
 // one has failed (RFC 8305, section 5), until the open has ended.
 func (o *opening) launch(released context.Context, group *errgroup.Group, plan []launch) {
 	for i, l := range plan {
-		if i > 0 && l.wait > 0 && !o.pause(released, l.wait) {
+		enough := len(plan)
+		if l.reserve {
+			enough -= i
+		}
+		if i > 0 && l.wait > 0 && !o.pause(released, l.wait, int64(enough)) {
 			return
 		}
+		l.node.load.planned.Add(1)
+		o.launched = append(o.launched, l.node)
 		group.Go(func() error { o.ask(released, l.node); return nil })
 	}
 }
 
-// pause reports whether the next launch is to start.
-func (o *opening) pause(released context.Context, wait time.Duration) bool {
+// unload lowers the load of the nodes that this open launched on, but for the
+// winner's: wrap does that.
+func (o *opening) unload() {
+	for _, n := range o.launched {
+		if n != o.winner.node {
+			n.load.planned.Add(-1)
+		}
+	}
+}
+
+// pause returns when the wait is over, or at a failure that leaves no more
+// than enough launches, and reports whether the next launch is to start.
+func (o *opening) pause(released context.Context, wait time.Duration, enough int64) bool {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-o.kick:
-	case <-released.Done():
-		return false
+	for {
+		select {
+		case <-timer.C:
+			return true
+		case <-o.kick:
+			if o.left.Load() <= enough {
+				return true
+			}
+		case <-released.Done():
+			return false
+		}
 	}
-	return true
 }
 
 // ask hands one node's actor the question and waits for its answer, or for
 // the end of the open. A conn does not come this way; see collect.
 func (o *opening) ask(released context.Context, n *node) {
-	i := o.begin(n)
+	r := &request{ctx: released, won: o.won, failed: make(chan *dialError, 1)}
+	i := o.begin(n, r)
 	l := n.life.Load()
 	if l == nil {
 		o.fail(i, n.dial.failure(classNeutral, errRemoved))
 		return
 	}
-	r := &request{ctx: released, won: o.won, failed: make(chan *dialError, 1)}
 	select {
 	case l.open <- r:
 	case <-released.Done():
@@ -198,10 +228,10 @@ func (o *opening) ask(released context.Context, n *node) {
 	}
 }
 
-func (o *opening) begin(n *node) int {
+func (o *opening) begin(n *node, r *request) int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.failures = append(o.failures, failure{node: n, state: n.snapshot.Load().State, asked: time.Now()})
+	o.failures = append(o.failures, failure{node: n, req: r, state: n.snapshot.Load().State, asked: time.Now()})
 	return len(o.failures) - 1
 }
 

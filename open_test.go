@@ -244,8 +244,8 @@ func openRandomly(t *testing.T, r *rand.Rand) {
 	won := 0
 	for _, s := range d.Status().Nodes {
 		won += int(s.Won)
-		if s.OpenConns != 0 || s.Attempts != 0 || s.Deaf != 0 {
-			t.Errorf("left on %s: %d conns, %d attempts, %d deaf", s.Name, s.OpenConns, s.Attempts, s.Deaf)
+		if s.OpenConns != 0 || s.Attempts != 0 || s.Deaf != 0 || s.Load != 0 {
+			t.Errorf("left on %s: %d conns, %d attempts, %d deaf, load %d", s.Name, s.OpenConns, s.Attempts, s.Deaf, s.Load)
 		}
 	}
 	if won > int(handed.Load()) {
@@ -272,12 +272,19 @@ func openOnce(t *testing.T, c driver.Connector, wait, limit, held time.Duration,
 	}
 }
 
-// randomStagger is a strategy with a random order and random waits.
+// randomStagger is one of the strategies, or a random order with random waits.
 func randomStagger(r *rand.Rand) Strategy {
-	if r.IntN(2) == 0 {
-		return Race
-	}
 	a, b := r.Uint64(), r.Uint64()
+	switch r.IntN(8) {
+	case 0, 1, 2:
+		return Race
+	case 3:
+		return Hedged
+	case 4:
+		return func(nodes []NodeStatus) []Launch { return balanced(nodes, rand.New(rand.NewPCG(a, b)).IntN) }
+	case 5:
+		return Ordered
+	}
 	return func(nodes []NodeStatus) []Launch {
 		r := rand.New(rand.NewPCG(a, b))
 		plan := Race(nodes)

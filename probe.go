@@ -113,7 +113,8 @@ func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration) {
 		}
 		return
 	}
-	o.conn, o.evidence.ok = conn, true
+	o.conn = conn
+	o.evidence = evidence{ok: true, took: o.took}
 	select {
 	case l.outcome <- o:
 	case <-l.ctx.Done():

@@ -73,7 +73,7 @@ func TestReadmeConfigLoads(t *testing.T) {
 			t.Errorf("the README's defaults %+v are not those of the code %+v", got, want)
 		}
 		for _, key := range []string{"strategy", "open_timeout", "attempt_timeout", "loser_grace", "max_opens_per_node",
-			"probe_interval", "probe_timeout", "rise", "fall", "check"} {
+			"probe_interval", "probe_timeout", "rise", "fall", "check", "  priority", "  weight"} {
 			if !regexp.MustCompile(`(?m)^` + key + `\s*=`).MatchString(block) {
 				t.Errorf("the README does not show %s", key)
 			}

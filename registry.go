@@ -81,7 +81,7 @@ func (c *clusterSpec) build() (Driver, error) {
 	}
 	d := NewDriver(backend, c.name, func(cfg *Config) { *cfg = c.cfg })
 	for _, n := range c.nodes {
-		if err := d.AddNode(n.name, n.dsn); err != nil {
+		if err := d.AddNode(n.name, n.dsn, n.opts...); err != nil {
 			d.Close()
 			prefix := fmt.Sprintf("clustersql: cluster %q: node %q: ", c.name, n.name)
 			return Driver{}, n.in.wrongf(n.dsnKey, "%s: write it as driver %q takes it",

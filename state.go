@@ -45,6 +45,7 @@ type health struct {
 	everUp bool
 	// retired is set while the node is down and its conns have been given up.
 	retired bool
+	slow    time.Duration // an open must take no longer to clear the node of having been overtaken; 0: it was not
 }
 
 // evidence is one thing learnt about a node: a class of error, or with
@@ -52,8 +53,9 @@ type health struct {
 type evidence struct {
 	ok     bool
 	class  class
-	reason string // redacted
-	probe  bool   // learnt by a probe, and not from real traffic
+	reason string        // redacted
+	probe  bool          // learnt by a probe, and not from real traffic
+	took   time.Duration // with ok: of dial, handshake and check, 0 on a lasting connection; of classSlow: until it was overtaken
 }
 
 // effects is what a transition asks of the actor.
@@ -72,11 +74,14 @@ func (h health) next(e evidence, rise, fall int, now time.Time) (health, effects
 		return h, effects{}
 	}
 	if e.ok {
-		return h.improve(rise, now)
+		return h.improve(e, rise, now)
 	}
 	switch {
 	case e.class == classNeutral, e.class == classSaturated, e.class == classReadOnly:
 		return h, effects{}
+	case e.class == classSlow:
+		h.slow = e.took
+		return h.suspect(e.reason, now)
 	case e.class == classLost && !e.probe:
 		return h.suspect(e.reason, now)
 	case e.class == classLost, e.class == classSilent, e.class == classFailed:
@@ -93,8 +98,14 @@ func (h health) next(e evidence, rise, fall int, now time.Time) (health, effects
 	return h, eff
 }
 
-func (h health) improve(rise int, now time.Time) (health, effects) {
+// improve takes a check that passed. A node that was overtaken is cleared only
+// by an open that is fast enough, for which a check on a lasting connection
+// is no proof.
+func (h health) improve(e evidence, rise int, now time.Time) (health, effects) {
 	h.silent = 0
+	if e.took > 0 && e.took <= h.slow {
+		h.slow = 0
+	}
 	if h.state == StateUp {
 		return h, effects{}
 	}
@@ -104,6 +115,9 @@ func (h health) improve(rise int, now time.Time) (health, effects) {
 		}
 	}
 	h.everUp = true
+	if h.slow > 0 {
+		return h.move(StateSuspect, slowReason(h.slow), now)
+	}
 	return h.move(StateUp, "", now)
 }
 

@@ -8,6 +8,8 @@ import (
 func TestTransitions(t *testing.T) {
 	const rise, fall = 2, 2
 	ok := evidence{ok: true}
+	slow := evidence{class: classSlow, reason: "slow", took: 100 * time.Millisecond}
+	opened := func(took time.Duration) evidence { return evidence{ok: true, took: took} }
 	is := func(c class) evidence { return evidence{class: c, reason: c.String()} }
 	probed := func(c class) evidence { e := is(c); e.probe = true; return e }
 	var (
@@ -18,6 +20,8 @@ func TestTransitions(t *testing.T) {
 		down    = health{state: StateDown, everUp: true, retired: true, reason: "before"}
 		rising  = health{state: StateDown, everUp: true, retired: true, good: 1}
 		never   = health{state: StateDown, retired: true}
+		behind  = health{state: StateSuspect, everUp: true, reason: "slow", slow: 100 * time.Millisecond}
+		slowest = health{state: StateDown, everUp: true, retired: true, good: 1, slow: 100 * time.Millisecond}
 		drained = health{state: StateDraining, everUp: true, reason: "removed"}
 	)
 	cases := []struct {
@@ -61,6 +65,17 @@ func TestTransitions(t *testing.T) {
 		{"lost by a probe", up, probed(classLost), StateSuspect, effects{changed: true, check: true}},
 		{"lost by a probe again", once, probed(classLost), StateDown, effects{changed: true, raise: true}},
 		{"lost on a down node", down, is(classLost), StateDown, effects{}},
+
+		{"overtaken", up, slow, StateSuspect, effects{changed: true, check: true}},
+		{"overtaken, unknown", unknown, slow, StateSuspect, effects{changed: true, check: true}},
+		{"overtaken while down", down, slow, StateDown, effects{}},
+		{"a check does not show that opens are fast", behind, ok, StateSuspect, effects{}},
+		{"neither does a slow open", behind, opened(101 * time.Millisecond), StateSuspect, effects{}},
+		{"a fast one does", behind, opened(100 * time.Millisecond), StateUp, effects{changed: true}},
+		{"overtaken and silent", behind, is(classSilent), StateSuspect, effects{check: true}},
+		{"overtaken and refused", behind, is(classRefused), StateDown, effects{changed: true, raise: true}},
+		{"back, and still slow", slowest, opened(time.Second), StateSuspect, effects{changed: true}},
+		{"back, and fast", slowest, opened(time.Millisecond), StateUp, effects{changed: true}},
 
 		{"draining hears nothing good", drained, ok, StateDraining, effects{}},
 		{"draining hears nothing bad", drained, is(classRefused), StateDraining, effects{}},

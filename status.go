@@ -11,7 +11,9 @@ type ClusterStatus struct {
 // NodeStatus is a snapshot of one node. Counters run from the moment the node
 // was added.
 type NodeStatus struct {
-	Name string
+	Name     string
+	Priority int // see [NodeConfig]
+	Weight   int
 
 	State     State
 	Reason    string    // why the node is suspect or down, redacted; empty when up
@@ -22,8 +24,11 @@ type NodeStatus struct {
 	// Connections of an older generation are not handed out of the pool again.
 	Generation uint64
 	OpenConns  int // connections handed to database/sql and not closed yet
-	Attempts   int // opens in flight
-	Deaf       int // of these and of the probe, those past their deadline whose backend has not come back
+	// Load is what Balanced compares: open connections of the present
+	// generation, and launches of opens that have not ended.
+	Load     int
+	Attempts int // opens in flight
+	Deaf     int // of these and of the probe, those past their deadline whose backend has not come back
 
 	Opens  uint64 // attempts started
 	Won    uint64 // connections handed to database/sql

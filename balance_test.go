@@ -1,0 +1,173 @@
+package clustersql
+
+import (
+	"context"
+	"database/sql/driver"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/EnumApps/clustersql/internal/fakedb"
+)
+
+// attemptsOf sums up the attempts that the nodes' actors have started.
+func attemptsOf(d Driver) (sum int) {
+	for _, s := range d.Status().Nodes {
+		sum += int(s.Opens)
+	}
+	return sum
+}
+
+func wantLoads(t *testing.T, d Driver, want ...int) {
+	t.Helper()
+	for i, s := range d.Status().Nodes {
+		if s.Load != want[i] {
+			t.Errorf("load of %s is %d, want %d", s.Name, s.Load, want[i])
+		}
+	}
+}
+
+// On a cluster that is well every open costs one connection, but for race.
+func TestOneConnectionPerOpen(t *testing.T) {
+	for name, per := range map[string]int{"race": 3, "hedged": 1, "balanced": 1, "ordered": 1} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := fakedb.New()
+				for i := range 3 {
+					b.Node(nodeName(i)).Set(fakedb.Script{Delay: time.Duration(20+i) * time.Millisecond, CheckDelay: time.Duration(1+i) * time.Millisecond})
+				}
+				d := fakeCluster(t, b, 3, WithStrategy(strategies[name]))
+				c := d.Connector().(*connector)
+				defer c.Close()
+				const opens = 200
+				for range opens {
+					conn, err := c.Connect(context.Background())
+					if err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(50 * time.Millisecond)
+					conn.Close()
+				}
+				if got := attemptsOf(d); got != per*opens {
+					t.Errorf("%d attempts for %d opens, want %d each", got, opens, per)
+				}
+				wantLoads(t, d, 0, 0, 0)
+			})
+		})
+	}
+}
+
+// Opens that come together see each other's launches, and so does one that
+// comes before they are done.
+func TestOpensAtOnceAreSpread(t *testing.T) {
+	for range 50 {
+		synctest.Test(t, func(t *testing.T) {
+			b := fakedb.New()
+			for i := range 3 {
+				b.Node(nodeName(i)).Set(fakedb.Script{Delay: 10 * time.Millisecond})
+			}
+			d := fakeCluster(t, b, 3, WithStrategy(Balanced))
+			c := d.Connector().(*connector)
+			defer c.Close()
+			time.Sleep(time.Second)
+			conns := make([]driver.Conn, 48)
+			var wg sync.WaitGroup
+			for i := range conns {
+				wg.Go(func() { conns[i], _ = c.Connect(context.Background()) })
+			}
+			synctest.Wait() // launched, and not answered yet
+			under := 0
+			for _, s := range d.Status().Nodes {
+				under += s.Load
+			}
+			if under != len(conns) {
+				t.Errorf("%d opens under way counted, want %d", under, len(conns))
+			}
+			wg.Wait()
+			for _, s := range d.Status().Nodes {
+				if s.OpenConns < 14 || s.OpenConns > 18 || s.Load != s.OpenConns {
+					t.Errorf("%s has %d conns and load %d, want about 16", s.Name, s.OpenConns, s.Load)
+				}
+			}
+			for _, conn := range conns {
+				conn.Close()
+			}
+			wantLoads(t, d, 0, 0, 0)
+		})
+	}
+}
+
+// Connections of a node that went down since linger in the pool; they count
+// as open and not as load.
+func TestOldConnsAreNoLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		d := fakeCluster(t, b, 1, WithStrategy(Balanced))
+		c := d.Connector().(*connector)
+		defer c.Close()
+		open := func() driver.Conn {
+			conn, err := c.Connect(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return conn
+		}
+		old := open()
+		wantLoads(t, d, 1)
+		b.Node("n1").SetHealth(errBoom, 0, false)
+		time.Sleep(2 * time.Second)
+		wantLoads(t, d, 0)
+		b.Node("n1").SetHealth(nil, 0, false)
+		time.Sleep(10 * time.Second)
+		young := open()
+		wantLoads(t, d, 1)
+		if n := d.Status().Nodes[0].OpenConns; n != 2 {
+			t.Errorf("%d open, want both", n)
+		}
+		old.Close()
+		wantLoads(t, d, 1)
+		young.Close()
+		wantLoads(t, d, 0)
+	})
+}
+
+// A conn whose node went down while it was on its way does not count, and
+// does not unmake the younger tally.
+func TestLoadByGeneration(t *testing.T) {
+	var l nodeLoad
+	first, second := l.join(1), l.join(2)
+	late := l.join(1)
+	if l.of(1) != 0 || l.of(2) != 1 || l.of(3) != 0 {
+		t.Errorf("loads %d, %d, %d", l.of(1), l.of(2), l.of(3))
+	}
+	first.Add(-1)
+	late.Add(-1)
+	if l.join(2) != second || l.of(2) != 2 {
+		t.Errorf("load %d", l.of(2))
+	}
+	l.planned.Add(1)
+	if l.of(2) != 3 || l.of(3) != 1 {
+		t.Errorf("with one planned: %d, %d", l.of(2), l.of(3))
+	}
+}
+
+// A failed open leaves no load behind.
+func TestFailedOpensAreNoLoad(t *testing.T) {
+	for name, strategy := range strategies {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := fakedb.New()
+				b.Node("n1").Set(fakedb.Script{Err: errBoom})
+				b.Node("n2").Set(fakedb.Script{Silent: true})
+				d := fakeCluster(t, b, 3, WithStrategy(strategy))
+				b.Node("n3").Set(fakedb.Script{Delay: 4 * time.Second})
+				c := d.Connector().(*connector)
+				defer c.Close()
+				_, err := c.Connect(context.Background())
+				wantOpenError(t, err, 3)
+				wantLoads(t, d, 0, 0, 0)
+			})
+		})
+	}
+}

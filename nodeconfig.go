@@ -1,0 +1,69 @@
+package clustersql
+
+import "fmt"
+
+// NodeConfig holds the settings of one node. The options of [Driver.AddNode]
+// and [Driver.AddConnector] and the keys of a [[cluster.node]] change it. Both
+// go from small to large as in DNS SRV records (RFC 2782).
+type NodeConfig struct {
+	// Priority is the node's tier, from 0 to 65535: a lower number is used
+	// first, as in MaxScale, and a higher one only while every node of a lower
+	// one is down or suspect, refuses the open, or keeps it waiting for 2 s.
+	// The default is 0; a standby, HAProxy's backup server, has 1.
+	Priority int
+	// Weight is the node's share of connections beside the others', from 1
+	// to 65535. Only Balanced heeds it. The default is 1.
+	Weight int
+}
+
+// A NodeOption changes one setting of a node; see [Driver.AddNode].
+type NodeOption func(*NodeConfig)
+
+// WithPriority sets [NodeConfig.Priority].
+func WithPriority(priority int) NodeOption { return func(c *NodeConfig) { c.Priority = priority } }
+
+// WithWeight sets [NodeConfig.Weight].
+func WithWeight(weight int) NodeOption { return func(c *NodeConfig) { c.Weight = weight } }
+
+const (
+	priorityKey = "priority"
+	weightKey   = "weight"
+	settingMost = 65535 // of both, as in an SRV record
+)
+
+// newNodeConfig applies options to the defaults. The error is a
+// *SettingError.
+func newNodeConfig(opts []NodeOption) (NodeConfig, error) {
+	c := NodeConfig{Weight: 1}
+	for _, opt := range opts {
+		opt(&c)
+	}
+	switch {
+	case c.Priority < 0 || c.Priority > settingMost:
+		return c, &SettingError{priorityKey, fmt.Sprintf("%d is out of range: write a number from 0, used first, to %d", c.Priority, settingMost)}
+	case c.Weight < 1 || c.Weight > settingMost:
+		return c, &SettingError{weightKey, fmt.Sprintf("%d is out of range: write a number from 1 to %d", c.Weight, settingMost)}
+	}
+	return c, nil
+}
+
+// nodeOptions reads the settings that a [[cluster.node]] has.
+func (s section) nodeOptions() ([]NodeOption, error) {
+	var opts []NodeOption
+	options := map[string]func(int) NodeOption{priorityKey: WithPriority, weightKey: WithWeight}
+	for _, key := range s.keys() {
+		option, ok := options[key]
+		if !ok {
+			continue
+		}
+		n, err := intSetting(s.values[key])
+		if err == nil {
+			_, err = newNodeConfig([]NodeOption{option(n)})
+		}
+		if err != nil {
+			return nil, s.wrong(key, problem(err))
+		}
+		opts = append(opts, option(n))
+	}
+	return opts, nil
+}
