@@ -76,7 +76,7 @@ func (a *attempt) run() {
 	defer grace()
 	began := time.Now()
 	inTime := context.AfterFunc(deadline, func() { a.overdue(deadline) })
-	conn, checked, failed := n.dial.open(attemptContext{deadline, a.req.ctx}, a.req.ctx.Done())
+	conn, found, failed := n.dial.open(attemptContext{deadline, a.req.ctx}, a.req.ctx.Done(), 0)
 	took := time.Since(began)
 	if !inTime() {
 		if conn != nil {
@@ -94,8 +94,8 @@ func (a *attempt) run() {
 		return
 	}
 	o := outcome{kind: outcomeLost}
-	if checked {
-		o.took, o.evidence.ok = max(took, 1), true
+	if found != nil {
+		o.took, o.evidence = max(took, 1), found.evidence()
 	}
 	a.offer(conn, o)
 }
@@ -112,7 +112,7 @@ func (a *attempt) offer(conn driver.Conn, o outcome) {
 		return
 	case <-a.req.ctx.Done():
 	case <-a.life.ctx.Done():
-		a.req.fail(&dialError{classNeutral, context.Cause(a.life.ctx)})
+		a.req.fail(&dialError{class: classNeutral, err: context.Cause(a.life.ctx)})
 	}
 	a.life.send(o)
 	n.dial.close(conn)
@@ -149,7 +149,7 @@ func (a *attempt) cancelWhenReleased(cancel context.CancelFunc) (off func()) {
 
 // evidence puts a failed dial or check into words for the loop.
 func (n *node) evidence(e *dialError) evidence {
-	return evidence{class: e.class, reason: fmt.Sprintf("%s: %s", e.class, n.dial.redact.text(e.err.Error()))}
+	return evidence{class: e.class, need: e.need, reason: fmt.Sprintf("%s: %s", e.class, n.dial.redact.text(e.err.Error()))}
 }
 
 // timeoutCause is both ErrAttemptTimeout and context.DeadlineExceeded.

@@ -21,39 +21,41 @@ type dialer struct {
 type dialError struct {
 	class class
 	err   error
+	need  sight // what a check must look at to see it again
 }
 
 // open dials, shakes hands and checks, bounded by ctx as far as the backend
 // heeds it. The caller owns the conn it returns. When released is closed
 // before the check, the check is left out, since nobody is going to use the
-// conn, and checked is false. A conn that comes with an error is never
+// conn, and there is no finding. A conn that comes with an error is never
 // touched.
-func (d *dialer) open(ctx context.Context, released <-chan struct{}) (conn driver.Conn, checked bool, failed *dialError) {
+func (d *dialer) open(ctx context.Context, released <-chan struct{}, want sight) (conn driver.Conn, found *finding, failed *dialError) {
 	conn, err := d.connect(ctx)
 	if err != nil {
-		return nil, false, d.judge(ctx, err, classRefused)
+		return nil, nil, d.judge(ctx, err, classRefused)
 	}
 	select {
 	case <-released:
-		return conn, false, nil
+		return conn, nil, nil
 	default:
 	}
-	if failed := d.test(ctx, conn); failed != nil {
-		return nil, false, failed
+	if found, failed = d.test(ctx, conn, want); failed != nil {
+		return nil, nil, failed
 	}
-	return conn, true, nil
+	return conn, found, nil
 }
 
 // test runs the check on a conn that the caller owns; an unfit conn is
 // closed.
-func (d *dialer) test(ctx context.Context, conn driver.Conn) *dialError {
-	err := d.examine(ctx, conn)
+func (d *dialer) test(ctx context.Context, conn driver.Conn, want sight) (*finding, *dialError) {
+	run, found := withFinding(ctx, want)
+	err := d.examine(run, conn, found)
 	if err == nil {
-		return nil
+		return found, nil
 	}
 	failed := d.judge(ctx, err, classNotReady)
 	d.close(conn)
-	return failed
+	return nil, failed
 }
 
 // connect is the backend's Connect, with a panic or an empty answer made an
@@ -67,10 +69,19 @@ func (d *dialer) connect(ctx context.Context) (conn driver.Conn, err error) {
 	return conn, err
 }
 
-// examine is the check, with a panic made an error.
-func (d *dialer) examine(ctx context.Context, conn driver.Conn) (err error) {
+// examine is the check, with a panic made an error. DO 1 follows where it is
+// wanted and the check was another one: a node that has answered traffic with
+// 1047 answers Ping as ever.
+func (d *dialer) examine(ctx context.Context, conn driver.Conn, found *finding) (err error) {
 	defer d.contain("check", &err)
-	return d.check(ctx, conn)
+	if err := d.check(ctx, conn); err != nil || found.want&^found.saw&sawWork == 0 {
+		return err
+	}
+	if _, ok := conn.(driver.ExecerContext); !ok {
+		found.saw |= sawWork // nothing can look closer on this backend
+		return nil
+	}
+	return CheckDo1(ctx, conn)
 }
 
 // close is the backend's Close for conns that database/sql does not get. Its
@@ -84,17 +95,17 @@ func (d *dialer) close(conn driver.Conn) {
 // judge classes an error of a dial or a check. What has no class of its own
 // is explicit evidence of the given class, unless we ended ctx ourselves.
 func (d *dialer) judge(ctx context.Context, err error, otherwise class) *dialError {
-	c := classify(err)
+	c, need := classify(err), needOf(err)
 	switch {
 	case ctx.Err() != nil:
-		c = classNeutral
+		c, need = classNeutral, 0
 		if errors.Is(context.Cause(ctx), ErrAttemptTimeout) {
 			c, err = classSilent, context.Cause(ctx)
 		}
 	case c == classNeutral:
 		c = otherwise
 	}
-	return &dialError{c, withoutBadConn(err)}
+	return &dialError{c, withoutBadConn(err), need}
 }
 
 // contain turns a panic of the backend into an error, and logs its stack.

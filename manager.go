@@ -39,12 +39,14 @@ func newManager(backend driver.Driver, name string, opts []Option) *manager {
 	for _, opt := range opts {
 		opt(&m.cfg)
 	}
-	if err := m.cfg.validate(); err != nil {
+	err := m.cfg.validate()
+	if err == nil {
+		err = m.cfg.validateFor(isMySQL(backend))
+	}
+	if err != nil {
 		m.invalid = fmt.Errorf("clustersql: cluster %q: %w", name, err)
 	}
-	if m.cfg.Check == nil {
-		m.cfg.Check = defaultCheck(isMySQL(backend))
-	}
+	m.cfg.Check = m.cfg.fitness(isMySQL(backend))
 	m.log = logger{base: m.cfg.Logger, cluster: name}
 	m.nodes.Store(new([]*node))
 	return m

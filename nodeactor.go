@@ -43,6 +43,7 @@ type history struct {
 	probeLate  bool        // and is past its deadline
 	probeAgain bool        // one was asked for meanwhile
 	probeStart time.Time
+	blind      int // probes since the last one that saw the node's status
 	failures   int // failed probes in a row, for the backoff
 	timer      *time.Timer
 }
@@ -211,7 +212,7 @@ func (n *node) logChange(from State, h health) {
 // they tell at once, and close what they hold in their own time.
 func (n *node) end(l *life) {
 	for _, r := range n.own.waiting {
-		r.fail(&dialError{classNeutral, context.Cause(l.ctx)})
+		r.fail(&dialError{class: classNeutral, err: context.Cause(l.ctx)})
 	}
 	n.own.waiting = nil
 	for n.own.pending > 0 {
@@ -230,6 +231,7 @@ func (n *node) end(l *life) {
 func (n *node) publish() {
 	s := n.own.status
 	s.State, s.Reason, s.Since = n.own.health.state, n.own.health.reason, n.own.health.since
+	s.Donor = !n.own.health.donorSince.IsZero()
 	n.snapshot.Store(&s)
 }
 
@@ -266,13 +268,13 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 // the error says nothing about the node, comes from a conn of an older
 // generation, or no actor runs; else when the loop has taken it.
 func (n *node) report(err error, born uint64) {
-	c := trafficClass(err)
+	c := trafficClass(err, n.cfg.Require == requireWritable)
 	if c == classNeutral || n.generation.Load() != born {
 		return
 	}
 	l := n.life.Load()
 	select {
-	case l.report <- evidence{class: c, reason: fmt.Sprintf("%s: %s", c, n.dial.redact.text(err.Error()))}:
+	case l.report <- evidence{class: c, need: needOf(err), reason: fmt.Sprintf("%s: %s", c, n.dial.redact.text(err.Error()))}:
 	case <-l.ctx.Done():
 	}
 }

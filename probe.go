@@ -56,27 +56,41 @@ func (n *node) startProbe(l *life) {
 	n.own.probing, n.own.probeLate, n.own.probeAgain = true, false, false
 	n.own.probeStart = time.Now()
 	n.scheduleNext()
+	want := n.want()
 	l.start(func() {
 		if stale != nil {
 			defer n.dial.close(stale)
 		}
-		n.probe(l, conn, timeout)
+		n.probe(l, conn, timeout, want)
 	})
+}
+
+// want is what the next probe has to look at: the status on every fifth, on
+// those of a node that is not up or is a donor, and what a node that is down
+// has to be seen to be rid of.
+func (n *node) want() sight {
+	h := &n.own.health
+	if h.state != StateUp || !h.donorSince.IsZero() || n.own.blind >= statusEvery-1 {
+		return h.need | sawStatus
+	}
+	return h.need
 }
 
 // probe checks conn, or dials and checks a fresh one, and hands the good one
 // back to the loop. It runs in a goroutine of its own and owns conn meanwhile.
-func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration) {
+func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want sight) {
 	ctx, cancel := context.WithTimeoutCause(l.ctx, timeout, timeoutCause(timeout))
 	defer cancel()
 	inTime := context.AfterFunc(ctx, func() {
 		n.deaf.Add(1)
 		l.send(outcome{kind: outcomeProbeLate, evidence: n.evidence(n.dial.judge(ctx, context.Cause(ctx), classSilent))})
 	})
-	conn, took, failed := n.checkup(ctx, conn)
-	o := outcome{kind: outcomeProbe, conn: conn, took: took, evidence: evidence{ok: true}}
+	conn, found, took, failed := n.checkup(ctx, conn, want)
+	o := outcome{kind: outcomeProbe, conn: conn, took: took}
 	if failed != nil {
 		o.evidence = n.evidence(failed)
+	} else {
+		o.evidence = found.evidence()
 	}
 	if !inTime() {
 		n.deaf.Add(-1)
@@ -97,21 +111,23 @@ func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration) {
 // checkup checks conn, or opens a conn where there is none; took is the time
 // of a check on a lasting conn, 0 for a fresh one. A conn that failed is
 // closed.
-func (n *node) checkup(ctx context.Context, conn driver.Conn) (driver.Conn, time.Duration, *dialError) {
+func (n *node) checkup(ctx context.Context, conn driver.Conn, want sight) (driver.Conn, *finding, time.Duration, *dialError) {
 	if conn == nil {
-		conn, _, failed := n.dial.open(ctx, nil)
-		return conn, 0, failed
+		conn, found, failed := n.dial.open(ctx, nil, want)
+		return conn, found, 0, failed
 	}
 	began := time.Now()
-	if failed := n.dial.test(ctx, conn); failed != nil {
-		return nil, 0, failed
+	found, failed := n.dial.test(ctx, conn, want)
+	if failed != nil {
+		return nil, nil, 0, failed
 	}
-	return conn, max(time.Since(began), 1), nil
+	return conn, found, max(time.Since(began), 1), nil
 }
 
 // onProbe books a probe that has ended, or that is late.
 func (n *node) onProbe(l *life, o outcome) {
 	s := &n.own.status
+	n.own.health, o.evidence = n.own.health.outlasting(o.evidence, n.cfg.DonorAfter, time.Now())
 	late := o.kind == outcomeProbeLate
 	if late {
 		n.own.probeLate = true
@@ -123,6 +139,10 @@ func (n *node) onProbe(l *life, o outcome) {
 	case o.evidence.ok:
 		s.Probes++
 		n.own.failures = 0
+		n.own.blind++
+		if o.evidence.saw&sawStatus != 0 {
+			n.own.blind = 0
+		}
 		if o.took > 0 {
 			s.ProbeLatency = s.ProbeLatency.add(o.took)
 		}

@@ -43,6 +43,9 @@ type health struct {
 	good   int       // good checks in a row while down
 	silent int       // silent or broken probes and attempts in a row
 	everUp bool
+
+	need       sight     // while down: what a check must look at to bring the node up
+	donorSince time.Time // zero when the node was no donor at the last look
 }
 
 // evidence is one thing learnt about a node: a class of error, or with
@@ -52,6 +55,9 @@ type evidence struct {
 	class  class
 	reason string // redacted
 	probe  bool   // learnt by a probe, and not from real traffic
+	saw    sight  // with ok: what the check looked at
+	donor  bool   // with ok and sawStatus: to be used last
+	need   sight  // without ok: what a check must look at to see this again
 }
 
 // effects is what a transition asks of the actor.
@@ -70,10 +76,10 @@ func (h health) next(e evidence, rise, fall int, now time.Time) (health, effects
 		return h, effects{}
 	}
 	if e.ok {
-		return h.improve(rise, now)
+		return h.improve(e.saw, rise, now)
 	}
 	switch {
-	case e.class == classNeutral, e.class == classSaturated, e.class == classReadOnly:
+	case e.class == classNeutral, e.class == classSaturated:
 		return h, effects{}
 	case e.class == classLost && !e.probe:
 		return h.suspect(e.reason, now)
@@ -82,10 +88,13 @@ func (h health) next(e evidence, rise, fall int, now time.Time) (health, effects
 			return h.suspect(e.reason, now)
 		}
 	}
-	return h.fallen(e.reason, now)
+	return h.fallen(e, now)
 }
 
-func (h health) improve(rise int, now time.Time) (health, effects) {
+func (h health) improve(saw sight, rise int, now time.Time) (health, effects) {
+	if h.need&^saw != 0 {
+		return h, effects{}
+	}
 	h.silent = 0
 	if h.state == StateUp {
 		return h, effects{}
@@ -95,7 +104,7 @@ func (h health) improve(rise int, now time.Time) (health, effects) {
 			return h, effects{}
 		}
 	}
-	h.everUp = true
+	h.everUp, h.need = true, 0
 	return h.move(StateUp, "", now)
 }
 
@@ -109,9 +118,13 @@ func (h health) suspect(reason string, now time.Time) (health, effects) {
 	return h, eff
 }
 
-func (h health) fallen(reason string, now time.Time) (health, effects) {
+func (h health) fallen(e evidence, now time.Time) (health, effects) {
 	h.good = 0
-	h, eff := h.move(StateDown, reason, now)
+	h.need |= e.need
+	if e.need&sawStatus == 0 {
+		h.donorSince = time.Time{}
+	}
+	h, eff := h.move(StateDown, e.reason, now)
 	eff.raise = eff.changed
 	return h, eff
 }

@@ -48,7 +48,7 @@ func TestTransitions(t *testing.T) {
 		{"refused while rising", rising, is(classRefused), StateDown, effects{}},
 
 		{"full", up, is(classSaturated), StateUp, effects{}},
-		{"read-only", up, is(classReadOnly), StateUp, effects{}},
+		{"read-only", up, is(classReadOnly), StateDown, effects{changed: true, raise: true}},
 		{"neutral", up, is(classNeutral), StateUp, effects{}},
 		{"neutral does not clear", suspect, is(classNeutral), StateSuspect, effects{}},
 
@@ -108,7 +108,7 @@ func FuzzTransitions(f *testing.F) {
 			h, eff = h.next(e, 2, 3, time.Now())
 			if e.ok {
 				goods++
-			} else if e.class != classNeutral && e.class != classSaturated && e.class != classReadOnly {
+			} else if e.class != classNeutral && e.class != classSaturated {
 				goods = 0
 			}
 			switch {

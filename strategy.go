@@ -10,7 +10,8 @@ import (
 // the usable nodes, sorted by name: those that are neither down nor draining,
 // or all but the draining ones where none is better. It must be pure: no
 // side effect, no waiting, safe for concurrent use. A plan may leave nodes
-// out; names it does not know, and a node's second launch, are passed over.
+// out; it is asked twice where some are donors, whose launches follow those of
+// the others; names it does not know, and a node's second launch, are passed over.
 type Strategy func(nodes []NodeStatus) []Launch
 
 // A Launch is one entry of a plan.
