@@ -15,7 +15,8 @@ import (
 // node that is not up, and when it is called from elsewhere it also asks for
 // the node's status: fit is a node of the primary component that is ready and
 // Synced. A donor, or a node that was desynced, is fit but used last; see
-// [Config.AllowDonor]. A server without wsrep is an error that says so.
+// [Config.AllowDonor]. A server without wsrep is an error that says so. A
+// check of your own that calls it hands its own ctx on.
 func CheckGalera(ctx context.Context, backend driver.Conn) error {
 	if err := CheckDo1(ctx, backend); err != nil {
 		return err

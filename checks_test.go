@@ -275,6 +275,7 @@ func TestDonorIsLastThenDownThenBack(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			synctest.Wait()
 		}
 		until := func(limit time.Duration, what string, cond func(NodeStatus) bool) time.Duration {
 			t.Helper()

@@ -18,6 +18,7 @@ func TestTransitions(t *testing.T) {
 		down    = health{state: StateDown, everUp: true, reason: "before"}
 		rising  = health{state: StateDown, everUp: true, good: 1}
 		never   = health{state: StateDown}
+		blind   = health{state: StateDown, everUp: true, good: 1, need: sawStatus}
 		drained = health{state: StateDraining, everUp: true, reason: "removed"}
 	)
 	cases := []struct {
@@ -32,6 +33,8 @@ func TestTransitions(t *testing.T) {
 		{"a suspect clears", once, ok, StateUp, effects{changed: true}},
 		{"one good check does not raise", down, ok, StateDown, effects{}},
 		{"the second does", rising, ok, StateUp, effects{changed: true}},
+		{"a check that cannot see the fault does not", blind, ok, StateDown, effects{}},
+		{"one that can does", blind, evidence{ok: true, saw: sawStatus | sawWork}, StateUp, effects{changed: true}},
 		{"one is enough for a node never up", never, ok, StateUp, effects{changed: true}},
 
 		{"first silence", up, is(classSilent), StateSuspect, effects{changed: true, check: true}},

@@ -36,7 +36,7 @@ func (r *rows) Next(dest []driver.Value) error {
 	return nil
 }
 
-// TableRows are the rows of [Node.OnQuery].
+// tableRows are the rows of [Node.OnQuery].
 type tableRows struct{ left [][]driver.Value }
 
 func (r *tableRows) Columns() []string {
