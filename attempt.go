@@ -81,11 +81,11 @@ func (a *attempt) run() {
 	alive := context.AfterFunc(a.life.ctx, a.abandon)
 	inTime := context.AfterFunc(deadline, func() { a.overdue(deadline) })
 	began := time.Now()
-	conn, checked, failed := n.dial.open(deadline, a.req.ctx.Done())
+	conn, found, failed := n.dial.open(deadline, a.req.ctx.Done(), 0)
 	o := outcome{kind: outcomeLost}
-	if checked {
-		o.took = max(time.Since(began), 1)
-		o.evidence = evidence{ok: true, took: o.took}
+	if found != nil && failed == nil {
+		o.took, o.evidence = max(time.Since(began), 1), found.evidence()
+		o.evidence.took = o.took
 	}
 	// From here on everything is prompt, and this goroutine alone tells, unless
 	// overdue or abandon had to already.
@@ -157,7 +157,9 @@ func (e *dialError) outcome() outcome {
 }
 
 // evidence is a failed dial or check for the transition function.
-func (e *dialError) evidence() evidence { return evidence{class: e.class, reason: e.reason()} }
+func (e *dialError) evidence() evidence {
+	return evidence{class: e.class, need: e.need, reason: e.reason()}
+}
 
 // cancelAfter calls cancel a grace after the first of the contexts is done.
 // The func it returns calls that off; cancel may run once more meanwhile.

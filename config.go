@@ -15,6 +15,20 @@ type Config struct {
 	// Check judges a fresh connection and a probe's. Nil stands for the
 	// backend's default: DO 1 for mysql, Ping for the others.
 	Check Check `toml:"check"`
+	// CheckQuery is asked after Check, and must give one row whose first
+	// column is true: a number other than 0, or true, t, on, yes or y. Empty:
+	// nothing is asked.
+	CheckQuery string `toml:"check_query"`
+	// Require is "writable" for a cluster that only wants nodes whose
+	// read_only is OFF; there, a statement that is refused because the node
+	// is read-only takes it down. It needs servers that speak MySQL's SQL.
+	Require string `toml:"require"`
+	// AllowDonor makes a Galera donor, or a desynced node, count as any
+	// other. Without it CheckGalera has it used last.
+	AllowDonor bool `toml:"allow_donor"`
+	// DonorAfter is how long a node may be a donor or desynced before it is
+	// taken down, unless AllowDonor is set.
+	DonorAfter time.Duration `toml:"donor_after"`
 
 	// OpenTimeout bounds an open whose caller brings no deadline, such as
 	// those of database/sql's own opener.
@@ -55,6 +69,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Strategy:        Race,
+		DonorAfter:      5 * time.Second,
 		OpenTimeout:     10 * time.Second,
 		AttemptTimeout:  3 * time.Second,
 		LoserGrace:      time.Second,
@@ -75,6 +90,19 @@ type SettingError struct {
 // Error returns key and problem.
 func (e *SettingError) Error() string { return e.Key + ": " + e.Problem }
 
+// requireWritable is the one thing that [Config.Require] knows.
+const requireWritable = "writable"
+
+// validateFor returns a *SettingError for a setting that cannot work with the
+// backend. One that is not go-sql-driver/mysql may wrap it: naming a check
+// says so.
+func (c *Config) validateFor(isMySQL bool) error {
+	if c.Require == requireWritable && !isMySQL && c.Check == nil {
+		return &SettingError{"require", "\"writable\" asks for MySQL's read_only, and the backend is not the mysql driver: use check_query, or name check = \"do1\" or \"galera\" if it wraps that driver"}
+	}
+	return nil
+}
+
 // validate returns a *SettingError for the first setting that cannot work.
 func (c *Config) validate() error {
 	durations := []struct {
@@ -86,6 +114,7 @@ func (c *Config) validate() error {
 		{"loser_grace", c.LoserGrace},
 		{"probe_interval", c.ProbeInterval},
 		{"probe_timeout", c.ProbeTimeout},
+		{"donor_after", c.DonorAfter},
 	}
 	for _, s := range durations {
 		switch {
@@ -111,6 +140,8 @@ func (c *Config) validate() error {
 		return &SettingError{"attempt_timeout", fmt.Sprintf("%s is above open_timeout (%s): lower it, or raise open_timeout", c.AttemptTimeout, c.OpenTimeout)}
 	case c.ProbeTimeout > c.ProbeInterval:
 		return &SettingError{"probe_timeout", fmt.Sprintf("%s is above probe_interval (%s): lower it, or raise probe_interval", c.ProbeTimeout, c.ProbeInterval)}
+	case c.Require != "" && c.Require != requireWritable:
+		return &SettingError{"require", fmt.Sprintf("there is no %q to require: use \"writable\", or leave it out", c.Require)}
 	case c.Strategy == nil:
 		return &SettingError{"strategy", "none is set: use clustersql.Race, or leave the default"}
 	}
@@ -125,6 +156,17 @@ func WithStrategy(s Strategy) Option { return func(c *Config) { c.Strategy = s }
 
 // WithCheck sets [Config.Check].
 func WithCheck(check Check) Option { return func(c *Config) { c.Check = check } }
+
+// WithCheckQuery sets [Config.CheckQuery].
+func WithCheckQuery(query string) Option { return func(c *Config) { c.CheckQuery = query } }
+
+// WithRequire sets [Config.Require].
+func WithRequire(what string) Option { return func(c *Config) { c.Require = what } }
+
+// WithDonors sets [Config.AllowDonor] and [Config.DonorAfter].
+func WithDonors(allow bool, after time.Duration) Option {
+	return func(c *Config) { c.AllowDonor, c.DonorAfter = allow, after }
+}
 
 // WithOpenTimeout sets [Config.OpenTimeout].
 func WithOpenTimeout(d time.Duration) Option { return func(c *Config) { c.OpenTimeout = d } }

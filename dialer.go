@@ -24,6 +24,7 @@ type dialError struct {
 	class class
 	err   error
 	text  string // of err, redacted
+	need  sight  // what a check must look at to see it again
 	ours  bool   // it failed because we ended it
 }
 
@@ -34,27 +35,29 @@ func (e *dialError) reason() string { return fmt.Sprintf("%s: %s", e.class, e.te
 // heeds it. The caller owns the conn it returns, and closes it when failed is
 // set too: the check has found it unfit. When released is closed before the
 // check, the check is left out, since nobody is going to use the conn, and
-// checked is false. A conn that comes with an error is never touched.
-func (d *dialer) open(ctx context.Context, released <-chan struct{}) (conn driver.Conn, checked bool, failed *dialError) {
+// there is no finding. A conn that comes with an error is never touched.
+func (d *dialer) open(ctx context.Context, released <-chan struct{}, want sight) (conn driver.Conn, found *finding, failed *dialError) {
 	conn, err := d.connect(ctx)
 	if err != nil {
-		return nil, false, d.judge(ctx, err, classFailed)
+		return nil, nil, d.judge(ctx, err, classFailed)
 	}
 	select {
 	case <-released:
-		return conn, false, nil
+		return conn, nil, nil
 	default:
 	}
-	failed = d.test(ctx, conn)
-	return conn, failed == nil, failed
+	found, failed = d.test(ctx, conn, want)
+	return conn, found, failed
 }
 
-// test runs the check on a conn that the caller owns.
-func (d *dialer) test(ctx context.Context, conn driver.Conn) *dialError {
-	if err := d.examine(ctx, conn); err != nil {
-		return d.judge(ctx, err, classNotReady)
+// test runs the check on a conn that the caller owns. There is a finding
+// only without a failure.
+func (d *dialer) test(ctx context.Context, conn driver.Conn, want sight) (*finding, *dialError) {
+	run, found := withFinding(ctx, want)
+	if err := d.examine(run, conn, found); err != nil {
+		return nil, d.judge(ctx, err, classNotReady)
 	}
-	return nil
+	return found, nil
 }
 
 // connect is the backend's Connect, with a panic or an empty answer made an
@@ -68,10 +71,19 @@ func (d *dialer) connect(ctx context.Context) (conn driver.Conn, err error) {
 	return conn, err
 }
 
-// examine is the check, with a panic made an error.
-func (d *dialer) examine(ctx context.Context, conn driver.Conn) (err error) {
+// examine is the check, with a panic made an error. DO 1 follows where it is
+// wanted and the check was another one: a node that has answered traffic with
+// 1047 answers Ping as ever.
+func (d *dialer) examine(ctx context.Context, conn driver.Conn, found *finding) (err error) {
 	defer d.contain("check", &err)
-	return d.check(ctx, conn)
+	if err := d.check(ctx, conn); err != nil || found.want&^found.saw&sawWork == 0 {
+		return err
+	}
+	if _, ok := conn.(driver.ExecerContext); !ok {
+		found.saw |= sawWork // nothing can look closer on this backend
+		return nil
+	}
+	return CheckDo1(ctx, conn)
 }
 
 // close is the backend's Close for conns that database/sql does not get. Its
@@ -104,7 +116,9 @@ func (d *dialer) judge(ctx context.Context, err error, otherwise class) (failed 
 	if c == classNeutral && !clientTrouble(err) {
 		c = otherwise
 	}
-	return d.failure(c, err)
+	failed = d.failure(c, err)
+	failed.need = needOf(err)
+	return failed
 }
 
 // failure words an error, and takes driver.ErrBadConn out of it.

@@ -133,9 +133,12 @@ func (c class) String() string {
 // trafficClass says what an error of a statement, a transaction or a pooled
 // connection tells about the node: less than one of an open does. Rights and
 // databases are the statement's business, and a deadline is the caller's; a
-// timeout of the backend's own may be the group's pause.
-func trafficClass(err error) class {
+// timeout of the backend's own may be the group's pause. That the node is
+// read-only matters to clusters that require writable.
+func trafficClass(err error, writable bool) class {
 	switch c := classify(err); {
+	case c == classReadOnly && writable:
+		return c
 	case c == classNotReady, c == classLeaving, c == classLost:
 		return c
 	case c == classSilent && !errors.Is(err, context.DeadlineExceeded), c == classRefused:
@@ -152,6 +155,10 @@ func classify(err error) class {
 	}
 	if c, ok := mysqlClass(err); ok {
 		return c
+	}
+	var unfit *unfitError
+	if errors.As(err, &unfit) {
+		return unfit.class
 	}
 	var timeout net.Error
 	switch {

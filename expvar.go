@@ -145,6 +145,7 @@ func (n *node) vars() *expvar.Map {
 		"State":        func(s *NodeStatus) any { return s.State.String() },
 		"Reason":       func(s *NodeStatus) any { return textOrNull(s.Reason) },
 		"Since":        func(s *NodeStatus) any { return timeOrNull(s.Since) },
+		"Donor":        func(s *NodeStatus) any { return s.Donor },
 		"NextCheck":    func(s *NodeStatus) any { return timeOrNull(s.NextCheck) },
 		"Generation":   func(s *NodeStatus) any { return s.Generation },
 		"OpenConns":    func(s *NodeStatus) any { return s.OpenConns },

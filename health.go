@@ -31,6 +31,7 @@ func CheckDo1(ctx context.Context, backend driver.Conn) error {
 	if !ok {
 		return fmt.Errorf("check \"do1\" needs a backend whose connections implement ExecerContext: use \"ping\"")
 	}
+	findingOf(ctx).saw |= sawWork
 	_, err := e.ExecContext(ctx, "DO 1", nil)
 	if errors.Is(err, driver.ErrSkip) {
 		return fmt.Errorf("check \"do1\": the backend does not run statements without preparing them: use \"ping\"")
@@ -45,8 +46,10 @@ func (c *Check) UnmarshalText(text []byte) error {
 		*c = CheckPing
 	case "do1":
 		*c = CheckDo1
+	case "galera":
+		*c = CheckGalera
 	default:
-		return fmt.Errorf("unknown check %q: use \"do1\" (mysql's default) or \"ping\"", text)
+		return fmt.Errorf("unknown check %q: use \"do1\" (mysql's default), \"galera\" or \"ping\"", text)
 	}
 	return nil
 }
@@ -57,4 +60,29 @@ func defaultCheck(isMySQL bool) Check {
 		return CheckDo1
 	}
 	return CheckPing
+}
+
+// fitness is all that a cluster asks of a connection: its check, and what
+// require and check_query add.
+func (c *Config) fitness(isMySQL bool) Check {
+	checks := []Check{c.Check}
+	if c.Check == nil {
+		checks[0] = defaultCheck(isMySQL)
+	}
+	if c.Require == requireWritable {
+		checks = append(checks, checkWritable)
+	}
+	if c.CheckQuery != "" {
+		checks = append(checks, checkQuery(c.CheckQuery))
+	}
+	allowDonor := c.AllowDonor
+	return func(ctx context.Context, backend driver.Conn) error {
+		findingOf(ctx).allowDonor = allowDonor
+		for _, check := range checks {
+			if err := check(ctx, backend); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 }

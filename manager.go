@@ -40,7 +40,11 @@ func newManager(backend driver.Driver, name string, opts []Option) *manager {
 	for _, opt := range opts {
 		opt(&m.cfg)
 	}
-	if err := m.cfg.validate(); err != nil {
+	err := m.cfg.validate()
+	if err == nil {
+		err = m.cfg.validateFor(isMySQL(backend))
+	}
+	if err != nil {
 		m.invalid = fmt.Errorf("clustersql: cluster %q: %w", name, err)
 	}
 	m.log = logger{base: m.cfg.Logger, cluster: name}
@@ -97,10 +101,7 @@ func (m *manager) add(name string, c driver.Connector, owned io.Closer, redact r
 	if err != nil {
 		return m.refuse(name, err)
 	}
-	check := m.cfg.Check
-	if check == nil {
-		check = defaultCheck(isMySQL(m.backendOf(c)))
-	}
+	check := m.cfg.fitness(isMySQL(m.backendOf(c)))
 	log := m.log
 	log.node = name
 	n := newNode(name, &m.cfg, settings, dialer{c, check, redact, log}, owned)

@@ -100,7 +100,7 @@ func mysqlNumberClass(number uint16, message string) class {
 		if strings.Contains(message, "read-only") || strings.Contains(message, "read_only") {
 			return classReadOnly
 		}
-	case 1792, 1836: // ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION, ER_READ_ONLY_MODE
+	case 1836: // ER_READ_ONLY_MODE; 1792 is what a READ ONLY transaction gets on any node
 		return classReadOnly
 	case 1053: // ER_SERVER_SHUTDOWN
 		return classLeaving

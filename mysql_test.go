@@ -27,7 +27,7 @@ func TestMySQLClass(t *testing.T) {
 		{server(1290, "The MariaDB server is running with the --read-only option so it cannot execute this statement"), classReadOnly, true},
 		{server(1290, "The MySQL server is running with the --super-read-only option"), classReadOnly, true},
 		{server(1290, "The MySQL server is running with the --secure-file-priv option"), classNeutral, true},
-		{server(1792, "Cannot execute statement in a READ ONLY transaction"), classReadOnly, true},
+		{server(1792, "Cannot execute statement in a READ ONLY transaction"), classNeutral, true},
 		{server(1836, "Running in read-only mode"), classReadOnly, true},
 		{server(1053, "Server shutdown in progress"), classLeaving, true},
 		{server(1927, "Connection was killed"), classLost, true},

@@ -47,6 +47,7 @@ type history struct {
 	probing    bool        // a probe is under way and has not told how it ended
 	probeAgain bool        // one was asked for meanwhile
 	probeStart time.Time
+	blind      int // probes since the last one that saw the node's status
 	failures   int // failed probes in a row, for the backoff
 	timer      *time.Timer
 
@@ -253,6 +254,7 @@ func (n *node) end(l *life) {
 func (n *node) publish() {
 	s := n.own.status
 	s.State, s.Reason, s.Since = n.own.health.state, n.own.health.reason, n.own.health.since
+	s.Donor = !n.own.health.donorSince.IsZero()
 	n.snapshot.Store(&s)
 }
 
@@ -316,7 +318,8 @@ func (n *node) trafficEvidence(err error) (e evidence) {
 			e = evidence{class: classNeutral}
 		}
 	}()
-	if e.class = trafficClass(err); e.class != classNeutral {
+	if e.class = trafficClass(err, n.cfg.Require == requireWritable); e.class != classNeutral {
+		e.need = needOf(err)
 		e.reason = fmt.Sprintf("%s: %s", e.class, n.dial.redact.text(fmt.Sprint(err)))
 	}
 	return e

@@ -98,7 +98,7 @@ func (m *manager) plan(nodes []*node) (plan []launch, err error) {
 		usable = all
 	}
 	asked := make(map[string]bool, len(usable))
-	for _, l := range m.cfg.Strategy(usable) {
+	for _, l := range m.launches(usable) {
 		i, known := findNode(nodes, l.Node)
 		if !known || asked[l.Node] {
 			continue
@@ -109,6 +109,33 @@ func (m *manager) plan(nodes []*node) (plan []launch, err error) {
 		plan = append(plan, launch{n, l.Wait, reserve})
 	}
 	return plan, nil
+}
+
+// donorWait is how long an open tries the other nodes before it asks donors,
+// unless one of them fails first.
+const donorWait = 250 * time.Millisecond
+
+// launches asks the strategy; donors come after all others where one of those
+// is up, whatever the strategy makes of them.
+func (m *manager) launches(usable []NodeStatus) []Launch {
+	var others, donors []NodeStatus
+	better := false
+	for _, s := range usable {
+		if s.Donor {
+			donors = append(donors, s)
+			continue
+		}
+		others = append(others, s)
+		better = better || s.State == StateUp
+	}
+	if len(donors) == 0 || !better {
+		return m.cfg.Strategy(usable)
+	}
+	last := m.cfg.Strategy(donors)
+	if len(last) > 0 {
+		last[0].Wait = max(last[0].Wait, donorWait)
+	}
+	return slices.Concat(m.cfg.Strategy(others), last)
 }
 
 // A launch is a [Launch] of a node that exists.

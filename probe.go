@@ -49,11 +49,12 @@ func (n *node) startProbe(l *life) {
 	}
 	n.own.probeConn = nil
 	n.own.probing = true
+	want := n.want()
 	l.start(func() {
 		if stale != nil {
 			defer n.dial.close(stale)
 		}
-		n.probe(l, conn, timeout)
+		n.probe(l, conn, timeout, want)
 	})
 }
 
@@ -73,12 +74,23 @@ func (n *node) probeDeadline() time.Duration {
 	return min(n.cfg.ProbeTimeout+open.Mean()+4*open.Deviation(), n.cfg.AttemptTimeout)
 }
 
+// want is what the next probe has to look at: the status on every fifth, on
+// those of a node that is not up or is a donor, and what a node that is down
+// has to be seen to be rid of.
+func (n *node) want() sight {
+	h := &n.own.health
+	if h.state != StateUp || !h.donorSince.IsZero() || n.own.blind >= statusEvery-1 {
+		return h.need | sawStatus
+	}
+	return h.need
+}
+
 // probe checks conn, or dials and checks a fresh one, and hands the good one
 // back to the loop. It runs in a goroutine of its own and owns conn meanwhile.
 // It tells the loop once: when it has ended, or when it is past its deadline,
 // from where on it is on its own. When the life ends it has loser_grace, since
 // it may be in a handshake.
-func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration) {
+func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want sight) {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), timeout, probeTimeout(timeout))
 	defer cancel()
 	defer cancelAfter(n.cfg.LoserGrace, cancel, l.ctx)()
@@ -90,12 +102,13 @@ func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration) {
 	})
 	o := outcome{kind: outcomeProbe}
 	began := time.Now()
+	var found *finding
 	var failed *dialError
 	if conn == nil {
-		conn, _, failed = n.dial.open(ctx, nil)
+		conn, found, failed = n.dial.open(ctx, nil, want)
 		o.took = max(time.Since(began), 1)
 	} else {
-		failed = n.dial.test(ctx, conn)
+		found, failed = n.dial.test(ctx, conn, want)
 		o.trip = max(time.Since(began), 1)
 	}
 	if !inTime() {
@@ -114,7 +127,8 @@ func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration) {
 		return
 	}
 	o.conn = conn
-	o.evidence = evidence{ok: true, took: o.took}
+	o.evidence = found.evidence()
+	o.evidence.took = o.took
 	select {
 	case l.outcome <- o:
 	case <-l.ctx.Done():
@@ -125,12 +139,17 @@ func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration) {
 // onProbe books a probe that has ended, or is past its deadline.
 func (n *node) onProbe(l *life, o outcome) {
 	s := &n.own.status
+	n.own.health, o.evidence = n.own.health.outlasting(o.evidence, n.cfg.DonorAfter, time.Now())
 	n.own.probing = false
 	n.own.probeConn = o.conn
 	s.Probes++
 	switch {
 	case o.evidence.ok:
 		n.own.failures = 0
+		n.own.blind++
+		if o.evidence.saw&sawStatus != 0 {
+			n.own.blind = 0
+		}
 		if o.trip > 0 {
 			s.ProbeLatency = s.ProbeLatency.add(o.trip)
 		}

@@ -64,7 +64,7 @@ func TestSettingErrors(t *testing.T) {
 		{"rise", []any{int64(1)}, `rise: it is an array: write a whole number as in 8`},
 		{"strategy", int64(1), `strategy: it is a number: write a text in quotes`},
 		{"strategy", "rac", `strategy: unknown strategy "rac": use "race", "hedged", "balanced" or "ordered"`},
-		{"check", "", `check: unknown check "": use "do1" (mysql's default) or "ping"`},
+		{"check", "", `check: unknown check "": use "do1" (mysql's default), "galera" or "ping"`},
 	}
 	for _, tc := range cases {
 		c := DefaultConfig()

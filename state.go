@@ -46,6 +46,9 @@ type health struct {
 	// retired is set while the node is down and its conns have been given up.
 	retired bool
 	slow    time.Duration // an open must take no longer to clear the node of having been overtaken; 0: it was not
+
+	need       sight     // while down: what a check must look at to bring the node up
+	donorSince time.Time // zero when the node was no donor at the last look
 }
 
 // evidence is one thing learnt about a node: a class of error, or with
@@ -56,6 +59,9 @@ type evidence struct {
 	reason string        // redacted
 	probe  bool          // learnt by a probe, and not from real traffic
 	took   time.Duration // with ok: of dial, handshake and check, 0 on a lasting connection; of classSlow: until it was overtaken
+	saw    sight         // with ok: what the check looked at
+	donor  bool          // with ok and sawStatus: to be used last
+	need   sight         // without ok: what a check must look at to see this again
 }
 
 // effects is what a transition asks of the actor.
@@ -77,7 +83,7 @@ func (h health) next(e evidence, rise, fall int, now time.Time) (health, effects
 		return h.improve(e, rise, now)
 	}
 	switch {
-	case e.class == classNeutral, e.class == classSaturated, e.class == classReadOnly:
+	case e.class == classNeutral, e.class == classSaturated:
 		return h, effects{}
 	case e.class == classSlow:
 		h.slow = e.took
@@ -89,7 +95,7 @@ func (h health) next(e evidence, rise, fall int, now time.Time) (health, effects
 			return h.suspect(e.reason, now)
 		}
 	}
-	h, eff := h.fallen(e.reason, now)
+	h, eff := h.fallen(e, now)
 	// What failed for no known reason may fail for a reason of this program's:
 	// the conns that work are kept.
 	if e.class != classFailed && !h.retired {
@@ -98,10 +104,14 @@ func (h health) next(e evidence, rise, fall int, now time.Time) (health, effects
 	return h, eff
 }
 
-// improve takes a check that passed. A node that was overtaken is cleared only
-// by an open that is fast enough, for which a check on a lasting connection
-// is no proof.
+// improve takes a check that passed. A node that is down for something that
+// the check did not look at stays it. A node that was overtaken is cleared
+// only by an open that is fast enough, for which a check on a lasting
+// connection is no proof.
 func (h health) improve(e evidence, rise int, now time.Time) (health, effects) {
+	if h.need&^e.saw != 0 {
+		return h, effects{}
+	}
 	h.silent = 0
 	if e.took > 0 && e.took <= h.slow {
 		h.slow = 0
@@ -114,7 +124,7 @@ func (h health) improve(e evidence, rise int, now time.Time) (health, effects) {
 			return h, effects{}
 		}
 	}
-	h.everUp = true
+	h.everUp, h.need = true, 0
 	if h.slow > 0 {
 		return h.move(StateSuspect, slowReason(h.slow), now)
 	}
@@ -131,9 +141,13 @@ func (h health) suspect(reason string, now time.Time) (health, effects) {
 	return h, eff
 }
 
-func (h health) fallen(reason string, now time.Time) (health, effects) {
+func (h health) fallen(e evidence, now time.Time) (health, effects) {
 	h.good = 0
-	return h.move(StateDown, reason, now)
+	h.need |= e.need
+	if e.need&sawStatus == 0 {
+		h.donorSince = time.Time{}
+	}
+	return h.move(StateDown, e.reason, now)
 }
 
 // move keeps since when the state stays the same.

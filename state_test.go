@@ -22,6 +22,7 @@ func TestTransitions(t *testing.T) {
 		never   = health{state: StateDown, retired: true}
 		behind  = health{state: StateSuspect, everUp: true, reason: "slow", slow: 100 * time.Millisecond}
 		slowest = health{state: StateDown, everUp: true, retired: true, good: 1, slow: 100 * time.Millisecond}
+		blind   = health{state: StateDown, everUp: true, retired: true, good: 1, need: sawStatus}
 		drained = health{state: StateDraining, everUp: true, reason: "removed"}
 	)
 	cases := []struct {
@@ -36,6 +37,8 @@ func TestTransitions(t *testing.T) {
 		{"a suspect clears", once, ok, StateUp, effects{changed: true}},
 		{"one good check does not raise", down, ok, StateDown, effects{}},
 		{"the second does", rising, ok, StateUp, effects{changed: true}},
+		{"a check that cannot see the fault does not", blind, ok, StateDown, effects{}},
+		{"one that can does", blind, evidence{ok: true, saw: sawStatus | sawWork}, StateUp, effects{changed: true}},
 		{"one is enough for a node never up", never, ok, StateUp, effects{changed: true}},
 
 		{"first silence", up, is(classSilent), StateSuspect, effects{changed: true, check: true}},
@@ -56,7 +59,7 @@ func TestTransitions(t *testing.T) {
 		{"and then refused gives them up", health{state: StateDown, everUp: true, reason: "before"}, is(classRefused), StateDown, effects{raise: true}},
 
 		{"full", up, is(classSaturated), StateUp, effects{}},
-		{"read-only", up, is(classReadOnly), StateUp, effects{}},
+		{"read-only", up, is(classReadOnly), StateDown, effects{changed: true, raise: true}},
 		{"neutral", up, is(classNeutral), StateUp, effects{}},
 		{"neutral does not clear", suspect, is(classNeutral), StateSuspect, effects{}},
 
@@ -127,7 +130,7 @@ func FuzzTransitions(f *testing.F) {
 			h, eff = h.next(e, 2, 3, time.Now())
 			if e.ok {
 				goods++
-			} else if e.class != classNeutral && e.class != classSaturated && e.class != classReadOnly {
+			} else if e.class != classNeutral && e.class != classSaturated {
 				goods = 0
 			}
 			switch {

@@ -18,6 +18,7 @@ type NodeStatus struct {
 	State     State
 	Reason    string    // why the node is suspect or down, redacted; empty when up
 	Since     time.Time // of State
+	Donor     bool      // by its own account a Galera donor or desynced: asked last, unless Config.AllowDonor
 	NextCheck time.Time // when the next probe is due; zero while no connector is open
 
 	// Generation grows by one whenever the node goes down or is removed.

@@ -128,13 +128,22 @@ func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.Name
 	return oneRow, nil
 }
 
-// QueryContext runs a statement that gives one row with the node's name.
+// QueryContext runs a statement that gives one row with the node's name, or
+// what [Node.OnQuery] says.
 func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	if c.node.quiet.Load() {
 		return noRows, nil
 	}
 	if err := c.answer(ctx, query, args); err != nil {
 		return nil, err
+	}
+	c.node.mu.Lock()
+	answer := c.node.answer
+	c.node.mu.Unlock()
+	if answer != nil {
+		if table, ok := answer(query); ok {
+			return &tableRows{table}, nil
+		}
 	}
 	return &rows{node: c.node.name}, nil
 }

@@ -40,6 +40,7 @@ type Node struct {
 	queue  []Script
 	health *health
 	hook   func(ctx context.Context, query string, args []driver.NamedValue) error
+	answer func(query string) (table [][]driver.Value, ok bool)
 	stats  Stats
 }
 
@@ -79,6 +80,14 @@ func (n *Node) OnStatement(f func(ctx context.Context, query string, args []driv
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.hook = f
+}
+
+// OnQuery has f called for every query that succeeds; with ok its rows are the
+// answer.
+func (n *Node) OnQuery(f func(query string) (table [][]driver.Value, ok bool)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.answer = f
 }
 
 // Quiet makes statements, prepares and transactions cost next to nothing, for

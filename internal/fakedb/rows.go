@@ -35,3 +35,22 @@ func (r *rows) Next(dest []driver.Value) error {
 	dest[0] = r.node
 	return nil
 }
+
+// tableRows are the rows of [Node.OnQuery].
+type tableRows struct{ left [][]driver.Value }
+
+func (r *tableRows) Columns() []string {
+	if len(r.left) == 0 {
+		return nil
+	}
+	return make([]string, len(r.left[0]))
+}
+func (r *tableRows) Close() error { return nil }
+func (r *tableRows) Next(dest []driver.Value) error {
+	if len(r.left) == 0 {
+		return io.EOF
+	}
+	copy(dest, r.left[0])
+	r.left = r.left[1:]
+	return nil
+}

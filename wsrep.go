@@ -1,0 +1,83 @@
+package clustersql
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// wsrepQuery asks for all that a wsrepStatus holds in one round trip. SHOW
+// STATUS needs no right and no table.
+const wsrepQuery = "SHOW GLOBAL STATUS WHERE Variable_name IN " +
+	"('wsrep_cluster_status', 'wsrep_ready', 'wsrep_local_state', 'wsrep_provider_name')"
+
+// A wsrepStatus is what a Galera node says of itself. Empty fields were not in
+// the answer.
+type wsrepStatus struct {
+	provider string // wsrep_provider_name
+	cluster  string // wsrep_cluster_status
+	ready    string // wsrep_ready
+	state    string // wsrep_local_state
+}
+
+// set takes one row of the answer.
+func (s *wsrepStatus) set(name, value string) {
+	switch strings.ToLower(name) {
+	case "wsrep_provider_name":
+		s.provider = value
+	case "wsrep_cluster_status":
+		s.cluster = value
+	case "wsrep_ready":
+		s.ready = value
+	case "wsrep_local_state":
+		s.state = value
+	}
+}
+
+const (
+	wsrepDonor  = "2" // giving its state to a joiner, or desynced by hand
+	wsrepSynced = "4"
+)
+
+// verdict is the galera check's decision: a nil error is fit, donor is fit but
+// to be used last. A donor is a member in good standing that may lag; where
+// donors are allowed it counts as any other.
+func (s wsrepStatus) verdict(allowDonor bool) (donor bool, err error) {
+	switch {
+	case s.provider == "" && s.state == "" || s.provider == "" && !strings.EqualFold(s.ready, "ON"):
+		return false, &unfitError{classConfig, sawStatus, "check \"galera\": the server runs no wsrep provider, so it is no Galera node: use check = \"do1\", or set wsrep_on and wsrep_provider on the server"}
+	case !strings.EqualFold(s.cluster, "Primary"):
+		return false, s.unfit("wsrep_cluster_status", s.cluster)
+	case !strings.EqualFold(s.ready, "ON"):
+		return false, s.unfit("wsrep_ready", s.ready)
+	case s.state == wsrepDonor:
+		return !allowDonor, nil
+	case s.state != wsrepSynced:
+		return false, s.unfit("wsrep_local_state", s.state)
+	}
+	return false, nil
+}
+
+func (s wsrepStatus) unfit(variable, value string) error {
+	return &unfitError{classNotReady, sawStatus, fmt.Sprintf("%s is %q", variable, value)}
+}
+
+// outlasting turns a good check into evidence against the node when that has
+// been a donor for donorAfter, and keeps since when it is one. Checks that did
+// not ask for the status change nothing.
+func (h health) outlasting(e evidence, donorAfter time.Duration, now time.Time) (health, evidence) {
+	switch {
+	case !e.ok || e.saw&sawStatus == 0:
+		return h, e
+	case !e.donor:
+		h.donorSince = time.Time{}
+		return h, e
+	case h.donorSince.IsZero():
+		h.donorSince = now
+	}
+	if now.Sub(h.donorSince) >= donorAfter {
+		e = evidence{class: classNotReady, need: sawStatus, probe: e.probe,
+			reason: fmt.Sprintf("%s: donor or desynced for over %s (allow_donor = true keeps it in use)", classNotReady, donorAfter)}
+	}
+	return h, e
+}
