@@ -29,7 +29,7 @@ func (w *wrapping) Connect(ctx context.Context) (driver.Conn, error) {
 	return wrapConn(c, link{
 		generation: &w.generation,
 		born:       w.generation.Load(),
-		report:     func(err error) error { w.reports.Add(1); return err },
+		report:     func(f fault) error { w.reports.Add(1); return f.err },
 		closed:     func() { w.closes.Add(1) },
 	}), nil
 }

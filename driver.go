@@ -65,7 +65,7 @@ func (d Driver) AddConnector(name string, c driver.Connector) error {
 	if d.m == nil {
 		return errNoDriver
 	}
-	return d.m.add(name, c, redactor{})
+	return d.m.add(name, c, redactor{}, traits{})
 }
 
 // DelNode takes a node out of the cluster. No open goes there from now on,

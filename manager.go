@@ -56,7 +56,11 @@ func (m *manager) addDSN(name, dsn string) error {
 	if err != nil {
 		return m.refuse(name, errors.New(redact.text(err.Error())))
 	}
-	return m.add(name, c, redact)
+	var t traits
+	if isMySQL(m.backend) {
+		t = mysqlTraits(dsn)
+	}
+	return m.add(name, c, redact, t)
 }
 
 // resolve makes a DSN a connector, and knows what of it is secret.
@@ -78,7 +82,7 @@ func (m *manager) resolve(dsn string) (driver.Connector, redactor, error) {
 }
 
 // add makes a node a member, and starts it if the cluster runs.
-func (m *manager) add(name string, c driver.Connector, redact redactor) error {
+func (m *manager) add(name string, c driver.Connector, redact redactor, t traits) error {
 	if m.invalid != nil {
 		return m.invalid
 	}
@@ -91,6 +95,7 @@ func (m *manager) add(name string, c driver.Connector, redact redactor) error {
 	log := m.log
 	log.node = name
 	n := newNode(name, &m.cfg, dialer{c, m.cfg.Check, redact, log})
+	n.traits = t
 	if err := m.enlist(n); err != nil {
 		return m.refuse(name, err)
 	}

@@ -14,9 +14,10 @@ import (
 // else sends it messages or reads the snapshot that it publishes.
 type node struct {
 	// immutable
-	name string
-	cfg  *Config
-	dial dialer
+	name   string
+	cfg    *Config
+	dial   dialer
+	traits traits // of the DSN
 
 	// owned by run; passed on from one life to the next
 	own history
@@ -183,7 +184,7 @@ func (n *node) learn(l *life, e evidence) {
 	before := n.own.health
 	after, eff := before.next(e, n.cfg.Rise, n.cfg.Fall, time.Now())
 	n.own.health = after
-	if eff.raise {
+	if eff.raise && !e.raised {
 		n.generation.Add(1)
 	}
 	if eff.changed {
@@ -252,7 +253,8 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 	return wrapConn(w.conn, link{
 		generation: &n.generation,
 		born:       w.born,
-		report:     func(err error) error { n.report(err, w.born); return err },
+		report:     func(f fault) error { return n.answer(f, w.born) },
+		traits:     n.traits,
 		closed: func() {
 			n.openConns.Add(-1)
 			if closed != nil {
@@ -262,17 +264,45 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 	})
 }
 
+// answer takes an error of real traffic on a conn of generation born, and
+// returns what the caller gets. By then the node's conns are retired if the
+// error says so, and the actor has been told.
+func (n *node) answer(f fault, born uint64) error {
+	v := f.verdict(n.cfg.Idempotent)
+	if f.class == classNeutral && v == (verdict{}) {
+		return f.err
+	}
+	text := n.dial.redact.text(f.err.Error())
+	if !f.left || f.class != classLost {
+		n.report(f.class, text, born)
+	}
+	if v == (verdict{}) {
+		return f.err
+	}
+	return &NodeError{Node: n.name, Err: f.err, verdict: v, class: f.class, text: text}
+}
+
 // report tells the actor of an error of real traffic. It returns at once when
 // the error says nothing about the node, comes from a conn of an older
-// generation, or no actor runs; else when the loop has taken it.
-func (n *node) report(err error, born uint64) {
-	c := trafficClass(err)
-	if c == classNeutral || n.generation.Load() != born {
+// generation, or no actor runs; else when the loop has taken it. Explicit
+// evidence retires the node's conns first: the actor may be busy, and the pool
+// would hand the next one out meanwhile. Of those who find it at the same
+// time one tells.
+func (n *node) report(c class, text string, born uint64) {
+	e := evidence{class: c, reason: fmt.Sprintf("%s: %s", c, text)}
+	switch {
+	case c == classNeutral:
+		return
+	case c == classNotReady, c == classLeaving:
+		if e.raised = n.generation.CompareAndSwap(born, born+1); !e.raised {
+			return
+		}
+	case n.generation.Load() != born:
 		return
 	}
 	l := n.life.Load()
 	select {
-	case l.report <- evidence{class: c, reason: fmt.Sprintf("%s: %s", c, n.dial.redact.text(err.Error()))}:
+	case l.report <- e:
 	case <-l.ctx.Done():
 	}
 }

@@ -52,6 +52,7 @@ type evidence struct {
 	class  class
 	reason string // redacted
 	probe  bool   // learnt by a probe, and not from real traffic
+	raised bool   // who learnt it has added one to the generation
 }
 
 // effects is what a transition asks of the actor.
