@@ -55,9 +55,9 @@ var writes = []string{"INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "INTO", 
 // usual ones are told by three letters, and it allocates nothing.
 func mayBegin(query string, single bool) bool {
 	if len(query) >= 3 {
-		switch [3]byte{query[0] | 0x20, query[1] | 0x20, query[2] | 0x20} {
-		case [3]byte{'s', 'e', 'l'}, [3]byte{'i', 'n', 's'}, [3]byte{'u', 'p', 'd'}, [3]byte{'d', 'e', 'l'},
-			[3]byte{'r', 'e', 'p'}, [3]byte{'w', 'i', 't'}, [3]byte{'s', 'h', 'o'}:
+		switch uint32(query[0]|0x20)<<16 | uint32(query[1]|0x20)<<8 | uint32(query[2]|0x20) {
+		case 's'<<16 | 'e'<<8 | 'l', 'i'<<16 | 'n'<<8 | 's', 'u'<<16 | 'p'<<8 | 'd', 'd'<<16 | 'e'<<8 | 'l',
+			'r'<<16 | 'e'<<8 | 'p', 'w'<<16 | 'i'<<8 | 't', 's'<<16 | 'h'<<8 | 'o':
 			return !single && strings.IndexByte(query, ';') >= 0 && hasSecond(query)
 		}
 	}

@@ -25,6 +25,7 @@ func TestGalera(t *testing.T) {
 		"prepared statements, arguments and rows": statementsWork,
 		"refused statements move unseen":          refusedStatementsMoveUnseen,
 		"refused halves surface":                  refusedHalvesSurface,
+		"lost reads run again where they may":     lostReadsRunAgain,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, c) })
 	}

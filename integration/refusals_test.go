@@ -197,3 +197,53 @@ func refusedHalvesSurface(t *testing.T, c *galera.Cluster) {
 		})
 	}
 }
+
+// In a cluster that calls its reads idempotent, not one read fails when the
+// node that all of them run on is killed.
+func lostReadsRunAgain(t *testing.T, c *galera.Cluster) {
+	const workers = 16
+	makeTable(t, c)
+	d := newCluster(t, c, clustersql.WithStrategy(firstOf), clustersql.WithIdempotent(true))
+	db := sql.OpenDB(d.Connector())
+	defer db.Close()
+	db.SetMaxIdleConns(workers)
+	waitFor(t, "the nodes to be up", func() bool { return up(d) == len(c.Nodes) })
+	for _, conn := range hold(t, db, workers) {
+		conn.Close()
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	var read, moved atomic.Int64
+	for range workers {
+		wg.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				query, args := "SELECT @@wsrep_node_name", []any(nil)
+				if i%2 == 0 {
+					query, args = query+" WHERE ? = 1", []any{1} // which prepares it
+				}
+				var node string
+				if err := db.QueryRow(query, args...).Scan(&node); err != nil {
+					t.Error(err)
+					return
+				}
+				read.Add(1)
+				if node != c.Nodes[0].Name {
+					moved.Add(1)
+				}
+			}
+		})
+	}
+	time.Sleep(500 * time.Millisecond)
+	if err := c.Nodes[0].Kill(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := c.Heal(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}()
+	waitFor(t, "the reads to move", func() bool { return moved.Load() > 1000 })
+	stop()
+	wg.Wait()
+	t.Logf("%d reads, %d of them on another node", read.Load(), moved.Load())
+}
