@@ -109,7 +109,7 @@ func TestLinkIsToldOfTheCloseOnce(t *testing.T) {
 
 	s = &script{shape: shape{newestConn, newestStmt, -1}}
 	backend, _ := s.Connect(t.Context())
-	again := wrapConn(backend, link{new(atomic.Uint64), 0, func(err error) error { return err }, func() { s.log("told") }})
+	again := wrapConn(backend, link{generation: new(atomic.Uint64), report: func(f fault) error { return f.err }, closed: func() { s.log("told") }})
 	if err := again.Close(); err != nil || !slices.Equal(s.lines, []string{"  conn1.Close", "told"}) {
 		t.Errorf("%v, in this order: %q", err, s.lines)
 	}

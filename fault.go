@@ -108,11 +108,10 @@ func (c *clusterConn) failed(ctx context.Context, op operation, query string, er
 	}
 	f := fault{
 		err: err, class: trafficClass(err), op: op, query: query, ctx: ctx, traits: c.link.traits,
-		inTx: c.inTx, opened: c.opened, lost: c.lost, left: c.left,
+		inTx: c.inTx, opened: c.opened, lost: c.lost,
 	}
-	if ctx.Err() != nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		f.left, c.left = true, true
-	}
+	f.left = c.left || ctx.Err() != nil
+	c.left = f.left || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 	c.lost = c.lost || f.class == classLost
 	answer := c.link.report(f)
 	if _, ours := answer.(*NodeError); ours {
