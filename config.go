@@ -59,6 +59,12 @@ type Config struct {
 	// connection, takes it down at once.
 	Fall int `toml:"fall"`
 
+	// Idempotent has reads run again whose connection is lost before the
+	// first row: what a Query outside a transaction sends, if it begins with
+	// SELECT, SHOW, WITH, VALUES, TABLE, DESCRIBE or EXPLAIN and writes
+	// nothing. It never covers an Exec. [Idempotent] marks single calls.
+	Idempotent bool `toml:"idempotent"`
+
 	// Logger gets one line for every change of a node's state and for a
 	// backend's panics. Nil stands for [slog.Default].
 	Logger *slog.Logger `toml:"-"`
@@ -187,6 +193,9 @@ func WithProbe(interval, timeout time.Duration) Option {
 
 // WithRiseFall sets [Config.Rise] and [Config.Fall].
 func WithRiseFall(rise, fall int) Option { return func(c *Config) { c.Rise, c.Fall = rise, fall } }
+
+// WithIdempotent sets [Config.Idempotent].
+func WithIdempotent(on bool) Option { return func(c *Config) { c.Idempotent = on } }
 
 // WithLogger sets [Config.Logger].
 func WithLogger(l *slog.Logger) Option { return func(c *Config) { c.Logger = l } }

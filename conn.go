@@ -29,10 +29,11 @@ type Conn interface {
 
 // link is all that a wrapped conn knows of where it comes from.
 type link struct {
-	generation *atomic.Uint64        // the node's, shared; never nil
-	born       uint64                // its value when the conn was opened
-	report     func(err error) error // gets every error of the backend's Conn, Stmts and Txs but driver.ErrSkip; returns what the caller gets
-	closed     func()                // called once, after the backend's Close returned
+	generation *atomic.Uint64      // the node's, shared; never nil
+	born       uint64              // its value when the conn was opened
+	report     func(f fault) error // gets every error of the backend's Conn, Stmts and Txs but driver.ErrSkip; returns what the caller gets
+	closed     func()              // called once, after the backend's Close returned
+	traits     traits              // the node's
 }
 
 // A clusterConn is a backend's conn on its way through database/sql. It
@@ -62,6 +63,10 @@ type clusterConn struct {
 	discarded bool // by a Rollback of a backend that cannot reset sessions
 	invalid   bool // the backend has said so
 	left      bool // a caller has cancelled; what that broke says nothing about the node
+	lost      bool // the connection is; what is asked of it is not sent
+	spent     bool // not to be used again; database/sql was told by no bad conn
+	inTx      bool // between BeginTx and a Commit or Rollback that succeeded
+	opened    bool // a statement may have begun a transaction; nothing tells its end
 
 	// shared
 	closed atomic.Bool
@@ -91,7 +96,7 @@ var (
 // none of the backend's methods. The result owns backend and closes it.
 func wrapConn(backend driver.Conn, l link) driver.Conn {
 	c, wrapped := newClusterConn(backend)
-	c.backend, c.link = backend, l
+	c.backend, c.link, c.opened = backend, l, l.traits.manual
 	c.pinger, _ = backend.(driver.Pinger)
 	c.execer, _ = backend.(driver.ExecerContext)
 	c.legacyExecer, _ = backend.(driver.Execer)
@@ -145,21 +150,6 @@ func (c *clusterConn) Close() error {
 	return c.backend.Close()
 }
 
-// failed passes an error of the backend to the link, which says what the
-// caller gets. driver.ErrSkip is a word between backend and database/sql, and
-// what comes after a caller's cancel is that cancel's doing.
-func (c *clusterConn) failed(err error) error {
-	switch {
-	case err == driver.ErrSkip:
-		return err
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		c.left = true
-	case c.left:
-		return err
-	}
-	return c.link.report(err)
-}
-
 // retired reports whether the node has been given up since the conn was made.
 func (c *clusterConn) retired() bool { return c.link.generation.Load() != c.link.born }
 
@@ -172,31 +162,32 @@ func (c *clusterConn) Ping(ctx context.Context) error {
 		return nil
 	}
 	if err := c.pinger.Ping(ctx); err != nil {
-		return c.failed(err)
+		return c.failed(ctx, opIdle, "", err)
 	}
 	return nil
 }
 
-// ResetSession refuses a retired conn without sending anything.
+// ResetSession refuses a conn that is retired or spent without sending
+// anything.
 func (c *clusterConn) ResetSession(ctx context.Context) error {
-	if c.retired() {
+	if c.spent || c.retired() {
 		return driver.ErrBadConn
 	}
 	if c.resetter != nil {
 		if err := c.resetter.ResetSession(ctx); err != nil {
-			return c.failed(err)
+			return c.failed(ctx, opIdle, "", err)
 		}
 	}
-	c.left = false
+	c.left, c.lost, c.inTx = false, false, false
 	return nil
 }
 
-// IsValid says no for a conn that is retired or discarded, and else what the
-// backend says. Its first no is reported as a driver.ErrBadConn, unless a
+// IsValid says no for a conn that is retired, spent or discarded, and else what
+// the backend says. Its first no is reported as a driver.ErrBadConn, unless a
 // caller who left is the reason: go-sql-driver breaks a conn whose query is
 // cancelled.
 func (c *clusterConn) IsValid() bool {
-	if c.discarded || c.retired() {
+	if c.discarded || c.spent || c.retired() {
 		return false
 	}
 	if c.validator == nil || c.validator.IsValid() {
@@ -204,7 +195,7 @@ func (c *clusterConn) IsValid() bool {
 	}
 	if !c.invalid {
 		c.invalid = true
-		_ = c.failed(driver.ErrBadConn)
+		_ = c.failed(context.Background(), opIdle, "", driver.ErrBadConn)
 	}
 	return false
 }
@@ -247,9 +238,10 @@ func (c *clusterConn) exec(ctx context.Context, query string, args []driver.Name
 	}
 	result, err := c.execer.ExecContext(ctx, query, args)
 	if err != nil {
-		return result, c.failed(err)
+		err = c.failed(ctx, opExec, query, err)
 	}
-	return result, nil
+	c.ran(query, c.link.traits.single)
+	return result, err
 }
 
 func (c *clusterConn) legacyExec(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
@@ -259,9 +251,10 @@ func (c *clusterConn) legacyExec(ctx context.Context, query string, args []drive
 	}
 	result, err := c.legacyExecer.Exec(query, values)
 	if err != nil {
-		return result, c.failed(err)
+		err = c.failed(ctx, opExec, query, err)
 	}
-	return result, nil
+	c.ran(query, c.link.traits.single)
+	return result, err
 }
 
 func (c *clusterConn) query(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
@@ -273,9 +266,10 @@ func (c *clusterConn) query(ctx context.Context, query string, args []driver.Nam
 	}
 	rows, err := c.queryer.QueryContext(ctx, query, args)
 	if err != nil {
-		return rows, c.failed(err)
+		err = c.failed(ctx, opQuery, query, err)
 	}
-	return rows, nil
+	c.ran(query, c.link.traits.single)
+	return rows, err
 }
 
 func (c *clusterConn) legacyQuery(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
@@ -285,9 +279,10 @@ func (c *clusterConn) legacyQuery(ctx context.Context, query string, args []driv
 	}
 	rows, err := c.legacyQueryer.Query(query, values)
 	if err != nil {
-		return rows, c.failed(err)
+		err = c.failed(ctx, opQuery, query, err)
 	}
-	return rows, nil
+	c.ran(query, c.link.traits.single)
+	return rows, err
 }
 
 // errDiscarded is the answer of a conn that database/sql would have closed

@@ -137,7 +137,7 @@ func TestWrapperHasTheInterfacesListed(t *testing.T) {
 			}
 		}
 	}
-	l := link{new(atomic.Uint64), 0, func(err error) error { return err }, func() {}}
+	l := link{generation: new(atomic.Uint64), report: func(f fault) error { return f.err }, closed: func() {}}
 	for _, newConn := range backendConns {
 		backend := newConn(nil)
 		look("conn", backend, wrapConn(backend, l))
@@ -145,7 +145,7 @@ func TestWrapperHasTheInterfacesListed(t *testing.T) {
 	checker := reflect.TypeFor[driver.NamedValueChecker]()
 	for _, newStmt := range backendStmts {
 		backend := newStmt(nil)
-		s, err := new(clusterConn).wrapStmt(backend, nil)
+		s, err := new(clusterConn).wrapStmt(t.Context(), "", backend, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

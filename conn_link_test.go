@@ -109,7 +109,7 @@ func TestLinkIsToldOfTheCloseOnce(t *testing.T) {
 
 	s = &script{shape: shape{newestConn, newestStmt, -1}}
 	backend, _ := s.Connect(t.Context())
-	again := wrapConn(backend, link{new(atomic.Uint64), 0, func(err error) error { return err }, func() { s.log("told") }})
+	again := wrapConn(backend, link{generation: new(atomic.Uint64), report: func(f fault) error { return f.err }, closed: func() { s.log("told") }})
 	if err := again.Close(); err != nil || !slices.Equal(s.lines, []string{"  conn1.Close", "told"}) {
 		t.Errorf("%v, in this order: %q", err, s.lines)
 	}
@@ -163,12 +163,12 @@ func TestReportHasTheLastWord(t *testing.T) {
 	}} {
 		s := &script{shape: shape}
 		backend, _ := s.Connect(ctx)
-		c := wrapConn(backend, link{&generation, 0, func(err error) error {
-			if err != errBackend {
-				t.Errorf("reported: %v", err)
+		c := wrapConn(backend, link{generation: &generation, report: func(f fault) error {
+			if f.err != errBackend {
+				t.Errorf("reported: %v", f.err)
 			}
 			return instead
-		}, func() {}}).(*execQueryConn)
+		}, closed: func() {}}).(*execQueryConn)
 		stmt, err := c.PrepareContext(ctx, "prepared")
 		if err != nil {
 			t.Fatal(err)
@@ -352,7 +352,7 @@ func TestNothingIsNotWrapped(t *testing.T) {
 	for _, ctx := range []context.Context{t.Context(), ctx} {
 		for _, err := range []error{nil, errBackend} {
 			for _, backend := range []driver.Conn{nothing{err}, nothingOld{nothing{err}}} {
-				c := wrapConn(backend, link{new(atomic.Uint64), 0, func(err error) error { return err }, func() {}})
+				c := wrapConn(backend, link{generation: new(atomic.Uint64), report: func(f fault) error { return f.err }, closed: func() {}})
 				if s, got := c.(driver.ConnPrepareContext).PrepareContext(ctx, ""); s != nil || got != err {
 					t.Errorf("PrepareContext: %v, %v", s, got)
 				}

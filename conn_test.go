@@ -29,8 +29,13 @@ func (w *wrapping) Connect(ctx context.Context) (driver.Conn, error) {
 	return wrapConn(c, link{
 		generation: &w.generation,
 		born:       w.generation.Load(),
-		report:     func(err error) error { w.reports.Add(1); return err },
-		closed:     func() { w.closes.Add(1) },
+		report: func(f fault) error {
+			if !f.left || f.ctx.Err() != nil {
+				w.reports.Add(1)
+			}
+			return f.err
+		},
+		closed: func() { w.closes.Add(1) },
 	}), nil
 }
 

@@ -57,6 +57,17 @@
 // checks. Connections that the pool holds of a node that went down are
 // discarded by the pool instead of being handed out.
 //
+// # Errors of statements
+//
+// A whole statement that a node refuses is one that has not run: outside a
+// transaction database/sql sends it to another node, and the caller does not
+// see it. What may have run, in full or in part, is never run again unless
+// the caller says that it may be, with [Idempotent] or [Config.Idempotent];
+// where that is the question, the error is an [ErrUnknownOutcome]. In a
+// transaction every error reaches the caller, and none is a
+// driver.ErrBadConn. A [*NodeError] names the node; all other errors are
+// the backend's as they are.
+//
 // # Connections
 //
 // The connections wrap those of the backend and answer every optional

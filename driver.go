@@ -66,7 +66,7 @@ func (d Driver) AddConnector(name string, c driver.Connector, opts ...NodeOption
 	if d.m == nil {
 		return errNoDriver
 	}
-	return d.m.add(name, c, nil, redactor{}, opts)
+	return d.m.add(name, c, nil, redactor{}, traits{}, opts)
 }
 
 // DelNode takes a node out of the cluster. No open goes there from now on,

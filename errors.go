@@ -134,8 +134,14 @@ func (c class) String() string {
 // connection tells about the node: less than one of an open does. Rights and
 // databases are the statement's business, and a deadline is the caller's; a
 // timeout of the backend's own may be the group's pause. That the node is
-// read-only matters to clusters that require writable.
-func trafficClass(err error, writable bool) class {
+// read-only matters to clusters that require writable. An error whose methods
+// panic says nothing.
+func trafficClass(err error, writable bool) (c class) {
+	defer func() {
+		if recover() != nil {
+			c = classNeutral
+		}
+	}()
 	switch c := classify(err); {
 	case c == classReadOnly && writable:
 		return c

@@ -58,8 +58,12 @@ func (m *manager) addDSN(name, dsn string, opts []NodeOption) error {
 	if err != nil {
 		return m.refuse(name, errors.New(redact.text(fmt.Sprint(err))))
 	}
+	var t traits
+	if isMySQL(m.backend) {
+		t = mysqlTraits(dsn)
+	}
 	owned, _ := c.(io.Closer)
-	if err := m.add(name, c, owned, redact, opts); err != nil {
+	if err := m.add(name, c, owned, redact, t, opts); err != nil {
 		closeConnector(owned)
 		return err
 	}
@@ -86,7 +90,7 @@ func (m *manager) resolve(dsn string) (driver.Connector, redactor, error) {
 
 // add makes a node a member, and starts it if the cluster runs. owned is the
 // connector where it is the cluster's to close.
-func (m *manager) add(name string, c driver.Connector, owned io.Closer, redact redactor, opts []NodeOption) error {
+func (m *manager) add(name string, c driver.Connector, owned io.Closer, redact redactor, t traits, opts []NodeOption) error {
 	switch {
 	case m.invalid != nil:
 		return m.invalid
@@ -104,7 +108,9 @@ func (m *manager) add(name string, c driver.Connector, owned io.Closer, redact r
 	check := m.cfg.fitness(isMySQL(m.backendOf(c)))
 	log := m.log
 	log.node = name
+	t.writable = m.cfg.Require == requireWritable
 	n := newNode(name, &m.cfg, settings, dialer{c, check, redact, log}, owned)
+	n.traits = t
 	if err := m.enlist(n); err != nil {
 		return m.refuse(name, err)
 	}

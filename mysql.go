@@ -58,6 +58,30 @@ func isNetwork(s string) bool {
 	return true
 }
 
+// mysqlTraits says what a mysql DSN does to every session. What cannot be
+// known of it is what a cautious reader assumes.
+func mysqlTraits(dsn string) traits {
+	cfg, err := parseMySQL(dsn)
+	if err != nil {
+		return traits{manual: true}
+	}
+	t := traits{single: !cfg.MultiStatements}
+	for name, value := range cfg.Params {
+		if strings.EqualFold(strings.TrimSpace(name), "autocommit") {
+			value = strings.Trim(value, "'\" ")
+			t.manual = t.manual || value != "1" && !strings.EqualFold(value, "on") && !strings.EqualFold(value, "true")
+		}
+	}
+	return t
+}
+
+// mysqlMayHaveRun reports whether a server that answered with err may have
+// run the statement all the same: one that lost its group while it committed.
+func mysqlMayHaveRun(err error) bool {
+	var e *mysql.MySQLError
+	return errors.As(err, &e) && e.Number == 1180 && mysqlNumberClass(e.Number, strings.ToLower(e.Message)) == classLeaving
+}
+
 // mysqlClass says what an error of go-sql-driver/mysql tells about the node.
 // ok is false for errors that are not this driver's.
 func mysqlClass(err error) (c class, ok bool) {

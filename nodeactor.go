@@ -19,6 +19,7 @@ type node struct {
 	cfg      *Config
 	settings NodeConfig
 	dial     dialer
+	traits   traits // of the DSN and the cluster
 	// owned is the connector where it is the cluster's to close, else nil.
 	owned io.Closer
 
@@ -200,7 +201,7 @@ func (n *node) apply(l *life, e evidence) effects {
 	before := n.own.health
 	after, eff := before.next(e, n.cfg.Rise, n.cfg.Fall, time.Now())
 	n.own.health = after
-	if eff.raise {
+	if eff.raise && !e.raised {
 		n.generation.Add(1)
 	}
 	if eff.changed {
@@ -281,7 +282,8 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 	return wrapConn(w.conn, link{
 		generation: &n.generation,
 		born:       w.born,
-		report:     func(err error) error { n.report(err, w.born); return err },
+		report:     func(f fault) error { return n.answer(f, w.born) },
+		traits:     n.traits,
 		closed: func() {
 			n.openConns.Add(-1)
 			counted.Add(-1)
@@ -292,15 +294,39 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 	})
 }
 
+// answer takes an error of real traffic on a conn of generation born, and
+// returns what the caller gets. By then the node's conns are retired if the
+// error says so, and the actor has been told.
+func (n *node) answer(f fault, born uint64) error {
+	v := f.verdict(n.cfg.Idempotent)
+	if f.class == classNeutral && v == (verdict{}) {
+		return f.err
+	}
+	text := n.dial.redact.text(fmt.Sprint(f.err))
+	if !f.left || f.class != classLost {
+		n.report(evidence{class: f.class, need: needOf(f.err), reason: fmt.Sprintf("%s: %s", f.class, text)}, born)
+	}
+	if v == (verdict{}) {
+		return f.err
+	}
+	return &NodeError{Node: n.name, Err: f.err, verdict: v, class: f.class, text: text}
+}
+
 // report tells the actor of an error of real traffic. It returns at once when
 // the error says nothing about the node, comes from a conn of an older
-// generation, or no actor runs; else when the loop has taken it.
-func (n *node) report(err error, born uint64) {
-	if n.generation.Load() != born {
+// generation, or no actor runs; else when the loop has taken it. Explicit
+// evidence retires the node's conns first: the actor may be busy, and the pool
+// would hand the next one out meanwhile. Of those who find it at the same
+// time one tells.
+func (n *node) report(e evidence, born uint64) {
+	switch {
+	case e.class == classNeutral:
 		return
-	}
-	e := n.trafficEvidence(err)
-	if e.class == classNeutral {
+	case e.class == classNotReady, e.class == classLeaving, e.class == classReadOnly:
+		if e.raised = n.generation.CompareAndSwap(born, born+1); !e.raised {
+			return
+		}
+	case n.generation.Load() != born:
 		return
 	}
 	l := n.life.Load()
@@ -308,19 +334,4 @@ func (n *node) report(err error, born uint64) {
 	case l.report <- e:
 	case <-l.ctx.Done():
 	}
-}
-
-// trafficEvidence is what an error of real traffic says. An error whose
-// methods panic says nothing.
-func (n *node) trafficEvidence(err error) (e evidence) {
-	defer func() {
-		if recover() != nil {
-			e = evidence{class: classNeutral}
-		}
-	}()
-	if e.class = trafficClass(err, n.cfg.Require == requireWritable); e.class != classNeutral {
-		e.need = needOf(err)
-		e.reason = fmt.Sprintf("%s: %s", e.class, n.dial.redact.text(fmt.Sprint(err)))
-	}
-	return e
 }

@@ -62,6 +62,7 @@ type evidence struct {
 	saw    sight         // with ok: what the check looked at
 	donor  bool          // with ok and sawStatus: to be used last
 	need   sight         // without ok: what a check must look at to see this again
+	raised bool          // who learnt it has added one to the generation
 }
 
 // effects is what a transition asks of the actor.

@@ -13,6 +13,7 @@ type clusterStmt struct {
 	// immutable; an optional interface is nil where the backend has none
 	backend driver.Stmt
 	conn    *clusterConn
+	query   string
 	execer  driver.StmtExecContext
 	queryer driver.StmtQueryContext
 	checker driver.NamedValueChecker // the statement's, or else its conn's
@@ -42,14 +43,14 @@ func (c *clusterConn) PrepareContext(ctx context.Context, query string) (driver.
 	}
 	if c.preparer != nil {
 		s, err := c.preparer.PrepareContext(ctx, query)
-		return c.wrapStmt(s, err)
+		return c.wrapStmt(ctx, query, s, err)
 	}
 	s, err := c.backend.Prepare(query)
 	if err == nil && s != nil && ctx.Err() != nil {
 		_ = s.Close()
 		return nil, ctx.Err()
 	}
-	return c.wrapStmt(s, err)
+	return c.wrapStmt(ctx, query, s, err)
 }
 
 // Prepare is the backend's Prepare.
@@ -58,19 +59,19 @@ func (c *clusterConn) Prepare(query string) (driver.Stmt, error) {
 		return nil, errDiscarded
 	}
 	s, err := c.backend.Prepare(query)
-	return c.wrapStmt(s, err)
+	return c.wrapStmt(context.Background(), query, s, err)
 }
 
 // wrapStmt wraps what the backend's Prepare answered. A statement beside an
 // error is not touched, and none without one stays none.
-func (c *clusterConn) wrapStmt(backend driver.Stmt, err error) (driver.Stmt, error) {
+func (c *clusterConn) wrapStmt(ctx context.Context, query string, backend driver.Stmt, err error) (driver.Stmt, error) {
 	if err != nil {
-		return nil, c.failed(err)
+		return nil, c.failed(ctx, opIdle, query, err)
 	}
 	if backend == nil {
 		return nil, nil
 	}
-	s := clusterStmt{backend: backend, conn: c}
+	s := clusterStmt{backend: backend, conn: c, query: query}
 	s.execer, _ = backend.(driver.StmtExecContext)
 	s.queryer, _ = backend.(driver.StmtQueryContext)
 	var ok bool
@@ -112,13 +113,10 @@ func (s *clusterStmt) ExecContext(ctx context.Context, args []driver.NamedValue)
 		if err != nil {
 			return nil, err
 		}
-		return s.Exec(values)
+		return s.exec(ctx, values)
 	}
 	result, err := s.execer.ExecContext(ctx, args)
-	if err != nil {
-		return result, s.conn.failed(err)
-	}
-	return result, nil
+	return result, s.ended(ctx, opStmt, err)
 }
 
 // QueryContext runs the query.
@@ -131,29 +129,37 @@ func (s *clusterStmt) QueryContext(ctx context.Context, args []driver.NamedValue
 		if err != nil {
 			return nil, err
 		}
-		return s.Query(values)
+		return s.rows(ctx, values)
 	}
 	rows, err := s.queryer.QueryContext(ctx, args)
-	if err != nil {
-		return rows, s.conn.failed(err)
-	}
-	return rows, nil
+	return rows, s.ended(ctx, opSelect, err)
 }
 
 // Exec is the backend's Exec.
 func (s *clusterStmt) Exec(args []driver.Value) (driver.Result, error) {
+	return s.exec(context.Background(), args)
+}
+
+func (s *clusterStmt) exec(ctx context.Context, args []driver.Value) (driver.Result, error) {
 	result, err := s.backend.Exec(args)
-	if err != nil {
-		return result, s.conn.failed(err)
-	}
-	return result, nil
+	return result, s.ended(ctx, opStmt, err)
 }
 
 // Query is the backend's Query.
 func (s *clusterStmt) Query(args []driver.Value) (driver.Rows, error) {
+	return s.rows(context.Background(), args)
+}
+
+func (s *clusterStmt) rows(ctx context.Context, args []driver.Value) (driver.Rows, error) {
 	rows, err := s.backend.Query(args)
+	return rows, s.ended(ctx, opSelect, err)
+}
+
+// ended returns what the caller gets of the statement's error, if it has one.
+func (s *clusterStmt) ended(ctx context.Context, op operation, err error) error {
 	if err != nil {
-		return rows, s.conn.failed(err)
+		err = s.conn.failed(ctx, op, s.query, err)
 	}
-	return rows, nil
+	s.conn.ran(s.query, true)
+	return err
 }

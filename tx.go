@@ -57,11 +57,12 @@ func (c *clusterConn) Begin() (driver.Tx, error) {
 // touched, and none without one stays none.
 func (c *clusterConn) wrapTx(ctx context.Context, backend driver.Tx, err error) (driver.Tx, error) {
 	if err != nil {
-		return nil, c.failed(err)
+		return nil, c.failed(ctx, opIdle, "", err)
 	}
 	if backend == nil {
 		return nil, nil
 	}
+	c.inTx = true
 	t := &clusterTx{backend: backend, conn: c}
 	if c.resetter == nil || c.validator == nil {
 		t.ctx = ctx
@@ -72,8 +73,9 @@ func (c *clusterConn) wrapTx(ctx context.Context, backend driver.Tx, err error) 
 // Commit is the backend's Commit.
 func (t *clusterTx) Commit() error {
 	if err := t.backend.Commit(); err != nil {
-		return t.conn.failed(err)
+		return t.conn.failed(context.Background(), opCommit, "", err)
 	}
+	t.conn.inTx = false
 	return nil
 }
 
@@ -85,7 +87,8 @@ func (t *clusterTx) Rollback() error {
 		t.conn.discarded = true
 	}
 	if err := t.backend.Rollback(); err != nil {
-		return t.conn.failed(err)
+		return t.conn.failed(context.Background(), opEnd, "", err)
 	}
+	t.conn.inTx = false
 	return nil
 }

@@ -28,6 +28,9 @@ func TestGalera(t *testing.T) {
 		"the self-test on a user's own nodes":     selfTestOnOwnNodes,
 		"a transaction stays on one node":         transactionStays,
 		"prepared statements, arguments and rows": statementsWork,
+		"refused statements move unseen":          refusedStatementsMoveUnseen,
+		"refused halves surface":                  refusedHalvesSurface,
+		"lost reads run again where they may":     lostReadsRunAgain,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, c) })
 	}

@@ -1,0 +1,524 @@
+package clustersql
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/go-sql-driver/mysql"
+)
+
+var (
+	errNotReady     = &mysql.MySQLError{Number: 1047, SQLState: [5]byte{'0', '8', 'S', '0', '1'}, Message: "WSREP has not yet prepared node for application use"}
+	errUnknown      = &mysql.MySQLError{Number: 1047, Message: "Unknown command"}
+	errLeaving      = &mysql.MySQLError{Number: 1180, Message: "Got error 5 during COMMIT, provider status: Not connected to Primary Component"}
+	errShutdown     = &mysql.MySQLError{Number: 1053, Message: "Server shutdown in progress"}
+	errReadOnly1290 = &mysql.MySQLError{Number: 1290, Message: "The MariaDB server is running with the --read-only option"}
+)
+
+// inOrder asks the nodes one after the other, the first of them first.
+func inOrder(nodes []NodeStatus) []Launch {
+	var plan []Launch
+	for _, n := range nodes {
+		plan = append(plan, Launch{Node: n.Name, Wait: time.Hour})
+	}
+	return plan
+}
+
+// told marks every node as one whose DSN says what t says.
+func told(d Driver, t traits) {
+	for _, n := range *d.m.nodes.Load() {
+		n.traits = t
+	}
+}
+
+// fillPool puts n idle conns of one node into the pool.
+func fillPool(t *testing.T, db *sql.DB, n int) {
+	t.Helper()
+	db.SetMaxIdleConns(n)
+	var conns []*sql.Conn
+	for range n {
+		c, err := db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, c)
+	}
+	for _, c := range conns {
+		c.Close()
+	}
+}
+
+// A pool full of conns to a node that turns work away: not one statement sees
+// it, one at a time or all at once, and the node's conns are retired once.
+func TestRefusedStatementsMoveUnseen(t *testing.T) {
+	for _, workers := range []int{1, 16} {
+		t.Run(fmt.Sprint(workers), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := fakedb.New()
+				d := fakeCluster(t, b, 3, WithStrategy(inOrder))
+				told(d, traits{single: true})
+				db := openDB(t, d)
+				synctest.Wait()
+				fillPool(t, db, 16)
+				b.Node("n1").SetHealth(errNotReady, 0, false)
+				var wg sync.WaitGroup
+				for range workers {
+					wg.Go(func() {
+						for range 96 / workers {
+							if _, err := db.Exec("INSERT INTO t VALUES (1)"); err != nil {
+								t.Error(err)
+							}
+							var node string
+							if err := db.QueryRow("(SELECT 1)").Scan(&node); err != nil || node != "n2" {
+								t.Errorf("%q, %v", node, err)
+							}
+						}
+					})
+				}
+				wg.Wait()
+				synctest.Wait()
+				s := d.Status().Nodes[0]
+				if s.State != StateDown || s.Generation != 1 || !strings.Contains(s.Reason, "1047") {
+					t.Errorf("%+v", s)
+				}
+			})
+		})
+	}
+}
+
+// The generation is raised before the actor has heard of it, and once by all
+// who find the same; the actor does not raise it again.
+func TestGenerationIsRaisedBeforeTheReport(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := DefaultConfig()
+		n := newNode("n", &cfg, NodeConfig{}, dialer{log: logger{base: slog.New(slog.DiscardHandler)}}, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		l := newLife(ctx)
+		n.life.Store(l) // and no loop
+		var wg sync.WaitGroup
+		for range 16 {
+			wg.Go(func() {
+				f := fault{err: errShutdown, class: classLeaving, op: opExec, ctx: ctx}
+				if err := n.answer(f, 0); err != errShutdown {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		if g := n.generation.Load(); g != 1 {
+			t.Errorf("generation %d while the report waits", g)
+		}
+		n.own.timer = time.NewTimer(time.Hour)
+		n.onReport(l, <-l.report)
+		wg.Wait()
+		if g := n.generation.Load(); g != 1 || n.own.health.state != StateDown {
+			t.Errorf("generation %d, %v", g, n.own.health.state)
+		}
+		cancel()
+	})
+}
+
+// A bench is a cluster whose next statement of a text fails once.
+type bench struct {
+	t     *testing.T
+	b     *fakedb.Backend
+	d     Driver
+	db    *sql.DB
+	ctx   context.Context
+	mu    sync.Mutex // guards runs
+	query string
+	err   error
+	runs  int
+}
+
+func newBench(t *testing.T, tr traits, opts ...Option) *bench {
+	s := &bench{t: t, b: fakedb.New(), ctx: t.Context()}
+	s.d = fakeCluster(t, s.b, 2, append([]Option{WithStrategy(inOrder)}, opts...)...)
+	told(s.d, tr)
+	for _, n := range []string{"n1", "n2"} {
+		s.b.Node(n).OnStatement(func(_ context.Context, query string, _ []driver.NamedValue) error {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if query != s.query {
+				return nil
+			}
+			if s.runs++; s.runs > 1 {
+				return nil
+			}
+			return s.err
+		})
+	}
+	s.db = openDB(t, s.d)
+	synctest.Wait()
+	return s
+}
+
+func closing(rows *sql.Rows, err error) error {
+	if err == nil {
+		rows.Close()
+	}
+	return err
+}
+
+// The ways by which a statement is sent.
+var ways = map[string]func(s *bench) error{
+	"db.Exec":  func(s *bench) error { _, err := s.db.ExecContext(s.ctx, s.query); return err },
+	"db.Query": func(s *bench) error { return closing(s.db.QueryContext(s.ctx, s.query)) },
+	"stmt.Exec": func(s *bench) error {
+		return s.prepared(func(st *sql.Stmt) error { _, err := st.ExecContext(s.ctx); return err })
+	},
+	"stmt.Query": func(s *bench) error {
+		return s.prepared(func(st *sql.Stmt) error { return closing(st.QueryContext(s.ctx)) })
+	},
+	"conn.Exec": func(s *bench) error {
+		conn, err := s.db.Conn(s.ctx)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		_, err = conn.ExecContext(s.ctx, s.query)
+		return err
+	},
+	"tx.Exec": func(s *bench) error {
+		return s.inTx(func(tx *sql.Tx) error { _, err := tx.ExecContext(s.ctx, s.query); return err })
+	},
+	"tx.Query": func(s *bench) error {
+		return s.inTx(func(tx *sql.Tx) error { return closing(tx.QueryContext(s.ctx, s.query)) })
+	},
+	"tx stmt": func(s *bench) error {
+		return s.inTx(func(tx *sql.Tx) error {
+			st, err := tx.PrepareContext(s.ctx, s.query)
+			if err == nil {
+				_, err = st.ExecContext(s.ctx)
+			}
+			return err
+		})
+	},
+	"after BEGIN": func(s *bench) error { return s.after("/* by hand */ begin") },
+	"after START": func(s *bench) error { return s.after("START TRANSACTION") },
+	"after SET":   func(s *bench) error { return s.after("SET autocommit=0") },
+	"commit":      func(s *bench) error { s.query = "COMMIT"; return s.inTx(func(tx *sql.Tx) error { return tx.Commit() }) },
+	"rollback": func(s *bench) error {
+		s.query = "ROLLBACK"
+		return s.inTx(func(tx *sql.Tx) error { return tx.Rollback() })
+	},
+	"begin": func(s *bench) error { s.query = "BEGIN"; return s.inTx(func(tx *sql.Tx) error { return nil }) },
+}
+
+func (s *bench) prepared(f func(*sql.Stmt) error) error {
+	stmt, err := s.db.Prepare(s.query)
+	if err != nil {
+		return err
+	}
+	defer stmt.Close()
+	return f(stmt)
+}
+
+func (s *bench) inTx(f func(*sql.Tx) error) error {
+	tx, err := s.db.BeginTx(s.ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	return f(tx)
+}
+
+func (s *bench) after(first string) error {
+	s.db.SetMaxOpenConns(1)
+	if _, err := s.db.Exec(first); err != nil {
+		return err
+	}
+	_, err := s.db.ExecContext(s.ctx, s.query)
+	return err
+}
+
+type outcomeWanted string
+
+const (
+	moves    outcomeWanted = "moves"    // no error, run again
+	itself   outcomeWanted = "itself"   // the backend's error as it is, run once
+	unknown  outcomeWanted = "unknown"  // an ErrUnknownOutcome, run once
+	hidden   outcomeWanted = "hidden"   // the backend's ErrBadConn is not seen, run once
+	surfaces outcomeWanted = "surfaces" // our bad conn reaches the caller, run once
+)
+
+// What becomes of an error, by where it was met.
+func TestWhatBecomesOfAnError(t *testing.T) {
+	single, opaque, manual := traits{single: true}, traits{}, traits{single: true, manual: true}
+	cases := []struct {
+		way   string
+		query string
+		err   error
+		is    traits
+		marks string // "call", "cluster", or neither
+		want  outcomeWanted
+	}{
+		// refused, whole or not
+		{"db.Exec", "INSERT", errNotReady, single, "", moves},
+		{"db.Query", "SELECT", errNotReady, single, "", moves},
+		{"db.Exec", "CALL p()", errNotReady, single, "", itself},
+		{"db.Query", "CALL p()", errNotReady, single, "", itself},
+		{"db.Exec", "/*! INSERT */", errNotReady, single, "", itself},
+		{"db.Exec", "INSERT", errNotReady, opaque, "", itself},
+		{"db.Exec", "INSERT; INSERT", errNotReady, opaque, "", itself},
+		{"db.Query", "SELECT", errNotReady, opaque, "", itself},
+		{"stmt.Exec", "INSERT", errNotReady, opaque, "", moves},
+		{"stmt.Query", "SELECT", errNotReady, opaque, "", moves},
+		{"stmt.Exec", "CALL p()", errNotReady, single, "", itself},
+		{"stmt.Query", "CALL p()", errNotReady, single, "", itself},
+		{"begin", "", errNotReady, opaque, "", moves},
+		{"conn.Exec", "INSERT", errNotReady, single, "", surfaces},
+		{"conn.Exec", "CALL p()", errNotReady, single, "", itself},
+		{"db.Exec", "CALL p()", errNotReady, single, "call", moves},
+		{"db.Exec", "INSERT", errUnknown, single, "", itself},
+		{"db.Exec", "INSERT", errUnknown, single, "call", itself},
+		// in a transaction, database/sql's or a statement's
+		{"tx.Exec", "INSERT", errNotReady, single, "", itself},
+		{"tx.Query", "SELECT", errNotReady, single, "call", itself},
+		{"tx stmt", "INSERT", errNotReady, single, "call", itself},
+		{"commit", "", errNotReady, single, "", itself},
+		{"rollback", "", errNotReady, single, "", itself},
+		{"after BEGIN", "INSERT", errNotReady, single, "call", itself},
+		{"after START", "INSERT", errNotReady, single, "", itself},
+		{"after SET", "INSERT", errNotReady, single, "", itself},
+		{"db.Exec", "INSERT", errNotReady, manual, "", itself},
+		// the backend's own bad conn
+		{"db.Exec", "INSERT", driver.ErrBadConn, single, "", moves},
+		{"stmt.Exec", "CALL p()", driver.ErrBadConn, opaque, "", moves},
+		{"after BEGIN", "INSERT", driver.ErrBadConn, single, "", moves},
+		{"tx.Exec", "INSERT", driver.ErrBadConn, single, "", hidden},
+		{"tx.Query", "SELECT", driver.ErrBadConn, single, "call", hidden},
+		{"tx stmt", "INSERT", driver.ErrBadConn, single, "", hidden},
+		{"tx stmt", "INSERT", fmt.Errorf("gone: %w", driver.ErrBadConn), single, "", hidden},
+		{"commit", "", driver.ErrBadConn, single, "", hidden},
+		{"rollback", "", driver.ErrBadConn, single, "", hidden},
+		// lost after it was sent
+		{"db.Exec", "INSERT", mysql.ErrInvalidConn, single, "", unknown},
+		{"db.Query", "SELECT", io.ErrUnexpectedEOF, single, "", unknown},
+		{"stmt.Exec", "INSERT", mysql.ErrInvalidConn, single, "", unknown},
+		{"stmt.Query", "SELECT", mysql.ErrInvalidConn, single, "", unknown},
+		{"conn.Exec", "INSERT", mysql.ErrInvalidConn, single, "", unknown},
+		{"tx.Exec", "INSERT", mysql.ErrInvalidConn, single, "", unknown},
+		{"commit", "", mysql.ErrInvalidConn, single, "", unknown},
+		{"rollback", "", mysql.ErrInvalidConn, single, "", itself},
+		{"begin", "", mysql.ErrInvalidConn, single, "", moves},
+		{"db.Exec", "INSERT", errLeaving, single, "", unknown},
+		{"commit", "", errLeaving, single, "", unknown},
+		{"db.Exec", "INSERT", errShutdown, single, "", itself},
+		// and allowed to run again
+		{"db.Exec", "INSERT", mysql.ErrInvalidConn, single, "call", moves},
+		{"db.Exec", "INSERT", errLeaving, single, "call", moves},
+		{"db.Query", "SELECT", errShutdown, single, "call", moves},
+		{"stmt.Exec", "INSERT", mysql.ErrInvalidConn, single, "call", moves},
+		{"tx.Exec", "INSERT", mysql.ErrInvalidConn, single, "call", unknown},
+		{"tx stmt", "INSERT", mysql.ErrInvalidConn, single, "call", unknown},
+		{"commit", "", mysql.ErrInvalidConn, single, "cluster", unknown},
+		{"after BEGIN", "INSERT", mysql.ErrInvalidConn, single, "call", unknown},
+		{"conn.Exec", "INSERT", mysql.ErrInvalidConn, single, "call", surfaces},
+		{"db.Query", "SELECT", mysql.ErrInvalidConn, single, "cluster", moves},
+		{"db.Query", "SELECT", mysql.ErrInvalidConn, opaque, "cluster", moves},
+		{"db.Query", "SELECT; DELETE", mysql.ErrInvalidConn, opaque, "cluster", unknown},
+		{"stmt.Query", "WITH a AS (SELECT 1) SELECT", mysql.ErrInvalidConn, opaque, "cluster", moves},
+		{"db.Query", "WITH a AS (SELECT 1) DELETE", mysql.ErrInvalidConn, single, "cluster", unknown},
+		{"db.Query", "INSERT INTO t VALUES (1) RETURNING id", mysql.ErrInvalidConn, single, "cluster", unknown},
+		{"stmt.Query", "INSERT INTO t VALUES (1) RETURNING id", mysql.ErrInvalidConn, single, "cluster", unknown},
+		{"db.Exec", "SELECT", mysql.ErrInvalidConn, single, "cluster", unknown},
+		{"stmt.Exec", "SELECT", mysql.ErrInvalidConn, single, "cluster", unknown},
+		{"tx.Query", "SELECT", mysql.ErrInvalidConn, single, "cluster", unknown},
+		// says nothing about the node
+		{"db.Exec", "INSERT", errReadOnly1290, single, "call", itself},
+		{"db.Exec", "INSERT", errBoom, single, "call", itself},
+		{"db.Query", "SELECT", context.Canceled, single, "call", itself},
+		{"db.Query", "SELECT", context.DeadlineExceeded, single, "cluster", itself},
+	}
+	for _, tc := range cases {
+		name := fmt.Sprintf("%s %q %v %+v %s", tc.way, tc.query, tc.err, tc.is, tc.marks)
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newBench(t, tc.is, WithIdempotent(tc.marks == "cluster"))
+				s.query, s.err = tc.query, tc.err
+				if tc.marks == "call" {
+					s.ctx = Idempotent(s.ctx)
+				}
+				err := ways[tc.way](s)
+				s.judge(tc.want, err)
+				synctest.Wait()
+				explicit := tc.err == errNotReady || tc.err == errLeaving || tc.err == errShutdown
+				status := s.d.Status().Nodes[0]
+				if got := status.Generation; (got != 0) != explicit || got > 1 {
+					t.Errorf("generation %d", got)
+				}
+				if closed := s.b.Node("n1").Stats().Closes; closed == 0 && (explicit || tc.want != itself) {
+					t.Error("the conn was not retired")
+				}
+			})
+		})
+	}
+}
+
+func (s *bench) judge(want outcomeWanted, err error) {
+	s.t.Helper()
+	runs := map[bool]int{false: 1, true: 2}[want == moves]
+	if s.runs != runs {
+		s.t.Errorf("run %d times, want %d", s.runs, runs)
+	}
+	var node *NodeError
+	ours := errors.As(err, &node)
+	switch {
+	case want == moves && err != nil, want != moves && err == nil, want == itself && err != s.err,
+		ours != (want == unknown || want == hidden || want == surfaces),
+		errors.Is(err, ErrUnknownOutcome) != (want == unknown),
+		errors.Is(err, driver.ErrBadConn) != (want == surfaces):
+		s.t.Errorf("%v (%T), want it to be: %s", err, err, want)
+	case ours && (node.Node != "n1" || !strings.Contains(err.Error(), s.err.Error())):
+		s.t.Errorf("%v does not name node and cause", err)
+	case ours && want != hidden && (errors.Unwrap(err) != s.err || !errors.Is(err, s.err)):
+		s.t.Errorf("%v does not unwrap to the backend's error", err)
+	}
+	var number *mysql.MySQLError
+	if errors.As(s.err, &number) && err != nil && !errors.As(err, &number) {
+		s.t.Errorf("the backend's error is not found in %v", err)
+	}
+}
+
+// A refusal met while preparing, and one of a statement prepared before, are
+// as unseen as others.
+func TestRefusedPrepareMovesUnseen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, traits{})
+		before, err := s.db.Prepare("INSERT INTO t VALUES (?)")
+		if err != nil {
+			t.Fatal(err)
+		}
+		fillPool(t, s.db, 4)
+		s.b.Node("n1").SetHealth(errNotReady, 0, false)
+		stmt, err := s.db.Prepare("SELECT ?")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var node string
+		if err := stmt.QueryRow(1).Scan(&node); err != nil || node != "n2" {
+			t.Errorf("%q, %v", node, err)
+		}
+		if _, err := before.Exec(1); err != nil {
+			t.Error(err)
+		}
+		before.Close()
+		stmt.Close()
+	})
+}
+
+// After a connection is lost in a transaction, the Commit was not sent: only
+// the statement's outcome is unknown.
+func TestOnlyWhatWasSentMayHaveRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, traits{})
+		tx, err := s.db.Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.b.Node("n1").SetHealth(mysql.ErrInvalidConn, 0, false)
+		if _, err := tx.Exec("INSERT"); !errors.Is(err, ErrUnknownOutcome) {
+			t.Errorf("the statement: %v", err)
+		}
+		if err := tx.Commit(); err != mysql.ErrInvalidConn {
+			t.Errorf("the Commit: %v", err)
+		}
+	})
+}
+
+// What a caller's cancel or deadline breaks says nothing about the node,
+// whatever the backend makes of it.
+func TestCallersDeadlineSaysNothing(t *testing.T) {
+	for _, broken := range []error{io.ErrUnexpectedEOF, mysql.ErrInvalidConn, context.DeadlineExceeded} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newBench(t, traits{})
+			s.b.Node("n1").OnStatement(func(ctx context.Context, _ string, _ []driver.NamedValue) error {
+				<-ctx.Done()
+				return broken
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+			defer cancel()
+			if _, err := s.db.ExecContext(ctx, "INSERT"); !errors.Is(err, broken) {
+				t.Errorf("%v, want %v", err, broken)
+			}
+			synctest.Wait()
+			if n := s.d.Status().Nodes[0]; n.State != StateUp || n.Generation != 0 || !n.LastError.IsZero() {
+				t.Errorf("%v: %+v", broken, n)
+			}
+		})
+	}
+}
+
+// A transaction begun by hand through a prepared statement is seen as well.
+func TestPreparedBeginIsSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, traits{single: true})
+		s.db.SetMaxOpenConns(1)
+		begin, err := s.db.Prepare("BEGIN")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer begin.Close()
+		if _, err := begin.Exec(); err != nil {
+			t.Fatal(err)
+		}
+		s.query, s.err = "INSERT", errNotReady
+		if _, err := s.db.Exec("INSERT"); err != errNotReady || s.runs != 1 {
+			t.Errorf("%v after %d runs", err, s.runs)
+		}
+	})
+}
+
+// The text of a NodeError is redacted, the backend's error below it is not
+// touched.
+func TestNodeErrorHoldsNoSecret(t *testing.T) {
+	cfg := DefaultConfig()
+	n := newNode("n", &cfg, NodeConfig{}, dialer{redact: newRedactor("app:hunter22@tcp(h)/db", []string{"hunter22"}, true)}, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	n.life.Store(newLife(ctx))
+	lost := fmt.Errorf("%w: app:hunter22@tcp(h)/db", io.ErrUnexpectedEOF)
+	err := n.answer(fault{err: lost, class: classLost, op: opExec, ctx: ctx}, 0)
+	if !errors.Is(err, ErrUnknownOutcome) || !errors.Is(err, lost) || strings.Contains(err.Error(), "hunter22") {
+		t.Error(err)
+	}
+}
+
+func TestTraitsOfADSN(t *testing.T) {
+	for dsn, want := range map[string]traits{
+		"u:p@tcp(h)/db":                       {single: true},
+		"u:p@tcp(h)/db?multiStatements=false": {single: true},
+		"u:p@tcp(h)/db?multiStatements=true":  {},
+		"u:p@tcp(h)/db?autocommit=1":          {single: true},
+		"u:p@tcp(h)/db?autocommit=true":       {single: true},
+		"u:p@tcp(h)/db?autocommit=0":          {single: true, manual: true},
+		"u:p@tcp(h)/db?AutoCommit=%27OFF%27":  {single: true, manual: true},
+		"no dsn":                              {manual: true},
+	} {
+		if got := mysqlTraits(dsn); got != want {
+			t.Errorf("%s: %+v, want %+v", dsn, got, want)
+		}
+	}
+	d := NewDriver(mysql.MySQLDriver{}, t.Name(), quiet)
+	defer d.Close()
+	if err := errors.Join(d.AddNode("n", "u:p@tcp(h)/db"), d.AddConnector("o", refusingConnector{})); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []traits{{single: true}, {}} {
+		if got := (*d.m.nodes.Load())[i].traits; got != want {
+			t.Errorf("node %d: %+v, want %+v", i, got, want)
+		}
+	}
+}
