@@ -32,9 +32,10 @@ func (r *request) fail(e *dialError) {
 
 // A winner is a checked connection on its way to an open.
 type winner struct {
-	conn driver.Conn
-	node *node
-	born uint64 // the node's generation when the attempt began
+	conn   driver.Conn
+	socket *socket // what the backend dialled, if it has told
+	node   *node
+	born   uint64 // the node's generation when the attempt began
 }
 
 type outcomeKind uint8
@@ -81,7 +82,8 @@ func (a *attempt) run() {
 	alive := context.AfterFunc(a.life.ctx, a.abandon)
 	inTime := context.AfterFunc(deadline, func() { a.overdue(deadline) })
 	began := time.Now()
-	conn, found, failed := n.dial.open(deadline, a.req.ctx.Done(), 0)
+	dialled := new(socket)
+	conn, found, failed := n.dial.open(withSocket(deadline, dialled), a.req.ctx.Done(), 0)
 	o := outcome{kind: outcomeLost}
 	if found != nil && failed == nil {
 		o.took, o.evidence = max(time.Since(began), 1), found.evidence()
@@ -98,7 +100,7 @@ func (a *attempt) run() {
 	case failed != nil:
 		a.req.fail(failed)
 		a.tell(failed.outcome())
-	case a.offer(conn):
+	case a.offer(winner{conn, dialled, n, a.born}):
 		o.kind, conn = outcomeWon, nil
 		a.tell(o)
 	default:
@@ -113,9 +115,9 @@ func (a *attempt) run() {
 
 // offer is the handover: it reports whether the open took the conn, and owns
 // it now. An open that has ended does not.
-func (a *attempt) offer(conn driver.Conn) bool {
+func (a *attempt) offer(w winner) bool {
 	select {
-	case a.req.won <- winner{conn, a.node, a.born}:
+	case a.req.won <- w:
 		return true
 	case <-a.req.ctx.Done():
 	case <-a.life.ctx.Done():

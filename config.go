@@ -30,6 +30,11 @@ type Config struct {
 	// taken down, unless AllowDonor is set.
 	DonorAfter time.Duration `toml:"donor_after"`
 
+	// Dial says who dials for nodes with a mysql DSN on network tcp or unix:
+	// DialCluster, so that their connections can be cut, or DialBackend, for
+	// programs that have registered a dialer of their own for such a network.
+	Dial string `toml:"dial"`
+
 	// OpenTimeout bounds an open whose caller brings no deadline, such as
 	// those of database/sql's own opener.
 	OpenTimeout time.Duration `toml:"open_timeout"`
@@ -70,12 +75,19 @@ type Config struct {
 	Logger *slog.Logger `toml:"-"`
 }
 
+// The values of [Config.Dial].
+const (
+	DialCluster = "cluster"
+	DialBackend = "backend"
+)
+
 // DefaultConfig returns the settings that a cluster has when nothing else is
 // said.
 func DefaultConfig() Config {
 	return Config{
 		Strategy:        Race,
 		DonorAfter:      5 * time.Second,
+		Dial:            DialCluster,
 		OpenTimeout:     10 * time.Second,
 		AttemptTimeout:  3 * time.Second,
 		LoserGrace:      time.Second,
@@ -148,6 +160,8 @@ func (c *Config) validate() error {
 		return &SettingError{"probe_timeout", fmt.Sprintf("%s is above probe_interval (%s): lower it, or raise probe_interval", c.ProbeTimeout, c.ProbeInterval)}
 	case c.Require != "" && c.Require != requireWritable:
 		return &SettingError{"require", fmt.Sprintf("there is no %q to require: use \"writable\", or leave it out", c.Require)}
+	case c.Dial != DialCluster && c.Dial != DialBackend:
+		return &SettingError{"dial", fmt.Sprintf("%q is neither %q nor %q", c.Dial, DialCluster, DialBackend)}
 	case c.Strategy == nil:
 		return &SettingError{"strategy", "none is set: use clustersql.Race, or leave the default"}
 	}
@@ -173,6 +187,9 @@ func WithRequire(what string) Option { return func(c *Config) { c.Require = what
 func WithDonors(allow bool, after time.Duration) Option {
 	return func(c *Config) { c.AllowDonor, c.DonorAfter = allow, after }
 }
+
+// WithDial sets [Config.Dial].
+func WithDial(who string) Option { return func(c *Config) { c.Dial = who } }
 
 // WithOpenTimeout sets [Config.OpenTimeout].
 func WithOpenTimeout(d time.Duration) Option { return func(c *Config) { c.OpenTimeout = d } }

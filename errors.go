@@ -105,7 +105,7 @@ func attemptTimeout(d time.Duration) error {
 
 // probeTimeout is attemptTimeout for a probe.
 func probeTimeout(d time.Duration) error {
-	return fmt.Errorf("no answer to a probe within %s: %w", d, context.DeadlineExceeded)
+	return fmt.Errorf("no answer to a probe within %s: %w", d.Round(time.Millisecond), context.DeadlineExceeded)
 }
 
 // A class is what an error says about the node that gave it.

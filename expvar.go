@@ -152,6 +152,7 @@ func (n *node) vars() *expvar.Map {
 		"Load":         func(s *NodeStatus) any { return s.Load },
 		"Priority":     func(s *NodeStatus) any { return s.Priority },
 		"Weight":       func(s *NodeStatus) any { return s.Weight },
+		"Cuttable":     func(s *NodeStatus) any { return s.Cuttable },
 		"Attempts":     func(s *NodeStatus) any { return s.Attempts },
 		"Deaf":         func(s *NodeStatus) any { return s.Deaf },
 		"Opens":        func(s *NodeStatus) any { return s.Opens },

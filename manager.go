@@ -84,6 +84,10 @@ func (m *manager) resolve(dsn string) (driver.Connector, redactor, error) {
 	case dsn == "":
 		return nil, redact, errors.New("the DSN is empty: give the one that you would give the backend driver")
 	}
+	if isMySQL(m.backend) && m.cfg.Dial == DialCluster {
+		c, err := mysqlConnector(dsn)
+		return c, redact, err
+	}
 	c, err := connectorFor(m.backend, dsn)
 	return c, redact, err
 }

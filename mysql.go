@@ -35,6 +35,34 @@ func parseMySQL(dsn string) (cfg *mysql.Config, err error) {
 	return mysql.ParseDSN(dsn)
 }
 
+// mysqlConnector is the backend's connector for a DSN, which dials with [Dial]
+// where the network is one of package net's.
+func mysqlConnector(dsn string) (driver.Connector, error) {
+	cfg, err := parseMySQL(dsn)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Net == "tcp" || cfg.Net == "unix" {
+		cfg.DialFunc = Dial
+		cfg.Logger = cutLogger{cfg.Logger}
+	}
+	return mysql.NewConnector(cfg)
+}
+
+// A cutLogger leaves out what the driver has to say of sockets that were
+// closed under it: a cut is one line of ours.
+type cutLogger struct{ mysql.Logger }
+
+// Print passes a line on.
+func (l cutLogger) Print(v ...any) {
+	for _, x := range v {
+		if err, ok := x.(error); ok && errors.Is(err, net.ErrClosed) {
+			return
+		}
+	}
+	l.Logger.Print(v...)
+}
+
 // mysqlSecrets returns what of a mysql DSN must not be shown. It is not known
 // where the DSN cannot be parsed, or was parsed into something odd: with the
 // slash before the database missing, the password is taken for the network.

@@ -30,7 +30,8 @@ type node struct {
 	life       atomic.Pointer[life] // nil before the first one; its ctx is done when the actor is stopped
 	snapshot   atomic.Pointer[NodeStatus]
 	generation atomic.Uint64
-	openConns  atomic.Int64
+	conns      conns                    // handed to database/sql and not closed yet
+	cutOrder   atomic.Pointer[cutOrder] // the latest; nil before the first
 	load       nodeLoad
 	inflight   atomic.Int64 // attempts that hold a slot; raised by run, lowered by the attempt
 	deaf       atomic.Int64 // attempts and probes past their deadline whose backend has not returned
@@ -204,6 +205,9 @@ func (n *node) apply(l *life, e evidence) effects {
 	if eff.raise && !e.raised {
 		n.generation.Add(1)
 	}
+	if eff.cut {
+		n.cut(l, after.reason)
+	}
 	if eff.changed {
 		n.logChange(l, before.state, after)
 		if after.state == StateDown {
@@ -264,7 +268,7 @@ func (n *node) publish() {
 func (n *node) status() NodeStatus {
 	s := *n.snapshot.Load()
 	s.Generation = n.generation.Load()
-	s.OpenConns = int(n.openConns.Load())
+	s.OpenConns, s.Cuttable = n.conns.count()
 	s.Load = n.load.of(s.Generation)
 	s.Attempts = int(n.inflight.Load())
 	s.Deaf = int(max(0, n.deaf.Load()))
@@ -276,16 +280,17 @@ func (n *node) status() NodeStatus {
 // Ownership passes to the caller with the return value; closed, which may be
 // nil, is called when the caller has closed the conn.
 func (n *node) wrap(w winner, closed func()) driver.Conn {
-	n.openConns.Add(1)
+	n.conns.add(w.socket, w.born)
+	n.obeyCut(w)
 	counted := n.load.join(w.born)
 	n.load.planned.Add(-1)
 	return wrapConn(w.conn, link{
 		generation: &n.generation,
 		born:       w.born,
-		report:     func(f fault) error { return n.answer(f, w.born) },
+		report:     func(f fault) error { return n.answer(w.socket.explain(f), w.born) },
 		traits:     n.traits,
 		closed: func() {
-			n.openConns.Add(-1)
+			n.conns.remove(w.socket)
 			counted.Add(-1)
 			if closed != nil {
 				closed()

@@ -70,6 +70,7 @@ type effects struct {
 	changed bool // the state is another one
 	raise   bool // the node's conns are to retire: add one to the generation
 	check   bool // probe at once
+	cut     bool // what hangs on the node's conns is to return now
 }
 
 // next is the transition function: old state and evidence give the new state
@@ -101,6 +102,7 @@ func (h health) next(e evidence, rise, fall int, now time.Time) (health, effects
 	// the conns that work are kept.
 	if e.class != classFailed && !h.retired {
 		h.retired, eff.raise = true, true
+		eff.cut = e.class == classSilent || e.class == classLost
 	}
 	return h, eff
 }

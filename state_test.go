@@ -42,7 +42,7 @@ func TestTransitions(t *testing.T) {
 		{"one is enough for a node never up", never, ok, StateUp, effects{changed: true}},
 
 		{"first silence", up, is(classSilent), StateSuspect, effects{changed: true, check: true}},
-		{"second silence", once, is(classSilent), StateDown, effects{changed: true, raise: true}},
+		{"second silence", once, is(classSilent), StateDown, effects{changed: true, raise: true, cut: true}},
 		{"first silence of an unknown node", unknown, is(classSilent), StateSuspect, effects{changed: true, check: true}},
 		{"silence of a down node", down, is(classSilent), StateDown, effects{}},
 
@@ -66,7 +66,7 @@ func TestTransitions(t *testing.T) {
 		{"lost in traffic", up, is(classLost), StateSuspect, effects{changed: true, check: true}},
 		{"lost in traffic, many times", once, is(classLost), StateSuspect, effects{check: true}},
 		{"lost by a probe", up, probed(classLost), StateSuspect, effects{changed: true, check: true}},
-		{"lost by a probe again", once, probed(classLost), StateDown, effects{changed: true, raise: true}},
+		{"lost by a probe again", once, probed(classLost), StateDown, effects{changed: true, raise: true, cut: true}},
 		{"lost on a down node", down, is(classLost), StateDown, effects{}},
 
 		{"overtaken", up, slow, StateSuspect, effects{changed: true, check: true}},

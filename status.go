@@ -25,6 +25,7 @@ type NodeStatus struct {
 	// Connections of an older generation are not handed out of the pool again.
 	Generation uint64
 	OpenConns  int // connections handed to database/sql and not closed yet
+	Cuttable   int // of these, those that the cluster can cut; see Dial
 	// Load is what Balanced compares: open connections of the present
 	// generation, and launches of opens that have not ended.
 	Load     int

@@ -14,6 +14,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestGalera(t *testing.T) {
 	c := galera.StartT(t, galera.Options{})
 	for name, test := range map[string]func(*testing.T, *galera.Cluster){
+		"a frozen node's connections are cut":     frozenNodeIsCut,
 		"losers are closed, not broken off":       losersAreClosed,
 		"a silent node costs nobody anything":     silentNodeCostsNothing,
 		"a node that refuses work is not used":    refusingNodeIsNotUsed,

@@ -1,0 +1,51 @@
+package clustersql
+
+import "sync"
+
+// conns are the connections of one node that database/sql holds: what is
+// counted, and what can be cut. Anyone may call its methods.
+type conns struct {
+	mu   sync.Mutex // guards what follows; never held across a Close
+	open map[*socket]uint64
+}
+
+// add counts a connection and remembers its generation.
+func (c *conns) add(s *socket, generation uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open == nil {
+		c.open = make(map[*socket]uint64)
+	}
+	c.open[s] = generation
+}
+
+func (c *conns) remove(s *socket) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.open, s)
+}
+
+// count returns how many are open, and how many of them can be cut.
+func (c *conns) count() (open, cuttable int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for s := range c.open {
+		if s.cuttable() {
+			cuttable++
+		}
+	}
+	return len(c.open), cuttable
+}
+
+// older returns those of a generation before the given one.
+func (c *conns) older(generation uint64) []*socket {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var old []*socket
+	for s, born := range c.open {
+		if born < generation {
+			old = append(old, s)
+		}
+	}
+	return old
+}
