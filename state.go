@@ -19,13 +19,11 @@ const (
 	// StateDown is a node that refused, or kept silent; it is left out of
 	// opens while another node is usable, and tested in the background.
 	StateDown
-	// StateDraining is a node that is being removed.
-	StateDraining
 )
 
 // String returns the state's name in lower case.
 func (s State) String() string {
-	names := [...]string{"unknown", "up", "suspect", "down", "draining"}
+	names := [...]string{"unknown", "up", "suspect", "down"}
 	if int(s) < len(names) {
 		return names[s]
 	}
@@ -33,7 +31,7 @@ func (s State) String() string {
 }
 
 // usable reports whether opens go to a node in this state.
-func (s State) usable() bool { return s != StateDown && s != StateDraining }
+func (s State) usable() bool { return s != StateDown }
 
 // health is a node's state with what the next transition depends on.
 type health struct {
@@ -78,9 +76,6 @@ type effects struct {
 // silence (and a probe's connection that breaks) only when it is seen fall
 // times in a row, a broken connection of real traffic never by itself.
 func (h health) next(e evidence, rise, fall int, now time.Time) (health, effects) {
-	if h.state == StateDraining {
-		return h, effects{}
-	}
 	if e.ok {
 		return h.improve(e, rise, now)
 	}

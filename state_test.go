@@ -23,7 +23,6 @@ func TestTransitions(t *testing.T) {
 		behind  = health{state: StateSuspect, everUp: true, reason: "slow", slow: 100 * time.Millisecond}
 		slowest = health{state: StateDown, everUp: true, retired: true, good: 1, slow: 100 * time.Millisecond}
 		blind   = health{state: StateDown, everUp: true, retired: true, good: 1, need: sawStatus}
-		drained = health{state: StateDraining, everUp: true, reason: "removed"}
 	)
 	cases := []struct {
 		name   string
@@ -79,9 +78,6 @@ func TestTransitions(t *testing.T) {
 		{"overtaken and refused", behind, is(classRefused), StateDown, effects{changed: true, raise: true}},
 		{"back, and still slow", slowest, opened(time.Second), StateSuspect, effects{changed: true}},
 		{"back, and fast", slowest, opened(time.Millisecond), StateUp, effects{changed: true}},
-
-		{"draining hears nothing good", drained, ok, StateDraining, effects{}},
-		{"draining hears nothing bad", drained, is(classRefused), StateDraining, effects{}},
 	}
 	now := time.Unix(1, 0)
 	for _, tc := range cases {

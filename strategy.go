@@ -10,12 +10,11 @@ import (
 
 // A Strategy plans one open: it returns which of the nodes are asked, in
 // which order, and how long to wait before each. It is given the snapshots of
-// the usable nodes, sorted by name: those that are neither down nor draining,
-// or all but the draining ones where none is better. It must be pure: no
-// side effect but drawing random numbers, no waiting, safe for concurrent
-// use. A plan may leave nodes out; names it does not know, and a node's second
-// launch, are passed over. It is asked twice where some nodes are donors,
-// whose launches follow those of the others.
+// the usable nodes, sorted by name: those that are not down, or all where none
+// is better. It must be pure: no side effect but drawing random numbers, no
+// waiting, safe for concurrent use. A plan may leave nodes out; names it does
+// not know, and a node's second launch, are passed over. It is asked twice
+// where some nodes are donors, whose launches follow those of the others.
 //
 // The strategies here put every node into the plan, a node of a higher
 // [NodeConfig.Priority] after all those of a lower one, and suspect nodes
