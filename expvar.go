@@ -132,7 +132,8 @@ func (x *exporter) removeNode(m *manager, n *node) {
 // vars returns the node's map; its values are read when they are asked for.
 // The first five keys are those of the original, which had no LastSuccess,
 // LastError and LastErrorMessage before the first of each: they are null
-// then.
+// then. The rest of NodeStatus stands in one value, so that it is of one
+// moment, and a node's map stays small.
 func (n *node) vars() *expvar.Map {
 	vars := new(expvar.Map)
 	for key, value := range map[string]func(s *NodeStatus) any{
@@ -141,28 +142,9 @@ func (n *node) vars() *expvar.Map {
 		"LastSuccess":      func(s *NodeStatus) any { return timeOrNull(s.LastSuccess) },
 		"LastError":        func(s *NodeStatus) any { return timeOrNull(s.LastError) },
 		"LastErrorMessage": func(s *NodeStatus) any { return textOrNull(s.LastErrorMessage) },
-
-		"State":        func(s *NodeStatus) any { return s.State.String() },
-		"Reason":       func(s *NodeStatus) any { return textOrNull(s.Reason) },
-		"Since":        func(s *NodeStatus) any { return timeOrNull(s.Since) },
-		"Donor":        func(s *NodeStatus) any { return s.Donor },
-		"NextCheck":    func(s *NodeStatus) any { return timeOrNull(s.NextCheck) },
-		"Generation":   func(s *NodeStatus) any { return s.Generation },
-		"OpenConns":    func(s *NodeStatus) any { return s.OpenConns },
-		"Load":         func(s *NodeStatus) any { return s.Load },
-		"Priority":     func(s *NodeStatus) any { return s.Priority },
-		"Weight":       func(s *NodeStatus) any { return s.Weight },
-		"Cuttable":     func(s *NodeStatus) any { return s.Cuttable },
-		"Attempts":     func(s *NodeStatus) any { return s.Attempts },
-		"Deaf":         func(s *NodeStatus) any { return s.Deaf },
-		"Opens":        func(s *NodeStatus) any { return s.Opens },
-		"Won":          func(s *NodeStatus) any { return s.Won },
-		"Lost":         func(s *NodeStatus) any { return s.Lost },
-		"Probes":       func(s *NodeStatus) any { return s.Probes },
-		"ProbeErrors":  func(s *NodeStatus) any { return s.ProbeErrors },
-		"Added":        func(s *NodeStatus) any { return timeOrNull(s.Added) },
-		"ProbeLatency": func(s *NodeStatus) any { return latencyVars(s.ProbeLatency) },
-		"OpenLatency":  func(s *NodeStatus) any { return latencyVars(s.OpenLatency) },
+		"State":            func(s *NodeStatus) any { return s.State.String() },
+		"Reason":           func(s *NodeStatus) any { return textOrNull(s.Reason) },
+		"Status":           statusVars,
 	} {
 		vars.Set(key, expvar.Func(func() any {
 			s := n.status()
@@ -170,6 +152,18 @@ func (n *node) vars() *expvar.Map {
 		}))
 	}
 	return vars
+}
+
+// statusVars is what has no key of its own.
+func statusVars(s *NodeStatus) any {
+	return map[string]any{
+		"Since": timeOrNull(s.Since), "NextCheck": timeOrNull(s.NextCheck), "Added": timeOrNull(s.Added),
+		"Donor": s.Donor, "Generation": s.Generation, "Priority": s.Priority, "Weight": s.Weight,
+		"OpenConns": s.OpenConns, "Cuttable": s.Cuttable, "Load": s.Load, "Attempts": s.Attempts, "Deaf": s.Deaf,
+		"Opens": s.Opens, "Won": s.Won, "Lost": s.Lost, "Errors": s.Errors,
+		"Probes": s.Probes, "ProbeErrors": s.ProbeErrors,
+		"ProbeLatency": latencyVars(s.ProbeLatency), "OpenLatency": latencyVars(s.OpenLatency),
+	}
 }
 
 // latencyVars gives a latency in milliseconds.

@@ -54,18 +54,22 @@ func TestExpvarShowsTheOriginalsKeysAndMore(t *testing.T) {
 		nodes = exportedVars(t, t.Name())
 		for node, want := range map[string]map[string]any{
 			"n1": {"Connections": 1.0, "Errors": 0.0, "LastSuccess": timeText(time.Now()), "LastError": nil,
-				"State": "up", "Won": 1.0, "OpenConns": 1.0, "Opens": 1.0, "Probes": 1.0, "Reason": nil},
+				"State": "up", "Status.Won": 1.0, "Status.OpenConns": 1.0, "Status.Opens": 1.0, "Status.Probes": 1.0, "Reason": nil},
 			"n2": {"Connections": 0.0, "Errors": 1.0, "LastSuccess": nil, "LastError": began,
-				"LastErrorMessage": "refused: boom: connection refused", "State": "down", "Reason": "refused: boom: connection refused", "Generation": 1.0},
+				"LastErrorMessage": "refused: boom: connection refused", "State": "down", "Reason": "refused: boom: connection refused", "Status.Generation": 1.0},
 		} {
 			for key, value := range want {
-				if got, there := nodes[node].(map[string]any)[key]; !there || got != value {
+				vars := nodes[node].(map[string]any)
+				if _, inner, nested := strings.Cut(key, "."); nested {
+					vars, key = vars["Status"].(map[string]any), inner
+				}
+				if got, there := vars[key]; !there || got != value {
 					t.Errorf("%s.%s = %v, want %v", node, key, got, value)
 				}
 			}
 		}
 		for _, key := range []string{"ProbeLatency", "OpenLatency"} {
-			if v := nodes["n1"].(map[string]any)[key].(map[string]any); v["MeanMs"] == nil || v["P99Ms"] == nil {
+			if v := nodes["n1"].(map[string]any)["Status"].(map[string]any)[key].(map[string]any); v["MeanMs"] == nil || v["P99Ms"] == nil {
 				t.Errorf("%s: %v", key, v)
 			}
 		}

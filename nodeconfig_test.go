@@ -25,7 +25,7 @@ func TestNodeSettings(t *testing.T) {
 			t.Errorf("%s: priority %d, weight %d; want %v", s.Name, s.Priority, s.Weight, want)
 		}
 	}
-	n2 := exportedVars(t, t.Name())["n2"].(map[string]any)
+	n2 := exportedVars(t, t.Name())["n2"].(map[string]any)["Status"].(map[string]any)
 	if n2["Priority"] != 2.0 || n2["Weight"] != 7.0 || n2["Load"] != 0.0 {
 		t.Errorf("expvar shows %v", n2)
 	}
