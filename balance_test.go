@@ -60,8 +60,13 @@ func TestOneConnectionPerOpen(t *testing.T) {
 
 // Opens that come together see each other's launches, and so does one that
 // comes before they are done.
+//
+// Two choices leave a share of 48 about one away from 16 on average; a choice
+// without a look at the load, 2.6.
 func TestOpensAtOnceAreSpread(t *testing.T) {
-	for range 50 {
+	const runs = 50
+	away := 0
+	for range runs {
 		synctest.Test(t, func(t *testing.T) {
 			b := fakedb.New()
 			for i := range 3 {
@@ -86,15 +91,19 @@ func TestOpensAtOnceAreSpread(t *testing.T) {
 			}
 			wg.Wait()
 			for _, s := range d.Status().Nodes {
-				if s.OpenConns < 14 || s.OpenConns > 18 || s.Load != s.OpenConns {
-					t.Errorf("%s has %d conns and load %d, want about 16", s.Name, s.OpenConns, s.Load)
+				if s.Load != s.OpenConns {
+					t.Errorf("%s has %d conns and load %d", s.Name, s.OpenConns, s.Load)
 				}
+				away += max(s.OpenConns-16, 16-s.OpenConns)
 			}
 			for _, conn := range conns {
 				conn.Close()
 			}
 			wantLoads(t, d, 0, 0, 0)
 		})
+	}
+	if mean := float64(away) / (3 * runs); mean > 1.6 {
+		t.Errorf("a node's share is %.2f away from 16 on average", mean)
 	}
 }
 
