@@ -61,7 +61,7 @@ func TestOneConnectionPerOpen(t *testing.T) {
 // Opens that come together see each other's launches, and so does one that
 // comes before they are done.
 //
-// Two choices leave a share of 48 about one away from 16 on average; a choice
+// Two choices leave a share of 48 about 0.4 away from 16 on average; a choice
 // without a look at the load, 2.6.
 func TestOpensAtOnceAreSpread(t *testing.T) {
 	const runs = 50
