@@ -98,9 +98,7 @@ func readOnlyNodeIsNotUsed(t *testing.T, c *galera.Cluster) {
 // The user's own READ ONLY transaction takes no node down.
 func readOnlyTransactionIsNoEvidence(t *testing.T, c *galera.Cluster) {
 	d, db := openChecked(t, c, clustersql.WithRequire("writable"))
-	if _, err := db.ExecContext(t.Context(), "CREATE TABLE IF NOT EXISTS untouched (id INT PRIMARY KEY)"); err != nil {
-		t.Fatal(err)
-	}
+	run(t, c, "CREATE TABLE IF NOT EXISTS app.untouched (id INT PRIMARY KEY)")
 	tx, err := db.BeginTx(t.Context(), &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)

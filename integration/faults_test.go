@@ -192,11 +192,7 @@ func statementsWork(t *testing.T, c *galera.Cluster) {
 	db := sql.OpenDB(newCluster(t, c).Connector())
 	defer db.Close()
 	ctx := t.Context()
-	for _, statement := range []string{"DROP TABLE IF EXISTS works", "CREATE TABLE works (id BIGINT UNSIGNED PRIMARY KEY, body TEXT)"} {
-		if _, err := db.ExecContext(ctx, statement); err != nil {
-			t.Fatal(err)
-		}
-	}
+	run(t, c, "DROP TABLE IF EXISTS app.works", "CREATE TABLE app.works (id BIGINT UNSIGNED PRIMARY KEY, body TEXT)")
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		t.Fatal(err)

@@ -36,3 +36,11 @@ func TestGalera(t *testing.T) {
 		t.Run(name, func(t *testing.T) { test(t, c) })
 	}
 }
+
+// run runs statements as the administrator; every node has applied them then.
+func run(t *testing.T, c *galera.Cluster, statements ...string) {
+	t.Helper()
+	if err := c.Exec(t.Context(), statements...); err != nil {
+		t.Fatal(err)
+	}
+}

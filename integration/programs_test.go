@@ -63,9 +63,7 @@ func hostListDSN(t *testing.T, c *galera.Cluster) {
 // it writes a row there and deletes it again.
 func selfTestOnOwnNodes(t *testing.T, c *galera.Cluster) {
 	admin := c.Nodes[0].AdminDB()
-	if _, err := admin.ExecContext(t.Context(), "CREATE TABLE app.mine (id VARCHAR(64) PRIMARY KEY)"); err != nil {
-		t.Fatal(err)
-	}
+	run(t, c, "CREATE TABLE app.mine (id VARCHAR(64) PRIMARY KEY)")
 	defer func() {
 		if _, err := admin.Exec("DROP TABLE app.mine"); err != nil {
 			t.Error(err)
@@ -83,6 +81,7 @@ func selfTestOnOwnNodes(t *testing.T, c *galera.Cluster) {
 	if !strings.Contains(out, "what_is_written_on_one_is_read_on_each") || committed(t, c) == before {
 		t.Errorf("nothing was written:\n%s", out)
 	}
+	run(t, c)
 	var rows int
 	if err := admin.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM app.mine").Scan(&rows); err != nil || rows != 0 {
 		t.Errorf("%d rows left, %v", rows, err)

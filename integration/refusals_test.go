@@ -40,11 +40,7 @@ func turnAway(t *testing.T, c *galera.Cluster, n *galera.Node) {
 
 func makeTable(t *testing.T, c *galera.Cluster, statements ...string) {
 	t.Helper()
-	for _, s := range append([]string{"DROP TABLE IF EXISTS app.refusals", "CREATE TABLE app.refusals (id INT PRIMARY KEY AUTO_INCREMENT, who VARCHAR(64), KEY (who))"}, statements...) {
-		if _, err := c.Nodes[0].AdminDB().ExecContext(t.Context(), s); err != nil {
-			t.Fatal(err)
-		}
-	}
+	run(t, c, append([]string{"DROP TABLE IF EXISTS app.refusals", "CREATE TABLE app.refusals (id INT PRIMARY KEY AUTO_INCREMENT, who VARCHAR(64), KEY (who))"}, statements...)...)
 }
 
 // rowsOf counts a writer's rows, as the last node sees them once it has all.

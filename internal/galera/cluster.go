@@ -204,6 +204,21 @@ func (c *Cluster) WaitSynced(ctx context.Context) error {
 	return first
 }
 
+// Exec runs statements on the first node as the administrator, and waits until
+// every running node has applied them: a statement that prepares on another
+// node finds the table then, which wsrep_sync_wait alone does not see to.
+func (c *Cluster) Exec(ctx context.Context, statements ...string) error {
+	if err := c.Nodes[0].exec(ctx, statements...); err != nil {
+		return err
+	}
+	for _, n := range c.running() {
+		if err := n.catchUp(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Stop ends every process of the cluster and removes its folder. Nodes get a
 // moment to shut down and are killed then. It may be called more than once and
 // while other methods run, which then fail.

@@ -220,6 +220,23 @@ func (n *Node) exec(ctx context.Context, statements ...string) error {
 	return nil
 }
 
+// catchUp waits until the node has applied all that any node had committed.
+func (n *Node) catchUp(ctx context.Context) error {
+	ctx, cancel := patience(ctx, sqlPatience)
+	defer cancel()
+	conn, err := n.admin.Conn(ctx)
+	if err != nil {
+		return n.wrap("catching up", err)
+	}
+	defer conn.Close()
+	for _, s := range []string{"SET SESSION wsrep_sync_wait=1", "SELECT 1", "SET SESSION wsrep_sync_wait=DEFAULT"} {
+		if _, err := conn.ExecContext(ctx, s); err != nil {
+			return n.fail(s, err)
+		}
+	}
+	return nil
+}
+
 // createApp makes the database and its user, whose password is no secret.
 func (n *Node) createApp(ctx context.Context) error {
 	return n.exec(ctx,
