@@ -70,9 +70,16 @@ type Config struct {
 	// nothing. It never covers an Exec. [Idempotent] marks single calls.
 	Idempotent bool `toml:"idempotent"`
 
-	// Logger gets one line for every change of a node's state and for a
-	// backend's panics. Nil stands for [slog.Default].
+	// Logger gets one line for every [Event] and for a backend's panics. Nil
+	// stands for [slog.Default].
 	Logger *slog.Logger `toml:"-"`
+	// OnEvent is called for every change of a node's state, and for
+	// connections lost, retired and cut: for one node in their order and one
+	// at a time, for several nodes at once. It may use the cluster, but not
+	// close it. While it has not returned, the node's later events wait, and
+	// so does Close, for at most AttemptTimeout. Losses between two probes of
+	// a node are told together.
+	OnEvent func(Event) `toml:"-"`
 }
 
 // The values of [Config.Dial].
@@ -213,6 +220,9 @@ func WithRiseFall(rise, fall int) Option { return func(c *Config) { c.Rise, c.Fa
 
 // WithIdempotent sets [Config.Idempotent].
 func WithIdempotent(on bool) Option { return func(c *Config) { c.Idempotent = on } }
+
+// WithOnEvent sets [Config.OnEvent].
+func WithOnEvent(f func(Event)) Option { return func(c *Config) { c.OnEvent = f } }
 
 // WithLogger sets [Config.Logger].
 func WithLogger(l *slog.Logger) Option { return func(c *Config) { c.Logger = l } }

@@ -14,6 +14,8 @@ type cutOrder struct {
 func (n *node) cut(l *life, reason string) {
 	o := &cutOrder{n.generation.Load(), fmt.Errorf("%w (%s)", errCut, reason)}
 	n.cutOrder.Store(o)
+	counted := make(chan int, 1)
+	n.tellWhen(l, Event{Kind: EventCut, Reason: reason}, counted)
 	l.start(func() {
 		count := 0
 		for _, s := range n.conns.older(o.below) {
@@ -21,9 +23,7 @@ func (n *node) cut(l *life, reason string) {
 				count++
 			}
 		}
-		if count > 0 {
-			n.dial.log.to().Warn("connections cut", "count", count, "reason", reason)
-		}
+		counted <- count
 	})
 }
 

@@ -95,6 +95,18 @@ func (d Driver) Status() ClusterStatus {
 	return d.m.status()
 }
 
+// WaitReady waits until at least n nodes are up, for programs that would
+// rather start late than with a cluster that is not there. A connector must
+// be open, as it is from [database/sql.Open] on: without one nothing looks at
+// the nodes, and the error is ErrClosed. Else the error is that of ctx, and
+// says which nodes are not up, and why.
+func (d Driver) WaitReady(ctx context.Context, n int) error {
+	if d.m == nil {
+		return errNoDriver
+	}
+	return d.m.waitReady(ctx, n)
+}
+
 // Open returns one connection to the cluster, as a [driver.Connector] of it
 // would within open_timeout; the argument is ignored. The connection keeps
 // the cluster's actors running until it is closed. database/sql does not use

@@ -24,6 +24,7 @@ type manager struct {
 
 	// shared; the slice is never changed, only replaced, and sorted by name
 	nodes atomic.Pointer[[]*node]
+	news  bulletin
 
 	mu sync.Mutex // guards what follows; never held across a wait, a dial, a Close or a callback
 
@@ -114,10 +115,11 @@ func (m *manager) add(name string, c driver.Connector, owned io.Closer, redact r
 	log.node = name
 	t.writable = m.cfg.Require == requireWritable
 	n := newNode(name, &m.cfg, settings, dialer{c, check, redact, log}, owned)
-	n.traits = t
+	n.traits, n.members, n.news = t, &m.nodes, &m.news
 	if err := m.enlist(n); err != nil {
 		return m.refuse(name, err)
 	}
+	m.news.post()
 	exported.addNode(m, n)
 	return nil
 }
@@ -200,6 +202,7 @@ func (m *manager) remove(name string) error {
 		l.stop(errRemoved)
 	}
 	n.generation.Add(1)
+	m.news.post()
 	n.disown(l)
 	exported.removeNode(m, n)
 	return nil

@@ -3,9 +3,7 @@ package clustersql
 import (
 	"context"
 	"database/sql/driver"
-	"fmt"
 	"io"
-	"log/slog"
 	"sync/atomic"
 	"time"
 )
@@ -19,7 +17,9 @@ type node struct {
 	cfg      *Config
 	settings NodeConfig
 	dial     dialer
-	traits   traits // of the DSN and the cluster
+	traits   traits                   // of the DSN and the cluster
+	members  *atomic.Pointer[[]*node] // the cluster's nodes, this one among them
+	news     *bulletin                // posted when the state has changed
 	// owned is the connector where it is the cluster's to close, else nil.
 	owned io.Closer
 
@@ -53,7 +53,12 @@ type history struct {
 	failures   int // failed probes in a row, for the backoff
 	timer      *time.Timer
 
-	logged chan struct{} // closed when the last log line has been written; nil before the first
+	changed bool // the state is another one than in the snapshot
+
+	told       chan struct{} // closed when the last event has been told; nil before the first
+	losses     int           // connections lost that were not told of yet
+	lossReason string        // of the last one
+	lossTold   bool          // one was told of since the last probe
 }
 
 // newNode returns a node that is not started. The caller owns it until it is
@@ -89,6 +94,10 @@ func (n *node) run(l *life, prev *life) {
 	n.probeNow(l)
 	for {
 		n.publish()
+		if n.own.changed {
+			n.own.changed = false
+			n.news.post()
+		}
 		select {
 		case r := <-l.open:
 			n.onOpen(l, r)
@@ -177,6 +186,9 @@ func (n *node) onOutcome(l *life, o outcome) {
 // onReport takes what real traffic says about the node.
 func (n *node) onReport(l *life, e evidence) {
 	n.noteError(e.reason)
+	if e.class == classLost {
+		n.noteLoss(l, e.reason)
+	}
 	n.learn(l, e)
 }
 
@@ -205,34 +217,27 @@ func (n *node) apply(l *life, e evidence) effects {
 	if eff.raise && !e.raised {
 		n.generation.Add(1)
 	}
-	if eff.cut {
-		n.cut(l, after.reason)
-	}
 	if eff.changed {
-		n.logChange(l, before.state, after)
+		n.own.changed = true
+		n.tell(l, Event{Kind: EventState, From: before.state, To: after.state, Reason: after.reason})
 		if after.state == StateDown {
 			n.own.failures = 0
 		}
 	}
+	if eff.raise {
+		n.tellRetired(l, after.reason)
+	}
+	if eff.cut {
+		n.cut(l, after.reason)
+	}
 	return eff
 }
 
-// logChange writes one line, after the one before it, in a goroutine of its
-// own: a handler may take its time, or use the very cluster.
-func (n *node) logChange(l *life, from State, h health) {
-	level := slog.LevelInfo
-	if h.state == StateDown || h.state == StateSuspect {
-		level = slog.LevelWarn
+// tellRetired tells of the connections of older generations, if there are any.
+func (n *node) tellRetired(l *life, reason string) {
+	if count := len(n.conns.older(n.generation.Load())); count > 0 {
+		n.tell(l, Event{Kind: EventRetired, Conns: count, Reason: reason})
 	}
-	before, done := n.own.logged, make(chan struct{})
-	n.own.logged = done
-	l.start(func() {
-		defer close(done)
-		if before != nil {
-			<-before
-		}
-		n.dial.log.print(level, "node "+h.state.String(), "from", from.String(), "reason", h.reason)
-	})
 }
 
 // end answers what still waits, hears how the attempts under way end, and
@@ -243,6 +248,7 @@ func (n *node) end(l *life) {
 		r.fail(n.dial.failure(classNeutral, context.Cause(l.ctx)))
 	}
 	n.own.waiting = nil
+	n.flushLosses(l)
 	for n.own.pending > 0 {
 		n.onOutcome(l, <-l.outcome)
 	}
@@ -273,70 +279,4 @@ func (n *node) status() NodeStatus {
 	s.Attempts = int(n.inflight.Load())
 	s.Deaf = int(max(0, n.deaf.Load()))
 	return s
-}
-
-// wrap makes the winner's conn the one that database/sql gets and counts it,
-// as a connection from now on and no longer as an open under way.
-// Ownership passes to the caller with the return value; closed, which may be
-// nil, is called when the caller has closed the conn.
-func (n *node) wrap(w winner, closed func()) driver.Conn {
-	n.conns.add(w.socket, w.born)
-	n.obeyCut(w)
-	counted := n.load.join(w.born)
-	n.load.planned.Add(-1)
-	return wrapConn(w.conn, link{
-		generation: &n.generation,
-		born:       w.born,
-		report:     func(f fault) error { return n.answer(w.socket.explain(f), w.born) },
-		traits:     n.traits,
-		closed: func() {
-			n.conns.remove(w.socket)
-			counted.Add(-1)
-			if closed != nil {
-				closed()
-			}
-		},
-	})
-}
-
-// answer takes an error of real traffic on a conn of generation born, and
-// returns what the caller gets. By then the node's conns are retired if the
-// error says so, and the actor has been told.
-func (n *node) answer(f fault, born uint64) error {
-	v := f.verdict(n.cfg.Idempotent)
-	if f.class == classNeutral && v == (verdict{}) {
-		return f.err
-	}
-	text := n.dial.redact.text(fmt.Sprint(f.err))
-	if !f.left || f.class != classLost {
-		n.report(evidence{class: f.class, need: needOf(f.err), reason: fmt.Sprintf("%s: %s", f.class, text)}, born)
-	}
-	if v == (verdict{}) {
-		return f.err
-	}
-	return &NodeError{Node: n.name, Err: f.err, verdict: v, class: f.class, text: text}
-}
-
-// report tells the actor of an error of real traffic. It returns at once when
-// the error says nothing about the node, comes from a conn of an older
-// generation, or no actor runs; else when the loop has taken it. Explicit
-// evidence retires the node's conns first: the actor may be busy, and the pool
-// would hand the next one out meanwhile. Of those who find it at the same
-// time one tells.
-func (n *node) report(e evidence, born uint64) {
-	switch {
-	case e.class == classNeutral:
-		return
-	case e.class == classNotReady, e.class == classLeaving, e.class == classReadOnly:
-		if e.raised = n.generation.CompareAndSwap(born, born+1); !e.raised {
-			return
-		}
-	case n.generation.Load() != born:
-		return
-	}
-	l := n.life.Load()
-	select {
-	case l.report <- e:
-	case <-l.ctx.Done():
-	}
 }

@@ -23,6 +23,7 @@ func (n *node) probeNow(l *life) {
 // onTimer starts the probe that is due.
 func (n *node) onTimer(l *life) {
 	n.fillSlots(l)
+	n.flushLosses(l)
 	if !n.own.probing {
 		n.startProbe(l)
 	}

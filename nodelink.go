@@ -1,0 +1,72 @@
+package clustersql
+
+import (
+	"database/sql/driver"
+	"fmt"
+)
+
+// wrap makes the winner's conn the one that database/sql gets and counts it,
+// as a connection from now on and no longer as an open under way.
+// Ownership passes to the caller with the return value; closed, which may be
+// nil, is called when the caller has closed the conn.
+func (n *node) wrap(w winner, closed func()) driver.Conn {
+	n.conns.add(w.socket, w.born)
+	n.obeyCut(w)
+	counted := n.load.join(w.born)
+	n.load.planned.Add(-1)
+	return wrapConn(w.conn, link{
+		generation: &n.generation,
+		born:       w.born,
+		report:     func(f fault) error { return n.answer(w.socket.explain(f), w.born) },
+		traits:     n.traits,
+		closed: func() {
+			n.conns.remove(w.socket)
+			counted.Add(-1)
+			if closed != nil {
+				closed()
+			}
+		},
+	})
+}
+
+// answer takes an error of real traffic on a conn of generation born, and
+// returns what the caller gets. By then the node's conns are retired if the
+// error says so, and the actor has been told.
+func (n *node) answer(f fault, born uint64) error {
+	v := f.verdict(n.cfg.Idempotent)
+	if f.class == classNeutral && v == (verdict{}) {
+		return f.err
+	}
+	text := n.dial.redact.text(fmt.Sprint(f.err))
+	if !f.left || f.class != classLost {
+		n.report(evidence{class: f.class, need: needOf(f.err), reason: fmt.Sprintf("%s: %s", f.class, text)}, born)
+	}
+	if v == (verdict{}) {
+		return f.err
+	}
+	return &NodeError{Node: n.name, Err: f.err, verdict: v, class: f.class, text: text}
+}
+
+// report tells the actor of an error of real traffic. It returns at once when
+// the error says nothing about the node, comes from a conn of an older
+// generation, or no actor runs; else when the loop has taken it. Explicit
+// evidence retires the node's conns first: the actor may be busy, and the pool
+// would hand the next one out meanwhile. Of those who find it at the same
+// time one tells.
+func (n *node) report(e evidence, born uint64) {
+	switch {
+	case e.class == classNeutral:
+		return
+	case e.class == classNotReady, e.class == classLeaving, e.class == classReadOnly:
+		if e.raised = n.generation.CompareAndSwap(born, born+1); !e.raised {
+			return
+		}
+	case n.generation.Load() != born:
+		return
+	}
+	l := n.life.Load()
+	select {
+	case l.report <- e:
+	case <-l.ctx.Done():
+	}
+}
