@@ -30,8 +30,9 @@
 // never does. A node has at most max_opens_per_node attempts in flight.
 //
 // Errors of single nodes are masked while another node wins. They show in
-// [Driver.Status], in the expvar map under the cluster's name, and in the
-// log when they change the node's state. When no node wins, the open fails
+// [Driver.Status], in the expvar map under the cluster's name, and, when they
+// change the node's state, in the log and as an [Event] for
+// [Config.OnEvent]. When no node wins, the open fails
 // with an [*OpenError] that lists all of them.
 //
 // # Strategies

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/EnumApps/clustersql"
@@ -173,6 +174,28 @@ func ExampleDriver_Status() {
 		fmt.Println(n.Name, n.OpenConns)
 	}
 	// Output: a 1
+}
+
+// A hook for metrics and alarms, and a start that waits for two nodes.
+func ExampleDriver_WaitReady() {
+	backend := fakedb.New().Driver()
+	var ups atomic.Int64
+	count := func(e clustersql.Event) {
+		if e.Kind == clustersql.EventState && e.To == clustersql.StateUp {
+			ups.Add(1)
+		}
+	}
+	d := clustersql.NewDriver(backend, "ready_conn", clustersql.WithOnEvent(count))
+	d.AddNode("galera1", "dsn1")
+	d.AddNode("galera2", "dsn2")
+	db := sql.OpenDB(d.Connector())
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	err := d.WaitReady(ctx, 2)
+
+	db.Close()
+	fmt.Println(ups.Load(), err)
+	// Output: 2 <nil>
 }
 
 // The backend's own connection, for what database/sql cannot do.
