@@ -11,6 +11,10 @@ const (
 	// probeGap is the least time between the starts of two probes of a node,
 	// however often one is asked for.
 	probeGap = 100 * time.Millisecond
+	// probeTicks is how many moments of a probe_interval there are at which
+	// regular probes start, in this process: to wake an idle process costs more
+	// than a probe does, so many nodes wake it together.
+	probeTicks = 64
 )
 
 // backoff is the wait before a down node is tested for the n-th time, from 0:
@@ -22,6 +26,12 @@ func backoff(n int) time.Duration {
 		d = min(backoffFirst<<n, backoffMost)
 	}
 	return d/2 + rand.N(d/2)
+}
+
+// aligned shortens a wait, by less than a tick, so that it ends on one.
+func aligned(now time.Time, wait, tick time.Duration) time.Duration {
+	late := time.Duration((now.UnixNano() + int64(wait)) % int64(tick))
+	return wait - late
 }
 
 // jitter spreads d over 80 to 120 percent of it.

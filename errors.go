@@ -98,14 +98,31 @@ func (e AttemptError) Unwrap() error { return e.Err }
 // MarshalText is Error, so that a structured log shows no more than that.
 func (e AttemptError) MarshalText() ([]byte, error) { return []byte(e.Error()), nil }
 
-// attemptTimeout is both ErrAttemptTimeout and context.DeadlineExceeded.
-func attemptTimeout(d time.Duration) error {
-	return fmt.Errorf("%w (%s): %w", ErrAttemptTimeout, d, context.DeadlineExceeded)
+// An overdueError is the cause of a context whose attempt or probe has had its
+// time. It is made for every one of them, and worded for those that need it.
+type overdueError struct {
+	probe bool
+	after time.Duration
 }
 
+// attemptTimeout is both ErrAttemptTimeout and context.DeadlineExceeded.
+func attemptTimeout(d time.Duration) error { return &overdueError{after: d} }
+
 // probeTimeout is attemptTimeout for a probe.
-func probeTimeout(d time.Duration) error {
-	return fmt.Errorf("no answer to a probe within %s: %w", d.Round(time.Millisecond), context.DeadlineExceeded)
+func probeTimeout(d time.Duration) error { return &overdueError{true, d} }
+
+func (e *overdueError) Error() string {
+	if e.probe {
+		return fmt.Sprintf("no answer to a probe within %s: %v", e.after.Round(time.Millisecond), context.DeadlineExceeded)
+	}
+	return fmt.Sprintf("%v (%s): %v", ErrAttemptTimeout, e.after, context.DeadlineExceeded)
+}
+
+func (e *overdueError) Unwrap() []error {
+	if e.probe {
+		return []error{context.DeadlineExceeded}
+	}
+	return []error{ErrAttemptTimeout, context.DeadlineExceeded}
 }
 
 // A class is what an error says about the node that gave it.

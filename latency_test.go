@@ -57,22 +57,3 @@ func TestLatencyIsImmutable(t *testing.T) {
 		t.Errorf("a: %v, b: %v", a, b)
 	}
 }
-
-func TestBackoffIsBoundedWithEqualJitter(t *testing.T) {
-	for n := range 200 {
-		full := backoffMost
-		if n < 5 {
-			full = min(backoffFirst<<n, backoffMost)
-		}
-		for range 50 {
-			if d := backoff(n); d < full/2 || d >= full {
-				t.Fatalf("backoff(%d) = %v, want within [%v, %v)", n, d, full/2, full)
-			}
-		}
-	}
-	for range 1000 {
-		if d := jitter(time.Second); d < 800*time.Millisecond || d >= 1200*time.Millisecond {
-			t.Fatalf("jitter(1s) = %v", d)
-		}
-	}
-}

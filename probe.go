@@ -181,7 +181,7 @@ func (n *node) settle(l *life, e evidence) {
 func (n *node) scheduleNext() {
 	switch {
 	case n.own.health.state != StateDown:
-		n.schedule(jitter(n.cfg.ProbeInterval))
+		n.schedule(aligned(time.Now(), jitter(n.cfg.ProbeInterval), n.cfg.ProbeInterval/probeTicks))
 	case n.own.health.good > 0:
 		n.schedule(backoffFirst)
 	default:

@@ -1,0 +1,51 @@
+//go:build unix
+
+package clustersql
+
+import (
+	"database/sql"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/EnumApps/clustersql/internal/fakedb"
+)
+
+// BenchmarkThousandNodes has one operation a second long: a thousand nodes
+// that are probed once a second, and nothing else. cpu-% is what the process
+// used of one core meanwhile, by getrusage(2), the probes' answers included.
+func BenchmarkThousandNodes(b *testing.B) {
+	const nodes = 1000
+	b.ReportAllocs()
+	backend := fakedb.New()
+	d := fakeCluster(b, backend, nodes)
+	db := sql.OpenDB(d.Connector())
+	defer db.Close()
+	if err := d.WaitReady(b.Context(), nodes); err != nil {
+		b.Fatal(err)
+	}
+	before, began, probes := cpuTime(b), time.Now(), probesOf(d)
+	for b.Loop() {
+		time.Sleep(time.Second)
+	}
+	wall := time.Since(began)
+	b.ReportMetric(100*float64(cpuTime(b)-before)/float64(wall), "cpu-%")
+	b.ReportMetric(float64(probesOf(d)-probes)/wall.Seconds(), "probes/s")
+}
+
+func probesOf(d Driver) (sum uint64) {
+	for _, n := range d.Status().Nodes {
+		sum += n.Probes
+	}
+	return sum
+}
+
+// cpuTime is what the process has used so far, in user and system mode.
+func cpuTime(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
