@@ -22,6 +22,9 @@ type scenario struct {
 	name string
 	set  func(*script) // nil: the backend is well
 	run  func(*user)
+	// uncounted: callers leave and the backend breaks in one go, of which no
+	// simple count of reports comes.
+	uncounted bool
 }
 
 // saw writes down an outcome, with all that a program can ask of an error.

@@ -75,7 +75,7 @@ func compare(t *testing.T, sc scenario, alike shape) {
 		t.Errorf("%s, NumInput %d, statement %s: from line %d on\nbare:\n%s\nwrapped:\n%s", sc.name, alike.numInput, interfaces(alike.newStmt(nil)),
 			at, strings.Join(bare[at:], "\n"), strings.Join(wrapped[at:], "\n"))
 	}
-	if int(w.reports.Load()) != s.faults {
+	if !sc.uncounted && int(w.reports.Load()) != s.faults {
 		t.Errorf("%s: %d errors reported, the backend gave %d:\n%s", sc.name, w.reports.Load(), s.faults, strings.Join(wrapped, "\n"))
 	}
 	closes := 0

@@ -76,7 +76,7 @@ fuzz() {
   for pkg in $(go list ./...); do
     for name in $(go test -list '^Fuzz' "$pkg" | grep '^Fuzz' || true); do
       say "$pkg $name, $seconds s"
-      go test -run '^$' -fuzz "^$name\$" -fuzztime "${seconds}s" "$pkg"
+      go test -run '^$' -fuzz "^$name\$" -fuzztime "${seconds}s" -fuzzminimizetime 2s "$pkg"
     done
   done
 }
