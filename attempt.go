@@ -55,6 +55,17 @@ type outcome struct {
 	trip     time.Duration // a probe's check on its lasting conn; 0 if there was none
 	evidence evidence
 	conn     driver.Conn // of a probe: handed back to the loop, nil if there is none
+	// req is to be answered with failed once the loop has published what it
+	// made of it; nil where nobody is.
+	req    *request
+	failed *dialError
+}
+
+// answer tells the open, if one is to be told.
+func (o *outcome) answer() {
+	if o.req != nil {
+		o.req.fail(o.failed)
+	}
 }
 
 // An attempt is one request on its way through the backend, in a goroutine of
@@ -98,8 +109,7 @@ func (a *attempt) run() {
 	switch {
 	case !lives, !timely:
 	case failed != nil:
-		a.req.fail(failed)
-		a.tell(failed.outcome())
+		a.tellFailed(failed)
 	case a.offer(winner{conn, dialled, n, a.born}):
 		o.kind, conn = outcomeWon, nil
 		a.tell(o)
@@ -130,9 +140,7 @@ func (a *attempt) offer(w winner) bool {
 // at it: the deadline has passed, or the open let go long ago.
 func (a *attempt) overdue(ctx context.Context) {
 	a.node.deaf.Add(1)
-	failed := a.node.dial.judge(ctx, context.Cause(ctx), classSilent)
-	a.req.fail(failed)
-	a.tell(failed.outcome())
+	a.tellFailed(a.node.dial.judge(ctx, context.Cause(ctx), classSilent))
 }
 
 // abandon speaks for an attempt whose life has ended: the loop does not wait
@@ -149,6 +157,14 @@ func (a *attempt) tell(o outcome) {
 	}
 }
 
+// tellFailed tells the loop, which then answers the open: by what the open
+// sees of the node then, it decides whether it waits for it.
+func (a *attempt) tellFailed(failed *dialError) {
+	o := failed.outcome()
+	o.req, o.failed = a.req, failed
+	a.tell(o)
+}
+
 // outcome is a failed attempt's for the loop. A failure that says nothing
 // about the node is our own doing: the open has ended, or the life has.
 func (e *dialError) outcome() outcome {
@@ -160,7 +176,7 @@ func (e *dialError) outcome() outcome {
 
 // evidence is a failed dial or check for the transition function.
 func (e *dialError) evidence() evidence {
-	return evidence{class: e.class, need: e.need, reason: e.reason()}
+	return evidence{class: e.class, need: e.need, reason: e.reason(), err: e.err}
 }
 
 // cancelAfter calls cancel a grace after the first of the contexts is done.

@@ -29,11 +29,16 @@
 // that the server does not count a broken handshake; one that has not started
 // never does. A node has at most max_opens_per_node attempts in flight.
 //
+// While no node is usable, or all have failed for reasons that may pass, an
+// open waits for the first to come up, and asks again. It starts no attempts
+// meanwhile: down nodes are tested by their actors alone, at most about eight
+// times a second while somebody waits.
+//
 // Errors of single nodes are masked while another node wins. They show in
 // [Driver.Status], in the expvar map under the cluster's name, and, when they
 // change the node's state, in the log and as an [Event] for
-// [Config.OnEvent]. When no node wins, the open fails
-// with an [*OpenError] that lists all of them.
+// [Config.OnEvent]. When no node wins in
+// time, the open fails with an [*OpenError] that lists all of them.
 //
 // # Strategies
 //

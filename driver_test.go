@@ -436,11 +436,11 @@ func TestOpenTimeoutBoundsOpensWithoutADeadline(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := d.Connector().(*connector)
-		for i, want := range []time.Duration{3 * time.Second, 10 * time.Second} {
+		for i := range 2 {
 			began := time.Now()
 			_, err := c.Connect(context.Background())
-			if took := time.Since(began); took != want {
-				t.Errorf("open %d after %v, want %v: %v", i, took, want, err)
+			if took := time.Since(began); took != 10*time.Second {
+				t.Errorf("open %d after %v: %v", i, took, err)
 			}
 			wantOpenError(t, err, 1)
 			if i == 0 && !errors.Is(err, ErrAttemptTimeout) {
@@ -612,7 +612,9 @@ func TestBadConnOfABackendIsPassedOnAsText(t *testing.T) {
 	b.Node("n1").Set(fakedb.Script{Err: fmt.Errorf("wrapped: %w", driver.ErrBadConn)})
 	d := fakeCluster(t, b, 1)
 	db := openDB(t, d)
-	err := db.Ping()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	err := db.PingContext(ctx)
 	wantOpenError(t, err, 1)
 	if s := d.Status().Nodes[0]; s.Opens != 1 || !strings.Contains(err.Error(), "wrapped: driver: bad connection") {
 		t.Errorf("%d attempts: %v", s.Opens, err)

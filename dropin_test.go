@@ -1,6 +1,7 @@
 package clustersql_test
 
 import (
+	"context"
 	"crypto/rand"
 	"database/sql"
 	"database/sql/driver"
@@ -8,6 +9,7 @@ import (
 	"expvar"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/EnumApps/clustersql"
 	"github.com/EnumApps/clustersql/internal/fakedb"
@@ -39,8 +41,10 @@ func TestDropIn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
 		var open *clustersql.OpenError
-		if err := db.Ping(); !errors.As(err, &open) {
+		if err := db.PingContext(ctx); !errors.As(err, &open) {
 			t.Errorf("nobody listens there: %v", err)
 		}
 		db.Close()

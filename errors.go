@@ -78,18 +78,38 @@ func (e OpenError) Unwrap() []error {
 // An AttemptError is the failure of one node in one open.
 type AttemptError struct {
 	Node  string
-	State State         // the node's state when it was asked
-	Took  time.Duration // from the request to the answer
+	State State     // the node's state when the open ended
+	Since time.Time // of State
+	// NextCheck is when the node is to be tried next, by its probe, or when the
+	// try under way began; zero where nothing is planned.
+	NextCheck time.Time
+	Took      time.Duration // from the request to the answer; 0 if it was not asked
 	// Err is the backend's own error, never a driver.ErrBadConn, and is not
 	// redacted; the AttemptError's text is.
 	Err error
 
-	text string // Err's text, redacted
+	text      string        // Err's text, redacted
+	age, wait time.Duration // from Since and to NextCheck, when the open ended
 }
 
-// Error gives the node, its state, the time taken and the redacted cause.
+// Error gives the node, its state and since when, how long its answer took,
+// when it is tried next, and the redacted cause.
 func (e AttemptError) Error() string {
-	return fmt.Sprintf("%s (%s, after %s): %s", e.Node, e.State, e.Took.Round(time.Microsecond), e.text)
+	state := e.State.String()
+	if e.State == StateDown {
+		state += " for " + e.age.Round(time.Millisecond).String()
+	}
+	if e.Took > 0 {
+		state += ", after " + e.Took.Round(time.Microsecond).String()
+	}
+	switch {
+	case e.State != StateDown || e.NextCheck.IsZero():
+	case e.wait > 0:
+		state += ", next try in " + e.wait.Round(time.Millisecond).String()
+	default:
+		state += ", being tried"
+	}
+	return fmt.Sprintf("%s (%s): %s", e.Node, state, e.text)
 }
 
 // Unwrap returns the backend's error.

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -103,6 +104,7 @@ func TestGenerationIsRaisedBeforeTheReport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := DefaultConfig()
 		n := newNode("n", &cfg, NodeConfig{}, dialer{log: logger{base: slog.New(slog.DiscardHandler)}}, nil)
+		n.waiting = new(atomic.Int64)
 		ctx, cancel := context.WithCancel(t.Context())
 		l := newLife(ctx)
 		n.life.Store(l) // and no loop

@@ -15,6 +15,7 @@ type life struct {
 	outcome   chan outcome    // from this life's attempts and probes
 	report    chan evidence   // from conns
 	overtaken chan overtaking // from opens
+	check     chan struct{}   // from opens that wait: test a down node soon; has room for one
 
 	ctx  context.Context // done when the life is to end; its cause is the reason
 	stop context.CancelCauseFunc
@@ -32,6 +33,7 @@ func newLife(parent context.Context) *life {
 		outcome:   make(chan outcome),
 		report:    make(chan evidence),
 		overtaken: make(chan overtaking),
+		check:     make(chan struct{}, 1),
 		over:      make(chan struct{}),
 		idle:      make(chan struct{}),
 	}
@@ -55,10 +57,12 @@ func (l *life) release() {
 	}
 }
 
-// send delivers an outcome to the loop, unless the loop has ended.
+// send delivers an outcome to the loop. If that has ended, nothing is made of
+// the outcome but the answer.
 func (l *life) send(o outcome) {
 	select {
 	case l.outcome <- o:
 	case <-l.over:
+		o.answer()
 	}
 }

@@ -25,6 +25,8 @@ type manager struct {
 	// shared; the slice is never changed, only replaced, and sorted by name
 	nodes atomic.Pointer[[]*node]
 	news  bulletin
+	// waiting is how many opens wait for a node to come up.
+	waiting atomic.Int64
 
 	mu sync.Mutex // guards what follows; never held across a wait, a dial, a Close or a callback
 
@@ -115,7 +117,7 @@ func (m *manager) add(name string, c driver.Connector, owned io.Closer, redact r
 	log.node = name
 	t.writable = m.cfg.Require == requireWritable
 	n := newNode(name, &m.cfg, settings, dialer{c, check, redact, log}, owned)
-	n.traits, n.members, n.news = t, &m.nodes, &m.news
+	n.traits, n.members, n.news, n.waiting = t, &m.nodes, &m.news, &m.waiting
 	if err := m.enlist(n); err != nil {
 		return m.refuse(name, err)
 	}

@@ -20,6 +20,7 @@ type node struct {
 	traits   traits                   // of the DSN and the cluster
 	members  *atomic.Pointer[[]*node] // the cluster's nodes, this one among them
 	news     *bulletin                // posted when the state has changed
+	waiting  *atomic.Int64            // opens of the cluster that wait for a node to come up
 	// owned is the connector where it is the cluster's to close, else nil.
 	owned io.Closer
 
@@ -52,8 +53,9 @@ type history struct {
 	blind      int // probes since the last one that saw the node's status
 	failures   int // failed probes in a row, for the backoff
 	timer      *time.Timer
+	full       fullness
 
-	changed bool // the state is another one than in the snapshot
+	changed bool // there is news of the node's state that were not posted
 
 	told       chan struct{} // closed when the last event has been told; nil before the first
 	losses     int           // connections lost that were not told of yet
@@ -94,6 +96,7 @@ func (n *node) run(l *life, prev *life) {
 	n.probeNow(l)
 	for {
 		n.publish()
+		n.refuseWaiting()
 		if n.own.changed {
 			n.own.changed = false
 			n.news.post()
@@ -107,6 +110,8 @@ func (n *node) run(l *life, prev *life) {
 			n.onReport(l, e)
 		case e := <-l.overtaken:
 			n.onOvertaken(l, e)
+		case <-l.check:
+			n.hurry()
 		case <-n.own.timer.C:
 			n.onTimer(l)
 		case <-l.ctx.Done():
@@ -148,7 +153,7 @@ func (n *node) dropReleased() {
 // fillSlots starts waiting requests while there are slots.
 func (n *node) fillSlots(l *life) {
 	n.dropReleased()
-	for len(n.own.waiting) > 0 && int(n.inflight.Load()) < n.cfg.MaxOpensPerNode {
+	for len(n.own.waiting) > 0 && int(n.inflight.Load()) < n.slots() {
 		r := n.own.waiting[0]
 		n.own.waiting[0] = nil
 		n.own.waiting = n.own.waiting[1:]
@@ -169,32 +174,42 @@ func (n *node) onOutcome(l *life, o outcome) {
 	case outcomeWon:
 		s.Won++
 		s.LastSuccess = time.Now()
+		s.chances++
+		n.own.changed = n.own.full.end() || n.own.changed
 	case outcomeLost:
 		s.Lost++
 	case outcomeFailed:
 		s.Errors++
-		n.noteError(o.evidence.reason)
+		n.noteError(o.evidence)
+		if o.evidence.class == classSaturated && n.own.full.again(o.failed, time.Now()) {
+			s.chances++
+			n.own.changed = true
+		}
 	}
 	n.own.pending--
 	if o.took > 0 {
 		s.OpenLatency = s.OpenLatency.add(o.took)
 	}
 	n.learn(l, o.evidence)
+	if o.req != nil {
+		n.publish()
+		o.answer()
+	}
 	n.fillSlots(l)
 }
 
 // onReport takes what real traffic says about the node.
 func (n *node) onReport(l *life, e evidence) {
-	n.noteError(e.reason)
+	n.noteError(e)
 	if e.class == classLost {
 		n.noteLoss(l, e.reason)
 	}
 	n.learn(l, e)
 }
 
-func (n *node) noteError(text string) {
-	n.own.status.LastError = time.Now()
-	n.own.status.LastErrorMessage = text
+func (n *node) noteError(e evidence) {
+	s := &n.own.status
+	s.LastError, s.LastErrorMessage, s.lastErr = time.Now(), e.reason, e.err
 }
 
 // learn takes evidence of an open or of real traffic.
@@ -212,6 +227,7 @@ func (n *node) learn(l *life, e evidence) {
 // probe are the caller's.
 func (n *node) apply(l *life, e evidence) effects {
 	before := n.own.health
+	e.alone = e.ok && before.state == StateDown && n.alone()
 	after, eff := before.next(e, n.cfg.Rise, n.cfg.Fall, time.Now())
 	n.own.health = after
 	if eff.raise && !e.raised {
@@ -264,7 +280,8 @@ func (n *node) end(l *life) {
 // publish makes what the loop knows the snapshot that everybody reads.
 func (n *node) publish() {
 	s := n.own.status
-	s.State, s.Reason, s.Since = n.own.health.state, n.own.health.reason, n.own.health.since
+	s.State, s.Reason, s.Since, s.class = n.own.health.state, n.own.health.reason, n.own.health.since, n.own.health.class
+	s.fullUntil = n.own.full.until
 	s.Donor = !n.own.health.donorSince.IsZero()
 	n.snapshot.Store(&s)
 }
@@ -278,5 +295,6 @@ func (n *node) status() NodeStatus {
 	s.Load = n.load.of(s.Generation)
 	s.Attempts = int(n.inflight.Load())
 	s.Deaf = int(max(0, n.deaf.Load()))
+	s.Full = s.fullUntil.After(time.Now())
 	return s
 }

@@ -2,7 +2,6 @@ package clustersql
 
 import (
 	"database/sql/driver"
-	"fmt"
 )
 
 // wrap makes the winner's conn the one that database/sql gets and counts it,
@@ -37,9 +36,10 @@ func (n *node) answer(f fault, born uint64) error {
 	if f.class == classNeutral && v == (verdict{}) {
 		return f.err
 	}
-	text := n.dial.redact.text(fmt.Sprint(f.err))
+	failed := n.dial.failure(f.class, f.err)
+	text := failed.text
 	if !f.left || f.class != classLost {
-		n.report(evidence{class: f.class, need: needOf(f.err), reason: fmt.Sprintf("%s: %s", f.class, text)}, born)
+		n.report(evidence{class: f.class, need: needOf(f.err), reason: failed.reason(), err: failed.err}, born)
 	}
 	if v == (verdict{}) {
 		return f.err

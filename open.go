@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// An opening is one open under way:
+// An opening is one round of an open under way:
 //
 //	Connect ── plan ──► launch loop ──► ask node 1 ──► its actor ──► attempt ─┐
 //	                               ├──► ask node 2 ──► its actor ──► attempt ─┤
@@ -39,12 +39,12 @@ type opening struct {
 // A failure is one launch that came to nothing; no why stands for one without
 // an answer yet.
 type failure struct {
-	node  *node
-	req   *request
-	state State
-	asked time.Time
-	at    time.Time
-	why   *dialError
+	node    *node
+	req     *request
+	asked   time.Time
+	at      time.Time
+	chances uint64 // of the node's status when it failed
+	why     *dialError
 }
 
 // connect opens on the cluster's nodes and returns the first fit connection,
@@ -67,11 +67,7 @@ func (m *manager) connect(ctx context.Context, closed func()) (driver.Conn, erro
 		ctx, stop = context.WithTimeout(ctx, m.cfg.OpenTimeout)
 		defer stop()
 	}
-	nodes := *m.nodes.Load()
-	if len(nodes) == 0 {
-		return nil, m.noNodes()
-	}
-	w, err := m.open(ctx, nodes)
+	w, err := m.open(ctx)
 	switch {
 	case err != nil && running.Err() != nil:
 		return nil, ErrClosed
@@ -81,8 +77,8 @@ func (m *manager) connect(ctx context.Context, closed func()) (driver.Conn, erro
 	return w.node.wrap(w, closed), nil
 }
 
-// plan asks the strategy for the launches among the usable nodes, or among
-// all where none is usable.
+// plan asks the strategy for the launches among the usable nodes. There are
+// none where no node is.
 func (m *manager) plan(nodes []*node) (plan []launch, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -93,9 +89,9 @@ func (m *manager) plan(nodes []*node) (plan []launch, err error) {
 	for _, n := range nodes {
 		all = append(all, n.status())
 	}
-	usable := slices.DeleteFunc(slices.Clone(all), func(s NodeStatus) bool { return !s.State.usable() })
+	usable := slices.DeleteFunc(all, func(s NodeStatus) bool { return !s.State.usable() })
 	if len(usable) == 0 {
-		usable = all
+		return nil, nil
 	}
 	asked := make(map[string]bool, len(usable))
 	for _, l := range m.launches(usable) {
@@ -111,31 +107,31 @@ func (m *manager) plan(nodes []*node) (plan []launch, err error) {
 	return plan, nil
 }
 
-// donorWait is how long an open tries the other nodes before it asks donors,
-// unless one of them fails first.
-const donorWait = 250 * time.Millisecond
+// lastWait is how long an open tries the other nodes before it asks those that
+// come last, unless one of them fails first.
+const lastWait = 250 * time.Millisecond
 
-// launches asks the strategy; donors come after all others where one of those
-// is up, whatever the strategy makes of them.
+// launches asks the strategy; donors and full nodes come after all others
+// where one of those is up, whatever the strategy makes of them.
 func (m *manager) launches(usable []NodeStatus) []Launch {
-	var others, donors []NodeStatus
+	var others, last []NodeStatus
 	better := false
 	for _, s := range usable {
-		if s.Donor {
-			donors = append(donors, s)
+		if s.Donor || s.Full {
+			last = append(last, s)
 			continue
 		}
 		others = append(others, s)
 		better = better || s.State == StateUp
 	}
-	if len(donors) == 0 || !better {
+	if len(last) == 0 || !better {
 		return m.cfg.Strategy(usable)
 	}
-	last := m.cfg.Strategy(donors)
-	if len(last) > 0 {
-		last[0].Wait = max(last[0].Wait, donorWait)
+	reserve := m.cfg.Strategy(last)
+	if len(reserve) > 0 {
+		reserve[0].Wait = max(reserve[0].Wait, lastWait)
 	}
-	return slices.Concat(m.cfg.Strategy(others), last)
+	return slices.Concat(m.cfg.Strategy(others), reserve)
 }
 
 // A launch is a [Launch] of a node that exists.
@@ -146,30 +142,28 @@ type launch struct {
 	reserve bool
 }
 
-// open plans and carries out one open.
-func (m *manager) open(ctx context.Context, nodes []*node) (winner, error) {
-	plan, err := m.plan(nodes)
-	if err != nil {
-		return winner{}, err
-	}
+func newOpening(plan []launch) *opening {
 	o := &opening{
 		won:       make(chan winner),
 		kick:      make(chan struct{}, len(plan)),
 		exhausted: make(chan struct{}),
 	}
 	o.left.Store(int64(len(plan)))
-	if len(plan) == 0 {
-		close(o.exhausted)
-	}
+	return o
+}
+
+// carryOut launches the plan, and returns with a winner, when every launch has
+// failed, or when ctx is done.
+func (o *opening) carryOut(ctx context.Context, plan []launch) (winner, bool) {
 	defer o.unload()
 	group, released := errgroup.WithContext(ctx)
 	group.Go(func() error { return o.collect(released) })
 	o.launch(released, group, plan)
 	if err := group.Wait(); errors.Is(err, errWon) {
 		o.tellOvertaken(plan)
-		return o.winner, nil
+		return o.winner, true
 	}
-	return winner{}, o.report(m.name, nodes, ctx.Err())
+	return winner{}, false
 }
 
 // collect takes the first conn offered. It alone receives on won, and once,
@@ -258,13 +252,14 @@ func (o *opening) ask(released context.Context, n *node) {
 func (o *opening) begin(n *node, r *request) int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.failures = append(o.failures, failure{node: n, req: r, state: n.snapshot.Load().State, asked: time.Now()})
+	o.failures = append(o.failures, failure{node: n, req: r, asked: time.Now()})
 	return len(o.failures) - 1
 }
 
 func (o *opening) fail(i int, why *dialError) {
 	o.mu.Lock()
-	o.failures[i].why, o.failures[i].at = why, time.Now()
+	f := &o.failures[i]
+	f.why, f.at, f.chances = why, time.Now(), f.node.snapshot.Load().chances
 	o.mu.Unlock()
 	if o.left.Add(-1) == 0 {
 		close(o.exhausted)
@@ -276,37 +271,15 @@ func (o *opening) fail(i int, why *dialError) {
 // errNoAnswer stands for a node that had not answered when the open ended.
 var errNoAnswer = errors.New("no answer before the open ended")
 
-// report is the error of an open without a winner: what every node said, the
-// latest first, and last the nodes that were not asked.
-func (o *opening) report(cluster string, nodes []*node, cause error) error {
-	now := time.Now()
+// failed returns how every launch failed; those without an answer by now have
+// failed for that.
+func (o *opening) failed() []failure {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	asked := make(map[*node]bool, len(nodes))
 	for i := range o.failures {
-		f := &o.failures[i]
-		asked[f.node] = true
-		if f.why == nil {
-			f.why, f.at = f.node.dial.failure(classNeutral, errNoAnswer), now
+		if f := &o.failures[i]; f.why == nil {
+			f.why, f.at, f.chances = f.node.dial.failure(classNeutral, errNoAnswer), time.Now(), f.node.snapshot.Load().chances
 		}
 	}
-	for _, n := range nodes {
-		if asked[n] {
-			continue
-		}
-		s, why := n.snapshot.Load(), errors.New("not asked")
-		if s.Reason != "" {
-			why = fmt.Errorf("not asked: %s", s.Reason)
-		}
-		o.failures = append(o.failures, failure{node: n, state: s.State, why: n.dial.failure(classNeutral, why)})
-	}
-	slices.SortStableFunc(o.failures, func(a, b failure) int { return b.at.Compare(a.at) })
-	e := &OpenError{Cluster: cluster, Cause: cause}
-	for _, f := range o.failures {
-		e.Attempts = append(e.Attempts, AttemptError{
-			Node: f.node.name, State: f.state, Took: f.at.Sub(f.asked),
-			Err: f.why.err, text: f.why.text,
-		})
-	}
-	return e
+	return o.failures
 }

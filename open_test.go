@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/go-sql-driver/mysql"
 )
 
 var quiet = WithLogger(slog.New(slog.DiscardHandler))
@@ -56,13 +57,14 @@ type behaviour struct {
 	name   string
 	base   time.Duration // what the rank's delay is added to
 	script fakedb.Script
-	wins   bool          // gives a conn, if it is let
-	fails  time.Duration // when it fails for sure; 0: after base and delay
+	wins   bool // gives a conn, if it is let
+	quiet  bool // fails by its silence, which may pass: an open waits on
 }
 
 // errBoom is an error without a class of its own; errRefused has one.
 var (
 	errBoom    = errors.New("boom")
+	errDenied  = &mysql.MySQLError{Number: 1045, Message: "Access denied"}
 	errRefused = fmt.Errorf("boom: %w", syscall.ECONNREFUSED)
 )
 
@@ -72,8 +74,8 @@ var behaviours = []behaviour{
 	{name: "ok", wins: true},
 	{name: "error", script: fakedb.Script{Err: errBoom}},
 	{name: "slow", base: 300 * time.Millisecond, wins: true},
-	{name: "silent", script: fakedb.Script{Silent: true}, fails: 3 * time.Second},
-	{name: "deaf", base: deafFor, script: fakedb.Script{Deaf: true}, fails: 3 * time.Second},
+	{name: "silent", script: fakedb.Script{Silent: true}, quiet: true},
+	{name: "deaf", base: deafFor, script: fakedb.Script{Deaf: true}, quiet: true},
 	{name: "panic", script: fakedb.Script{Panic: "aargh"}},
 	{name: "typed nil", script: fakedb.Script{Err: errBoom, TypedNil: true}},
 	{name: "late", base: 2 * time.Second, wins: true},
@@ -110,8 +112,8 @@ func raceOfThree(t *testing.T, kinds [3]behaviour, order [3]int) {
 		b.Node(nodeName(i)).Set(k.script)
 		at := k.script.Delay
 		switch {
-		case k.fails > 0:
-			last = max(last, k.fails)
+		case k.quiet:
+			last = DefaultConfig().OpenTimeout
 		case !k.wins:
 			last = max(last, at)
 		case first == 0 || at < first:

@@ -148,6 +148,7 @@ func (n *node) onProbe(l *life, o outcome) {
 	case o.evidence.ok:
 		n.own.failures = 0
 		n.own.blind++
+		s.chances++
 		if o.evidence.saw&sawStatus != 0 {
 			n.own.blind = 0
 		}
@@ -159,7 +160,7 @@ func (n *node) onProbe(l *life, o outcome) {
 		}
 	default:
 		s.ProbeErrors++
-		n.noteError(o.evidence.reason)
+		n.noteError(o.evidence)
 		n.own.failures++
 	}
 	n.settle(l, o.evidence)
@@ -184,6 +185,8 @@ func (n *node) scheduleNext() {
 		n.schedule(aligned(time.Now(), jitter(n.cfg.ProbeInterval), n.cfg.ProbeInterval/probeTicks))
 	case n.own.health.good > 0:
 		n.schedule(backoffFirst)
+	case n.waiting.Load() > 0:
+		n.schedule(backoff(0))
 	default:
 		n.schedule(backoff(n.own.failures))
 	}

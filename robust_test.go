@@ -110,7 +110,9 @@ func TestOpenErrorIsSafeToLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		db := sql.OpenDB(d.Connector())
-		err := db.Ping()
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		err := db.PingContext(ctx)
+		cancel()
 		var open *OpenError
 		if !errors.As(err, &open) {
 			t.Fatal(err)
@@ -201,10 +203,15 @@ func TestVerdictComesBeforeTheClose(t *testing.T) {
 		b.Node("n1").Set(fakedb.Script{Check: refusal, CloseDelay: time.Minute})
 		d := fakeCluster(t, b, 1)
 		began := time.Now()
-		err := openDB(t, d).Ping()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := openDB(t, d).PingContext(ctx)
 		var number *mysql.MySQLError
-		if took := time.Since(began); took != 0 || !errors.As(err, &number) {
+		if took := time.Since(began); took != time.Second || !errors.As(err, &number) {
 			t.Errorf("after %v: %v", took, err)
+		}
+		if s := d.Status().Nodes[0]; s.State != StateDown || s.Since != began {
+			t.Errorf("%v since %v", s.State, s.Since)
 		}
 		d.Close()
 		time.Sleep(time.Hour)
@@ -407,7 +414,7 @@ func TestConnectorsThatAddNodeMadeAreClosed(t *testing.T) {
 func TestRisingIsPaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
-		d := fakeCluster(t, b, 1)
+		d := fakeCluster(t, b, 2)
 		openDB(t, d)
 		synctest.Wait()
 		b.Node("n1").SetHealth(errBoom, 0, false)

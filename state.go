@@ -37,6 +37,7 @@ func (s State) usable() bool { return s != StateDown }
 type health struct {
 	state  State
 	reason string    // why the node is suspect or down; empty when up
+	class  class     // what took it down; classNeutral while it is not
 	since  time.Time // of the state
 	good   int       // good checks in a row while down
 	silent int       // silent or broken probes and attempts in a row
@@ -55,12 +56,14 @@ type evidence struct {
 	ok     bool
 	class  class
 	reason string        // redacted
+	err    error         // what the reason tells of; nil where no error did; never a driver.ErrBadConn
 	probe  bool          // learnt by a probe, and not from real traffic
 	took   time.Duration // with ok: of dial, handshake and check, 0 on a lasting connection; of classSlow: until it was overtaken
 	saw    sight         // with ok: what the check looked at
 	donor  bool          // with ok and sawStatus: to be used last
 	need   sight         // without ok: what a check must look at to see this again
 	raised bool          // who learnt it has added one to the generation
+	alone  bool          // with ok: no other node is usable
 }
 
 // effects is what a transition asks of the actor.
@@ -118,11 +121,11 @@ func (h health) improve(e evidence, rise int, now time.Time) (health, effects) {
 		return h, effects{}
 	}
 	if h.state == StateDown && h.everUp {
-		if h.good++; h.good < rise {
+		if h.good++; h.good < rise && !e.alone {
 			return h, effects{}
 		}
 	}
-	h.everUp, h.need = true, 0
+	h.everUp, h.need, h.class = true, 0, classNeutral
 	if h.slow > 0 {
 		return h.move(StateSuspect, slowReason(h.slow), now)
 	}
@@ -142,6 +145,7 @@ func (h health) suspect(reason string, now time.Time) (health, effects) {
 func (h health) fallen(e evidence, now time.Time) (health, effects) {
 	h.good = 0
 	h.need |= e.need
+	h.class = e.class
 	if e.need&sawStatus == 0 {
 		h.donorSince = time.Time{}
 	}

@@ -18,6 +18,7 @@ type NodeStatus struct {
 	State     State
 	Reason    string    // why the node is suspect or down, redacted; empty when up
 	Since     time.Time // of State
+	Full      bool      // it has lately refused a connection for want of room (error 1040): asked last, and by one open at a time
 	Donor     bool      // by its own account a Galera donor or desynced: asked last, unless Config.AllowDonor
 	NextCheck time.Time // when the next probe is due; zero while no connector is open
 
@@ -47,4 +48,9 @@ type NodeStatus struct {
 
 	ProbeLatency Latency // of checks on the lasting probe connection
 	OpenLatency  Latency // of fresh connections: dial, handshake and check
+
+	class     class     // what took the node down
+	lastErr   error     // what LastErrorMessage tells of; nil where no error did
+	chances   uint64    // grows when an open that failed here may ask again: with good checks, connections handed out, and backoffs of a full node
+	fullUntil time.Time // no open before that; zero while there is room
 }

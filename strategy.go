@@ -10,8 +10,8 @@ import (
 
 // A Strategy plans one open: it returns which of the nodes are asked, in
 // which order, and how long to wait before each. It is given the snapshots of
-// the usable nodes, sorted by name: those that are not down, or all where none
-// is better. It must be pure: no side effect but drawing random numbers, no
+// the usable nodes, sorted by name: those that are not down. It is not asked
+// where none is. It must be pure: no side effect but drawing random numbers, no
 // waiting, safe for concurrent use. A plan may leave nodes out; names it does
 // not know, and a node's second launch, are passed over. It is asked twice
 // where some nodes are donors, whose launches follow those of the others.

@@ -20,7 +20,7 @@ func fixedPlan(plan ...Launch) Strategy {
 func TestLaunchesAreStaggered(t *testing.T) {
 	const ms = time.Millisecond
 	n1, n2, n3 := Launch{Node: "n1"}, Launch{"n2", 100 * ms}, Launch{"n3", 100 * ms}
-	fail := func(d time.Duration) fakedb.Script { return fakedb.Script{Delay: d, Err: errBoom} }
+	fail := func(d time.Duration) fakedb.Script { return fakedb.Script{Delay: d, Err: errDenied} }
 	good := func(d time.Duration) fakedb.Script { return fakedb.Script{Delay: d} }
 	cases := []struct {
 		name    string
@@ -76,7 +76,7 @@ func TestLaunchesAreStaggered(t *testing.T) {
 	}
 }
 
-// A strategy is shown the usable nodes, or all where none is usable.
+// A strategy is shown the usable nodes, and is not asked where none is.
 func TestStrategySeesUsableNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var seen []string
@@ -100,9 +100,10 @@ func TestStrategySeesUsableNodes(t *testing.T) {
 			b.Node(nodeName(i)).SetHealth(errBoom, 0, false)
 		}
 		time.Sleep(10 * time.Second)
+		seen = nil
 		err := db.Ping()
 		wantOpenError(t, err, 3)
-		if len(seen) != 3 || seen[0] != "n1 down" {
+		if len(seen) != 0 {
 			t.Errorf("%v", seen)
 		}
 	})

@@ -1,0 +1,205 @@
+package clustersql
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+)
+
+// A quest is one open from its beginning to its end: rounds of attempts, and
+// between them the wait for a node that is worth another one.
+type quest struct {
+	m    *manager
+	past map[*node]failure // each node's latest failure in this open
+}
+
+// open asks the usable nodes, as the strategy plans it. When none gives a
+// connection, or none is usable, it waits for one that comes up, and asks
+// again, until ctx is done. It gives up before where waiting is no use; see
+// hopeful.
+func (m *manager) open(ctx context.Context) (winner, error) {
+	q := &quest{m: m, past: make(map[*node]failure)}
+	for {
+		news := m.news.next()
+		nodes := *m.nodes.Load()
+		if len(nodes) == 0 {
+			return winner{}, m.noNodes()
+		}
+		plan, err := m.plan(nodes)
+		if err != nil {
+			return winner{}, err
+		}
+		plan = slices.DeleteFunc(plan, func(l launch) bool { return !q.worth(l.node) })
+		switch {
+		case len(plan) > 0:
+			w, won := q.round(ctx, plan)
+			if won {
+				return w, nil
+			}
+		case !q.hopeful(nodes):
+			return winner{}, q.report(nodes, nil)
+		default:
+			q.wait(ctx, nodes, news)
+		}
+		if ctx.Err() != nil {
+			return winner{}, q.report(nodes, ctx.Err())
+		}
+	}
+}
+
+// round carries out one plan, and remembers how it failed.
+func (q *quest) round(ctx context.Context, plan []launch) (winner, bool) {
+	o := newOpening(plan)
+	w, won := o.carryOut(ctx, plan)
+	if !won {
+		for _, f := range o.failed() {
+			q.past[f.node] = f
+		}
+	}
+	return w, won
+}
+
+// worth reports whether a node may be asked: it was not asked yet, or has had
+// another chance since. A full one has it when its backoff is over.
+func (q *quest) worth(n *node) bool {
+	f, asked := q.past[n]
+	s := n.snapshot.Load()
+	return !asked || s.chances > f.chances && !s.fullUntil.After(time.Now())
+}
+
+// hopeful reports whether a node may come to be worth asking. One that is up
+// and failed all the same failed for a reason that is not the node's.
+func (q *quest) hopeful(nodes []*node) bool {
+	return slices.ContainsFunc(nodes, func(n *node) bool {
+		switch s := n.snapshot.Load(); s.State {
+		case StateDown:
+			return passes(s.class, s)
+		case StateUp:
+			return !s.fullUntil.IsZero()
+		default:
+			f, asked := q.past[n]
+			return asked && passes(f.why.class, s)
+		}
+	})
+}
+
+// passes reports whether trouble of a class may pass by itself. Wrong names
+// and passwords are for people to put right, and so is most of what a node
+// fails with for no known reason that never worked.
+func passes(c class, s *NodeStatus) bool {
+	switch c {
+	case classNeutral, classConfig:
+		return false
+	case classFailed:
+		return s.chances > 0
+	}
+	return true
+}
+
+// wait waits for news, and has the nodes that are down tested soon: no open
+// does that itself, so however many wait, a node gets its actor's probes and
+// no more.
+func (q *quest) wait(ctx context.Context, nodes []*node, news <-chan struct{}) {
+	q.m.waiting.Add(1)
+	defer q.m.waiting.Add(-1)
+	now := time.Now()
+	room := time.Hour // until a full node is tried again
+	for _, n := range nodes {
+		n.nudge()
+		if until := n.snapshot.Load().fullUntil; until.After(now) {
+			room = min(room, until.Sub(now))
+		}
+	}
+	timer := time.NewTimer(room)
+	defer timer.Stop()
+	select {
+	case <-news:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// nudge asks the actor to test the node soon if it is down. It never waits.
+func (n *node) nudge() {
+	if l := n.life.Load(); l != nil {
+		select {
+		case l.check <- struct{}{}:
+		default: // somebody has asked
+		}
+	}
+}
+
+// hurry moves the next probe of a down node forward to where the first of its
+// backoff would be: an open waits for it.
+func (n *node) hurry() {
+	if n.own.health.state != StateDown || n.own.probing {
+		return
+	}
+	due := n.own.probeStart.Add(backoff(0))
+	if due.Before(n.own.status.NextCheck) {
+		n.schedule(max(time.Millisecond, time.Until(due)))
+	}
+}
+
+// alone reports whether no other node of the cluster is usable.
+func (n *node) alone() bool {
+	return !slices.ContainsFunc(*n.members.Load(), func(other *node) bool {
+		return other != n && other.snapshot.Load().State.usable()
+	})
+}
+
+// report is the error of an open without a winner: what every node said, the
+// latest first, and last the nodes that were not asked.
+func (q *quest) report(nodes []*node, cause error) error {
+	e := &OpenError{Cluster: q.m.name, Cause: cause}
+	now := time.Now()
+	var failures []failure
+	for _, f := range q.past {
+		failures = append(failures, f)
+	}
+	for _, n := range nodes {
+		if _, asked := q.past[n]; !asked {
+			failures = append(failures, failure{node: n, why: n.notAsked()})
+		}
+	}
+	slices.SortFunc(failures, func(a, b failure) int {
+		return cmp.Or(b.at.Compare(a.at), cmp.Compare(a.node.name, b.node.name))
+	})
+	for _, f := range failures {
+		e.Attempts = append(e.Attempts, f.attemptError(now))
+	}
+	return e
+}
+
+// notAsked is what is known against a node that the open did not ask.
+func (n *node) notAsked() *dialError {
+	s := n.snapshot.Load()
+	text := "not asked"
+	if s.Reason != "" {
+		text += ": " + s.Reason
+	}
+	return known(s, text)
+}
+
+// known is what took a node down or made it suspect, in the given words.
+func known(s *NodeStatus, text string) *dialError {
+	why := &dialError{class: s.class, err: s.lastErr, text: text}
+	if why.err == nil || s.Reason == "" {
+		why.err = errors.New(text)
+	}
+	return why
+}
+
+func (f failure) attemptError(now time.Time) AttemptError {
+	s := f.node.snapshot.Load()
+	e := AttemptError{
+		Node: f.node.name, State: s.State, Since: s.Since, NextCheck: s.NextCheck, Err: f.why.err,
+		text: f.why.text, age: now.Sub(s.Since), wait: s.NextCheck.Sub(now),
+	}
+	if !f.asked.IsZero() {
+		e.Took = f.at.Sub(f.asked)
+	}
+	return e
+}

@@ -1,0 +1,307 @@
+package clustersql
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/go-sql-driver/mysql"
+)
+
+// setAll makes every node answer connects and statements with err; nil is well.
+func setAll(b *fakedb.Backend, n int, err error) {
+	for i := range n {
+		b.Node(nodeName(i)).Set(fakedb.Script{Err: err})
+		b.Node(nodeName(i)).SetHealth(err, 0, false)
+	}
+}
+
+// pings has callers ping at once, each with a deadline, and returns how many
+// failed.
+func pings(t *testing.T, db *sql.DB, callers int, limit time.Duration) *atomic.Int64 {
+	t.Helper()
+	var wg sync.WaitGroup
+	failed := new(atomic.Int64)
+	for range callers {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), limit)
+			defer cancel()
+			if err := db.PingContext(ctx); err != nil {
+				failed.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	return failed
+}
+
+// With every node refusing for a minute, opens wait: they start no attempts of
+// their own, however many there are, the nodes get their actors' probes, no
+// faster than the backoff begins, and all are answered when the first is up.
+func TestOpensWaitForTheFirstNodeToComeUp(t *testing.T) {
+	for _, callers := range []int{1, 1000} {
+		t.Run(fmt.Sprint(callers, " callers"), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := fakedb.New()
+				d := fakeCluster(t, b, 3)
+				db := openDB(t, d)
+				synctest.Wait()
+				setAll(b, 3, errRefused)
+				time.Sleep(2 * time.Second)
+				before := d.Status()
+				up := make(chan time.Time, 1)
+				go func() {
+					time.Sleep(time.Minute)
+					during := d.Status()
+					for i, s := range during.Nodes {
+						probes := s.Probes - before.Nodes[i].Probes
+						if s.Opens != before.Nodes[i].Opens || probes < 240 || probes > 480 {
+							t.Errorf("%s: %d attempts and %d probes in a minute", s.Name, s.Opens-before.Nodes[i].Opens, probes)
+						}
+					}
+					b.Node("n2").SetHealth(nil, 0, false)
+					b.Node("n2").Set(fakedb.Script{})
+					up <- time.Now()
+				}()
+				if failed := pings(t, db, callers, 2*time.Minute); failed.Load() != 0 {
+					t.Errorf("%d failed", failed.Load())
+				}
+				well := <-up
+				s := d.Status().Nodes[1]
+				if s.State != StateUp || s.Since.Sub(well) > backoffFirst {
+					t.Errorf("%v %v after the server was well", s.State, s.Since.Sub(well))
+				}
+				if late := time.Since(s.Since); late > 100*time.Millisecond {
+					t.Errorf("answered %v after the node was up", late)
+				}
+			})
+		})
+	}
+}
+
+// A program that starts before its database waits too.
+func TestFirstContactWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		setAll(b, 2, errRefused)
+		d := fakeCluster(t, b, 2)
+		db := openDB(t, d)
+		time.AfterFunc(4*time.Second, func() { setAll(b, 2, nil) })
+		began := time.Now()
+		if err := db.Ping(); err != nil || time.Since(began) > 4*time.Second+backoffFirst {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+	})
+}
+
+// An open that waits ends with its caller, with open_timeout, and with the
+// cluster, and says of each node why, since when, and when it is tried next.
+func TestWaitingOpenEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		d := fakeCluster(t, b, 2, WithOpenTimeout(5*time.Second))
+		db := openDB(t, d)
+		synctest.Wait()
+		setAll(b, 2, errRefused)
+		fell := time.Now()
+		time.Sleep(3 * time.Second)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		began := time.Now()
+		err := db.PingContext(ctx)
+		if took := time.Since(began); took != time.Second || !errors.Is(err, context.Canceled) {
+			t.Errorf("after %v: %v", took, err)
+		}
+		began = time.Now()
+		err = db.Ping()
+		if took := time.Since(began); took != 5*time.Second || !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, errRefused) {
+			t.Errorf("after %v: %v", took, err)
+		}
+		wantOpenError(t, err, 2)
+		var open *OpenError
+		errors.As(err, &open)
+		for _, a := range open.Attempts {
+			s, _ := findStatus(d, a.Node)
+			if a.State != StateDown || a.Since != s.Since || a.Since.Before(fell) || a.NextCheck.Before(time.Now().Add(-time.Second)) || a.Took != 0 {
+				t.Errorf("%+v", a)
+			}
+			if text := a.Error(); !strings.HasPrefix(text, a.Node+" (down for ") || !strings.Contains(text, ", next try in ") || !strings.HasSuffix(text, ": not asked: refused: boom: connection refused") {
+				t.Error(text)
+			}
+		}
+		ended := make(chan error)
+		go func() { ended <- db.PingContext(context.Background()) }()
+		time.Sleep(time.Second)
+		began = time.Now()
+		d.Close()
+		if err := <-ended; !errors.Is(err, ErrClosed) || time.Since(began) != 0 {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+	})
+}
+
+func findStatus(d Driver, node string) (NodeStatus, bool) {
+	for _, s := range d.Status().Nodes {
+		if s.Name == node {
+			return s, true
+		}
+	}
+	return NodeStatus{}, false
+}
+
+// A node that is added serves those who wait; without any node there is
+// nothing to wait for.
+func TestMembershipEndsTheWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		setAll(b, 1, errRefused)
+		d := fakeCluster(t, b, 1)
+		db := openDB(t, d)
+		ended := make(chan error)
+		go func() { ended <- db.PingContext(context.Background()) }()
+		time.Sleep(2 * time.Second)
+		began := time.Now()
+		if err := d.AddNode("n2", "n2"); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ended; err != nil || time.Since(began) > 100*time.Millisecond {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		setAll(b, 2, errRefused)
+		time.Sleep(2 * time.Second)
+		go func() {
+			_, err := db.ExecContext(context.Background(), "x")
+			ended <- err
+		}()
+		time.Sleep(time.Second)
+		_ = d.DelNode("n1")
+		_ = d.DelNode("n2")
+		if err := <-ended; !errors.Is(err, ErrNoNodes) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// What no waiting mends is told at once: a wrong password on every node, an
+// unknown host, and an unexplained failure of nodes that never worked. One
+// node that may come up is worth the wait.
+func TestSomeTroubleIsNotWaitedFor(t *testing.T) {
+	unknownHost := &net.DNSError{Err: "no such host", Name: "n1"}
+	for _, tc := range []struct {
+		name   string
+		errs   [2]error
+		waits  bool
+		within string
+	}{
+		{"wrong password", [2]error{errDenied, errDenied}, false, "Access denied"},
+		{"no such host", [2]error{unknownHost, unknownHost}, false, "no such host"},
+		{"unexplained", [2]error{errBoom, errBoom}, false, "boom"},
+		{"one refused", [2]error{errDenied, errRefused}, true, "boom"},
+		{"one not ready", [2]error{errNotReady, errBoom}, true, "WSREP"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := fakedb.New()
+				for i, err := range tc.errs {
+					b.Node(nodeName(i)).Set(fakedb.Script{Err: err})
+				}
+				db := openDB(t, fakeCluster(t, b, 2))
+				for range 2 { // at first contact, and with the nodes known
+					began := time.Now()
+					err := db.Ping()
+					wantOpenError(t, err, 2)
+					if took := time.Since(began); tc.waits != (took == 10*time.Second) || !tc.waits && took != 0 || !strings.Contains(err.Error(), tc.within) {
+						t.Errorf("after %v: %v", took, err)
+					}
+					time.Sleep(5 * time.Second)
+				}
+			})
+		})
+	}
+}
+
+// A full node is tried by one open at a time, after a backoff, and stays up.
+// While another node has room no open fails; without one they wait, and are
+// served when there is room again.
+func TestFullNode(t *testing.T) {
+	full := &mysql.MySQLError{Number: 1040, Message: "Too many connections"}
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		d := fakeCluster(t, b, 2)
+		db := openDB(t, d)
+		db.SetMaxIdleConns(0)
+		synctest.Wait()
+		b.Node("n1").Set(fakedb.Script{Err: full})
+		for range 600 {
+			if err := db.Ping(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if s := d.Status().Nodes[0]; s.State != StateUp || s.Errors < 8 || s.Errors > 40 {
+			t.Errorf("%v, %d opens met the full node in a minute", s.State, s.Errors)
+		}
+		b.Node("n2").Set(fakedb.Script{Err: full})
+		time.Sleep(10 * time.Second)
+		before := d.Status()
+		time.AfterFunc(time.Minute, func() {
+			for i, s := range d.Status().Nodes {
+				if n := s.Errors - before.Nodes[i].Errors; n > 40 || s.State != StateUp || !s.Full && s.Attempts == 0 {
+					t.Errorf("%d attempts of a thousand opens on %+v", n, s)
+				}
+			}
+			b.Node("n2").Set(fakedb.Script{})
+		})
+		if failed := pings(t, db, 1000, 2*time.Minute); failed.Load() != 0 {
+			t.Errorf("%d of 1000 failed", failed.Load())
+		}
+		if s := d.Status().Nodes[1]; s.Full {
+			t.Errorf("full: %+v", s)
+		}
+	})
+}
+
+// All nodes fall silent for 5 s. Callers with 15 s on an unbounded pool all
+// succeed; on a full pool, whose opens database/sql makes one after the other
+// without a deadline, they do as well, since open_timeout is longer.
+func TestAllNodesSilentForAMoment(t *testing.T) {
+	for name, most := range map[string]int{"unbounded": 0, "full": 2} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := fakedb.New()
+				d := fakeCluster(t, b, 3)
+				db := openDB(t, d)
+				db.SetMaxOpenConns(most)
+				synctest.Wait()
+				until := make(chan struct{})
+				for i := range 3 {
+					b.Node(nodeName(i)).Set(fakedb.Script{Until: until})
+					b.Node(nodeName(i)).SetHealth(nil, 0, true)
+				}
+				time.AfterFunc(5*time.Second, func() {
+					for i := range 3 {
+						b.Node(nodeName(i)).SetHealth(nil, 0, false)
+					}
+					close(until)
+				})
+				if failed := pings(t, db, 50, 15*time.Second); failed.Load() != 0 {
+					t.Errorf("%d of 50 failed", failed.Load())
+				}
+				for _, s := range d.Status().Nodes {
+					if s.Opens > 120 {
+						t.Errorf("%d attempts on %s", s.Opens, s.Name)
+					}
+				}
+			})
+		})
+	}
+}
