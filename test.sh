@@ -6,6 +6,7 @@
 #   ./test.sh lint      gofmt, go vet and staticcheck in every module
 #   ./test.sh bench     the benchmarks, with allocations
 #   ./test.sh fuzz [S]  every fuzz test for S seconds each (default 30)
+#   ./test.sh simulate [M]  the simulation of faults on fresh seeds for M minutes (default 10)
 #   ./test.sh install   only install what is missing (Debian's packages)
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -81,12 +82,19 @@ fuzz() {
   done
 }
 
+# simulate says every failing seed with its steps, and how to run it again.
+simulate() {
+  case "$1" in ''|*[!0-9]*) echo "test.sh: simulate takes whole minutes, not \"$1\"" >&2; exit 2 ;; esac
+  go test -race -count=1 -timeout "$(($1 + 10))m" -run '^TestSimulation$' . -simulate.for "$1m"
+}
+
 case "${1:-all}" in
   all)     install_packages; lint; test_modules -count=1 ;;
   quick)   go test -race -short -count=1 -skip '^TestConfiguredClusters$' . ./internal/fakedb ;;
   lint)    lint ;;
   bench)   go test -run '^$' -bench . -benchmem -count "${2:-1}" . ;;
   fuzz)    fuzz "${2:-30}" ;;
+  simulate) simulate "${2:-10}" ;;
   install) install_packages ;;
-  *)       sed -n '2,9p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
+  *)       sed -n '2,10p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
 esac

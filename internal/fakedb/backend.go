@@ -8,11 +8,15 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 )
 
 // A Backend is a set of nodes, each found by its DSN, behind one driver.
 type Backend struct {
+	ledger   ledger
+	onSocket func(ctx context.Context, socket net.Conn)
+
 	mu      sync.Mutex // guards what follows; never held while anything waits
 	nodes   map[string]*Node
 	refused map[string]error
@@ -36,7 +40,7 @@ func (b *Backend) Node(dsn string) *Node {
 	defer b.mu.Unlock()
 	n := b.nodes[dsn]
 	if n == nil {
-		n = &Node{name: dsn}
+		n = &Node{name: dsn, ledger: &b.ledger, onSocket: b.onSocket, conns: make(map[*Conn]struct{})}
 		n.quiet.Store(b.quiet)
 		b.nodes[dsn] = n
 	}
@@ -143,4 +147,7 @@ func (s *Stats) add(o Stats) {
 }
 
 // String shows the counts by name.
-func (s Stats) String() string { return fmt.Sprintf("%+v", struct{ Stats }{s}.Stats) }
+func (s Stats) String() string {
+	type plain Stats // without this method
+	return fmt.Sprintf("%+v", plain(s))
+}

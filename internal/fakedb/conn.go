@@ -20,6 +20,7 @@ type Conn struct {
 	closed      atomic.Bool
 	broken      atomic.Bool
 	done        chan struct{} // closed by Close
+	loss        loss
 }
 
 var (
@@ -35,10 +36,12 @@ var (
 
 func newConn(n *Node, s Script) *Conn {
 	c := &Conn{node: n, script: s, done: make(chan struct{})}
+	c.loss.gone = make(chan struct{})
 	n.count(func(s *Stats) {
 		s.Opens++
 		s.Live++
 		s.MaxLive = max(s.MaxLive, s.Live)
+		n.conns[c] = struct{}{}
 	})
 	go func() { <-c.done }()
 	return c
@@ -69,6 +72,9 @@ func (c *Conn) answer(ctx context.Context, query string, args []driver.NamedValu
 		return errClosed
 	}
 	defer c.leave()
+	if c.node.moody() {
+		return c.perform(ctx, query)
+	}
 	c.node.mu.Lock()
 	h, hook := c.node.health, c.node.hook
 	c.node.mu.Unlock()
@@ -107,7 +113,7 @@ func (c *Conn) Close() error {
 	}
 	_ = pause(context.Background(), c.script.CloseDelay)
 	close(c.done)
-	c.node.count(func(s *Stats) { s.Closes++; s.Live-- })
+	c.node.count(func(s *Stats) { s.Closes++; s.Live--; delete(c.node.conns, c) })
 	if c.script.ClosePanic != nil {
 		panic(c.script.ClosePanic)
 	}
@@ -184,11 +190,20 @@ func (c *Conn) ResetSession(context.Context) error {
 		return errClosed
 	}
 	c.leave()
+	if err, hidden := c.lost(); err != nil && !hidden {
+		return driver.ErrBadConn
+	}
 	return nil
 }
 
+// Closed reports that Close was called.
+func (c *Conn) Closed() bool { return c.closed.Load() }
+
 // IsValid reports that the connection is neither closed nor broken.
-func (c *Conn) IsValid() bool { return !c.closed.Load() && !c.broken.Load() }
+func (c *Conn) IsValid() bool {
+	err, hidden := c.lost()
+	return !c.closed.Load() && !c.broken.Load() && (err == nil || hidden)
+}
 
 // CheckNamedValue leaves arguments to database/sql's rules.
 func (c *Conn) CheckNamedValue(*driver.NamedValue) error { return driver.ErrSkip }

@@ -3,6 +3,7 @@ package fakedb
 import (
 	"context"
 	"database/sql/driver"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,13 +33,18 @@ type Script struct {
 
 // A Node is one scripted node.
 type Node struct {
-	name  string
-	quiet atomic.Bool
+	name     string
+	quiet    atomic.Bool
+	ledger   *ledger
+	onSocket func(ctx context.Context, socket net.Conn) // or nil
 
 	mu     sync.Mutex // guards what follows; never held while anything waits
 	script Script
 	queue  []Script
 	health *health
+	mood   *Mood         // nil: scripts and health rule
+	moved  chan struct{} // closed when the mood is another
+	conns  map[*Conn]struct{}
 	hook   func(ctx context.Context, query string, args []driver.NamedValue) error
 	answer func(query string) (table [][]driver.Value, ok bool)
 	stats  Stats
@@ -126,6 +132,9 @@ func (n *Node) next() Script {
 func (n *Node) connect(ctx context.Context) (driver.Conn, error) {
 	s := n.next()
 	defer n.count(func(s *Stats) { s.Dialing-- })
+	if n.moody() {
+		return n.connectAs(ctx)
+	}
 	heeded := ctx
 	if s.Deaf {
 		heeded = context.WithoutCancel(ctx)

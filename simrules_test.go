@@ -1,0 +1,331 @@
+package clustersql
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/EnumApps/clustersql/internal/fakedb"
+)
+
+// The rules of the simulation:
+//
+//   - One owner per conn: Connect never gives the same one twice, nor a closed
+//     one; no two calls use it at once, and none between another's BEGIN and
+//     its end.
+//   - What was opened is handed out, or closed, or is a probe's or an
+//     attempt's under way; the node's own count of what is out is right.
+//   - A conn that came back to the pool, and was there when a call began, is
+//     not of an older generation than its node had then. One that database/sql's
+//     opener made for a caller who left lies in the pool unused, and is handed
+//     out without a word to the driver: nothing can be promised of it.
+//   - An open does not get a node that was down from before the open until
+//     its end, while another node was up all that time. A node may turn bad
+//     during the open, and a down one may come up: neither is a violation.
+//   - Nothing that was sent and not refused is sent again, except once it was
+//     lost and may be repeated; nothing of a transaction ever is. What a
+//     caller is told of a statement is true.
+//   - Every operation with a context ends at its deadline at the latest, an
+//     open without one within open_timeout, and Close within attempt_timeout.
+//     A transaction's Commit and Rollback have no context.
+//   - After the last Close nothing is left.
+
+// A simConnector watches the cluster's connector.
+type simConnector struct {
+	w     *simWorld
+	inner driver.Connector
+}
+
+func (c *simConnector) Driver() driver.Driver { return c.inner.Driver() }
+func (c *simConnector) Close() error          { return c.inner.(io.Closer).Close() }
+
+// A simGlance is what the cluster thought of a node at one time.
+type simGlance map[*node]NodeStatus
+
+func (w *simWorld) glance() simGlance {
+	g := simGlance{}
+	for _, n := range *w.driver.m.nodes.Load() {
+		g[n] = n.status()
+	}
+	return g
+}
+
+// unchanged reports whether the node was in the state at both times and at all
+// times between them.
+func unchanged(before, after simGlance, n *node, s State) bool {
+	b, ok := before[n]
+	a, still := after[n]
+	return ok && still && b.State == s && a.State == s && b.Since.Equal(a.Since) && b.Generation == a.Generation
+}
+
+// Connect is the cluster's.
+func (c *simConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	w, before, began := c.w, c.w.glance(), time.Now()
+	end, ok := ctx.Deadline()
+	if !ok {
+		end = began.Add(w.plan.settings.cfg.OpenTimeout)
+	}
+	w.opening.Add(1)
+	conn, err := c.inner.Connect(ctx)
+	w.opening.Add(-1)
+	after := w.glance()
+	if late := time.Since(end); late > 0 {
+		w.violate("an open was answered %s after its deadline: %v", late, err)
+	}
+	if errors.Is(err, driver.ErrBadConn) {
+		w.violate("Connect answered with a driver.ErrBadConn: %v", err)
+	}
+	if err == nil {
+		w.handover(conn, before, after)
+	}
+	return conn, err
+}
+
+// handover judges a fresh conn on its way to database/sql.
+func (w *simWorld) handover(conn driver.Conn, before, after simGlance) {
+	backend := conn.(Conn).Raw().(*fakedb.Conn)
+	l := linkOf(conn)
+	w.mu.Lock()
+	var n *node
+	for _, known := range w.nodes {
+		if &known.generation == l.generation {
+			n = known
+		}
+	}
+	_, twice := w.handed[backend]
+	w.handed[backend] = simHandover{w.seq.Add(1), n, l.born}
+	w.tally.handed++
+	w.mu.Unlock()
+	if twice {
+		w.violate("a conn of %s was handed out twice", n.name)
+	}
+	if backend.Closed() {
+		w.violate("a closed conn of %s was handed out", n.name)
+	}
+	better := ""
+	allBad := true
+	for other, s := range before {
+		allBad = allBad && s.State == StateDown
+		if unchanged(before, after, other, StateUp) {
+			better = other.name
+		}
+	}
+	if better != "" && unchanged(before, after, n, StateDown) {
+		w.violate("an open was given %s, which was known to be down (%s), while %s was up", n.name, before[n].Reason, better)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if allBad {
+		w.tally.allBad++
+	}
+	if better != "" && slices.ContainsFunc(*w.driver.m.nodes.Load(), func(o *node) bool { return before[o].State == StateDown }) {
+		w.tally.overlooked++
+	}
+}
+
+func linkOf(conn driver.Conn) link {
+	switch c := conn.(type) {
+	case *execQueryConn:
+		return c.link
+	}
+	return conn.(*clusterConn).link
+}
+
+// claim is called by who holds a sql.Conn.
+func (w *simWorld) claim(c *simCall) {
+	c.from = w.backend.Runs()
+	w.mu.Lock()
+	other := w.held[c.handle]
+	w.held[c.handle] = c
+	w.mu.Unlock()
+	if other != nil {
+		w.violate("calls %d and %d hold the same conn", other.number, c.number)
+	}
+}
+
+// disclaim is called before the sql.Conn is given back.
+func (w *simWorld) disclaim(c *simCall) {
+	for _, r := range w.backend.Ledger(c.from) {
+		other, _ := r.Ctx.Value(simCallKey{}).(*simCall)
+		if r.Conn == c.handle && r.Outcome != fakedb.NotSent && other != c {
+			w.violate("%q was sent on the sql.Conn of call %d", r.Query, c.number)
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.held, c.handle)
+}
+
+// judge takes what a backend's conn was asked to run. All rules about
+// statements are here but for what the caller is told; see answered.
+func (w *simWorld) judge(r fakedb.Run) {
+	call, _ := r.Ctx.Value(simCallKey{}).(*simCall)
+	w.mu.Lock()
+	s := w.texts[r.Query]
+	h, handed := w.handed[r.Conn]
+	w.mu.Unlock()
+	switch {
+	case r.Query == "COMMIT", r.Query == "ROLLBACK":
+		delete(w.owner, r.Conn)
+		return
+	case s == nil && r.Query != "BEGIN" || call == nil:
+		return // of a check
+	case !handed:
+		w.violate("call %d: %q ran on a conn that was not handed out", call.number, r.Query)
+		return
+	}
+	if r.Outcome == fakedb.NotSent {
+		return
+	}
+	first := w.first[r.Conn]
+	if first == nil {
+		w.first[r.Conn] = call
+	}
+	if first != nil && first != call && h.seq < call.seq && h.born < call.gens[&h.node.generation] {
+		w.violate("call %d: %q was sent on a conn of %s of generation %d, which was in the pool when the call began, at generation %d",
+			call.number, r.Query, r.Node, h.born, call.gens[&h.node.generation])
+	}
+	if o := w.owner[r.Conn]; o != nil && o != call {
+		w.violate("call %d: %q was sent into the transaction of call %d", call.number, r.Query, o.number)
+	}
+	if s == nil { // BEGIN
+		if r.Outcome == fakedb.Answered {
+			w.owner[r.Conn] = call
+			call.conn = r.Conn
+		}
+		return
+	}
+	if s.tx && call.conn != r.Conn {
+		w.violate("call %d: %q left its transaction's conn", call.number, r.Query)
+	}
+	w.judgeRepeat(s, r)
+}
+
+// judgeRepeat judges a statement that was sent before.
+func (w *simWorld) judgeRepeat(s *simStatement, r fakedb.Run) {
+	w.mu.Lock()
+	before := s.runs
+	s.runs = append(s.runs, r)
+	switch r.Outcome {
+	case fakedb.Refused:
+		w.tally.refused++
+	case fakedb.Unanswered:
+		w.tally.lost++
+	}
+	if len(before) > 0 {
+		w.tally.moved++
+	}
+	w.mu.Unlock()
+	repeatable := !s.pins && s.repeatable()
+	for _, b := range before {
+		switch {
+		case b.Outcome == fakedb.Refused && !s.pins:
+		case b.Outcome == fakedb.Unanswered && repeatable && !b.Left:
+			w.mu.Lock()
+			w.tally.repeated++
+			w.mu.Unlock()
+		default:
+			w.violate("call %d: %q was sent to %s again, though on %s it was %s (%v)", s.call.number, s.text, r.Node, b.Node, b.Outcome, b.Err)
+		}
+	}
+}
+
+// answered compares what a caller is told of a statement with what became of
+// it.
+func (w *simWorld) answered(ctx context.Context, s *simStatement, err error) {
+	left := ctx.Err() != nil
+	var runs []fakedb.Run
+	for _, r := range w.backend.Ledger(0) {
+		if r.Query == s.text {
+			runs = append(runs, r)
+		}
+	}
+	ran, lost := false, false
+	for _, r := range runs {
+		ran = ran || r.Outcome == fakedb.Answered
+		lost = lost || r.Outcome == fakedb.Unanswered
+	}
+	unknown := errors.Is(err, ErrUnknownOutcome)
+	half := strings.HasPrefix(s.text, "CALL") || strings.Contains(s.text, ";")
+	switch {
+	case err == nil && !ran:
+		w.violate("call %d was told that %q ran, and it did not: %v", s.call.number, s.text, runs)
+	case err != nil && ran && !left:
+		w.violate("call %d was told that %q failed (%v), and it ran: %v", s.call.number, s.text, err, runs)
+	case unknown && !lost:
+		w.violate("call %d was told that it is not known whether %q ran, and nothing speaks for it: %v", s.call.number, s.text, runs)
+	case err != nil && lost && !unknown && !left && !half && (s.tx || !s.repeatable()):
+		w.violate("call %d was not told that %q may have run: %v; %v", s.call.number, s.text, err, runs)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if unknown {
+		w.tally.unknown++
+	}
+	if left {
+		w.tally.cancelled++
+	}
+}
+
+// repeatable reports whether the caller or the cluster allows that the
+// statement runs again.
+func (s *simStatement) repeatable() bool {
+	return s.call.idempotent || s.call.w.plan.settings.cfg.Idempotent && s.read
+}
+
+// count compares the backend's counts with the cluster's.
+func (w *simWorld) count() {
+	stats := w.backend.Stats()
+	if stats.DoubleCloses+stats.UsedAfterClose+stats.TouchedWithErr+stats.Concurrent > 0 {
+		w.violate("a conn was misused: %s", stats)
+	}
+	w.mu.Lock()
+	nodes := slices.Clone(w.nodes)
+	out, open := map[*node]int{}, 0
+	for c, h := range w.handed {
+		if !c.Closed() {
+			out[h.node]++
+			open++
+		}
+	}
+	w.mu.Unlock()
+	spare := 0
+	for _, n := range nodes {
+		if counted, _ := n.conns.count(); counted != out[n] {
+			w.violate("%s counts %d conns that are out, and %d are", n.name, counted, out[n])
+		}
+		if p := n.load.planned.Load(); w.opening.Load() == 0 && p != 0 {
+			w.violate("%s counts %d opens under way, and there is none", n.name, p)
+		}
+		if most := int64(n.cfg.MaxOpensPerNode); n.inflight.Load() > most {
+			w.violate("%s has %d attempts in flight, and %d are allowed", n.name, n.inflight.Load(), most)
+		}
+		spare += int(n.inflight.Load()) + int(max(0, n.deaf.Load())) + 2 // its probe's, the stale one too
+	}
+	if stats.Live < open || stats.Live > open+spare {
+		w.violate("%d conns live, %d of them out: the others are neither handed out nor closed; %d could be in attempts or probes", stats.Live, open, spare)
+	}
+}
+
+// nothingLeft is called when all is closed and all nodes are well.
+func (w *simWorld) nothingLeft() {
+	stats := w.backend.Stats()
+	if stats.Opens != stats.Closes || stats.Live != 0 || stats.Dialing != 0 {
+		w.violate("conns are left: %s", stats)
+	}
+	w.mu.Lock()
+	nodes := slices.Clone(w.nodes)
+	w.mu.Unlock()
+	for _, n := range nodes {
+		if n.inflight.Load() != 0 || n.deaf.Load() != 0 || n.load.planned.Load() != 0 {
+			w.violate("%s counts %d attempts, %d deaf ones and %d opens, and there are none", n.name, n.inflight.Load(), n.deaf.Load(), n.load.planned.Load())
+		}
+	}
+	if left := bubble(); left != "" {
+		w.violate("goroutines are left:\n%s", left)
+	}
+}

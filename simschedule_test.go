@@ -1,0 +1,232 @@
+package clustersql
+
+import (
+	"database/sql/driver"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/go-sql-driver/mysql"
+)
+
+// A simSchedule is all that a seed decides: the settings, and the steps in
+// their order.
+type simSchedule struct {
+	seed     uint64
+	settings simSettings
+	steps    []simStep
+	healLast bool // the faults end only after the last Close
+
+	rand    *rand.Rand
+	members []string // while the steps are drawn
+	calls   int
+}
+
+type simSettings struct {
+	nodes    int
+	strategy string
+	cfg      Config
+	cuttable bool // the backend tells its sockets
+	single   bool // a call sends one statement
+	pooled   int  // SetMaxOpenConns; 0: no bound
+	idle     int
+	pace     time.Duration // how fast a node is when it is well
+}
+
+// A simStep is one thing that happens, at a time since the start.
+type simStep struct {
+	at   time.Duration
+	what string
+	do   func(w *simWorld)
+}
+
+func newSimSchedule(seed uint64) *simSchedule {
+	s := &simSchedule{seed: seed, rand: rand.New(rand.NewPCG(seed, 0x51b))}
+	s.drawSettings()
+	span := s.between(4*time.Second, 16*time.Second)
+	for range s.settings.nodes {
+		s.members = append(s.members, nodeName(len(s.members)))
+	}
+	for range 3 + s.rand.IntN(8) {
+		s.drawFault(s.within(span))
+	}
+	for range 4 + s.rand.IntN(9) {
+		s.drawCalls(s.within(span))
+	}
+	for range s.rand.IntN(6) {
+		s.drawMembership(s.within(span))
+	}
+	for range s.rand.IntN(3) {
+		s.drawReopen(s.within(span))
+	}
+	slices.SortStableFunc(s.steps, func(a, b simStep) int { return int(a.at - b.at) })
+	s.healLast = s.oneIn(3)
+	return s
+}
+
+// String gives the seed and the settings.
+func (s *simSchedule) String() string {
+	c := &s.settings.cfg
+	return fmt.Sprintf("seed %d: %d nodes, strategy %s, cuttable %t, single %t, pool %d, idle %d, idempotent %t, rise %d, fall %d, probe %s/%s, open_timeout %s, attempt_timeout %s, loser_grace %s, max_opens_per_node %d, require %q",
+		s.seed, s.settings.nodes, s.settings.strategy, s.settings.cuttable, s.settings.single, s.settings.pooled, s.settings.idle,
+		c.Idempotent, c.Rise, c.Fall, c.ProbeInterval, c.ProbeTimeout, c.OpenTimeout, c.AttemptTimeout, c.LoserGrace, c.MaxOpensPerNode, c.Require)
+}
+
+func (s *simSchedule) oneIn(n int) bool { return s.rand.IntN(n) == 0 }
+
+// between draws a duration to the nanosecond: two events seldom meet.
+func (s *simSchedule) between(least, most time.Duration) time.Duration {
+	return least + time.Duration(s.rand.Int64N(int64(most-least)))
+}
+
+func (s *simSchedule) within(span time.Duration) time.Duration { return s.between(1, span) }
+
+func (s *simSchedule) add(at time.Duration, do func(w *simWorld), format string, args ...any) {
+	s.steps = append(s.steps, simStep{at, fmt.Sprintf(format, args...), do})
+}
+
+func (s *simSchedule) drawSettings() {
+	cfg := DefaultConfig()
+	cfg.Idempotent = s.oneIn(3)
+	cfg.Rise, cfg.Fall = 1+s.rand.IntN(3), 1+s.rand.IntN(3)
+	cfg.ProbeInterval = s.between(200*time.Millisecond, 2*time.Second)
+	cfg.ProbeTimeout = s.between(100*time.Millisecond, cfg.ProbeInterval)
+	cfg.AttemptTimeout = s.between(300*time.Millisecond, 3*time.Second)
+	cfg.OpenTimeout = s.between(cfg.AttemptTimeout, 6*time.Second)
+	cfg.LoserGrace = s.between(50*time.Millisecond, time.Second)
+	cfg.MaxOpensPerNode = 1 + s.rand.IntN(8)
+	cfg.Check = CheckDo1
+	if s.oneIn(4) {
+		cfg.Check = CheckPing
+	}
+	if s.oneIn(4) {
+		cfg.Require = requireWritable
+	}
+	names := []string{"race", "hedged", "balanced", "ordered"}
+	s.settings = simSettings{
+		nodes: 1 + s.rand.IntN(5), strategy: names[s.rand.IntN(len(names))], cfg: cfg,
+		cuttable: s.oneIn(2), single: !s.oneIn(3), pooled: []int{0, 0, 1, 3, 8}[s.rand.IntN(5)],
+		idle: []int{0, 2, 8, 16}[s.rand.IntN(4)], pace: s.between(time.Millisecond, 20*time.Millisecond),
+	}
+	s.settings.cfg.Strategy = strategies[s.settings.strategy]
+}
+
+var (
+	errSimRefused   = &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+	errSimReset     = &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
+	errSimSaturated = &mysql.MySQLError{Number: 1040, Message: "Too many connections"}
+)
+
+// simMood is one way of a node to be bad.
+type simMood struct {
+	name     string
+	mood     fakedb.Mood
+	readOnly bool
+}
+
+func (s *simSchedule) drawMood() simMood {
+	slow := s.between(50*time.Millisecond, 3*time.Second)
+	well := s.settings.pace
+	moods := []simMood{
+		{"refuse", fakedb.Mood{Dial: errSimRefused, Delay: well}, false},
+		{"silent", fakedb.Mood{Silent: true}, false},
+		{"silent and deaf", fakedb.Mood{Silent: true, Deaf: true}, false},
+		{"not ready", fakedb.Mood{Refuse: errNotReady, Delay: well}, false},
+		{"not ready", fakedb.Mood{Refuse: errNotReady, Delay: well}, false}, // twice as likely
+		{"read-only", fakedb.Mood{ReadOnly: errReadOnly1290, Delay: well}, true},
+		{"full", fakedb.Mood{Dial: errSimSaturated, Delay: well}, false},
+		{"slow " + slow.String(), fakedb.Mood{Delay: slow}, false},
+		{"slow and deaf " + slow.String(), fakedb.Mood{Delay: slow, Deaf: true}, false},
+		{"EOF at dials", fakedb.Mood{Dial: io.EOF, Delay: well}, false},
+		{"bad conn at dials", fakedb.Mood{Dial: driver.ErrBadConn, Delay: well}, false},
+		{"bad luck", fakedb.Mood{Dial: errBoom, Delay: well}, false},
+		{"panics", fakedb.Mood{Panic: true, Delay: well}, false},
+		{"leaving", fakedb.Mood{Late: errLeaving, Delay: well}, false},
+	}
+	return moods[s.rand.IntN(len(moods))]
+}
+
+// drawFault draws one fault and its end: of one node, of all, or flipping.
+func (s *simSchedule) drawFault(at time.Duration) {
+	m, lasts := s.drawMood(), s.between(50*time.Millisecond, 8*time.Second)
+	nodes := []string{nodeName(s.rand.IntN(s.settings.nodes))}
+	if s.oneIn(5) {
+		nodes = nil
+		for i := range s.settings.nodes {
+			nodes = append(nodes, nodeName(i))
+		}
+	}
+	times := 1
+	if s.oneIn(6) {
+		times, lasts = 2+s.rand.IntN(8), 500*time.Millisecond
+	}
+	for range times {
+		s.add(at, func(w *simWorld) { w.setMood(nodes, m) }, "%s: %s", strings.Join(nodes, ", "), m.name)
+		if s.oneIn(3) {
+			s.drawBreak(at, nodes)
+		}
+		if times == 1 { // before anybody has noticed
+			s.drawCalls(at + s.between(1, 50*time.Millisecond))
+		}
+		s.add(at+lasts, func(w *simWorld) { w.setMood(nodes, w.well()) }, "%s: well", strings.Join(nodes, ", "))
+		at += 2 * lasts
+	}
+	if s.oneIn(2) {
+		s.drawBreak(at, nodes)
+	}
+}
+
+func (s *simSchedule) drawBreak(at time.Duration, nodes []string) {
+	errs := []error{mysql.ErrInvalidConn, io.ErrUnexpectedEOF, errSimReset}
+	err, hidden := errs[s.rand.IntN(len(errs))], s.oneIn(3)
+	s.add(at, func(w *simWorld) {
+		for _, n := range nodes {
+			w.backend.Node(n).Break(err, hidden)
+		}
+	}, "%s: conns break, hidden %t: %v", strings.Join(nodes, ", "), hidden, err)
+}
+
+func (s *simSchedule) drawMembership(at time.Duration) {
+	name := nodeName(s.rand.IntN(s.settings.nodes))
+	away := s.between(1, 6*time.Second)
+	s.add(at, func(w *simWorld) { w.delNode(name) }, "DelNode %s", name)
+	s.add(at+away, func(w *simWorld) { w.addNode(name) }, "AddNode %s", name)
+}
+
+func (s *simSchedule) drawReopen(at time.Duration) {
+	overlap := s.oneIn(2)
+	s.add(at, func(w *simWorld) { w.reopen(overlap) }, "the database is closed and opened again, overlapping %t", overlap)
+}
+
+// drawCalls draws a burst of calls.
+func (s *simSchedule) drawCalls(at time.Duration) {
+	var texts []string
+	var calls []*simCall
+	kinds := []simKind{simExec, simExec, simExec, simQuery, simQuery, simTx, simConn, simPrepared, simPing}
+	for range []int{1, 1, 2, 4, 12}[s.rand.IntN(5)] {
+		s.calls++
+		c := &simCall{
+			number: s.calls, kind: kinds[s.rand.IntN(len(kinds))], statements: 1 + s.rand.IntN(3),
+			verb: s.rand.IntN(8), idempotent: s.oneIn(5), hold: s.between(1, 400*time.Millisecond), commit: !s.oneIn(3),
+		}
+		if !s.oneIn(6) {
+			c.timeout = s.between(20*time.Millisecond, 5*time.Second)
+		}
+		if s.oneIn(6) {
+			c.cancel = s.between(1, 500*time.Millisecond)
+		}
+		calls = append(calls, c)
+		texts = append(texts, c.String())
+	}
+	s.add(at, func(w *simWorld) {
+		for _, c := range calls {
+			w.start(c)
+		}
+	}, "%s", strings.Join(texts, "; "))
+}

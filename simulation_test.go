@@ -1,0 +1,134 @@
+package clustersql
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var (
+	simulateSeed = flag.Uint64("simulate.seed", 0, "the one seed that TestSimulation runs; 0: the usual ones")
+	simulateFor  = flag.Duration("simulate.for", 0, "run TestSimulation on fresh seeds for as long")
+)
+
+// A simulation is a cluster on fakedb in virtual time, with a schedule of
+// faults, calls and changes of membership that its seed alone decides; what
+// has to hold whatever happens (see simRules) is checked after every step.
+//
+//	go test -run 'TestSimulation$' -simulate.seed 17 -count 20 .
+//
+// runs one seed again, twenty times. The schedule is the same each time. What
+// the scheduler makes of calls of the same instant is not, nor are the random
+// numbers of the cluster itself (the jitter of probes, the draws of balanced):
+// a violation that hangs on those may need many runs to come back.
+func TestSimulation(t *testing.T) {
+	if *simulateSeed != 0 {
+		simulateReported(t, *simulateSeed, new(simTally))
+		return
+	}
+	if *simulateFor > 0 {
+		simulateOn(t, *simulateFor)
+		return
+	}
+	seeds := uint64(1000)
+	if testing.Short() {
+		seeds = 100
+	}
+	sum := new(simTally)
+	for seed := range seeds {
+		simulateReported(t, seed+1, sum)
+	}
+	t.Log(sum)
+	for what, n := range sum.counts() {
+		if n == 0 && !testing.Short() { // a hundred seeds may miss one
+			t.Errorf("%d seeds, and not one has come to this: %s", seeds, what)
+		}
+	}
+}
+
+// simulateOn takes fresh seeds for as long as it is told.
+func simulateOn(t *testing.T, d time.Duration) {
+	seeds, failed, sum := 0, []uint64(nil), new(simTally)
+	end := time.Now().Add(d)
+	for told := time.Now(); time.Now().Before(end); seeds++ {
+		seed := rand.Uint64N(1<<53) + 1
+		if !simulateReported(t, seed, sum) {
+			failed = append(failed, seed)
+		}
+		if time.Since(told) > 10*time.Second {
+			told = time.Now()
+			fmt.Printf("%d seeds, failed: %v\n", seeds+1, failed)
+		}
+	}
+	fmt.Printf("%d seeds in %s, failed: %v\n%s\n", seeds, d, failed, sum)
+}
+
+// simulateReported runs one seed and reports what it violates at once, in case
+// that another one does not come back.
+func simulateReported(t *testing.T, seed uint64, sum *simTally) bool {
+	stuck := time.AfterFunc(2*time.Minute, func() { fmt.Fprintf(os.Stderr, "seed %d has not ended\n", seed) })
+	defer stuck.Stop()
+	report := simulate(t, seed, sum)
+	if report == "" {
+		return true
+	}
+	fmt.Fprintln(os.Stderr, report)
+	t.Errorf("seed %d: violated, see above; again: go test -run 'TestSimulation$' -count 20 . -simulate.seed %d", seed, seed)
+	return false
+}
+
+// simulate runs one seed in a bubble of its own. The report is empty when all
+// held.
+func simulate(t *testing.T, seed uint64, sum *simTally) (report string) {
+	plan := newSimSchedule(seed)
+	var w *simWorld
+	defer func() {
+		if r := recover(); r != nil { // the bubble's deadlock, or a goroutine that is left
+			what := fmt.Sprint(r)
+			if w != nil && w.violation != "" {
+				what = w.violation
+			}
+			report = fmt.Sprintf("%s\n%sviolated: %s", plan, w.lastSteps(), what)
+		}
+	}()
+	synctest.Test(t, func(t *testing.T) {
+		w = newSimWorld(t.Name(), plan, sum)
+		w.run()
+		if w.violation != "" {
+			report = fmt.Sprintf("%s\n%sviolated: %s", plan, w.lastSteps(), w.violation)
+		}
+	})
+	return report
+}
+
+// A simTally counts what the seeds have come to, to show that the rules were
+// put to the test.
+type simTally struct {
+	calls, good, moved, repeated, unknown, cancelled, refused, lost int
+	handed, retired, downs, cuts, allBad, closed, overlooked        int
+}
+
+func (s *simTally) counts() map[string]int {
+	return map[string]int{
+		"calls": s.calls, "calls that succeeded": s.good, "statements that moved to another conn": s.moved,
+		"statements that ran again because they may": s.repeated, "unknown outcomes": s.unknown,
+		"calls whose context ended": s.cancelled, "statements refused": s.refused, "statements lost under way": s.lost,
+		"conns handed out": s.handed, "conns retired": s.retired, "nodes down": s.downs, "conns cut": s.cuts,
+		"opens while all nodes were down": s.allBad, "calls on a closed database": s.closed,
+		"opens past a node that was down": s.overlooked,
+	}
+}
+
+// String shows the counts.
+func (s *simTally) String() string {
+	var b strings.Builder
+	for what, n := range s.counts() {
+		fmt.Fprintf(&b, "%8d %s\n", n, what)
+	}
+	return b.String()
+}
