@@ -36,6 +36,7 @@ func CheckGalera(ctx context.Context, backend driver.Conn) error {
 		}
 	}
 	f.saw |= sawStatus
+	f.conf = s.conf
 	f.donor, err = s.verdict(f.allowDonor)
 	return err
 }

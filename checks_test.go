@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"math"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -21,6 +22,7 @@ type galeraScript struct {
 	provider                        atomic.Bool
 	reject                          atomic.Bool // DO 1 gets 1047
 	statuses, works                 atomic.Int64
+	conf                            atomic.Uint64
 }
 
 // galeraNode makes n a Synced, writable Galera node.
@@ -31,6 +33,7 @@ func galeraNode(n *fakedb.Node) *galeraScript {
 	g.state.Store("4")
 	g.readOnly.Store("0")
 	g.provider.Store(true)
+	g.conf.Store(3)
 	n.OnStatement(func(_ context.Context, query string, _ []driver.NamedValue) error {
 		switch {
 		case strings.HasPrefix(query, "DO 1"):
@@ -62,6 +65,7 @@ func (g *galeraScript) answer(query string) ([][]driver.Value, bool) {
 			{"wsrep_local_state", text(&g.state)},
 			{"wsrep_provider_name", "Galera"},
 			{"wsrep_ready", text(&g.ready)},
+			{"wsrep_cluster_conf_id", strconv.FormatUint(g.conf.Load(), 10)},
 		}, true
 	}
 	return nil, false

@@ -30,6 +30,13 @@ type Config struct {
 	// taken down, unless AllowDonor is set.
 	DonorAfter time.Duration `toml:"donor_after"`
 
+	// SilenceHold is how long a Galera node that was silent, and answers
+	// again, is held back where there is no other up node to compare its view
+	// of the group with. It may serve stale reads until it learns that the
+	// group went on without it. With other nodes up their views decide; with
+	// none usable it is let in at once.
+	SilenceHold time.Duration `toml:"silence_hold"`
+
 	// Dial says who dials for nodes with a mysql DSN on network tcp or unix:
 	// DialCluster, so that their connections can be cut, or DialBackend, for
 	// programs that have registered a dialer of their own for such a network.
@@ -94,6 +101,7 @@ func DefaultConfig() Config {
 	return Config{
 		Strategy:        Race,
 		DonorAfter:      5 * time.Second,
+		SilenceHold:     8 * time.Second,
 		Dial:            DialCluster,
 		OpenTimeout:     10 * time.Second,
 		AttemptTimeout:  3 * time.Second,
@@ -140,6 +148,7 @@ func (c *Config) validate() error {
 		{"probe_interval", c.ProbeInterval},
 		{"probe_timeout", c.ProbeTimeout},
 		{"donor_after", c.DonorAfter},
+		{"silence_hold", c.SilenceHold},
 	}
 	for _, s := range durations {
 		switch {
@@ -194,6 +203,9 @@ func WithRequire(what string) Option { return func(c *Config) { c.Require = what
 func WithDonors(allow bool, after time.Duration) Option {
 	return func(c *Config) { c.AllowDonor, c.DonorAfter = allow, after }
 }
+
+// WithSilenceHold sets [Config.SilenceHold].
+func WithSilenceHold(d time.Duration) Option { return func(c *Config) { c.SilenceHold = d } }
 
 // WithDial sets [Config.Dial].
 func WithDial(who string) Option { return func(c *Config) { c.Dial = who } }

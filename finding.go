@@ -26,6 +26,7 @@ type finding struct {
 
 	saw   sight
 	donor bool // fit, but to be used last
+	conf  uint64
 }
 
 type findingKey struct{}
@@ -46,7 +47,9 @@ func findingOf(ctx context.Context) *finding {
 }
 
 // evidence is what a check that passed says about the node.
-func (f *finding) evidence() evidence { return evidence{ok: true, saw: f.saw, donor: f.donor} }
+func (f *finding) evidence() evidence {
+	return evidence{ok: true, saw: f.saw, donor: f.donor, conf: f.conf}
+}
 
 // An unfitError is a check's own judgement, where no error of the backend
 // tells the class.

@@ -111,7 +111,7 @@ func (n *node) run(l *life, prev *life) {
 		case e := <-l.overtaken:
 			n.onOvertaken(l, e)
 		case <-l.check:
-			n.hurry()
+			n.hurry(l)
 		case <-n.own.timer.C:
 			n.onTimer(l)
 		case <-l.ctx.Done():
@@ -227,7 +227,12 @@ func (n *node) learn(l *life, e evidence) {
 // probe are the caller's.
 func (n *node) apply(l *life, e evidence) effects {
 	before := n.own.health
-	e.alone = e.ok && before.state == StateDown && n.alone()
+	if e.ok && before.state == StateDown {
+		e.alone = n.alone()
+		if before.hushed && e.conf != 0 {
+			e.views = n.views(before.answered)
+		}
+	}
 	after, eff := before.next(e, n.cfg.Rise, n.cfg.Fall, time.Now())
 	n.own.health = after
 	if eff.raise && !e.raised {

@@ -151,6 +151,7 @@ func (n *node) onProbe(l *life, o outcome) {
 		s.chances++
 		if o.evidence.saw&sawStatus != 0 {
 			n.own.blind = 0
+			s.ConfID, s.confSeen = o.evidence.conf, time.Now()
 		}
 		if o.trip > 0 {
 			s.ProbeLatency = s.ProbeLatency.add(o.trip)
@@ -183,7 +184,7 @@ func (n *node) scheduleNext() {
 	switch {
 	case n.own.health.state != StateDown:
 		n.schedule(aligned(time.Now(), jitter(n.cfg.ProbeInterval), n.cfg.ProbeInterval/probeTicks))
-	case n.own.health.good > 0:
+	case n.own.health.good > 0, !n.own.health.answered.IsZero():
 		n.schedule(backoffFirst)
 	case n.waiting.Load() > 0:
 		n.schedule(backoff(0))

@@ -107,7 +107,9 @@ func (q *quest) wait(ctx context.Context, nodes []*node, news <-chan struct{}) {
 	now := time.Now()
 	room := time.Hour // until a full node is tried again
 	for _, n := range nodes {
-		n.nudge()
+		if n.snapshot.Load().State == StateDown {
+			n.nudge()
+		}
 		if until := n.snapshot.Load().fullUntil; until.After(now) {
 			room = min(room, until.Sub(now))
 		}
@@ -121,7 +123,8 @@ func (q *quest) wait(ctx context.Context, nodes []*node, news <-chan struct{}) {
 	}
 }
 
-// nudge asks the actor to test the node soon if it is down. It never waits.
+// nudge asks the actor to test a node that is down soon, or to look at the
+// status of one that is up. It never waits.
 func (n *node) nudge() {
 	if l := n.life.Load(); l != nil {
 		select {
@@ -132,9 +135,15 @@ func (n *node) nudge() {
 }
 
 // hurry moves the next probe of a down node forward to where the first of its
-// backoff would be: an open waits for it.
-func (n *node) hurry() {
-	if n.own.health.state != StateDown || n.own.probing {
+// backoff would be: an open waits for it. Of a node that is up another one
+// wants to know the view.
+func (n *node) hurry(l *life) {
+	if n.own.health.state != StateDown {
+		n.own.blind = statusEvery
+		n.probeNow(l)
+		return
+	}
+	if n.own.probing {
 		return
 	}
 	due := n.own.probeStart.Add(backoff(0))

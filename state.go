@@ -48,6 +48,9 @@ type health struct {
 
 	need       sight     // while down: what a check must look at to bring the node up
 	donorSince time.Time // zero when the node was no donor at the last look
+
+	hushed   bool      // while down: it was silent, and has not said since that it knows it
+	answered time.Time // its first good answer after that; zero before
 }
 
 // evidence is one thing learnt about a node: a class of error, or with
@@ -64,6 +67,8 @@ type evidence struct {
 	need   sight         // without ok: what a check must look at to see this again
 	raised bool          // who learnt it has added one to the generation
 	alone  bool          // with ok: no other node is usable
+	conf   uint64        // with ok: the number of the node's view; 0: not told
+	views  views         // with conf, of a node that was silent
 }
 
 // effects is what a transition asks of the actor.
@@ -113,6 +118,10 @@ func (h health) improve(e evidence, rise int, now time.Time) (health, effects) {
 	if h.need&^e.saw != 0 {
 		return h, effects{}
 	}
+	var holds bool
+	if h, holds = h.held(e, now); holds {
+		return h, effects{}
+	}
 	h.silent = 0
 	if e.took > 0 && e.took <= h.slow {
 		h.slow = 0
@@ -125,7 +134,7 @@ func (h health) improve(e evidence, rise int, now time.Time) (health, effects) {
 			return h, effects{}
 		}
 	}
-	h.everUp, h.need, h.class = true, 0, classNeutral
+	h.everUp, h.need, h.class, h.hushed = true, 0, classNeutral, false
 	if h.slow > 0 {
 		return h.move(StateSuspect, slowReason(h.slow), now)
 	}
@@ -145,7 +154,13 @@ func (h health) suspect(reason string, now time.Time) (health, effects) {
 func (h health) fallen(e evidence, now time.Time) (health, effects) {
 	h.good = 0
 	h.need |= e.need
-	h.class = e.class
+	h.class, h.answered = e.class, time.Time{}
+	switch e.class {
+	case classSilent, classLost:
+		h.hushed = true
+	case classNotReady:
+		h.hushed = false // it knows; Synced after that means caught up
+	}
 	if e.need&sawStatus == 0 {
 		h.donorSince = time.Time{}
 	}

@@ -20,6 +20,7 @@ type NodeStatus struct {
 	Since     time.Time // of State
 	Full      bool      // it has lately refused a connection for want of room (error 1040): asked last, and by one open at a time
 	Donor     bool      // by its own account a Galera donor or desynced: asked last, unless Config.AllowDonor
+	ConfID    uint64    // wsrep_cluster_conf_id at the last look: the number of its view of the Galera group; 0 if none was told
 	NextCheck time.Time // when the next probe is due; zero while no connector is open
 
 	// Generation grows by one whenever the node goes down or is removed.
@@ -53,4 +54,5 @@ type NodeStatus struct {
 	lastErr   error     // what LastErrorMessage tells of; nil where no error did
 	chances   uint64    // grows when an open that failed here may ask again: with good checks, connections handed out, and backoffs of a full node
 	fullUntil time.Time // no open before that; zero while there is room
+	confSeen  time.Time // of ConfID
 }

@@ -2,6 +2,7 @@ package clustersql
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -9,7 +10,7 @@ import (
 // wsrepQuery asks for all that a wsrepStatus holds in one round trip. SHOW
 // STATUS needs no right and no table.
 const wsrepQuery = "SHOW GLOBAL STATUS WHERE Variable_name IN " +
-	"('wsrep_cluster_status', 'wsrep_ready', 'wsrep_local_state', 'wsrep_provider_name')"
+	"('wsrep_cluster_status', 'wsrep_ready', 'wsrep_local_state', 'wsrep_provider_name', 'wsrep_cluster_conf_id')"
 
 // A wsrepStatus is what a Galera node says of itself. Empty fields were not in
 // the answer.
@@ -18,6 +19,7 @@ type wsrepStatus struct {
 	cluster  string // wsrep_cluster_status
 	ready    string // wsrep_ready
 	state    string // wsrep_local_state
+	conf     uint64 // wsrep_cluster_conf_id, which counts the group's views
 }
 
 // set takes one row of the answer.
@@ -31,6 +33,8 @@ func (s *wsrepStatus) set(name, value string) {
 		s.ready = value
 	case "wsrep_local_state":
 		s.state = value
+	case "wsrep_cluster_conf_id":
+		s.conf, _ = strconv.ParseUint(value, 10, 64)
 	}
 }
 

@@ -1,0 +1,71 @@
+package clustersql
+
+import (
+	"fmt"
+	"time"
+)
+
+// A Galera node that was frozen or cut off says Synced, does work and serves
+// stale reads for up to 6 s before it learns that the group went on without
+// it. One thing tells from its first answer on: the number of its view,
+// wsrep_cluster_conf_id, is behind that of the others.
+
+// views is what the other nodes of a cluster show of the group, beside the
+// first good answer of a node that was silent.
+type views struct {
+	nodes   int    // up, and telling their view
+	newest  uint64 // the highest number
+	stale   bool   // one of them was not looked at since the answer
+	alone   bool   // no other node is usable
+	longest time.Duration
+}
+
+// holds reports whether a node that went down by silence and gives a good
+// answer is to wait still: its answers since the first one are good, the
+// latest comes with conf.
+func (v views) holds(conf uint64, answered, now time.Time) bool {
+	switch {
+	case v.alone:
+		return false
+	case v.nodes == 0:
+		return now.Sub(answered) < v.longest
+	}
+	return v.stale || conf < v.newest
+}
+
+// held is the state of a node that has to wait, or not: health before and
+// whether it waits. Evidence without a view, of a check that is not Galera's,
+// holds nobody.
+func (h health) held(e evidence, now time.Time) (health, bool) {
+	if h.state != StateDown || !h.hushed || e.conf == 0 {
+		return h, false
+	}
+	if h.answered.IsZero() {
+		h.answered = now
+	}
+	if !e.views.holds(e.conf, h.answered, now) {
+		return h, false
+	}
+	h.good = 0
+	h.reason = fmt.Sprintf("%s before: held until its view of the group (%d) is the others'", classSilent, e.conf)
+	return h, true
+}
+
+// views collects what the other nodes show, and has those look again that
+// have not since the node's first good answer.
+func (n *node) views(answered time.Time) views {
+	v := views{alone: n.alone(), longest: n.cfg.SilenceHold}
+	for _, other := range *n.members.Load() {
+		s := other.snapshot.Load()
+		if other == n || s.State != StateUp || s.ConfID == 0 {
+			continue
+		}
+		v.nodes++
+		v.newest = max(v.newest, s.ConfID)
+		if !s.confSeen.After(answered) {
+			v.stale = true
+			other.nudge()
+		}
+	}
+	return v
+}

@@ -1,0 +1,180 @@
+package clustersql
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/EnumApps/clustersql/internal/fakedb"
+)
+
+// Every combination of what the others show, beside a rule written anew.
+func TestHolds(t *testing.T) {
+	answered := time.Unix(100, 0)
+	for _, alone := range []bool{false, true} {
+		for nodes := range 3 {
+			for _, newest := range []uint64{0, 6, 7, 8} {
+				for _, stale := range []bool{false, true} {
+					for _, after := range []time.Duration{0, 8*time.Second - 1, 8 * time.Second} {
+						v := views{nodes, newest, stale, alone, 8 * time.Second}
+						want := true
+						if alone || nodes == 0 && after == 8*time.Second || nodes > 0 && !stale && newest <= 7 {
+							want = false
+						}
+						if got := v.holds(7, answered, answered.Add(after)); got != want {
+							t.Errorf("%+v after %v holds: %v", v, after, got)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// heldCluster has three Galera nodes, of which n1 was silent for 12 s while
+// the others went on in a new view; it answers again from now on, and still
+// has the old one.
+func heldCluster(t *testing.T, opts ...Option) (Driver, *fakedb.Backend, [3]*galeraScript) {
+	t.Helper()
+	b := fakedb.New()
+	var g [3]*galeraScript
+	for i := range g {
+		g[i] = galeraNode(b.Node(nodeName(i)))
+	}
+	d := fakeCluster(t, b, 3, append(opts, WithCheck(CheckGalera))...)
+	openDB(t, d)
+	time.Sleep(time.Second)
+	b.Node("n1").SetHealth(nil, 0, true)
+	b.Node("n1").Set(fakedb.Script{Silent: true})
+	time.Sleep(6 * time.Second)
+	g[1].conf.Store(4)
+	g[2].conf.Store(4)
+	time.Sleep(6 * time.Second)
+	if s := d.Status().Nodes[0].State; s != StateDown {
+		t.Fatalf("the silent node is %v", s)
+	}
+	b.Node("n1").SetHealth(nil, 0, false)
+	b.Node("n1").Set(fakedb.Script{})
+	return d, b, g
+}
+
+// wait returns when the node is up, and how long that took.
+func untilUp(t *testing.T, d Driver, i int) time.Duration {
+	t.Helper()
+	began := time.Now()
+	for d.Status().Nodes[i].State != StateUp {
+		if time.Since(began) > time.Minute {
+			t.Fatalf("%+v", d.Status().Nodes[i])
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return time.Since(began)
+}
+
+// A node back from silence is held until its view is the others', however
+// well it answers meanwhile.
+func TestSilentNodeIsHeldUntilItsViewIsTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _, g := heldCluster(t)
+		time.Sleep(30 * time.Second)
+		s := d.Status().Nodes[0]
+		if want := "silent before: held until its view of the group (3) is the others'"; s.State != StateDown || s.Reason != want || s.ConfID != 3 {
+			t.Errorf("%v, %q, view %d", s.State, s.Reason, s.ConfID)
+		}
+		g[0].conf.Store(4)
+		if took := untilUp(t, d, 0); took > time.Second {
+			t.Errorf("up %v after its view was the others'", took)
+		}
+	})
+}
+
+// The others' views count as they are after its first good answer: one that
+// they had before may be as old as its own.
+func TestHeldNodeHasTheOthersLookAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		var g [2]*galeraScript
+		for i := range g {
+			g[i] = galeraNode(b.Node(nodeName(i)))
+		}
+		d := fakeCluster(t, b, 2, WithCheck(CheckGalera), WithProbe(time.Minute, time.Second))
+		openDB(t, d)
+		time.Sleep(time.Second)
+		b.Node("n1").SetHealth(nil, 0, true)
+		b.Node("n1").Set(fakedb.Script{Silent: true})
+		time.Sleep(4 * time.Minute)
+		looks := g[1].statuses.Load()
+		g[1].conf.Store(4) // which no probe of n2 has seen
+		b.Node("n1").SetHealth(nil, 0, false)
+		b.Node("n1").Set(fakedb.Script{})
+		time.Sleep(20 * time.Second)
+		if s := d.Status().Nodes; s[0].State != StateDown || s[1].ConfID != 4 || g[1].statuses.Load() == looks {
+			t.Errorf("%v beside view %d", s[0].State, s[1].ConfID)
+		}
+		g[0].conf.Store(4)
+		if took := untilUp(t, d, 0); took > time.Second {
+			t.Errorf("up after %v", took)
+		}
+	})
+}
+
+// A node that says itself that it was out is believed when it says that it is
+// back, whatever number it has.
+func TestNodeThatKnowsIsNotHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _, g := heldCluster(t)
+		time.Sleep(2 * time.Second)
+		g[0].reject.Store(true)
+		time.Sleep(2 * time.Second)
+		g[0].reject.Store(false)
+		if took := untilUp(t, d, 0); took > 6*time.Second {
+			t.Errorf("up after %v", took)
+		}
+	})
+}
+
+// Without another node to compare with it is held for silence_hold; where no
+// other is usable it is let in at once.
+func TestHeldNodeWithoutOthers(t *testing.T) {
+	for _, state := range []State{StateSuspect, StateDown} {
+		t.Run(fmt.Sprint("the others ", state), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, b, g := heldCluster(t, WithSilenceHold(5*time.Second))
+				for i := 1; i < 3; i++ {
+					if state == StateDown {
+						b.Node(nodeName(i)).Set(fakedb.Script{Err: errRefused})
+						b.Node(nodeName(i)).SetHealth(errRefused, 0, false)
+						continue
+					}
+					n := (*d.m.nodes.Load())[i]
+					n.overtaken(overtaking{&request{began: time.Now().Add(-100 * time.Millisecond)}, time.Millisecond, time.Now()})
+					g[i].conf.Store(9)
+					b.Node(nodeName(i)).Set(fakedb.Script{Delay: 400 * time.Millisecond})
+				}
+				took := untilUp(t, d, 0)
+				if state == StateDown && took > 6*time.Second || state == StateSuspect && (took < 5*time.Second || took > 11*time.Second) {
+					t.Errorf("up after %v", took)
+				}
+			})
+		})
+	}
+}
+
+// Nodes of other kinds have no view, and are not held.
+func TestOnlyGaleraNodesAreHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		d := fakeCluster(t, b, 2)
+		openDB(t, d)
+		time.Sleep(time.Second)
+		b.Node("n1").SetHealth(nil, 0, true)
+		b.Node("n1").Set(fakedb.Script{Silent: true})
+		time.Sleep(10 * time.Second)
+		b.Node("n1").SetHealth(nil, 0, false)
+		b.Node("n1").Set(fakedb.Script{})
+		if took := untilUp(t, d, 0); took > 6*time.Second {
+			t.Errorf("up after %v", took)
+		}
+	})
+}
