@@ -157,6 +157,7 @@ func TestSlowHookHoldsBackNobody(t *testing.T) {
 		if err := db.PingContext(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait()
 		for range 3 {
 			b.Node("n1").SetHealth(errNotReady, 0, false)
 			b.Node("n1").Set(fakedb.Script{Err: errRefused})
