@@ -64,7 +64,6 @@ var awaited = map[string]bool{
 	"rebalance": true, // the return row
 	"fail-back": true, // the second half of read_only
 	"drain":     true, // DelNode leaves nothing
-	"waits":     true, // all frozen
 	"hold":      true, // no stale reads after SIGCONT
 }
 
