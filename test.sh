@@ -3,6 +3,7 @@
 #
 #   ./test.sh           install what the tests need, lint, test every module with -race
 #   ./test.sh quick     the root module's tests without real database servers
+#   ./test.sh integration  every fault of a node under load, on real servers; ends with a table
 #   ./test.sh lint      gofmt, go vet and staticcheck in every module
 #   ./test.sh bench     the benchmarks, with allocations
 #   ./test.sh fuzz [S]  every fuzz test for S seconds each (default 30)
@@ -72,6 +73,12 @@ test_modules() {
   go test -count=1 -run 'Small|Alloc' .
 }
 
+# What clients see of every fault; the table at the end is the result.
+faults() {
+  say "go test -race: faults under load"
+  go test -race -count=1 -timeout 15m -v -run '^TestFaults$' ./integration
+}
+
 fuzz() {
   local seconds=${1:-30} pkg name
   for pkg in $(go list ./...); do
@@ -89,8 +96,9 @@ simulate() {
 }
 
 case "${1:-all}" in
-  all)     install_packages; lint; test_modules -count=1 ;;
+  all)     install_packages; lint; test_modules -count=1 -skip '^TestFaults$'; faults ;;
   quick)   go test -race -short -count=1 -skip '^TestConfiguredClusters$' . ./internal/fakedb ;;
+  integration) install_packages; faults ;;
   lint)    lint ;;
   bench)   go test -run '^$' -bench . -benchmem -count "${2:-1}" . ;;
   fuzz)    fuzz "${2:-30}" ;;

@@ -51,6 +51,7 @@ func TestCluster(t *testing.T) {
 		run  func(b *bench, n *Node)
 	}{
 		{"replication", (*bench).replication},
+		{"catching up", (*bench).catchingUp},
 		{"reject queries", (*bench).rejectQueries},
 		{"desync", (*bench).desync},
 		{"read-only", (*bench).readOnly},
@@ -139,6 +140,31 @@ func (b *bench) replication(n *Node) {
 	defer conn.Close()
 	if count, err := n.AppConns(b.ctx); err != nil || count < 1 {
 		b.Errorf("AppConns = %d, %v with a connection open", count, err)
+	}
+}
+
+// catchingUp holds a node's appliers back: who waits for it to have all, waits.
+func (b *bench) catchingUp(n *Node) {
+	held := b.cluster.Nodes[1]
+	conn, err := held.AdminDB().Conn(b.ctx)
+	b.must(err)
+	defer conn.Close()
+	_, err = conn.ExecContext(b.ctx, "FLUSH TABLES WITH READ LOCK")
+	b.must(err)
+	b.exec(n, insert)
+	b.rows++
+	short, cancel := context.WithTimeout(b.ctx, 500*time.Millisecond)
+	defer cancel()
+	if err := held.catchUp(short); err == nil {
+		b.Error("a node that applies nothing has caught up")
+	}
+	_, err = conn.ExecContext(b.ctx, "UNLOCK TABLES")
+	b.must(err)
+	b.must(held.catchUp(b.ctx))
+	var count int
+	b.must(held.AdminDB().QueryRowContext(b.ctx, "SELECT COUNT(*) FROM app.rows_written").Scan(&count))
+	if count != b.rows {
+		b.Errorf("%d rows of %d on a node that has caught up", count, b.rows)
 	}
 }
 

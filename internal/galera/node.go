@@ -3,6 +3,7 @@ package galera
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"os"
@@ -229,8 +230,12 @@ func (n *Node) catchUp(ctx context.Context) error {
 		return n.wrap("catching up", err)
 	}
 	defer conn.Close()
-	for _, s := range []string{"SET SESSION wsrep_sync_wait=1", "SELECT 1", "SET SESSION wsrep_sync_wait=DEFAULT"} {
+	// wsrep_dirty_reads, which the administrator has, would have nothing wait.
+	const patient, usual = "SET SESSION wsrep_sync_wait=1, wsrep_dirty_reads=0", "SET SESSION wsrep_sync_wait=DEFAULT, wsrep_dirty_reads=1"
+	for _, s := range []string{patient, "SELECT 1", usual} {
 		if _, err := conn.ExecContext(ctx, s); err != nil {
+			// The connection is not to be used by others as it is.
+			_ = conn.Raw(func(any) error { return driver.ErrBadConn })
 			return n.fail(s, err)
 		}
 	}

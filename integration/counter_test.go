@@ -1,0 +1,102 @@
+package integration
+
+import (
+	"context"
+	"database/sql"
+	"sort"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/EnumApps/clustersql/internal/galera"
+	"github.com/go-sql-driver/mysql"
+)
+
+// replicationDelay is how far a node in good standing may lag behind the
+// group: what was committed that long before a read began, the read must see.
+const replicationDelay = time.Second
+
+// plain opens a node by the backend alone.
+func plain(t *testing.T, n *galera.Node) *sql.DB {
+	t.Helper()
+	cfg, err := mysql.ParseDSN(n.DSN("timeout=1s&readTimeout=10s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Logger = &mysql.NopLogger{}
+	connector, err := mysql.NewConnector(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sql.OpenDB(connector)
+}
+
+const watchEvery = 10 * time.Millisecond
+
+// watch reads the counter on one node, by the backend alone, until ctx is done.
+func (s *stage) watch(ctx context.Context, n *galera.Node) *tape {
+	var seen tape
+	db := plain(s.T, n)
+	s.work.Go(func() {
+		defer db.Close()
+		tick := time.NewTicker(watchEvery)
+		defer tick.Stop()
+		for ctx.Err() == nil {
+			<-tick.C
+			o := op{begin: time.Now(), node: n.Name}
+			o.err = db.QueryRow("SELECT v FROM faults_counter WHERE id = 0").Scan(&o.value)
+			seen.add(o)
+		}
+	})
+	return &seen
+}
+
+// A counter is a row that one writer raises; it knows what was committed.
+type counter struct {
+	mu        sync.Mutex
+	committed []op
+}
+
+func (s *stage) count(ctx context.Context, n *galera.Node) {
+	db := plain(s.T, n)
+	var v int64
+	if err := db.QueryRow("SELECT v FROM faults_counter WHERE id = 0").Scan(&v); err != nil {
+		s.Fatal(err)
+	}
+	s.work.Go(func() {
+		defer db.Close()
+		tick := time.NewTicker(2 * watchEvery)
+		defer tick.Stop()
+		for ctx.Err() == nil {
+			<-tick.C
+			v++
+			if _, err := db.Exec("UPDATE faults_counter SET v = ? WHERE id = 0", v); err == nil {
+				s.counter.mu.Lock()
+				s.counter.committed = append(s.counter.committed, op{end: time.Now(), value: v})
+				s.counter.mu.Unlock()
+			}
+		}
+	})
+}
+
+// at is the highest value whose commit was acknowledged by then.
+func (c *counter) at(then time.Time) int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := sort.Search(len(c.committed), func(i int) bool { return c.committed[i].end.After(then) })
+	if i == 0 {
+		return 0
+	}
+	return c.committed[i-1].value
+}
+
+// stale counts reads of a node that did not see what was committed long ago.
+func (c *counter) stale(ops []op, node string) int {
+	n := 0
+	for _, o := range ops {
+		if o.err == nil && o.node == node && o.value < c.at(o.begin.Add(-replicationDelay)) {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,75 @@
+package integration
+
+import (
+	"time"
+
+	"github.com/EnumApps/clustersql"
+)
+
+// A settling is how a client's connections came to follow its target after
+// the node's return.
+type settling struct {
+	span
+	took  time.Duration // below 0: it did not come
+	share float64       // at the end
+}
+
+// settle waits until the clients that have a target follow it, at most 30 s
+// from the node's return.
+func (s *stage) settle() []settling {
+	s.Helper()
+	const limit = 30 * time.Second
+	found := make([]settling, len(s.loads))
+	s.backs(time.Now())
+	for i, w := range s.loads {
+		found[i] = settling{span: span{from: w.d.Status().Nodes[0].Since.Add(w.due)}, took: -1}
+	}
+	for ; ; s.pass(20 * time.Millisecond) {
+		open := 0
+		for i, w := range s.loads {
+			f := &found[i]
+			if w.share == (shares{}) || f.took >= 0 {
+				continue
+			}
+			f.to, f.share = time.Now(), share(w.d, 0)
+			switch {
+			case f.share >= w.share.least && f.share <= w.share.most:
+				f.took = max(0, f.to.Sub(f.from))
+			case f.to.Sub(f.from) < limit && !awaited["rebalance"]:
+				open++
+			}
+		}
+		if open == 0 {
+			return found
+		}
+	}
+}
+
+// judge asserts what has to hold of the node's return for the clients that
+// have a target; quiet is a time before the fault. It is called after end.
+func (s *stage) judge(quiet span, found []settling) {
+	s.Helper()
+	for i, w := range s.loads {
+		f := found[i]
+		if w.share == (shares{}) {
+			continue
+		}
+		l := s.tally(w, w.name+", return", f.span, f.took)
+		s.bound("hold", l.stale == 0, "%s: %d stale reads on the node that returned", w.name, l.stale)
+		s.bound("rebalance", f.took >= 0, "%s: %s after the node's return its share is %.2f", w.name, f.to.Sub(f.from), f.share)
+		s.none(w.name+", reads", f.begun(w.reads.all()))
+		s.none(w.name+", writes", f.begun(w.inserts.all()))
+		was, is := s.percentile(quiet.begun(w.reads.all()), 0.99), s.percentile(f.begun(w.reads.all()), 0.99)
+		s.bound("rebalance", is < 3*was+stillness, "%s: p99 went from %s to %s", w.name, was, is)
+	}
+}
+
+// share is a node's part of a cluster's connections.
+func share(d clustersql.Driver, node int) float64 {
+	all := 0
+	nodes := d.Status().Nodes
+	for _, n := range nodes {
+		all += n.OpenConns
+	}
+	return float64(nodes[node].OpenConns) / float64(max(1, all))
+}

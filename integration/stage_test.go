@@ -1,0 +1,205 @@
+package integration
+
+import (
+	"context"
+	"database/sql"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/EnumApps/clustersql"
+	"github.com/EnumApps/clustersql/internal/galera"
+)
+
+// pool is how many connections every client has before the fault.
+const pool = 32
+
+// A stage is one fault under load: the clients, and who watches them.
+type stage struct {
+	*testing.T
+	c     *galera.Cluster
+	table *table
+	loads []*workload
+
+	faulty  int   // whose fault it is: the place of the node, whose stale reads are counted
+	witness *tape // of a node that the fault leaves alone
+	blind   bool  // the fault is the witness's too
+	counter counter
+	rows    map[string]row // by key; known after end
+
+	before   standing
+	stopped  time.Time // when the load was; zero before
+	stopWork context.CancelFunc
+	work     sync.WaitGroup
+}
+
+// start lets the clients loose on a whole cluster, each with a warm pool.
+func (s *stage) start(clients ...client) []*workload {
+	s.Helper()
+	s.before = stand(s.T, s.c)
+	ctx, stop := context.WithCancel(context.Background())
+	s.stopWork = stop
+	s.Cleanup(s.abandon)
+	anchor := s.c.Nodes[1]
+	s.witness = s.watch(ctx, anchor)
+	s.count(ctx, anchor)
+	for _, c := range clients {
+		s.loads = append(s.loads, s.prepare(c))
+	}
+	for _, w := range s.loads {
+		w.begin(ctx, &s.work)
+	}
+	return s.loads
+}
+
+func (s *stage) prepare(c client) *workload {
+	s.Helper()
+	w := &workload{client: c}
+	opts := append([]clustersql.Option{clustersql.WithStrategy(clustersql.Ordered), clustersql.WithOnEvent(w.note), clustersql.WithLogger(slog.New(slog.DiscardHandler))}, c.opts...)
+	w.d = newCluster(s.T, s.c, opts...)
+	w.db = sql.OpenDB(w.d.Connector())
+	w.db.SetMaxIdleConns(2 * pool)
+	w.db.SetMaxOpenConns(c.maxOpen)
+	if c.opens {
+		w.fresh = sql.OpenDB(w.d.Connector())
+		w.fresh.SetMaxIdleConns(-1)
+	}
+	waitFor(s.T, "the nodes to be up", func() bool { return up(w.d) == len(s.c.Nodes) })
+	size := pool
+	if c.maxOpen > 0 {
+		size = c.maxOpen
+	}
+	for _, conn := range hold(s.T, w.db, size) {
+		conn.Close()
+	}
+	return w
+}
+
+// pass lets the load run on.
+func (s *stage) pass(d time.Duration) { time.Sleep(d) }
+
+// must ends a row that could not be set up.
+func (s *stage) must(err error) {
+	s.Helper()
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+// insertsGoOn waits until every client has had an insert that began now
+// acknowledged: the group's pause is over.
+func (s *stage) insertsGoOn() {
+	s.Helper()
+	now := time.Now()
+	waitFor(s.T, "inserts to go on", func() bool {
+		return !slices.ContainsFunc(s.loads, func(w *workload) bool { return !w.inserts.okSince(now) })
+	})
+}
+
+// returned waits until a client has a node up, and tells how long after then
+// that was.
+func (s *stage) returned(w *workload, node int, then time.Time) time.Duration {
+	s.Helper()
+	waitState(s.T, w.d, node, clustersql.StateUp)
+	return max(0, w.d.Status().Nodes[node].Since.Sub(then))
+}
+
+// end lets the workers finish, makes the cluster whole, reads what was
+// written, closes the databases, and asserts that nothing is left of them.
+func (s *stage) end() {
+	s.Helper()
+	s.stopped = time.Now()
+	s.stopWork()
+	finished := make(chan struct{})
+	go func() { s.work.Wait(); close(finished) }()
+	select {
+	case <-finished:
+	case <-time.After(time.Minute):
+		s.Fatal("operations hang")
+	}
+	s.must(s.c.Heal(context.Background()))
+	s.readRows()
+	s.closeAll()
+	s.before.left(s.T, s.c)
+}
+
+// closeAll closes the databases. An idle connection that broke long ago may
+// have its Close say so.
+func (s *stage) closeAll() {
+	for _, w := range s.loads {
+		w.db.Close()
+		if w.fresh != nil {
+			w.fresh.Close()
+		}
+	}
+}
+
+// abandon cleans up after a row that ended early, and tells more of one that
+// failed.
+func (s *stage) abandon() {
+	s.stopWork()
+	if !s.Failed() {
+		return
+	}
+	for _, w := range s.loads {
+		s.tell(w)
+	}
+	if err := s.c.Heal(context.Background()); err != nil {
+		s.Error(err)
+	}
+	s.closeAll()
+	s.work.Wait()
+}
+
+// tell logs what a client was told.
+func (s *stage) tell(w *workload) {
+	for _, n := range s.c.Nodes {
+		for _, e := range w.told(n.Name) {
+			s.Logf("%s: %s %s: %s, %s to %s, %d conns, %s", w.name, e.Time.Format("05.000"), e.Node, e.Kind, e.From, e.To, e.Conns, e.Reason)
+		}
+	}
+}
+
+// A row is what a table has of an insert.
+type row struct {
+	node  string // that ran it
+	least int    // how often it is there, on the node that has it least often
+	most  int
+}
+
+// readRows reads what the clients have inserted, on every node.
+func (s *stage) readRows() {
+	s.Helper()
+	s.rows = make(map[string]row)
+	counts := make([]map[string]int, len(s.c.Nodes))
+	run(s.T, s.c) // every node has applied all
+	for i, n := range s.c.Nodes {
+		counts[i] = make(map[string]int)
+		rows, err := n.AdminDB().QueryContext(s.Context(), "SELECT k, node FROM app.faults_ins WHERE k LIKE ?", s.prefix()+"%")
+		s.must(err)
+		for rows.Next() {
+			var key, node string
+			s.must(rows.Scan(&key, &node))
+			counts[i][key]++
+			s.rows[key] = row{node: node, least: 1 << 30}
+		}
+		s.must(rows.Err())
+	}
+	for key, r := range s.rows {
+		for _, count := range counts {
+			r.least, r.most = min(r.least, count[key]), max(r.most, count[key])
+		}
+		s.rows[key] = r
+	}
+}
+
+// prefix is what all keys of a stage begin with: its clients' names do.
+func (s *stage) prefix() string {
+	if len(s.loads) == 0 {
+		return ""
+	}
+	return strings.SplitN(s.loads[0].name, ",", 2)[0]
+}

@@ -1,0 +1,127 @@
+package integration
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/EnumApps/clustersql"
+	"github.com/EnumApps/clustersql/internal/galera"
+	"github.com/go-sql-driver/mysql"
+)
+
+// Every fault of the table, on one set of nodes, each under load and with its
+// end. What was counted is printed at the end.
+func TestFaults(t *testing.T) {
+	_ = mysql.SetLogger(&mysql.NopLogger{}) // a line for every connection lost
+	var log strings.Builder
+	c := galera.StartT(t, galera.Options{Log: &log})
+	run(t, c,
+		"CREATE TABLE app.faults_kv (id INT PRIMARY KEY, v INT)",
+		"INSERT INTO app.faults_kv SELECT seq, seq FROM app.seq_0_to_999",
+		"CREATE TABLE app.faults_counter (id INT PRIMARY KEY, v BIGINT)",
+		"INSERT INTO app.faults_counter VALUES (0, 1)",
+		"CREATE TABLE app.faults_ins (id BIGINT PRIMARY KEY AUTO_INCREMENT, k VARCHAR(64), node VARCHAR(16), KEY (k))")
+	var results table
+	began := time.Now()
+	for _, fault := range []struct {
+		name string
+		row  func(*stage)
+	}{
+		{"kill -9", killed},
+		{"SIGSTOP and SIGCONT", frozen},
+		{"isolated", isolated},
+		{"rejecting", rejecting},
+		{"shutdown", shutDown},
+		{"read_only", readOnly},
+		{"state transfer", stateTransfer},
+		{"desync", desynced},
+		{"max_connections", full},
+		{"all frozen", allFrozen},
+		{"flipping", flipping},
+		{"return", returning},
+		{"DelNode and AddNode", membership},
+	} {
+		t.Run(fault.name, func(t *testing.T) {
+			before := log.Len()
+			fault.row(&stage{T: t, c: c, table: &results})
+			if t.Failed() {
+				t.Logf("what was done to the servers:\n%s", log.String()[before:])
+			}
+		})
+	}
+	t.Logf("after %s:\n%s", time.Since(began).Round(time.Second), &results)
+	if len(awaited) > 0 {
+		t.Logf("not asserted: %v", slices.Sorted(maps.Keys(awaited)))
+	}
+}
+
+// awaited are the parts of rows that the cluster cannot keep yet: they are
+// measured and logged, and asserted once they are taken out of here.
+var awaited = map[string]bool{
+	"rebalance": true, // the return row
+	"fail-back": true, // the second half of read_only
+	"drain":     true, // DelNode leaves nothing
+	"hold":      true, // no stale reads after SIGCONT
+}
+
+// bound asserts what must hold; part names what is awaited, or is "".
+func (s *stage) bound(part string, ok bool, format string, args ...any) {
+	s.Helper()
+	switch {
+	case part != "" && awaited[part]:
+		s.Logf("%s, not asserted (%t): "+format, append([]any{part, ok}, args...)...)
+	case !ok:
+		s.Errorf(format, args...)
+	}
+}
+
+// within waits for what must come about in time, if the cluster can.
+func (s *stage) within(part string, limit time.Duration, what string, ok func() bool) time.Duration {
+	s.Helper()
+	if awaited[part] {
+		limit = min(limit, time.Second)
+	}
+	began := time.Now()
+	for !ok() {
+		if time.Since(began) > limit {
+			s.bound(part, false, "waited %s in vain for %s", limit, what)
+			return -1
+		}
+		s.pass(20 * time.Millisecond)
+	}
+	return time.Since(began)
+}
+
+// quiet lets the load run for a while before the fault.
+func (s *stage) quiet() span {
+	began := time.Now()
+	s.pass(time.Second)
+	return span{began, time.Now()}
+}
+
+var idempotent = []clustersql.Option{clustersql.WithIdempotent(true)}
+
+// The first node is the one in use, and the one with the fault.
+func (s *stage) victim() *galera.Node { return s.c.Nodes[0] }
+
+// since is the span from then until now, or until the load was stopped.
+func (s *stage) since(then time.Time) span {
+	if !s.stopped.IsZero() {
+		return span{then, s.stopped}
+	}
+	return span{then, time.Now()}
+}
+
+// backs waits until every client has the first node up, and tells how long
+// after then that was.
+func (s *stage) backs(then time.Time) []time.Duration {
+	s.Helper()
+	var took []time.Duration
+	for _, w := range s.loads {
+		took = append(took, s.returned(w, 0, then))
+	}
+	return took
+}

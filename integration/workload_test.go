@@ -1,0 +1,233 @@
+package integration
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/EnumApps/clustersql"
+)
+
+// The load of every client in the fault table: 32 workers, 200 point reads and
+// 50 inserts of one row each a second. Readers and writers are apart, since no
+// client can write while the group is in its pause.
+const (
+	readers    = 24
+	writers    = 8
+	readEvery  = time.Second / 200
+	writeEvery = time.Second / 50
+	openEvery  = time.Second / 20
+	keys       = 1000 // rows to read
+)
+
+// A pacer deals out moments at an even distance. Whoever is late takes the
+// next ones at once: load that had to wait comes all the same.
+type pacer struct {
+	began time.Time
+	every time.Duration
+	dealt atomic.Int64
+}
+
+// wait returns at the next moment, or says that there is no more.
+func (p *pacer) wait(ctx context.Context) bool {
+	k := p.dealt.Add(1) - 1
+	if d := time.Until(p.began.Add(time.Duration(k) * p.every)); d > 0 {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+	}
+	return ctx.Err() == nil
+}
+
+// An op is one operation as its caller saw it.
+type op struct {
+	begin, end time.Time
+	node       string // that answered, or that the error names
+	value      int64  // of the counter, as a read saw it
+	key        string // of an insert
+	err        error
+}
+
+// A tape keeps operations, in the order in which they ended.
+type tape struct {
+	mu  sync.Mutex
+	ops []op
+}
+
+func (t *tape) add(o op) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	o.end = time.Now()
+	t.ops = append(t.ops, o)
+}
+
+// all is what is on the tape so far; it must not be changed.
+func (t *tape) all() []op {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.ops[:len(t.ops):len(t.ops)]
+}
+
+// okSince reports whether an operation that began after then has succeeded.
+func (t *tape) okSince(then time.Time) bool {
+	ops := t.all()
+	for i := len(ops) - 1; i >= 0 && ops[i].end.After(then); i-- {
+		if ops[i].err == nil && ops[i].begin.After(then) {
+			return true
+		}
+	}
+	return false
+}
+
+// A client is how one workload uses the cluster: by default with the settings
+// as they are and the node in use the first one.
+type client struct {
+	name    string
+	opts    []clustersql.Option
+	timeout time.Duration // of each operation's caller; 0: none
+	maxOpen int           // SetMaxOpenConns; 0: no limit
+	opens   bool          // beside the pool, a read on a fresh connection every 50 ms
+	share   shares        // of the first node, that it is to have again after its return
+	due     time.Duration // how long after the return that begins
+}
+
+// Shares are the bounds of a node's part of a client's connections; the zero
+// value is for clients that have no target.
+type shares struct{ least, most float64 }
+
+// Within 20 percent of a third, and of all.
+var (
+	evenShare = shares{0.8 / 3, 1.2 / 3}
+	fullShare = shares{0.8, 1}
+)
+
+// balanced is a client that spreads its connections, and has to again after
+// the node's return.
+func balanced(name string, opts ...clustersql.Option) client {
+	return client{name: name + ", balanced", share: evenShare, opts: append(opts,
+		clustersql.WithStrategy(clustersql.Balanced), clustersql.WithIdempotent(true))}
+}
+
+// A workload is a client at work.
+type workload struct {
+	client
+	d     clustersql.Driver
+	db    *sql.DB // with a pool
+	fresh *sql.DB // without one; nil if the client does not open
+
+	reads, inserts, opens tape
+
+	mu     sync.Mutex
+	events []clustersql.Event
+}
+
+func (w *workload) note(e clustersql.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.events = append(w.events, e)
+}
+
+// told returns the events of a node.
+func (w *workload) told(node string) []clustersql.Event {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var found []clustersql.Event
+	for _, e := range w.events {
+		if e.Node == node {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+// begin starts the workers, which go on until ctx is done and then finish what
+// they are at.
+func (w *workload) begin(ctx context.Context, wg *sync.WaitGroup) {
+	now := time.Now()
+	work := func(workers int, every time.Duration, once func(k int)) {
+		p := &pacer{began: now, every: every}
+		var count atomic.Int64
+		for range workers {
+			wg.Go(func() {
+				for p.wait(ctx) {
+					once(int(count.Add(1)))
+				}
+			})
+		}
+	}
+	work(readers, readEvery, w.read)
+	work(writers, writeEvery, w.insert)
+	if w.fresh != nil {
+		work(writers, openEvery, w.open)
+	}
+}
+
+func (w *workload) context() (context.Context, context.CancelFunc) {
+	if w.timeout > 0 {
+		return context.WithTimeout(context.Background(), w.timeout)
+	}
+	return context.Background(), func() {}
+}
+
+const readQuery = "SELECT @@wsrep_node_name, faults_counter.v FROM faults_kv, faults_counter WHERE faults_counter.id = 0 AND faults_kv.id = "
+
+// read reads a row and the counter in one statement; every other one is
+// prepared first.
+func (w *workload) read(k int) {
+	ctx, cancel := w.context()
+	defer cancel()
+	o := op{begin: time.Now()}
+	query, args := fmt.Sprint(readQuery, k%keys), []any(nil)
+	if k%2 == 0 {
+		query, args = readQuery+"?", []any{k % keys}
+	}
+	o.err = w.db.QueryRowContext(ctx, query, args...).Scan(&o.node, &o.value)
+	o.node = nodeOf(o)
+	w.reads.add(o)
+}
+
+// insert inserts a row under a key of its own. The key is not unique to the
+// server: a statement that is run twice is to be seen.
+func (w *workload) insert(k int) {
+	ctx, cancel := w.context()
+	defer cancel()
+	o := op{begin: time.Now(), key: fmt.Sprintf("%s/%d", w.name, k)}
+	query, args := "INSERT INTO faults_ins (k, node) VALUES ('"+o.key+"', @@wsrep_node_name)", []any(nil)
+	if k%2 == 0 {
+		query, args = "INSERT INTO faults_ins (k, node) VALUES (?, @@wsrep_node_name)", []any{o.key}
+	}
+	_, o.err = w.db.ExecContext(ctx, query, args...)
+	o.node = nodeOf(o)
+	w.inserts.add(o)
+}
+
+// open reads on a fresh connection, on which nothing is tried again: what is
+// handed out must be of use.
+func (w *workload) open(k int) {
+	ctx, cancel := w.context()
+	defer cancel()
+	o := op{begin: time.Now()}
+	conn, err := w.fresh.Conn(ctx)
+	if err == nil {
+		err = conn.QueryRowContext(ctx, fmt.Sprint(readQuery, k%keys)).Scan(&o.node, &o.value)
+		conn.Close()
+	}
+	o.err = err
+	o.node = nodeOf(o)
+	w.opens.add(o)
+}
+
+func nodeOf(o op) string {
+	var failed *clustersql.NodeError
+	if errors.As(o.err, &failed) {
+		return failed.Node
+	}
+	return o.node
+}
