@@ -64,7 +64,6 @@ var awaited = map[string]bool{
 	"rebalance": true, // the return row
 	"fail-back": true, // the second half of read_only
 	"drain":     true, // DelNode leaves nothing
-	"hold":      true, // no stale reads after SIGCONT
 }
 
 // bound asserts what must hold; part names what is awaited, or is "".
