@@ -126,6 +126,10 @@ func (a *attempt) run() {
 // offer is the handover: it reports whether the open took the conn, and owns
 // it now. An open that has ended does not.
 func (a *attempt) offer(w winner) bool {
+	if n := a.node; n.draining.Load() {
+		a.req.fail(n.dial.failure(classNeutral, n.whyDrained()))
+		return false
+	}
 	select {
 	case a.req.won <- w:
 		return true

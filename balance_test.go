@@ -145,19 +145,21 @@ func TestOldConnsAreNoLoad(t *testing.T) {
 // does not unmake the younger tally.
 func TestLoadByGeneration(t *testing.T) {
 	var l nodeLoad
+	of := func(generation uint64) int { load, _ := l.of(generation); return load }
 	first, second := l.join(1), l.join(2)
 	late := l.join(1)
-	if l.of(1) != 0 || l.of(2) != 1 || l.of(3) != 0 {
-		t.Errorf("loads %d, %d, %d", l.of(1), l.of(2), l.of(3))
+	if of(1) != 0 || of(2) != 1 || of(3) != 0 {
+		t.Errorf("loads %d, %d, %d", of(1), of(2), of(3))
 	}
-	first.Add(-1)
-	late.Add(-1)
-	if l.join(2) != second || l.of(2) != 2 {
-		t.Errorf("load %d", l.of(2))
+	first.leave()
+	late.leave()
+	late.leave()
+	if l.join(2).open != second.open || of(2) != 2 {
+		t.Errorf("load %d", of(2))
 	}
 	l.planned.Add(1)
-	if l.of(2) != 3 || l.of(3) != 1 {
-		t.Errorf("with one planned: %d, %d", l.of(2), l.of(3))
+	if of(2) != 3 || of(3) != 1 {
+		t.Errorf("with one planned: %d, %d", of(2), of(3))
 	}
 }
 

@@ -3,6 +3,7 @@ package clustersql
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -71,6 +72,25 @@ type Config struct {
 	// connection, takes it down at once.
 	Fall int `toml:"fall"`
 
+	// Rebalance says which connections give way when a node has come back, so
+	// that it gets its share: by the strategy, if it is empty. They are closed
+	// where they lie idle in the pool, or when they are put back into it, a
+	// fifth of those that are too many in a second; work on them always ends
+	// first.
+	Rebalance Rebalance `toml:"rebalance"`
+	// RebalanceAfter is how long a node must have been up before connections
+	// on others give way to it.
+	RebalanceAfter time.Duration `toml:"rebalance_after"`
+	// FailbackAfter is how long Ordered prefers the others to a node that has
+	// come back.
+	FailbackAfter time.Duration `toml:"failback_after"`
+	// MaxAge is after how long, give or take a tenth, a connection is given
+	// up, once it lies in the pool. 0: never.
+	MaxAge time.Duration `toml:"max_age"`
+	// DrainTimeout is how long work on a node that is drained or removed may
+	// go on before its connections are cut.
+	DrainTimeout time.Duration `toml:"drain_timeout"`
+
 	// Idempotent has reads run again whose connection is lost before the
 	// first row: what a Query outside a transaction sends, if it begins with
 	// SELECT, SHOW, WITH, VALUES, TABLE, DESCRIBE or EXPLAIN and writes
@@ -109,6 +129,9 @@ func DefaultConfig() Config {
 		MaxOpensPerNode: 8,
 		ProbeInterval:   time.Second,
 		ProbeTimeout:    600 * time.Millisecond,
+		RebalanceAfter:  5 * time.Second,
+		FailbackAfter:   30 * time.Second,
+		DrainTimeout:    30 * time.Second,
 		Rise:            2,
 		Fall:            2,
 	}
@@ -149,6 +172,9 @@ func (c *Config) validate() error {
 		{"probe_timeout", c.ProbeTimeout},
 		{"donor_after", c.DonorAfter},
 		{"silence_hold", c.SilenceHold},
+		{"rebalance_after", c.RebalanceAfter},
+		{"failback_after", c.FailbackAfter},
+		{"drain_timeout", c.DrainTimeout},
 	}
 	for _, s := range durations {
 		switch {
@@ -174,6 +200,10 @@ func (c *Config) validate() error {
 		return &SettingError{"attempt_timeout", fmt.Sprintf("%s is above open_timeout (%s): lower it, or raise open_timeout", c.AttemptTimeout, c.OpenTimeout)}
 	case c.ProbeTimeout > c.ProbeInterval:
 		return &SettingError{"probe_timeout", fmt.Sprintf("%s is above probe_interval (%s): lower it, or raise probe_interval", c.ProbeTimeout, c.ProbeInterval)}
+	case c.MaxAge < 0 || c.MaxAge > 0 && c.MaxAge < time.Second:
+		return &SettingError{"max_age", fmt.Sprintf("%s is too short: write at least \"1s\", or \"0s\" for no limit", c.MaxAge)}
+	case !slices.Contains([]Rebalance{RebalanceByStrategy, RebalanceShares, RebalanceFirst, RebalanceRefresh, RebalanceOff}, c.Rebalance):
+		return &SettingError{"rebalance", fmt.Sprintf("there is no %q: use \"shares\", \"first\", \"refresh\" or \"off\", or leave it out", c.Rebalance)}
 	case c.Require != "" && c.Require != requireWritable:
 		return &SettingError{"require", fmt.Sprintf("there is no %q to require: use \"writable\", or leave it out", c.Require)}
 	case c.Dial != DialCluster && c.Dial != DialBackend:
@@ -206,6 +236,20 @@ func WithDonors(allow bool, after time.Duration) Option {
 
 // WithSilenceHold sets [Config.SilenceHold].
 func WithSilenceHold(d time.Duration) Option { return func(c *Config) { c.SilenceHold = d } }
+
+// WithRebalance sets [Config.Rebalance] and [Config.RebalanceAfter].
+func WithRebalance(what Rebalance, after time.Duration) Option {
+	return func(c *Config) { c.Rebalance, c.RebalanceAfter = what, after }
+}
+
+// WithFailbackAfter sets [Config.FailbackAfter].
+func WithFailbackAfter(d time.Duration) Option { return func(c *Config) { c.FailbackAfter = d } }
+
+// WithMaxAge sets [Config.MaxAge].
+func WithMaxAge(d time.Duration) Option { return func(c *Config) { c.MaxAge = d } }
+
+// WithDrainTimeout sets [Config.DrainTimeout].
+func WithDrainTimeout(d time.Duration) Option { return func(c *Config) { c.DrainTimeout = d } }
 
 // WithDial sets [Config.Dial].
 func WithDial(who string) Option { return func(c *Config) { c.Dial = who } }

@@ -70,6 +70,7 @@ type clusterConn struct {
 
 	// shared
 	closed atomic.Bool
+	usage  usage
 }
 
 type (
@@ -110,6 +111,9 @@ func wrapConn(backend driver.Conn, l link) driver.Conn {
 	return wrapped
 }
 
+// base is what all types of wrapped conns have in common.
+func (c *clusterConn) base() *clusterConn { return c }
+
 // newClusterConn returns an empty conn of the type whose methods are the
 // backend's, and what all types share of it.
 func newClusterConn(backend driver.Conn) (*clusterConn, driver.Conn) {
@@ -139,9 +143,17 @@ func newClusterConn(backend driver.Conn) (*clusterConn, driver.Conn) {
 // Raw returns the backend's conn.
 func (c *clusterConn) Raw() driver.Conn { return c.backend }
 
-// Close closes the backend's conn and tells the link, even when the backend
-// panics.
+// Close closes the backend's conn, unless the cluster has done so where it lay.
 func (c *clusterConn) Close() error {
+	if !c.usage.mayClose() {
+		return nil
+	}
+	return c.close()
+}
+
+// close closes the backend's conn and tells the link, even when the backend
+// panics. Only who may by the usage calls it.
+func (c *clusterConn) close() error {
 	defer func() {
 		if c.closed.CompareAndSwap(false, true) {
 			c.link.closed()
@@ -155,6 +167,7 @@ func (c *clusterConn) retired() bool { return c.link.generation.Load() != c.link
 
 // Ping asks the backend; one without a Pinger is well.
 func (c *clusterConn) Ping(ctx context.Context) error {
+	c.usage.used = true
 	if c.discarded {
 		return errDiscarded
 	}
@@ -170,7 +183,7 @@ func (c *clusterConn) Ping(ctx context.Context) error {
 // ResetSession refuses a conn that is retired or spent without sending
 // anything.
 func (c *clusterConn) ResetSession(ctx context.Context) error {
-	if c.spent || c.retired() {
+	if !c.usage.checkOut() || c.spent || c.retired() {
 		return driver.ErrBadConn
 	}
 	if c.resetter != nil {
@@ -182,8 +195,8 @@ func (c *clusterConn) ResetSession(ctx context.Context) error {
 	return nil
 }
 
-// IsValid says no for a conn that is retired, spent or discarded, and else what
-// the backend says. Its first no is reported as a driver.ErrBadConn, unless a
+// IsValid says no for a conn that is retired, spent or discarded, or was asked
+// to give way, and else what the backend says. Its first no is reported as a driver.ErrBadConn, unless a
 // caller who left is the reason: go-sql-driver breaks a conn whose query is
 // cancelled.
 func (c *clusterConn) IsValid() bool {
@@ -191,7 +204,7 @@ func (c *clusterConn) IsValid() bool {
 		return false
 	}
 	if c.validator == nil || c.validator.IsValid() {
-		return true
+		return c.usage.checkIn()
 	}
 	if !c.invalid {
 		c.invalid = true
@@ -230,6 +243,7 @@ func (c *execQueryConn) QueryContext(ctx context.Context, query string, args []d
 }
 
 func (c *clusterConn) exec(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	c.usage.used = true
 	if c.discarded {
 		return nil, errDiscarded
 	}
@@ -258,6 +272,7 @@ func (c *clusterConn) legacyExec(ctx context.Context, query string, args []drive
 }
 
 func (c *clusterConn) query(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	c.usage.used = true
 	if c.discarded {
 		return nil, errDiscarded
 	}

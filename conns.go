@@ -1,34 +1,49 @@
 package clustersql
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // conns are the connections of one node that database/sql holds: what is
-// counted, and what can be cut. Anyone may call its methods.
+// counted, what can be cut, and what can be asked to give way. Anyone may call
+// its methods.
 type conns struct {
 	mu       sync.Mutex // guards what follows; never held across a Close
-	open     map[*socket]uint64
+	open     map[*socket]heldConn
 	cuttable map[*socket]struct{} // of these, those whose backend has told its socket
 }
 
-// add counts a connection and remembers its generation.
-func (c *conns) add(s *socket, generation uint64) {
+// A heldConn is one of them.
+type heldConn struct {
+	conn   *clusterConn
+	seat   *seat
+	born   uint64 // generation
+	opened time.Time
+	old    time.Time // when it is to be given up; zero: never
+}
+
+// add counts a connection.
+func (c *conns) add(s *socket, h heldConn) {
 	cuttable := s.cuttable()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.open == nil {
-		c.open, c.cuttable = make(map[*socket]uint64), make(map[*socket]struct{})
+		c.open, c.cuttable = make(map[*socket]heldConn), make(map[*socket]struct{})
 	}
-	c.open[s] = generation
+	c.open[s] = h
 	if cuttable {
 		c.cuttable[s] = struct{}{}
 	}
 }
 
-func (c *conns) remove(s *socket) {
+// remove reports whether none is left.
+func (c *conns) remove(s *socket) (last bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.open, s)
 	delete(c.cuttable, s)
+	return len(c.open) == 0
 }
 
 // count returns how many are open, and how many of them can be cut. It is
@@ -39,15 +54,28 @@ func (c *conns) count() (open, cuttable int) {
 	return len(c.open), len(c.cuttable)
 }
 
-// older returns those of a generation before the given one.
+// older returns the sockets of a generation before the given one.
 func (c *conns) older(generation uint64) []*socket {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var old []*socket
-	for s, born := range c.open {
-		if born < generation {
+	for s, h := range c.open {
+		if h.born < generation {
 			old = append(old, s)
 		}
 	}
 	return old
+}
+
+// those returns the open conns for which want is true, in no order.
+func (c *conns) those(want func(heldConn) bool) []heldConn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var found []heldConn
+	for _, h := range c.open {
+		if h.conn.usage.open() && want(h) {
+			found = append(found, h)
+		}
+	}
+	return found
 }

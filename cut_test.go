@@ -23,6 +23,14 @@ type pipeConnector struct {
 	node  driver.Connector
 	hangs atomic.Bool
 	track bool
+	peers []net.Conn // of all conns made; what hangs on one ends when it is closed
+}
+
+// release ends what hangs.
+func (c *pipeConnector) release() {
+	for _, p := range c.peers {
+		p.Close()
+	}
 }
 
 type pipeConn struct {
@@ -44,6 +52,7 @@ func (c *pipeConnector) Connect(ctx context.Context) (driver.Conn, error) {
 		return nil, err
 	}
 	here, peer := net.Pipe()
+	c.peers = append(c.peers, peer)
 	if c.track {
 		TrackSocket(ctx, here)
 	}

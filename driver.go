@@ -69,14 +69,38 @@ func (d Driver) AddConnector(name string, c driver.Connector, opts ...NodeOption
 	return d.m.add(name, c, nil, redactor{}, traits{}, opts)
 }
 
-// DelNode takes a node out of the cluster. No open goes there from now on,
-// work under way on its connections goes on, and database/sql's pool gives
-// its connections up as they come back or are asked for. It does not wait.
+// DelNode takes a node out of the cluster. No open goes there from now on.
+// Connections that lie idle in database/sql's pool are closed, work under way
+// on others goes on, and these are closed when they come back; those that have
+// not after drain_timeout are cut. Then nothing of the node is left. DelNode
+// does not wait for that. The name can be used again at once.
 func (d Driver) DelNode(name string) error {
 	if d.m == nil {
 		return errNoDriver
 	}
 	return d.m.remove(name)
+}
+
+// Drain has a node take nothing new, for maintenance: as with [Driver.DelNode]
+// its connections are given up as they become idle, and cut after
+// drain_timeout. It stays a member, is probed on, and NodeStatus.OpenConns says
+// how much of it is still in use. Drain does not wait, and does nothing on a
+// node that is drained already. With all nodes drained opens fail.
+func (d Driver) Drain(name string) error {
+	if d.m == nil {
+		return errNoDriver
+	}
+	return d.m.drain(name, true)
+}
+
+// Undrain ends a Drain: the node is used again after its next good check, and
+// gets its share of connections back as any node that returns. It does nothing
+// on a node that is not drained.
+func (d Driver) Undrain(name string) error {
+	if d.m == nil {
+		return errNoDriver
+	}
+	return d.m.drain(name, false)
 }
 
 // Nodes returns the names of the nodes, sorted.

@@ -18,6 +18,9 @@ const (
 	// EventRetired is connections that the pool gives up: it does not hand
 	// them out again, and work under way on them goes on.
 	EventRetired
+	// EventFailback is a node that has been back for long enough to be
+	// preferred again.
+	EventFailback
 	// EventCut is connections whose sockets were closed under whatever hung
 	// on them.
 	EventCut
@@ -25,7 +28,7 @@ const (
 
 // String returns the kind's name in lower case.
 func (k EventKind) String() string {
-	names := [...]string{"state", "lost", "retired", "cut"}
+	names := [...]string{"state", "lost", "retired", "failback", "cut"}
 	if int(k) < len(names) {
 		return names[k]
 	}
@@ -54,7 +57,7 @@ func (e *Event) level() slog.Level {
 			return slog.LevelWarn
 		}
 		return slog.LevelInfo
-	case EventRetired:
+	case EventRetired, EventFailback:
 		return slog.LevelInfo
 	}
 	return slog.LevelWarn
@@ -64,6 +67,10 @@ func (e *Event) level() slog.Level {
 func (e *Event) log(l logger) {
 	if e.Kind == EventState {
 		l.print(e.level(), "node "+e.To.String(), "from", e.From.String(), "reason", e.Reason)
+		return
+	}
+	if e.Kind == EventFailback {
+		l.print(e.level(), "node preferred again", "reason", e.Reason)
 		return
 	}
 	l.print(e.level(), "connections "+e.Kind.String(), "count", e.Conns, "reason", e.Reason)

@@ -158,7 +158,7 @@ func (n *node) vars() *expvar.Map {
 func statusVars(s *NodeStatus) any {
 	return map[string]any{
 		"Since": timeOrNull(s.Since), "NextCheck": timeOrNull(s.NextCheck), "Added": timeOrNull(s.Added),
-		"Donor": s.Donor, "Full": s.Full, "ConfID": s.ConfID, "Generation": s.Generation, "Priority": s.Priority, "Weight": s.Weight,
+		"Donor": s.Donor, "Full": s.Full, "Returning": s.Returning, "ConfID": s.ConfID, "Generation": s.Generation, "Priority": s.Priority, "Weight": s.Weight,
 		"OpenConns": s.OpenConns, "Cuttable": s.Cuttable, "Load": s.Load, "Attempts": s.Attempts, "Deaf": s.Deaf,
 		"Opens": s.Opens, "Won": s.Won, "Lost": s.Lost, "Errors": s.Errors,
 		"Probes": s.Probes, "ProbeErrors": s.ProbeErrors,

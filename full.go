@@ -33,7 +33,7 @@ func (f *fullness) end() bool {
 // slots is how many attempts the node may have in flight now.
 func (n *node) slots() int {
 	switch f := &n.own.full; {
-	case n.own.health.state == StateDown, time.Now().Before(f.until):
+	case !n.own.health.state.usable(), time.Now().Before(f.until):
 		return 0
 	case f.refused > 0:
 		return 1
@@ -49,6 +49,8 @@ func (n *node) refuseWaiting() {
 	}
 	why := n.own.full.why
 	switch {
+	case n.own.health.state == StateDraining:
+		why = n.dial.failure(classNeutral, n.whyDrained())
 	case n.own.health.state == StateDown:
 		why = known(n.snapshot.Load(), n.own.health.reason)
 	case why == nil:

@@ -34,11 +34,16 @@ func (v views) holds(conf uint64, answered, now time.Time) bool {
 }
 
 // held is the state of a node that has to wait, or not: health before and
-// whether it waits. Evidence without a view, of a check that is not Galera's,
-// holds nobody.
+// whether it waits. A node that never showed a view is no Galera node, or its
+// check does not look; one that did is not let in by who did not look, such as
+// an open that was under way.
 func (h health) held(e evidence, now time.Time) (health, bool) {
-	if h.state != StateDown || !h.hushed || e.conf == 0 {
+	h.conf = max(h.conf, e.conf)
+	if h.state != StateDown || !h.hushed || h.conf == 0 {
 		return h, false
+	}
+	if e.conf == 0 {
+		return h, true
 	}
 	if h.answered.IsZero() {
 		h.answered = now

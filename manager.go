@@ -152,6 +152,7 @@ func (m *manager) enlist(n *node) error {
 	m.nodes.Store(&nodes)
 	m.refused = nil
 	if m.connectors > 0 {
+		n.own.late = true
 		n.start(m.ctx)
 	}
 	return nil
@@ -175,8 +176,9 @@ func findNode(nodes []*node, name string) (int, bool) {
 	})
 }
 
-// remove takes a node out of the membership and stops its actor. Conns that
-// are out finish their work; the pool does not hand them out again.
+// remove takes a node out of the membership and has it drained: the pool does
+// not hand its conns out again, those that are out finish their work, and then
+// its actor ends.
 func (m *manager) remove(name string) error {
 	m.mu.Lock()
 	if m.closed {
@@ -187,7 +189,7 @@ func (m *manager) remove(name string) error {
 	i, found := findNode(old, name)
 	if !found {
 		m.mu.Unlock()
-		return fmt.Errorf("clustersql: cluster %q: there is no node %q", m.name, name)
+		return m.unknown(name)
 	}
 	n := old[i]
 	nodes := slices.Delete(slices.Clone(old), i, i+1)
@@ -199,19 +201,16 @@ func (m *manager) remove(name string) error {
 	}
 	m.mu.Unlock()
 
-	// In this order: what is launched before the stop is of the old generation.
-	if l != nil {
-		l.stop(errRemoved)
-	}
+	// In this order: what is launched before is of the old generation.
+	n.leaving.Store(true)
+	n.draining.Store(true)
 	n.generation.Add(1)
+	n.nudge()
 	m.news.post()
 	n.disown(l)
 	exported.removeNode(m, n)
 	return nil
 }
-
-// errRemoved ends the life of a node that was taken out of its cluster.
-var errRemoved = errors.New("the node was removed")
 
 // acquire counts one more connector; the first starts the actors.
 func (m *manager) acquire() error {

@@ -35,6 +35,8 @@ type node struct {
 	cutOrder   atomic.Pointer[cutOrder] // the latest; nil before the first
 	load       nodeLoad
 	inflight   atomic.Int64 // attempts that hold a slot; raised by run, lowered by the attempt
+	draining   atomic.Bool  // takes nothing new
+	leaving    atomic.Bool  // was removed; draining is set too
 	deaf       atomic.Int64 // attempts and probes past their deadline whose backend has not returned
 }
 
@@ -54,6 +56,9 @@ type history struct {
 	failures   int // failed probes in a row, for the backoff
 	timer      *time.Timer
 	full       fullness
+	balance    rebalancing
+	drained    bool // draining for drain_timeout, and cut
+	late       bool // it was added to a cluster that ran, and has not come up yet
 
 	changed bool // there is news of the node's state that were not posted
 
@@ -95,6 +100,7 @@ func (n *node) run(l *life, prev *life) {
 	defer n.own.timer.Stop()
 	n.probeNow(l)
 	for {
+		n.obeyDrain(l)
 		n.publish()
 		n.refuseWaiting()
 		if n.own.changed {
@@ -240,6 +246,9 @@ func (n *node) apply(l *life, e evidence) effects {
 	}
 	if eff.changed {
 		n.own.changed = true
+		if after.state == StateUp {
+			n.noteReturn(before.state)
+		}
 		n.tell(l, Event{Kind: EventState, From: before.state, To: after.state, Reason: after.reason})
 		if after.state == StateDown {
 			n.own.failures = 0
@@ -247,6 +256,7 @@ func (n *node) apply(l *life, e evidence) effects {
 	}
 	if eff.raise {
 		n.tellRetired(l, after.reason)
+		n.closeRetired(l)
 	}
 	if eff.cut {
 		n.cut(l, after.reason)
@@ -273,10 +283,7 @@ func (n *node) end(l *life) {
 	for n.own.pending > 0 {
 		n.onOutcome(l, <-l.outcome)
 	}
-	if conn := n.own.probeConn; conn != nil {
-		n.own.probeConn = nil
-		l.start(func() { n.dial.close(conn) })
-	}
+	n.closeProbe(l)
 	n.own.probing, n.own.probeAgain = false, false
 	n.own.status.NextCheck = time.Time{}
 	n.publish()
@@ -286,7 +293,7 @@ func (n *node) end(l *life) {
 func (n *node) publish() {
 	s := n.own.status
 	s.State, s.Reason, s.Since, s.class = n.own.health.state, n.own.health.reason, n.own.health.since, n.own.health.class
-	s.fullUntil = n.own.full.until
+	s.fullUntil, s.back = n.own.full.until, n.own.balance.back
 	s.Donor = !n.own.health.donorSince.IsZero()
 	n.snapshot.Store(&s)
 }
@@ -297,9 +304,14 @@ func (n *node) status() NodeStatus {
 	s := *n.snapshot.Load()
 	s.Generation = n.generation.Load()
 	s.OpenConns, s.Cuttable = n.conns.count()
-	s.Load = n.load.of(s.Generation)
+	s.Load, s.current = n.load.of(s.Generation)
 	s.Attempts = int(n.inflight.Load())
 	s.Deaf = int(max(0, n.deaf.Load()))
-	s.Full = s.fullUntil.After(time.Now())
+	now := time.Now()
+	s.Full = s.fullUntil.After(now)
+	s.Returning = s.back.Add(n.cfg.FailbackAfter).After(now)
+	if n.draining.Load() {
+		s.State = StateDraining
+	}
 	return s
 }

@@ -2,6 +2,7 @@ package clustersql
 
 import (
 	"database/sql/driver"
+	"time"
 )
 
 // wrap makes the winner's conn the one that database/sql gets and counts it,
@@ -9,23 +10,29 @@ import (
 // Ownership passes to the caller with the return value; closed, which may be
 // nil, is called when the caller has closed the conn.
 func (n *node) wrap(w winner, closed func()) driver.Conn {
-	n.conns.add(w.socket, w.born)
-	n.obeyCut(w)
-	counted := n.load.join(w.born)
-	n.load.planned.Add(-1)
-	return wrapConn(w.conn, link{
+	seat := n.load.join(w.born)
+	wrapped := wrapConn(w.conn, link{
 		generation: &n.generation,
 		born:       w.born,
 		report:     func(f fault) error { return n.answer(w.socket.explain(f), w.born) },
 		traits:     n.traits,
 		closed: func() {
-			n.conns.remove(w.socket)
-			counted.Add(-1)
+			last := n.conns.remove(w.socket)
+			seat.leave()
+			if last && n.draining.Load() {
+				n.nudge()
+			}
 			if closed != nil {
 				closed()
 			}
 		},
 	})
+	now := time.Now()
+	conn := wrapped.(interface{ base() *clusterConn }).base()
+	n.conns.add(w.socket, heldConn{conn, seat, w.born, now, n.cfg.oldAt(now)})
+	n.obeyCut(w)
+	n.load.planned.Add(-1)
+	return wrapped
 }
 
 // answer takes an error of real traffic on a conn of generation born, and

@@ -20,9 +20,23 @@ type tally struct {
 	open       atomic.Int64
 }
 
-// join counts a connection of a generation; the caller lowers what it gets
-// when the connection is closed.
-func (l *nodeLoad) join(generation uint64) *atomic.Int64 {
+// A seat is one connection's place in a tally.
+type seat struct {
+	open *atomic.Int64
+	left atomic.Bool
+}
+
+// leave gives it up, once.
+func (s *seat) leave() {
+	if s.left.CompareAndSwap(false, true) {
+		s.open.Add(-1)
+	}
+}
+
+// join counts a connection of a generation, until its seat is left.
+func (l *nodeLoad) join(generation uint64) *seat { return &seat{open: l.count(generation)} }
+
+func (l *nodeLoad) count(generation uint64) *atomic.Int64 {
 	for {
 		t := l.conns.Load()
 		if t == nil || t.generation != generation {
@@ -38,11 +52,11 @@ func (l *nodeLoad) join(generation uint64) *atomic.Int64 {
 	}
 }
 
-// of returns the load while the given generation is the present one.
-func (l *nodeLoad) of(generation uint64) int {
-	n := l.planned.Load()
+// of returns the load while the given generation is the present one, and how
+// much of it are connections.
+func (l *nodeLoad) of(generation uint64) (load, conns int) {
 	if t := l.conns.Load(); t != nil && t.generation == generation {
-		n += t.open.Load()
+		conns = int(t.open.Load())
 	}
-	return int(n)
+	return int(l.planned.Load()) + conns, conns
 }

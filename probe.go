@@ -24,6 +24,7 @@ func (n *node) probeNow(l *life) {
 func (n *node) onTimer(l *life) {
 	n.fillSlots(l)
 	n.flushLosses(l)
+	n.rebalance(l)
 	if !n.own.probing {
 		n.startProbe(l)
 	}
@@ -35,6 +36,10 @@ func (n *node) onTimer(l *life) {
 // whose backend holds too many probes that never came back is silent.
 func (n *node) startProbe(l *life) {
 	if l.ctx.Err() != nil {
+		return
+	}
+	if n.leaving.Load() {
+		n.schedule(n.drainLeft())
 		return
 	}
 	n.own.probeStart, n.own.probeAgain = time.Now(), false
@@ -182,6 +187,8 @@ func (n *node) settle(l *life, e evidence) {
 // first good check of a node that is down.
 func (n *node) scheduleNext() {
 	switch {
+	case n.leaving.Load():
+		n.schedule(n.drainLeft())
 	case n.own.health.state != StateDown:
 		n.schedule(aligned(time.Now(), jitter(n.cfg.ProbeInterval), n.cfg.ProbeInterval/probeTicks))
 	case n.own.health.good > 0, !n.own.health.answered.IsZero():

@@ -78,6 +78,8 @@ func (q *quest) hopeful(nodes []*node) bool {
 			return passes(s.class, s)
 		case StateUp:
 			return !s.fullUntil.IsZero()
+		case StateDraining:
+			return false
 		default:
 			f, asked := q.past[n]
 			return asked && passes(f.why.class, s)
@@ -138,12 +140,12 @@ func (n *node) nudge() {
 // backoff would be: an open waits for it. Of a node that is up another one
 // wants to know the view.
 func (n *node) hurry(l *life) {
-	if n.own.health.state != StateDown {
+	switch {
+	case n.own.health.state == StateUp:
 		n.own.blind = statusEvery
 		n.probeNow(l)
 		return
-	}
-	if n.own.probing {
+	case n.own.health.state != StateDown, n.own.probing:
 		return
 	}
 	due := n.own.probeStart.Add(backoff(0))

@@ -70,11 +70,12 @@ func TestReadmeConfigLoads(t *testing.T) {
 		if got.OpenTimeout != want.OpenTimeout || got.AttemptTimeout != want.AttemptTimeout || got.LoserGrace != want.LoserGrace ||
 			got.MaxOpensPerNode != want.MaxOpensPerNode || got.ProbeInterval != want.ProbeInterval || got.ProbeTimeout != want.ProbeTimeout ||
 			got.Rise != want.Rise || got.DonorAfter != want.DonorAfter || got.AllowDonor != want.AllowDonor || got.Fall != want.Fall ||
-			got.SilenceHold != want.SilenceHold || got.Dial != want.Dial || got.Idempotent != want.Idempotent {
+			got.SilenceHold != want.SilenceHold || got.RebalanceAfter != want.RebalanceAfter || got.FailbackAfter != want.FailbackAfter || got.DrainTimeout != want.DrainTimeout ||
+			got.Dial != want.Dial || got.Idempotent != want.Idempotent {
 			t.Errorf("the README's defaults %+v are not those of the code %+v", got, want)
 		}
 		for _, key := range []string{"strategy", "open_timeout", "attempt_timeout", "loser_grace", "max_opens_per_node",
-			"probe_interval", "probe_timeout", "rise", "fall", "check", "dial", "require", "allow_donor", "donor_after", "silence_hold", "idempotent", "  priority", "  weight"} {
+			"probe_interval", "probe_timeout", "rise", "fall", "check", "dial", "require", "allow_donor", "donor_after", "silence_hold", "rebalance_after", "failback_after", "drain_timeout", "idempotent", "  priority", "  weight"} {
 			if !regexp.MustCompile(`(?m)^` + key + `\s*=`).MatchString(block) {
 				t.Errorf("the README does not show %s", key)
 			}

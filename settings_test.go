@@ -17,6 +17,7 @@ func TestSettingsCoverConfig(t *testing.T) {
 		reflect.TypeFor[string]():        "text",
 		reflect.TypeFor[Strategy]():      "race",
 		reflect.TypeFor[Check]():         "ping",
+		reflect.TypeFor[Rebalance]():     "first",
 	}
 	texts := map[reflect.Type]string{reflect.TypeFor[int](): "7", reflect.TypeFor[bool](): "true"}
 	for i := range reflect.TypeFor[Config]().NumField() {

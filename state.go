@@ -19,11 +19,14 @@ const (
 	// StateDown is a node that refused, or kept silent; it is left out of
 	// opens while another node is usable, and tested in the background.
 	StateDown
+	// StateDraining is a node that the program drains or has removed: opens
+	// do not go there, and what runs there may end.
+	StateDraining
 )
 
 // String returns the state's name in lower case.
 func (s State) String() string {
-	names := [...]string{"unknown", "up", "suspect", "down"}
+	names := [...]string{"unknown", "up", "suspect", "down", "draining"}
 	if int(s) < len(names) {
 		return names[s]
 	}
@@ -31,7 +34,7 @@ func (s State) String() string {
 }
 
 // usable reports whether opens go to a node in this state.
-func (s State) usable() bool { return s != StateDown }
+func (s State) usable() bool { return s != StateDown && s != StateDraining }
 
 // health is a node's state with what the next transition depends on.
 type health struct {
@@ -51,6 +54,7 @@ type health struct {
 
 	hushed   bool      // while down: it was silent, and has not said since that it knows it
 	answered time.Time // its first good answer after that; zero before
+	conf     uint64    // the highest number of a view that it showed; 0 if none
 }
 
 // evidence is one thing learnt about a node: a class of error, or with
@@ -84,6 +88,9 @@ type effects struct {
 // silence (and a probe's connection that breaks) only when it is seen fall
 // times in a row, a broken connection of real traffic never by itself.
 func (h health) next(e evidence, rise, fall int, now time.Time) (health, effects) {
+	if h.state == StateDraining {
+		return h, effects{} // which only the program ends
+	}
 	if e.ok {
 		return h.improve(e, rise, now)
 	}

@@ -18,6 +18,7 @@ type NodeStatus struct {
 	State     State
 	Reason    string    // why the node is suspect or down, redacted; empty when up
 	Since     time.Time // of State
+	Returning bool      // back for less than failback_after: Ordered asks it after the others
 	Full      bool      // it has lately refused a connection for want of room (error 1040): asked last, and by one open at a time
 	Donor     bool      // by its own account a Galera donor or desynced: asked last, unless Config.AllowDonor
 	ConfID    uint64    // wsrep_cluster_conf_id at the last look: the number of its view of the Galera group; 0 if none was told
@@ -55,4 +56,6 @@ type NodeStatus struct {
 	chances   uint64    // grows when an open that failed here may ask again: with good checks, connections handed out, and backoffs of a full node
 	fullUntil time.Time // no open before that; zero while there is room
 	confSeen  time.Time // of ConfID
+	current   int       // connections of the present generation
+	back      time.Time // when it last came back; zero if it never did
 }

@@ -38,6 +38,7 @@ var (
 // PrepareContext prepares a statement. What a backend without contexts has
 // prepared when ctx is done is closed again.
 func (c *clusterConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	c.usage.used = true
 	if c.discarded {
 		return nil, errDiscarded
 	}
@@ -55,6 +56,7 @@ func (c *clusterConn) PrepareContext(ctx context.Context, query string) (driver.
 
 // Prepare is the backend's Prepare.
 func (c *clusterConn) Prepare(query string) (driver.Stmt, error) {
+	c.usage.used = true
 	if c.discarded {
 		return nil, errDiscarded
 	}
@@ -84,8 +86,16 @@ func (c *clusterConn) wrapStmt(ctx context.Context, query string, backend driver
 	return &s, nil
 }
 
-// Close closes the backend's statement.
-func (s *clusterStmt) Close() error { return s.backend.Close() }
+// Close closes the backend's statement, unless its conn is gone. database/sql
+// closes statements on conns that lie in its pool.
+func (s *clusterStmt) Close() error {
+	giveBack, ok := s.conn.usage.borrow()
+	if !ok {
+		return nil
+	}
+	defer giveBack()
+	return s.backend.Close()
+}
 
 // NumInput is the backend's; -1 where it does not know.
 func (s *clusterStmt) NumInput() int { return s.backend.NumInput() }

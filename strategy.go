@@ -110,13 +110,10 @@ func balanced(nodes []NodeStatus, draw func(n int) int) []Launch {
 
 // Ordered asks the node of the lowest priority number, among equals the first
 // by name, and then the others as Hedged does: every process uses the same
-// node while it is well.
+// node while it is well. A node that has come back is asked after the others
+// until it has been up for [Config.FailbackAfter].
 func Ordered(nodes []NodeStatus) []Launch {
-	order := pointers(nodes)
-	slices.SortFunc(order, func(a, b *NodeStatus) int {
-		return cmp.Or(compareTiers(a, b), cmp.Compare(a.Name, b.Name))
-	})
-	return stagger(order)
+	return stagger(inTurn(nodes))
 }
 
 // UnmarshalText sets the strategy by its name in config.toml.

@@ -1,0 +1,108 @@
+package clustersql
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+var (
+	// errRemoved ends the life of a node that was taken out of its cluster.
+	errRemoved = errors.New("the node was removed")
+	errDrained = errors.New("drained by the program")
+)
+
+// drain has a node take nothing new, or end that. The pool gives its
+// connections up from now on; the actor does the rest.
+func (m *manager) drain(name string, on bool) error {
+	if m.isClosed() {
+		return ErrClosed
+	}
+	nodes := *m.nodes.Load()
+	i, found := findNode(nodes, name)
+	if !found {
+		return m.unknown(name)
+	}
+	n := nodes[i]
+	if n.draining.Swap(on) == on {
+		return nil
+	}
+	if on {
+		n.generation.Add(1)
+	}
+	n.nudge()
+	m.news.post()
+	return nil
+}
+
+func (m *manager) isClosed() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.closed
+}
+
+func (m *manager) unknown(name string) error {
+	return fmt.Errorf("clustersql: cluster %q: there is no node %q", m.name, name)
+}
+
+// whyDrained is what opens that meet a draining node are told.
+func (n *node) whyDrained() error {
+	if n.leaving.Load() {
+		return errRemoved
+	}
+	return errDrained
+}
+
+// obeyDrain brings the state in line with what the program wants, and ends a
+// drain that takes too long. A node that was removed ends its own life when
+// its last connection is closed, or all are cut that can be.
+func (n *node) obeyDrain(l *life) {
+	draining := n.own.health.state == StateDraining
+	switch wanted := n.draining.Load(); {
+	case wanted && !draining:
+		n.moveBy(l, StateDraining, n.whyDrained().Error())
+		n.tellRetired(l, n.own.health.reason)
+	case !wanted && draining:
+		n.own.late = true
+		n.moveBy(l, StateUnknown, "")
+		n.probeNow(l)
+		return
+	case !wanted:
+		return
+	}
+	n.closeRetired(l)
+	open, _ := n.conns.count()
+	overdue := open > 0 && time.Since(n.own.health.since) >= n.cfg.DrainTimeout
+	if overdue && !n.own.drained {
+		n.own.drained = true
+		n.cut(l, fmt.Sprintf("%s over %s ago (drain_timeout)", n.own.health.reason, n.cfg.DrainTimeout))
+	}
+	if n.leaving.Load() {
+		n.closeProbe(l)
+		if open == 0 || overdue {
+			l.stop(errRemoved)
+		}
+	}
+}
+
+// moveBy changes the state at the program's word, and forgets what the node
+// was suspected of.
+func (n *node) moveBy(l *life, to State, reason string) {
+	from := n.own.health
+	n.own.health = health{state: to, reason: reason, since: time.Now(), everUp: from.everUp, conf: from.conf}
+	n.own.changed, n.own.drained = true, false
+	n.tell(l, Event{Kind: EventState, From: from.state, To: to, Reason: reason})
+}
+
+// closeProbe gives up the probe connection.
+func (n *node) closeProbe(l *life) {
+	if conn := n.own.probeConn; conn != nil {
+		n.own.probeConn = nil
+		l.start(func() { n.dial.close(conn) })
+	}
+}
+
+// drainLeft is how long the drain may still take.
+func (n *node) drainLeft() time.Duration {
+	return max(time.Millisecond, n.cfg.DrainTimeout-time.Since(n.own.health.since))
+}

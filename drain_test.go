@@ -1,0 +1,251 @@
+package clustersql
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/EnumApps/clustersql/internal/fakedb"
+)
+
+// A node that is drained and used again under load: not an operation fails,
+// nothing of it is in use meanwhile, and it gets its share back.
+func TestDrainAndUndrainUnderLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		for i := range 3 {
+			well(b, nodeName(i))
+		}
+		var seen diary
+		d := fakeCluster(t, b, 3, WithStrategy(Balanced), WithOnEvent(seen.write))
+		told(d, traits{single: true})
+		db := openDB(t, d)
+		time.Sleep(time.Second)
+		fill(t, db, 30)
+		work := newCrowd(t, db, 12, 10*time.Millisecond)
+		time.Sleep(5 * time.Second)
+		if err := d.Drain("n2"); err != nil {
+			t.Fatal(err)
+		}
+		if s := d.Status().Nodes[1]; s.State != StateDraining {
+			t.Errorf("%v at once", s.State)
+		}
+		opens := b.Node("n2").Stats().Opens
+		time.Sleep(5 * time.Second)
+		if s := d.Status().Nodes[1]; s.State != StateDraining || s.Reason != "drained by the program" || s.OpenConns != 0 {
+			t.Errorf("%v, %q, %d connections", s.State, s.Reason, s.OpenConns)
+		}
+		time.Sleep(time.Minute)
+		if n := b.Node("n2").Stats().Opens; n != opens {
+			t.Errorf("%d connections opened on a draining node", n-opens)
+		}
+		if err := d.Undrain("n2"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(45 * time.Second)
+		conns := openConns(d)
+		if total := conns[0] + conns[1] + conns[2]; conns[1] < total/3-2 {
+			t.Errorf("%v after Undrain", conns)
+		}
+		work.end()
+		if work.failed.Load() != 0 {
+			t.Errorf("%d of %d failed", work.failed.Load(), work.done.Load())
+		}
+		var states []string
+		for _, e := range seen.of("n2", EventState) {
+			states = append(states, e.To.String())
+		}
+		if got := strings.Join(states, " "); got != "up draining unknown up" {
+			t.Errorf("states: %s", got)
+		}
+		db.Close()
+		time.Sleep(time.Minute)
+		wantNothingLeft(t, b)
+	})
+}
+
+// Draining is left by Undrain alone, whatever the node does meanwhile, lasts
+// over a second life, and nobody waits for it to end by itself.
+func TestDrainingLastsUntilUndrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		d := fakeCluster(t, b, 2)
+		if err := d.Drain("n1"); err != nil {
+			t.Fatal(err)
+		}
+		db := openDB(t, d)
+		time.Sleep(time.Second)
+		down(b, "n1")
+		time.Sleep(10 * time.Second)
+		b.Node("n1").SetHealth(nil, 0, false)
+		b.Node("n1").Set(fakedb.Script{})
+		time.Sleep(10 * time.Second)
+		db.Close()
+		db = openDB(t, d)
+		time.Sleep(time.Second)
+		if s := d.Status().Nodes[0]; s.State != StateDraining || s.Opens != 0 || s.Probes < 10 {
+			t.Errorf("%v after %d opens and %d probes", s.State, s.Opens, s.Probes)
+		}
+		if err := errors.Join(d.Drain("n1"), d.Drain("n2")); err != nil {
+			t.Error(err)
+		}
+		began := time.Now()
+		err := db.Ping()
+		wantOpenError(t, err, 2)
+		if time.Since(began) != 0 || !strings.Contains(err.Error(), "n1 (draining): not asked: drained by the program") {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		if err := errors.Join(d.Undrain("n1"), d.Undrain("n1")); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(100 * time.Millisecond)
+		if err := db.Ping(); err != nil {
+			t.Error(err)
+		}
+		if err := d.Drain("n9"); err == nil || !strings.Contains(err.Error(), `no node "n9"`) {
+			t.Error(err)
+		}
+		d.Close()
+		if err := d.Drain("n1"); !errors.Is(err, ErrClosed) {
+			t.Error(err)
+		}
+	})
+}
+
+// DelNode under load: a transaction on the node ends as if nothing were, its
+// connection is closed then, idle ones at once, nothing fails, and nothing of
+// the node is left. A node of the same name can be added meanwhile.
+func TestDelNodeDrains(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		for i := range 3 {
+			well(b, nodeName(i))
+		}
+		d := fakeCluster(t, b, 3, WithStrategy(Balanced))
+		told(d, traits{single: true})
+		db := openDB(t, d)
+		time.Sleep(time.Second)
+		fill(t, db, 30)
+		n := (*d.m.nodes.Load())[0]
+		conn := connOn(t, db, "n1")
+		tx, err := conn.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		work := newCrowd(t, db, 12, 10*time.Millisecond)
+		time.Sleep(time.Second)
+		if err := d.DelNode("n1"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		if live := b.Node("n1").Stats().Live; live != 1 {
+			t.Errorf("%d connections left, want the transaction's", live)
+		}
+		if err := d.AddNode("n1", "n1"); err != nil {
+			t.Error(err)
+		}
+		if _, err := tx.Exec("INSERT"); err != nil {
+			t.Error(err)
+		}
+		if err := tx.Commit(); err != nil {
+			t.Error(err)
+		}
+		conn.Close()
+		time.Sleep(time.Second)
+		select {
+		case <-n.life.Load().idle:
+		default:
+			t.Error("the removed node's actor runs")
+		}
+		work.end()
+		if work.failed.Load() != 0 {
+			t.Errorf("%d of %d failed", work.failed.Load(), work.done.Load())
+		}
+		db.Close()
+		time.Sleep(time.Minute)
+		wantNothingLeft(t, b)
+	})
+}
+
+// connOn takes a conn to a node out of the pool.
+func connOn(t *testing.T, db *sql.DB, node string) *sql.Conn {
+	t.Helper()
+	for {
+		conn, err := db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var name string
+		if err := conn.QueryRowContext(t.Context(), "SELECT @@hostname").Scan(&name); err != nil {
+			t.Fatal(err)
+		}
+		if name == node {
+			return conn
+		}
+		defer conn.Close()
+	}
+}
+
+// What outlasts drain_timeout is cut, with the reason, also after DelNode; a
+// conn that cannot be cut stays its holder's, and the actor ends all the same.
+func TestDrainTimeoutCuts(t *testing.T) {
+	for _, removed := range []bool{false, true} {
+		for _, track := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				b := fakedb.New()
+				d, c := pipeCluster(t, b, track, WithDrainTimeout(20*time.Second))
+				db := openDB(t, d)
+				time.Sleep(time.Second)
+				n := (*d.m.nodes.Load())[0]
+				conn, err := db.Conn(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.hangs.Store(true)
+				ended := make(chan error, 1)
+				go func() {
+					_, err := conn.ExecContext(context.Background(), "hangs")
+					ended <- err
+				}()
+				synctest.Wait()
+				c.hangs.Store(false) // for the probes; the statement hangs on
+				if removed {
+					err = d.DelNode("n1")
+				} else {
+					err = d.Drain("n1")
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				began := time.Now()
+				if track {
+					err := <-ended
+					if took := time.Since(began); took < 20*time.Second || took > 22*time.Second || !strings.Contains(err.Error(), "drain_timeout") {
+						t.Errorf("after %v: %v", took, err)
+					}
+					conn.Close()
+				}
+				time.Sleep(25 * time.Second)
+				if removed {
+					select {
+					case <-n.life.Load().idle:
+					default:
+						t.Error("the removed node's actor runs")
+					}
+				}
+				if !track {
+					if len(ended) > 0 {
+						t.Errorf("ended: %v", <-ended)
+					}
+					c.release()
+					<-ended
+					conn.Close()
+				}
+			})
+		}
+	}
+}
