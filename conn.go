@@ -165,9 +165,22 @@ func (c *clusterConn) close() error {
 // retired reports whether the node has been given up since the conn was made.
 func (c *clusterConn) retired() bool { return c.link.generation.Load() != c.link.born }
 
+// taken is asked before the conn is first used: one that was put into the pool
+// before that comes out of it without a ResetSession. Nothing has been sent.
+func (c *clusterConn) taken() error {
+	if pooled, ok := c.usage.firstUse(); !ok || pooled && c.retired() {
+		return driver.ErrBadConn
+	}
+	return nil
+}
+
 // Ping asks the backend; one without a Pinger is well.
 func (c *clusterConn) Ping(ctx context.Context) error {
-	c.usage.used = true
+	if !c.usage.used {
+		if err := c.taken(); err != nil {
+			return err
+		}
+	}
 	if c.discarded {
 		return errDiscarded
 	}
@@ -243,7 +256,11 @@ func (c *execQueryConn) QueryContext(ctx context.Context, query string, args []d
 }
 
 func (c *clusterConn) exec(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	c.usage.used = true
+	if !c.usage.used {
+		if err := c.taken(); err != nil {
+			return nil, err
+		}
+	}
 	if c.discarded {
 		return nil, errDiscarded
 	}
@@ -272,7 +289,11 @@ func (c *clusterConn) legacyExec(ctx context.Context, query string, args []drive
 }
 
 func (c *clusterConn) query(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	c.usage.used = true
+	if !c.usage.used {
+		if err := c.taken(); err != nil {
+			return nil, err
+		}
+	}
 	if c.discarded {
 		return nil, errDiscarded
 	}

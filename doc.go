@@ -61,7 +61,16 @@
 // that refuses is left out of opens at once, a silent one after fall signs of
 // silence, while another node is usable; it comes back after rise good
 // checks. Connections that the pool holds of a node that went down are
-// discarded by the pool instead of being handed out.
+// closed where they lie, or discarded by the pool instead of being handed out.
+//
+// # Balance over time
+//
+// A node that has come back, or was added, gets its share of connections as
+// [Config.Rebalance] has it: what is too many on others gives way, a fifth in a
+// second, where it lies idle or when it is put back, and never under work.
+// Ordered prefers a node again when it has been up for failback_after.
+// [Driver.Drain] and [Driver.DelNode] take nothing new, let work end, and cut
+// what outlasts drain_timeout.
 //
 // # Errors of statements
 //

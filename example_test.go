@@ -198,6 +198,32 @@ func ExampleDriver_WaitReady() {
 	// Output: 2 <nil>
 }
 
+// Maintenance: a node that takes nothing new, and is used again later.
+func ExampleDriver_Drain() {
+	d := clustersql.NewDriver(fakedb.New().Driver(), "drained_conn")
+	d.AddNode("galera1", "dsn1")
+	d.AddNode("galera2", "dsn2")
+	db := sql.OpenDB(d.Connector())
+	defer db.Close()
+	if err := d.WaitReady(context.Background(), 2); err != nil {
+		log.Fatal(err)
+	}
+
+	if err := d.Drain("galera2"); err != nil { // nothing new goes there
+		log.Fatal(err)
+	}
+	for _, n := range d.Status().Nodes {
+		fmt.Println(n.Name, n.State, n.OpenConns) // 0: nothing runs there any more
+	}
+	err := d.Undrain("galera2")
+
+	fmt.Println(err)
+	// Output:
+	// galera1 up 0
+	// galera2 draining 0
+	// <nil>
+}
+
 // The backend's own connection, for what database/sql cannot do.
 func ExampleConn() {
 	d := clustersql.NewDriver(fakedb.New().Driver(), "raw_conn")

@@ -39,6 +39,7 @@ type fault struct {
 	opened bool // maybe in one that a statement began
 	lost   bool // the connection was lost before: nothing was sent
 	left   bool // a caller has cancelled; what that broke says nothing about the node
+	cut    bool // the cluster has closed the socket; see verdict
 }
 
 // A verdict is what becomes of a fault. The zero verdict passes the error on.
@@ -55,15 +56,18 @@ type verdict struct {
 //
 // Of a transaction that a statement began database/sql knows nothing. The
 // backend's own driver.ErrBadConn is left as it is there, as it would be
-// without a cluster; it says that nothing was sent.
+// without a cluster; it says that nothing was sent. Of a socket that was cut
+// under a statement nobody can say that: pgx does, of one that is waiting for
+// its answer.
 func (f fault) verdict(idempotent bool) verdict {
 	bad := errors.Is(f.err, driver.ErrBadConn)
-	unknown := f.runs() && !bad && (f.class == classLost && !f.lost || mysqlMayHaveRun(f.err))
+	doubt := bad && f.cut && f.runs()
+	unknown := f.runs() && (!bad || doubt) && (f.class == classLost && !f.lost || mysqlMayHaveRun(f.err))
 	switch {
 	case f.inTx, f.op == opEnd, f.op == opCommit:
 		return verdict{unknown: unknown, hides: bad}
-	case f.opened, bad:
-		return verdict{unknown: unknown}
+	case f.opened, bad && !doubt:
+		return verdict{unknown: unknown, hides: doubt}
 	}
 	moves := false
 	switch f.class {
@@ -74,7 +78,7 @@ func (f fault) verdict(idempotent bool) verdict {
 	case classLeaving:
 		moves = f.repeatable(idempotent)
 	}
-	return verdict{moves: moves, unknown: unknown && !moves}
+	return verdict{moves: moves, unknown: unknown && !moves, hides: doubt && !moves}
 }
 
 // runs reports whether the operation may change data.

@@ -524,3 +524,31 @@ func TestTraitsOfADSN(t *testing.T) {
 		}
 	}
 }
+
+// A backend's driver.ErrBadConn says that nothing was sent, but not when the
+// cluster has closed the socket under a statement: that comes back as what may
+// have run, unless it may run again.
+func TestBadConnOfACutConnIsNotTrusted(t *testing.T) {
+	for _, tc := range []struct {
+		f    fault
+		want verdict
+	}{
+		{fault{op: opExec}, verdict{unknown: true, hides: true}},
+		{fault{op: opStmt}, verdict{unknown: true, hides: true}},
+		{fault{op: opQuery, query: "SELECT 1"}, verdict{unknown: true, hides: true}},
+		{fault{op: opExec, ctx: Idempotent(context.Background())}, verdict{moves: true}},
+		{fault{op: opExec, opened: true}, verdict{unknown: true, hides: true}},
+		{fault{op: opExec, inTx: true}, verdict{unknown: true, hides: true}},
+		{fault{op: opExec, lost: true}, verdict{hides: true}},
+		{fault{op: opIdle}, verdict{}},
+		{fault{op: opCommit}, verdict{unknown: true, hides: true}},
+	} {
+		if tc.f.ctx == nil {
+			tc.f.ctx = context.Background()
+		}
+		tc.f.err, tc.f.class, tc.f.cut = driver.ErrBadConn, classLost, true
+		if got := tc.f.verdict(false); got != tc.want {
+			t.Errorf("%+v: %+v, want %+v", tc.f, got, tc.want)
+		}
+	}
+}

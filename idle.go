@@ -8,8 +8,8 @@ import "sync/atomic"
 // pool is last in, first out, and does not look at what lies at its bottom.
 //
 // The one conn that database/sql takes out without a word is one that was
-// never used: its opener made it for a caller who had left by then. It counts
-// as busy until it has been used.
+// never used: its opener made it for a caller who had left by then. Its first
+// use is where it is taken out.
 type usage struct {
 	state atomic.Uint32 // one of those below
 	plea  atomic.Uint32 // unasked, asked or gaveWay
@@ -37,15 +37,23 @@ func (u *usage) checkIn() bool {
 	if u.plea.Load() == asked && u.plea.CompareAndSwap(asked, gaveWay) {
 		return false
 	}
-	if u.used {
-		u.state.CompareAndSwap(inUse, idle)
-	}
+	u.state.CompareAndSwap(inUse, idle)
 	return true
 }
 
 // checkOut reports whether the conn may be taken out of the pool.
 func (u *usage) checkOut() bool {
 	return u.state.CompareAndSwap(idle, inUse) || u.state.CompareAndSwap(rested, inUse) || u.state.Load() == inUse
+}
+
+// firstUse reports whether the conn may be used, and whether it has lain in
+// the pool.
+func (u *usage) firstUse() (pooled, ok bool) {
+	u.used = true
+	if u.state.CompareAndSwap(idle, inUse) || u.state.CompareAndSwap(rested, inUse) {
+		return true, true
+	}
+	return false, u.state.Load() == inUse
 }
 
 // mayClose reports whether the backend's conn is still to be closed, which the

@@ -37,7 +37,7 @@ func squeeze(s string) string { return strings.Join(strings.Fields(s), " ") }
 // and run.
 func TestReadmeSnippetsAreCompiled(t *testing.T) {
 	program := squeeze(readFile(t, "examples/threeclusters/main.go"))
-	examples := squeeze(readFile(t, "example_test.go"))
+	examples := squeeze(readFile(t, "example_test.go") + readFile(t, "compat/pgx_test.go"))
 	for _, block := range blocks(t, "go") {
 		where := examples
 		if strings.HasPrefix(block, "package main") {

@@ -78,7 +78,7 @@ func (s *socket) explain(f fault) fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cut != nil {
-		f.class, f.err = classLost, fmt.Errorf("%w: %w", s.cut, f.err)
+		f.cut, f.class, f.err = true, classLost, fmt.Errorf("%w: %w", s.cut, f.err)
 	}
 	return f
 }

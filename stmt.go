@@ -38,7 +38,11 @@ var (
 // PrepareContext prepares a statement. What a backend without contexts has
 // prepared when ctx is done is closed again.
 func (c *clusterConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
-	c.usage.used = true
+	if !c.usage.used {
+		if err := c.taken(); err != nil {
+			return nil, err
+		}
+	}
 	if c.discarded {
 		return nil, errDiscarded
 	}
@@ -56,7 +60,11 @@ func (c *clusterConn) PrepareContext(ctx context.Context, query string) (driver.
 
 // Prepare is the backend's Prepare.
 func (c *clusterConn) Prepare(query string) (driver.Stmt, error) {
-	c.usage.used = true
+	if !c.usage.used {
+		if err := c.taken(); err != nil {
+			return nil, err
+		}
+	}
 	if c.discarded {
 		return nil, errDiscarded
 	}

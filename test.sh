@@ -31,6 +31,7 @@ install_packages() {
   command -v gcc >/dev/null || missing+=(gcc libc6-dev)          # go test -race is cgo
   command -v mariadbd >/dev/null || missing+=(mariadb-server)
   galera_library || missing+=(galera-4)
+  compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || command -v postgres >/dev/null || missing+=(postgresql)
   command -v rsync >/dev/null || missing+=(rsync)                # a joining node's state transfer
   command -v lsof >/dev/null || missing+=(lsof)                  # which the transfer's script asks for
   command -v ps >/dev/null || missing+=(procps)

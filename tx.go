@@ -25,7 +25,11 @@ var (
 // BeginTx begins a transaction. A backend without ConnBeginTx gets no options;
 // what it has begun when ctx is done is rolled back.
 func (c *clusterConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
-	c.usage.used = true
+	if !c.usage.used {
+		if err := c.taken(); err != nil {
+			return nil, err
+		}
+	}
 	switch {
 	case c.discarded:
 		return nil, errDiscarded
@@ -47,7 +51,11 @@ func (c *clusterConn) BeginTx(ctx context.Context, opts driver.TxOptions) (drive
 
 // Begin is the backend's Begin.
 func (c *clusterConn) Begin() (driver.Tx, error) {
-	c.usage.used = true
+	if !c.usage.used {
+		if err := c.taken(); err != nil {
+			return nil, err
+		}
+	}
 	if c.discarded {
 		return nil, errDiscarded
 	}

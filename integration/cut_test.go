@@ -2,60 +2,276 @@ package integration
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
+	"fmt"
+	"net"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/EnumApps/clustersql"
 	"github.com/EnumApps/clustersql/internal/galera"
+	"github.com/go-sql-driver/mysql"
 )
 
-// frozenNodeIsCut freezes the only node of a cluster while a statement hangs
-// on it, and another one is in the middle of its rows. Neither the DSN nor the
-// callers have a timeout. Both return when the node is found silent.
-func frozenNodeIsCut(t *testing.T, c *galera.Cluster) {
-	d := newCluster(t, &galera.Cluster{Nodes: c.Nodes[:1]})
+// oneNode is a cluster of the first node alone, with a DSN of its own.
+func oneNode(t *testing.T, dsn string, opts ...clustersql.Option) (clustersql.Driver, *sql.DB) {
+	t.Helper()
+	d := clustersql.NewDriver(mysql.MySQLDriver{}, t.Name(), opts...)
+	t.Cleanup(func() { d.Close() })
+	if err := d.AddNode("n1", dsn); err != nil {
+		t.Fatal(err)
+	}
 	db := sql.OpenDB(d.Connector())
-	defer db.Close()
+	t.Cleanup(func() { db.Close() })
 	waitFor(t, "the node to be up", func() bool { return d.Status().Nodes[0].State == clustersql.StateUp })
+	return d, db
+}
+
+// A hanging is something that hangs on a frozen node.
+type hanging struct {
+	what   string
+	ended  chan error
+	reason bool // the error is to say why; those of Rows are the backend's
+}
+
+// frozenNodeIsCut freezes the only node of a cluster while statements hang on
+// it, directly, prepared, in a transaction and in the middle of rows, over
+// plain TCP, TLS and a unix socket. Neither DSN nor callers have a timeout. All
+// return when the node is found silent.
+func frozenNodeIsCut(t *testing.T, c *galera.Cluster) {
+	cfg, err := mysql.ParseDSN(c.Nodes[0].DSN(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix := cfg.Clone()
+	unix.Net, unix.Addr = "unix", c.Nodes[0].Socket()
+	var hung []hanging
+	for name, dsn := range map[string]string{"tcp": cfg.FormatDSN(), "tls": c.Nodes[0].DSN("tls=skip-verify"), "unix": unix.FormatDSN()} {
+		d, db := oneNode(t, dsn)
+		if name == "tls" {
+			var variable, cipher string
+			if err := db.QueryRow("SHOW STATUS LIKE 'Ssl_cipher'").Scan(&variable, &cipher); err != nil || cipher == "" {
+				t.Fatalf("not encrypted: %q, %v", cipher, err)
+			}
+		}
+		hung = append(hung, hangOn(t, name, d, db)...)
+		if s := d.Status().Nodes[0]; s.Cuttable != s.OpenConns || s.OpenConns != 4 {
+			t.Errorf("%s: %d of %d connections can be cut", name, s.Cuttable, s.OpenConns)
+		}
+	}
+	freeze(t, c)
+	began := time.Now()
+	for _, h := range hung {
+		err := <-h.ended
+		t.Logf("%s ended after %v: %v", h.what, time.Since(began).Round(time.Millisecond), err)
+		if err == nil || h.reason && (!strings.Contains(err.Error(), "clustersql cut the connection (silent") || !errors.Is(err, clustersql.ErrUnknownOutcome)) {
+			t.Errorf("%s: %v", h.what, err)
+		}
+	}
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("all ended after %v", took)
+	}
+}
+
+// hangOn starts what hangs for a minute on a well server already.
+func hangOn(t *testing.T, name string, d clustersql.Driver, db *sql.DB) []hanging {
+	t.Helper()
 	ctx := context.Background()
+	begin := func(what string, reason bool, f func() error) hanging {
+		h := hanging{name + ", " + what, make(chan error, 1), reason}
+		go func() { h.ended <- f() }()
+		return h
+	}
 	rows, err := db.QueryContext(ctx, "SELECT seq, REPEAT('x', 1000) FROM seq_1_to_1000000")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer rows.Close()
+	t.Cleanup(func() { rows.Close() })
 	if !rows.Next() {
 		t.Fatal(rows.Err())
 	}
-	hung := make(chan error, 1)
-	go func() {
-		_, err := db.ExecContext(ctx, "DO SLEEP(60)")
-		hung <- err
-	}()
-	waitFor(t, "the statement to be out", func() bool { return d.Status().Nodes[0].OpenConns == 2 })
-	if s := d.Status().Nodes[0]; s.Cuttable != 2 {
-		t.Errorf("%d of %d connections can be cut", s.Cuttable, s.OpenConns)
+	tx, err := db.Begin()
+	if err != nil {
+		t.Fatal(err)
 	}
+	stmt, err := db.Prepare("DO SLEEP(?)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stmt.Close() })
+	hung := []hanging{
+		begin("a statement in a transaction", true, func() error {
+			defer tx.Rollback()
+			_, err := tx.ExecContext(ctx, "DO SLEEP(60)")
+			return err
+		}),
+		begin("a prepared statement", true, func() error { _, err := stmt.ExecContext(ctx, 60); return err }),
+		begin("a statement", true, func() error { _, err := db.ExecContext(ctx, "DO SLEEP(60)"); return err }),
+	}
+	waitFor(t, "the statements to be out", func() bool { return d.Status().Nodes[0].OpenConns == 4 })
+	return append(hung, begin("rows", false, func() error {
+		time.Sleep(500 * time.Millisecond) // until the server is frozen, and the buffers hold what they can
+		for rows.Next() {
+		}
+		return rows.Err()
+	}))
+}
+
+// freeze stops the first node, until the test ends.
+func freeze(t *testing.T, c *galera.Cluster) {
+	t.Helper()
 	if err := c.Nodes[0].Freeze(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		if err := c.Heal(context.Background()); err != nil {
 			t.Error(err)
 		}
-	}()
+	})
+}
+
+// A Commit that hangs when its node is frozen comes back as what may have run.
+func hungCommitIsCut(t *testing.T, c *galera.Cluster) {
+	run(t, c, "DROP TABLE IF EXISTS app.commits", "CREATE TABLE app.commits (id INT PRIMARY KEY)")
+	_, db := oneNode(t, c.Nodes[0].DSN(""))
+	tx, err := db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec("INSERT INTO commits VALUES (1)"); err != nil {
+		t.Fatal(err)
+	}
+	freeze(t, c)
 	began := time.Now()
-	for rows.Next() {
-	}
-	if rows.Err() == nil {
-		t.Error("the rows came to their end")
-	}
-	t.Logf("rows ended after %v: %v", time.Since(began).Round(time.Millisecond), rows.Err())
-	err = <-hung
-	t.Logf("the statement ended after %v: %v", time.Since(began).Round(time.Millisecond), err)
-	if err == nil || !strings.Contains(err.Error(), "clustersql cut the connection (silent") || !errors.Is(err, clustersql.ErrUnknownOutcome) {
+	err = tx.Commit()
+	t.Logf("Commit ended after %v: %v", time.Since(began).Round(time.Millisecond), err)
+	if !errors.Is(err, clustersql.ErrUnknownOutcome) || !strings.Contains(err.Error(), "clustersql cut the connection (silent") || errors.Is(err, driver.ErrBadConn) {
 		t.Errorf("got %v", err)
 	}
+}
+
+// A network that the program has registered with go-sql-driver works, uncut;
+// once its dial func tells its socket, it is cut.
+func customNetworkIsCutOnceTold(t *testing.T, c *galera.Cluster) {
+	network := "custom" + rand.Text() // the driver keeps names for good
+	var dialled atomic.Int64
+	var tells atomic.Bool
+	mysql.RegisterDialContext(network, func(ctx context.Context, addr string) (net.Conn, error) {
+		dialled.Add(1)
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+		if err == nil && tells.Load() {
+			clustersql.TrackSocket(ctx, conn)
+		}
+		return conn, err
+	})
+	t.Cleanup(func() { mysql.DeregisterDialContext(network) })
+	dsn := strings.Replace(c.Nodes[0].DSN(""), "@tcp(", "@"+network+"(", 1)
+	d, db := oneNode(t, dsn)
+	if err := db.Ping(); err != nil {
+		t.Fatal(err)
+	}
+	if s := d.Status().Nodes[0]; s.OpenConns != 1 || s.Cuttable != 0 || dialled.Load() < 2 {
+		t.Errorf("%d of %d connections can be cut; dialled %d times", s.Cuttable, s.OpenConns, dialled.Load())
+	}
+	db.SetMaxIdleConns(0)
+	tells.Store(true)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := db.ExecContext(context.Background(), "DO SLEEP(60)")
+		ended <- err
+	}()
+	waitFor(t, "the statement to be out", func() bool { return d.Status().Nodes[0].Cuttable == 1 })
+	freeze(t, c)
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "clustersql cut the connection (silent") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// The sockets that clustersql dials are those that go-sql-driver knows: TCP
+// keepalive is on, and its check of a pooled connection finds one that the
+// server has closed, so that the next statement, a write too, runs once and
+// without an error.
+func driverKnowsItsSockets(t *testing.T, c *galera.Cluster) {
+	run(t, c, "DROP TABLE IF EXISTS app.checked", "CREATE TABLE app.checked (id INT PRIMARY KEY AUTO_INCREMENT, n INT)")
+	_, db := oneNode(t, c.Nodes[0].DSN(""))
+	db.SetMaxOpenConns(1)
+	var id int
+	for i := range 5 {
+		if err := db.QueryRow("SELECT CONNECTION_ID()").Scan(&id); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Nodes[0].AdminDB().ExecContext(t.Context(), fmt.Sprint("KILL CONNECTION ", id)); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, "the connection to be gone", func() bool {
+			var n int
+			err := c.Nodes[0].AdminDB().QueryRow("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE ID = ?", id).Scan(&n)
+			return err == nil && n == 0
+		})
+		if _, err := db.Exec("INSERT INTO checked (n) VALUES (?)", i); err != nil {
+			t.Errorf("a write after the server closed the connection: %v", err)
+		}
+	}
+	var rows, distinct int
+	if err := db.QueryRow("SELECT COUNT(*), COUNT(DISTINCT n) FROM checked").Scan(&rows, &distinct); err != nil || rows != 5 || distinct != 5 {
+		t.Errorf("%d rows, %d of them distinct, %v", rows, distinct, err)
+	}
+
+	seen := 0
+	ctx := context.WithValue(t.Context(), seenKey{}, &seen)
+	connector := keepaliveConnector(t, c.Nodes[0].DSN(""), &seen)
+	d := clustersql.NewDriver(nil, t.Name()+" keepalive")
+	defer d.Close()
+	if err := d.AddConnector("n1", connector); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := d.Connector().Connect(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	if seen == 0 {
+		t.Error("keepalive is off on a socket that Dial has made")
+	}
+}
+
+type seenKey struct{}
+
+// keepaliveConnector dials with clustersql.Dial and looks at the socket.
+func keepaliveConnector(t *testing.T, dsn string, seen *int) driver.Connector {
+	t.Helper()
+	cfg, err := mysql.ParseDSN(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := clustersql.Dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		if ctx.Value(seenKey{}) == nil {
+			return conn, nil // the probe's
+		}
+		raw, err := conn.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			return nil, err
+		}
+		err = raw.Control(func(fd uintptr) {
+			if on, err := syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_KEEPALIVE); err == nil {
+				*seen += on
+			}
+		})
+		return conn, err
+	}
+	connector, err := mysql.NewConnector(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return connector
 }

@@ -15,6 +15,9 @@ func TestGalera(t *testing.T) {
 	c := galera.StartT(t, galera.Options{})
 	for name, test := range map[string]func(*testing.T, *galera.Cluster){
 		"a frozen node's connections are cut":     frozenNodeIsCut,
+		"a hung Commit is cut":                    hungCommitIsCut,
+		"a network of the program's own":          customNetworkIsCutOnceTold,
+		"the driver knows its sockets":            driverKnowsItsSockets,
 		"losers are closed, not broken off":       losersAreClosed,
 		"a silent node costs nobody anything":     silentNodeCostsNothing,
 		"a node that refuses work is not used":    refusingNodeIsNotUsed,

@@ -26,8 +26,8 @@ func killed(s *stage) {
 		if i > 0 {
 			most = 0
 		}
-		s.bound("", l.readsFailed <= most, "%s: %d reads failed, at most %d may", w.name, l.readsFailed, most)
-		s.bound("", l.gap < 300*time.Millisecond, "%s: no read succeeded for %s", w.name, l.gap)
+		s.bound(l.readsFailed <= most, "%s: %d reads failed, at most %d may", w.name, l.readsFailed, most)
+		s.bound(l.gap < 300*time.Millisecond, "%s: no read succeeded for %s", w.name, l.gap)
 	}
 	s.judge(quiet, settled)
 }
@@ -59,13 +59,13 @@ func frozen(s *stage) {
 		l := s.tally(w, w.name, fault, -1)
 		took := max(s.hung(fault, w.reads.all()), s.hung(fault, failed(w.inserts.all())))
 		s.Logf("%s: a query hung for %s", w.name, took)
-		s.bound("", took <= limits[i], "%s: a query hung for %s, at most %s may pass", w.name, took, limits[i])
-		s.bound("", i < 2 || l.readsFailed == 0, "%s: %d reads failed", w.name, l.readsFailed)
+		s.bound(took <= limits[i], "%s: a query hung for %s, at most %s may pass", w.name, took, limits[i])
+		s.bound(i < 2 || l.readsFailed == 0, "%s: %d reads failed", w.name, l.readsFailed)
 	}
 	s.Logf("a client that knew no better got %d stale reads", s.counter.stale(unprotected.all(), s.victim().Name))
 	l := s.tally(loads[0], "SIGCONT after 12s", s.since(fault.to), back[0])
-	s.bound("hold", l.stale == 0, "%d stale reads after SIGCONT", l.stale)
-	s.bound("", l.readsFailed == 0, "%d reads failed after SIGCONT", l.readsFailed)
+	s.bound(l.stale == 0, "%d stale reads after SIGCONT", l.stale)
+	s.bound(l.readsFailed == 0, "%d reads failed after SIGCONT", l.readsFailed)
 	s.judge(quiet, settled)
 }
 
@@ -122,10 +122,10 @@ func shutDown(s *stage) {
 		if i == 1 {
 			most = 0
 		}
-		s.bound("", l.readsFailed <= most, "%s: %d reads failed, at most %d may", w.name, l.readsFailed, most)
+		s.bound(l.readsFailed <= most, "%s: %d reads failed, at most %d may", w.name, l.readsFailed, most)
 	}
 	for _, n := range others {
-		s.bound("", n.Generation == 0, "another node's connections were given up: %+v", n)
+		s.bound(n.Generation == 0, "another node's connections were given up: %+v", n)
 	}
 }
 
@@ -164,10 +164,10 @@ func allFrozen(s *stage) {
 		s.tally(w, w.name, s.since(fault.from), back[i])
 		patience := []time.Duration{14 * time.Second, 9 * time.Second}[i]
 		bad := failed(s.since(fault.from).begun(slices.Concat(w.reads.all(), w.opens.all())))
-		s.bound("waits", len(bad) == 0 || usable > patience, "%s: %d reads failed:\n%s", w.name, len(bad), causes(bad))
+		s.bound(len(bad) == 0 || usable > patience, "%s: %d reads failed:\n%s", w.name, len(bad), causes(bad))
 		for j := range s.c.Nodes {
 			opens, probes := during[i][j].Opens-before[i][j].Opens, during[i][j].Probes-before[i][j].Probes
-			s.bound("waits", opens <= 24 && probes <= 12, "%s: %d attempts and %d probes on %s in 5s", w.name, opens, probes, s.c.Nodes[j].Name)
+			s.bound(opens <= 24 && probes <= 12, "%s: %d attempts and %d probes on %s in 5s", w.name, opens, probes, s.c.Nodes[j].Name)
 		}
 	}
 }

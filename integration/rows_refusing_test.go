@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,12 +30,12 @@ func rejecting(s *stage) {
 }
 
 func readOnly(s *stage) {
-	w := s.start(client{name: "read_only", opts: []clustersql.Option{clustersql.WithRequire("writable")}})[0]
+	w := s.start(client{name: "read_only", opts: []clustersql.Option{clustersql.WithRequire("writable"), clustersql.WithFailbackAfter(failBackAfter)}})[0]
 	s.quiet()
 	from := time.Now()
 	s.must(s.victim().ReadOnly(s.Context(), true))
 	waitState(s.T, w.d, 0, clustersql.StateDown)
-	s.within("rebalance", 15*time.Second, "the third node to have no connection", func() bool {
+	s.within(15*time.Second, "the third node to have no connection", func() bool {
 		return w.d.Status().Nodes[2].Load == 0
 	})
 	s.pass(100 * time.Millisecond) // for inserts under way
@@ -43,7 +44,7 @@ func readOnly(s *stage) {
 	settled.to = time.Now()
 	s.must(s.victim().ReadOnly(s.Context(), false))
 	back := s.backs(time.Now())
-	s.within("fail-back", failBackAfter+15*time.Second, "all to be on the first node again", func() bool {
+	s.within(failBackAfter+15*time.Second, "all to be on the first node again", func() bool {
 		nodes := w.d.Status().Nodes
 		return nodes[0].Load > 0 && nodes[1].Load == 0 && nodes[2].Load == 0
 	})
@@ -53,14 +54,15 @@ func readOnly(s *stage) {
 	s.tally(w, w.name, s.since(from), back[0])
 	s.none("writes", w.inserts.all())
 	for node := range s.writersIn(w, settled) {
-		s.bound("rebalance", node == s.c.Nodes[1].Name, "%s wrote while the first node was read-only", node)
+		s.bound(node == s.c.Nodes[1].Name, "%s wrote while the first node was read-only", node)
 	}
 	last := s.writersIn(w, s.since(failedBack))
-	s.bound("fail-back", len(last) == 1 && last[s.victim().Name] > 0, "after the fail-back these wrote: %v", last)
+	s.bound(len(last) == 1 && last[s.victim().Name] > 0, "after the fail-back these wrote: %v", last)
 }
 
-// failBackAfter is how long a better node must have been up.
-const failBackAfter = 30 * time.Second
+// failBackAfter is how long a better node must have been up, less than the
+// default, for the sake of the run's length.
+const failBackAfter = 10 * time.Second
 
 // writersIn counts what each node wrote of the inserts within a span.
 func (s *stage) writersIn(w *workload, p span) map[string]int {
@@ -112,12 +114,12 @@ func stateTransfer(s *stage) {
 	joining.to = joining.to.Add(-200 * time.Millisecond) // before which the harness may not see it
 	for what, ops := range map[string][]op{"reads": w.reads.all(), "opens": w.opens.all()} {
 		n := len(on(joining.begun(ops), joiner.Name))
-		s.bound("", n == 0, "%d %s on the joiner", n, what)
+		s.bound(n == 0, "%d %s on the joiner", n, what)
 	}
 	for i, p := range donors {
 		s.Logf("%s was seen as a donor for %s", s.c.Nodes[i].Name, p.to.Sub(p.from))
 		n := len(on(p.begun(w.opens.all()), s.c.Nodes[i].Name))
-		s.bound("", n == 0, "%d opens on %s, the donor", n, s.c.Nodes[i].Name)
+		s.bound(n == 0, "%d opens on %s, the donor", n, s.c.Nodes[i].Name)
 	}
 }
 
@@ -143,12 +145,12 @@ func desynced(s *stage) {
 	s.none("writes", w.inserts.all())
 	s.none("opens", w.opens.all())
 	opened := on(span{seen, down.to}.begun(w.opens.all()), s.victim().Name)
-	s.bound("", len(opened) == 0, "%d opens on the desynced node", len(opened))
+	s.bound(len(opened) == 0, "%d opens on the desynced node", len(opened))
 	kept := on(span{seen, down.from}.begun(w.reads.all()), s.victim().Name)
-	s.bound("", len(kept) > 0, "the desynced node lost its connections at once")
+	s.bound(len(kept) > 0, "the desynced node lost its connections at once")
 	read := on(down.begun(w.reads.all()), s.victim().Name)
-	s.bound("", len(read) == 0, "%d reads on the node after it was drained", len(read))
-	s.bound("", after > 3*time.Second && after < 9*time.Second, "drained after %s", after)
+	s.bound(len(read) == 0, "%d reads on the node after it was drained", len(read))
+	s.bound(after > 3*time.Second && after < 9*time.Second, "drained after %s", after)
 }
 
 func full(s *stage) {
@@ -163,8 +165,8 @@ func full(s *stage) {
 	}
 	s.pass(2 * time.Second)
 	n := w.d.Status().Nodes[0]
-	s.bound("", n.Errors > refused, "the node refused nobody: the row shows nothing")
-	s.bound("", n.State == clustersql.StateUp && n.Generation == 0, "a full node was given up: %+v", n)
+	s.bound(n.Errors > refused, "the node refused nobody: the row shows nothing")
+	s.bound(n.State == clustersql.StateUp && n.Generation == 0, "a full node was given up: %+v", n)
 	s.must(s.victim().MaxConnections(s.Context(), 0))
 	back := s.backs(time.Now())
 	s.pass(time.Second)
@@ -203,13 +205,13 @@ func flipping(s *stage) {
 		}
 	}
 	s.Logf("down %d times, up %d times in %d cycles", downs, ups, cycles)
-	s.bound("", downs > 0 && downs <= cycles && ups <= cycles+1, "down %d times, up %d times in %d cycles", downs, ups, cycles)
+	s.bound(downs > 0 && downs <= cycles && ups <= cycles+1, "down %d times, up %d times in %d cycles", downs, ups, cycles)
 }
 
 // After the node's return each client's connections follow its strategy's
 // target again, without any operation noticing.
 func returning(s *stage) {
-	s.start(balanced("shutdown"), client{name: "shutdown, ordered", share: fullShare, due: failBackAfter, opts: idempotent})
+	s.start(balanced("shutdown"), client{name: "shutdown, ordered", share: fullShare, due: failBackAfter, opts: append(slices.Clone(idempotent), clustersql.WithFailbackAfter(failBackAfter))})
 	quiet := s.quiet()
 	s.must(s.victim().Shutdown(s.Context()))
 	s.insertsGoOn()
@@ -220,7 +222,7 @@ func returning(s *stage) {
 }
 
 func membership(s *stage) {
-	w := s.start(client{name: "DelNode and AddNode", opens: true})[0]
+	w := s.start(client{name: "DelNode and AddNode", opens: true, opts: []clustersql.Option{clustersql.WithFailbackAfter(time.Second)}})[0]
 	s.quiet()
 	from := time.Now()
 	n := s.victim()
@@ -238,10 +240,10 @@ func membership(s *stage) {
 	s.pass(2 * time.Second)
 	s.end()
 	s.tally(w, w.name, s.since(from), back)
-	s.bound("drain", left == 0, "%d connections left on the node that was removed", left)
+	s.bound(left == 0, "%d connections left on the node that was removed", left)
 	s.none("reads", w.reads.all())
 	s.none("writes", w.inserts.all())
 	s.none("opens", w.opens.all())
 	opened := on(s.since(added).begun(w.opens.all()), n.Name)
-	s.bound("", len(opened) > 0, "the node that was added was not used")
+	s.bound(len(opened) > 0, "the node that was added was not used")
 }

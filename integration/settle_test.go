@@ -35,7 +35,7 @@ func (s *stage) settle() []settling {
 			switch {
 			case f.share >= w.share.least && f.share <= w.share.most:
 				f.took = max(0, f.to.Sub(f.from))
-			case f.to.Sub(f.from) < limit && !awaited["rebalance"]:
+			case f.to.Sub(f.from) < limit:
 				open++
 			}
 		}
@@ -55,12 +55,12 @@ func (s *stage) judge(quiet span, found []settling) {
 			continue
 		}
 		l := s.tally(w, w.name+", return", f.span, f.took)
-		s.bound("hold", l.stale == 0, "%s: %d stale reads on the node that returned", w.name, l.stale)
-		s.bound("rebalance", f.took >= 0, "%s: %s after the node's return its share is %.2f", w.name, f.to.Sub(f.from), f.share)
+		s.bound(l.stale == 0, "%s: %d stale reads on the node that returned", w.name, l.stale)
+		s.bound(f.took >= 0, "%s: %s after the node's return its share is %.2f", w.name, f.to.Sub(f.from), f.share)
 		s.none(w.name+", reads", f.begun(w.reads.all()))
 		s.none(w.name+", writes", f.begun(w.inserts.all()))
 		was, is := s.percentile(quiet.begun(w.reads.all()), 0.99), s.percentile(f.begun(w.reads.all()), 0.99)
-		s.bound("rebalance", is < 3*was+stillness, "%s: p99 went from %s to %s", w.name, was, is)
+		s.bound(is < 3*was+stillness, "%s: p99 went from %s to %s", w.name, was, is)
 	}
 }
 

@@ -1,8 +1,6 @@
 package integration
 
 import (
-	"maps"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,40 +51,23 @@ func TestFaults(t *testing.T) {
 		})
 	}
 	t.Logf("after %s:\n%s", time.Since(began).Round(time.Second), &results)
-	if len(awaited) > 0 {
-		t.Logf("not asserted: %v", slices.Sorted(maps.Keys(awaited)))
-	}
 }
 
-// awaited are the parts of rows that the cluster cannot keep yet: they are
-// measured and logged, and asserted once they are taken out of here.
-var awaited = map[string]bool{
-	"rebalance": true, // the return row
-	"fail-back": true, // the second half of read_only
-	"drain":     true, // DelNode leaves nothing
-}
-
-// bound asserts what must hold; part names what is awaited, or is "".
-func (s *stage) bound(part string, ok bool, format string, args ...any) {
+// bound asserts what must hold.
+func (s *stage) bound(ok bool, format string, args ...any) {
 	s.Helper()
-	switch {
-	case part != "" && awaited[part]:
-		s.Logf("%s, not asserted (%t): "+format, append([]any{part, ok}, args...)...)
-	case !ok:
+	if !ok {
 		s.Errorf(format, args...)
 	}
 }
 
-// within waits for what must come about in time, if the cluster can.
-func (s *stage) within(part string, limit time.Duration, what string, ok func() bool) time.Duration {
+// within waits for what must come about in time.
+func (s *stage) within(limit time.Duration, what string, ok func() bool) time.Duration {
 	s.Helper()
-	if awaited[part] {
-		limit = min(limit, time.Second)
-	}
 	began := time.Now()
 	for !ok() {
 		if time.Since(began) > limit {
-			s.bound(part, false, "waited %s in vain for %s", limit, what)
+			s.Errorf("waited %s in vain for %s", limit, what)
 			return -1
 		}
 		s.pass(20 * time.Millisecond)

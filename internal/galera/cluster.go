@@ -126,7 +126,7 @@ func newCluster(opts Options, tools tools) (*Cluster, error) {
 		launcher: startLauncher(),
 		watchdog: dog,
 	}
-	if err := c.addNodes(); err != nil {
+	if err := errors.Join(c.makeCertificate(), c.addNodes()); err != nil {
 		c.Stop()
 		return nil, err
 	}

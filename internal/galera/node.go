@@ -57,7 +57,8 @@ func (n *Node) Addr() string { return addr(n.ports.mysql) }
 func (n *Node) Socket() string { return filepath.Join(n.dir, "sock") }
 
 // DSN is one of go-sql-driver/mysql for the user app; params, as
-// "timeout=1s&readTimeout=2s", may be "".
+// "timeout=1s&readTimeout=2s", may be "". With "tls=skip-verify" the connection
+// is encrypted.
 func (n *Node) DSN(params string) string {
 	dsn := User + ":" + Password + "@tcp(" + n.Addr() + ")/" + Database
 	if params != "" {

@@ -127,7 +127,7 @@ func (n *Node) startServer(args []string) error {
 	}
 	defer log.Close()
 	c := n.cluster
-	args = append([]string{"--defaults-file=" + n.optionFile()}, append(args, c.opts.Extra...)...)
+	args = append([]string{"--defaults-file=" + n.optionFile()}, append(append(args, c.tlsArgs()...), c.opts.Extra...)...)
 	p, err := c.launcher.start(c.command(n.dir, log, c.tools.server, args...))
 	if err != nil {
 		return n.wrap("starting", err)
