@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -11,9 +12,10 @@ import (
 	"github.com/EnumApps/clustersql/internal/galera"
 )
 
-// A WellOpens is a contestant's opens while all nodes are well.
-type WellOpens struct {
+// A SteadyOpens is a contestant's opens while nothing changes.
+type SteadyOpens struct {
 	Contestant      string
+	Rejecting       bool // one node answers 1047; else all are well
 	Delay           time.Duration
 	Took            []time.Duration
 	P50             []float64 // of each block, in ms
@@ -59,13 +61,27 @@ const callerPatience = 5 * time.Second
 // asked how many connections they had.
 const settle = 30 * time.Millisecond
 
-// wellOpens measures opens on three nodes that are well, in blocks, one
-// contestant after the other and each alone.
-func (r *rig) wellOpens(ctx context.Context, t *team, delay time.Duration) ([]*WellOpens, error) {
-	r.say("opens, all nodes well, network delay %v", delay)
-	results := make([]*WellOpens, len(t.members))
+// rejectingOpens is steadyOpens with one node that refuses all work.
+func (r *rig) rejectingOpens(ctx context.Context, t *team) ([]*SteadyOpens, error) {
+	r.say("opens, one node answers 1047 all the time")
+	heal, err := rejecting(ctx, r.cluster.Nodes[0])
+	if err != nil {
+		return nil, err
+	}
+	results, err := r.steadyOpens(ctx, t, 0)
+	for _, s := range results {
+		s.Rejecting = true
+	}
+	return results, errors.Join(err, heal())
+}
+
+// steadyOpens measures opens in blocks, one contestant after the other and
+// each alone.
+func (r *rig) steadyOpens(ctx context.Context, t *team, delay time.Duration) ([]*SteadyOpens, error) {
+	r.say("opens, network delay %v", delay)
+	results := make([]*SteadyOpens, len(t.members))
 	for i, m := range t.members {
-		results[i] = &WellOpens{Contestant: m.name, Delay: delay}
+		results[i] = &SteadyOpens{Contestant: m.name, Delay: delay}
 		if err := r.setFault(Fault{Delay: delay}, m.relays...); err != nil {
 			return nil, err
 		}
@@ -77,9 +93,9 @@ func (r *rig) wellOpens(ctx context.Context, t *team, delay time.Duration) ([]*W
 			}
 			into := results[i]
 			if block == 0 { // the first block warms up
-				into = &WellOpens{}
+				into = &SteadyOpens{}
 			}
-			if err := r.wellBlock(ctx, t.members[i], into); err != nil {
+			if err := r.steadyBlock(ctx, t.members[i], into); err != nil {
 				return nil, err
 			}
 		}
@@ -87,7 +103,7 @@ func (r *rig) wellOpens(ctx context.Context, t *team, delay time.Duration) ([]*W
 	return results, nil
 }
 
-func (r *rig) wellBlock(ctx context.Context, m *member, into *WellOpens) error {
+func (r *rig) steadyBlock(ctx context.Context, m *member, into *SteadyOpens) error {
 	before, err := r.connections(ctx)
 	if err != nil {
 		return err

@@ -172,8 +172,8 @@ func pictured(name string) bool {
 func drawOpens(dir string, r *Results) error {
 	var names []string
 	var well []distribution
-	for _, w := range r.Well {
-		if pictured(w.Contestant) && w.Delay == 0 {
+	for _, w := range r.Steady {
+		if pictured(w.Contestant) && w.Delay == 0 && !w.Rejecting {
 			names = append(names, w.Contestant)
 			well = append(well, distribution{w.Contestant, w.Took, w.Opens, w.Failed + w.Useless})
 		}

@@ -19,7 +19,7 @@ func write(dir string, r *Results, p plan) error {
 	w := &report{plan: p}
 	w.head(r)
 	w.verdicts(r)
-	if len(r.Well) > 0 {
+	if len(r.Steady) > 0 {
 		if err := drawOpens(dir, r); err != nil {
 			return err
 		}
@@ -99,14 +99,10 @@ func (w *report) opens(r *Results) {
 	w.line("and HAProxy there is none.")
 	w.line("")
 	w.line("![Distribution of open times](opens.svg)")
-	var rows [][]string
-	for _, o := range r.Well {
-		base := findWell(r.Well, plainDo1, o.Delay)
-		rows = append(rows, []string{o.Contestant, o.Delay.String(), fmt.Sprintf("%.2f", ms(at(o.Took, 0.5))), fmt.Sprintf("%.2f", ms(at(o.Took, 0.99))),
-			paired(o.P50, base.P50).String(), fmt.Sprintf("%.3f", o.connsPerOpen()), fmt.Sprint(o.Useless + o.Failed)})
-	}
 	w.section("### All nodes well")
-	w.table([]string{"", "network delay", "p50 ms", "p99 ms", "p50 / plain + DO 1", "server connections per open", "failed or useless"}, rows)
+	w.table([]string{"", "network delay", "p50 ms", "p99 ms", "p50 / plain + DO 1", "server connections per open", "failed or useless"}, steadyRows(r, false))
+	w.section("### Server connections per useful open, one node answers 1047")
+	w.table([]string{"", "network delay", "p50 ms", "p99 ms", "p50 / plain + DO 1, well", "server connections per useful open", "failed or useless"}, steadyRows(r, true))
 	if len(r.Faulty) == 0 {
 		return
 	}
@@ -122,6 +118,17 @@ func (w *report) opens(r *Results) {
 		w.section("#### One node " + f.name)
 		w.table([]string{"", "well: p50 / p99 ms", "at first: p50 / p99 ms", fmt.Sprintf("over %v", hedgeDelay), "later: p50 / p99 ms", "failed", "useless"}, faultRows(r, f.name))
 	}
+}
+
+func steadyRows(r *Results, rejecting bool) (rows [][]string) {
+	for _, o := range r.Steady {
+		if o.Rejecting == rejecting {
+			base := findWell(r.Steady, plainDo1, o.Delay)
+			rows = append(rows, []string{o.Contestant, o.Delay.String(), fmt.Sprintf("%.2f", ms(at(o.Took, 0.5))), fmt.Sprintf("%.2f", ms(at(o.Took, 0.99))),
+				paired(o.P50, base.P50).String(), o.connsPerOpen(), share(o.Useless+o.Failed, o.Opens)})
+		}
+	}
+	return rows
 }
 
 func faultRows(r *Results, fault string) (rows [][]string) {

@@ -17,7 +17,7 @@ type Results struct {
 	Quick     bool
 	Took      time.Duration
 	Machine   Machine
-	Well      []*WellOpens
+	Steady    []*SteadyOpens
 	Faulty    []*FaultOpens
 	Load      []*Throughput
 	Failovers []*Failover
@@ -64,12 +64,17 @@ func (r *rig) sectionOpens(ctx context.Context, to *Results) error {
 	}
 	defer t.end()
 	for _, delay := range []time.Duration{0, r.plan.delay} {
-		well, err := r.wellOpens(ctx, t, delay)
+		steady, err := r.steadyOpens(ctx, t, delay)
 		if err != nil {
 			return err
 		}
-		to.Well = append(to.Well, well...)
+		to.Steady = append(to.Steady, steady...)
 	}
+	steady, err := r.rejectingOpens(ctx, t)
+	if err != nil {
+		return err
+	}
+	to.Steady = append(to.Steady, steady...)
 	to.Faulty, err = r.faultOpens(ctx, t)
 	return err
 }

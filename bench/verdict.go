@@ -27,7 +27,7 @@ func verdicts(r *Results) (all []Verdict) {
 			fmt.Sprintf("%.1f ns [%.1f–%.1f], %.0f allocations", added.Mid, added.Low, added.High, r.Wrapper.Allocs),
 			added.Mid < 20 && r.Wrapper.Allocs == 0})
 	}
-	if len(r.Well) > 0 {
+	if len(r.Steady) > 0 {
 		all = append(all, wellVerdicts(r)...)
 	}
 	if len(r.Faulty) > 0 {
@@ -91,37 +91,42 @@ func proxyVerdicts(r *Results) (all []Verdict) {
 	return all
 }
 
-func findWell(all []*WellOpens, name string, delay time.Duration) *WellOpens {
+func findWell(all []*SteadyOpens, name string, delay time.Duration) *SteadyOpens {
 	for _, w := range all {
-		if w.Contestant == name && w.Delay == delay {
+		if w.Contestant == name && w.Delay == delay && !w.Rejecting {
 			return w
 		}
 	}
-	return &WellOpens{}
+	return &SteadyOpens{}
 }
 
-func (w *WellOpens) connsPerOpen() float64 {
-	return float64(w.ServerConns) / float64(max(w.Opens-w.Failed-w.Useless, 1))
+// connsPerOpen are the servers' for each open that was of use.
+func (w *SteadyOpens) connsPerOpen() string {
+	useful := w.Opens - w.Failed - w.Useless
+	if useful == 0 {
+		return "none useful"
+	}
+	return fmt.Sprintf("%.3f", float64(w.ServerConns)/float64(useful))
 }
 
 func wellVerdicts(r *Results) (all []Verdict) {
 	var delay time.Duration
-	for _, w := range r.Well {
+	for _, w := range r.Steady {
 		delay = max(delay, w.Delay)
 	}
-	base := findWell(r.Well, plainDo1, delay)
+	base := findWell(r.Steady, plainDo1, delay)
 	for _, want := range []struct {
 		name string
 		most float64
 	}{{hedged, 1.05}, {race, 1.6}} {
-		s := paired(findWell(r.Well, want.name, delay).P50, base.P50)
+		s := paired(findWell(r.Steady, want.name, delay).P50, base.P50)
 		all = append(all, Verdict{fmt.Sprintf("open p50 at %v of network delay, %s / %s", delay, want.name, plainDo1),
 			fmt.Sprintf("at most %.2f", want.most), s.String(), s.Mid <= want.most})
 	}
 	for _, name := range []string{hedged, balanced, ordered} {
 		var opens, conns int
-		for _, w := range r.Well {
-			if w.Contestant == name {
+		for _, w := range r.Steady {
+			if w.Contestant == name && !w.Rejecting {
 				opens, conns = opens+w.Opens-w.Failed-w.Useless, conns+w.ServerConns
 			}
 		}
@@ -159,7 +164,7 @@ func useless(r *Results) (n, opens int) {
 			n, opens = n+f.Before.Useless+f.All.Useless, opens+f.Before.Opens+f.All.Opens
 		}
 	}
-	for _, w := range r.Well {
+	for _, w := range r.Steady {
 		if isOurs(w.Contestant) {
 			n, opens = n+w.Useless, opens+w.Opens
 		}
