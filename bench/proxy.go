@@ -78,6 +78,7 @@ func (p *Proxy) Start(s ProxySetup, info *ProxyInfo) (err error) {
 	}
 	defer bound.Close()
 	p.cmd = exec.Command(program, "-db", "-f", file)
+	p.cmd.Dir = p.dir
 	p.cmd.ExtraFiles = []*os.File{bound} // the child's fd 3
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
 	detach(p.cmd)

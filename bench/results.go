@@ -106,12 +106,12 @@ func measure(ctx context.Context, o options, stdout io.Writer) error {
 		if err := s.run(r, ctx, results); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
-	}
-	results.Machine.LoadAfter = loadAverage()
-	results.Took = time.Since(began)
-	if o.raw != "" {
-		if err := save(o.raw, results); err != nil {
-			return err
+		results.Machine.LoadAfter = loadAverage()
+		results.Took = time.Since(began)
+		if o.raw != "" {
+			if err := save(o.raw, results); err != nil {
+				return err
+			}
 		}
 	}
 	if err := write(out, results, p); err != nil {
