@@ -21,7 +21,7 @@ type SteadyOpens struct {
 	P50             []float64 // of each block, in ms
 	Opens           int
 	Failed, Useless int
-	ServerConns     int // made at the servers meanwhile
+	ServerConns     float64 // made at the servers meanwhile, without those of HAProxy's checks
 }
 
 // A FaultOpens is a contestant's opens around a fault on one node.
@@ -86,6 +86,10 @@ func (r *rig) steadyOpens(ctx context.Context, t *team, delay time.Duration) ([]
 			return nil, err
 		}
 	}
+	checks, err := r.checkRate(ctx)
+	if err != nil {
+		return nil, err
+	}
 	for block := range r.plan.blocks + 1 {
 		for _, i := range rand.Perm(len(t.members)) {
 			if ctx.Err() != nil {
@@ -95,7 +99,7 @@ func (r *rig) steadyOpens(ctx context.Context, t *team, delay time.Duration) ([]
 			if block == 0 { // the first block warms up
 				into = &SteadyOpens{}
 			}
-			if err := r.steadyBlock(ctx, t.members[i], into); err != nil {
+			if err := r.steadyBlock(ctx, t.members[i], checks, into); err != nil {
 				return nil, err
 			}
 		}
@@ -103,7 +107,23 @@ func (r *rig) steadyOpens(ctx context.Context, t *team, delay time.Duration) ([]
 	return results, nil
 }
 
-func (r *rig) steadyBlock(ctx context.Context, m *member, into *SteadyOpens) error {
+// checkRate is how many connections a second the servers get while nobody
+// opens any: HAProxy's checks.
+func (r *rig) checkRate(ctx context.Context) (float64, error) {
+	before, err := r.connections(ctx)
+	if err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	pause(ctx, r.plan.before)
+	after, err := r.connections(ctx)
+	return float64(after-before) / time.Since(began).Seconds(), err
+}
+
+// steadyBlock is one block of a contestant, while checks connections a second
+// are none of its own.
+func (r *rig) steadyBlock(ctx context.Context, m *member, checks float64, into *SteadyOpens) error {
+	began := time.Now()
 	before, err := r.connections(ctx)
 	if err != nil {
 		return err
@@ -117,7 +137,7 @@ func (r *rig) steadyBlock(ctx context.Context, m *member, into *SteadyOpens) err
 	if err != nil {
 		return err
 	}
-	into.ServerConns += after - before
+	into.ServerConns += float64(after-before) - checks*time.Since(began).Seconds()
 	var took []time.Duration
 	for _, o := range opens {
 		into.Opens++

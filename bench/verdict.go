@@ -106,7 +106,7 @@ func (w *SteadyOpens) connsPerOpen() string {
 	if useful == 0 {
 		return "none useful"
 	}
-	return fmt.Sprintf("%.3f", float64(w.ServerConns)/float64(useful))
+	return fmt.Sprintf("%.3f", w.ServerConns/float64(useful))
 }
 
 func wellVerdicts(r *Results) (all []Verdict) {
@@ -124,13 +124,14 @@ func wellVerdicts(r *Results) (all []Verdict) {
 			fmt.Sprintf("at most %.2f", want.most), s.String(), s.Mid <= want.most})
 	}
 	for _, name := range []string{hedged, balanced, ordered} {
-		var opens, conns int
+		var opens int
+		var conns float64
 		for _, w := range r.Steady {
 			if w.Contestant == name && !w.Rejecting {
 				opens, conns = opens+w.Opens-w.Failed-w.Useless, conns+w.ServerConns
 			}
 		}
-		per := float64(conns) / float64(max(opens, 1))
+		per := conns / float64(max(opens, 1))
 		all = append(all, Verdict{"server connections per open, nodes well, " + name, "at most 1.02",
 			fmt.Sprintf("%.3f", per), per <= 1.02})
 	}
