@@ -226,8 +226,8 @@ func (r *rig) faultRound(ctx context.Context, t *team, f nodeFault, of []*FaultO
 		return ctx.Err()
 	}
 	used := make([]int, len(t.members))
-	err = t.together(func(i int, m *member) error {
-		opens, err := m.paced(r.plan.before, r.plan.every)
+	err = t.together(func(i int, _ *member) error {
+		opens, err := t.paced(i, r.plan.before)
 		for _, o := range opens {
 			of[i].Before.add(o)
 		}
@@ -239,8 +239,8 @@ func (r *rig) faultRound(ctx context.Context, t *team, f nodeFault, of []*FaultO
 	}
 	heal, err := r.makeFault(ctx, t, f, used)
 	if err == nil {
-		err = t.together(func(i int, m *member) error {
-			opens, err := m.paced(r.plan.window, r.plan.every)
+		err = t.together(func(i int, _ *member) error {
+			opens, err := t.paced(i, r.plan.window)
 			of[i].addWindow(opens, r.plan)
 			return err
 		})
@@ -266,6 +266,13 @@ func (r *rig) makeFault(ctx context.Context, t *team, f nodeFault, used []int) (
 		hit = append(hit, m.host(used[i])...)
 	}
 	return func() error { return r.setFault(Fault{}, hit...) }, r.setFault(*f.relay, hit...)
+}
+
+// paced has a member open at the plan's pace, each member at its own moment.
+func (t *team) paced(i int, d time.Duration) ([]Open, error) {
+	every := t.rig.plan.every
+	time.Sleep(every * time.Duration(i) / time.Duration(len(t.members)))
+	return t.members[i].paced(d, every)
 }
 
 func (m *member) paced(d, every time.Duration) (opens []Open, err error) {

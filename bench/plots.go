@@ -189,12 +189,12 @@ func drawOpens(dir string, r *Results) error {
 	}
 	blank := noLabels(names)
 	err := savePanels(filepath.Join(dir, "opens.svg"), len(names), []*plot.Plot{
-		openPanel("all nodes well", names, well), panel("slow by 200 ms", blank), panel("silent", blank)})
+		openPanel("all nodes well", names, well), panel("slow by 200 ms", blank), panel("answers 1047", blank)})
 	if err != nil {
 		return err
 	}
 	return savePanels(filepath.Join(dir, "opens-more.svg"), len(names), []*plot.Plot{
-		panel("refusing", names), panel("answers 1047", blank), panel("full", blank)})
+		panel("silent", names), panel("refusing", blank), panel("full", blank)})
 }
 
 // failoverPanel draws reads over time; failed ones stand in another colour.
