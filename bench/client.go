@@ -14,6 +14,7 @@ import (
 // CPU time is its own.
 type Client struct {
 	db     *sql.DB
+	point  *sql.Stmt // prepared once, at the first use
 	before Left
 	watch  *watch
 }

@@ -112,7 +112,11 @@ func (c *Client) Wrap(rounds int, of *Wrapper) error {
 	return nil
 }
 
-const execs = 100_000
+// wrapRounds and execs are how often the wrapper is measured.
+const (
+	wrapRounds = 50
+	execs      = 100_000
+)
 
 // execTime is one Exec's time in ns.
 func execTime(ctx context.Context, c driver.ExecerContext) float64 {
@@ -144,7 +148,7 @@ func (r *rig) idle(ctx context.Context) (all []*Idle, w *Wrapper, err error) {
 		all = append(all, of)
 	}
 	w = new(Wrapper)
-	return all, w, callOnce("Role.Wrap", 10*r.plan.loadRounds, w)
+	return all, w, callOnce("Role.Wrap", wrapRounds, w)
 }
 
 // callOnce calls a client process that is there for this only.

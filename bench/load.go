@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"slices"
 	"sync"
@@ -39,11 +38,10 @@ type task func(ctx context.Context, i int) error
 // Load runs the work in as many goroutines for some time.
 func (c *Client) Load(how Loading, load *Load) error {
 	ctx := context.Background()
-	work, end, err := c.tasks(ctx, how)
+	work, err := c.tasks(ctx, how)
 	if err != nil {
 		return err
 	}
-	defer end()
 	took := make([][]time.Duration, how.Workers)
 	errs := make([][]error, how.Workers)
 	cpu, began := cpuTime(), time.Now()
@@ -73,40 +71,41 @@ func (c *Client) Load(how Loading, load *Load) error {
 	return nil
 }
 
-// tasks returns each worker's task; end gives back what they hold.
-func (c *Client) tasks(ctx context.Context, how Loading) (tasks []task, end func(), err error) {
+// tasks returns each worker's task.
+func (c *Client) tasks(ctx context.Context, how Loading) (tasks []task, err error) {
 	tasks = make([]task, how.Workers)
-	end = func() {}
 	switch how.Work {
 	case workSelect1:
 		for w := range tasks {
 			tasks[w] = c.select1
 		}
 	case workPoint:
-		s, err := c.db.PrepareContext(ctx, "SELECT v FROM kv WHERE id = ?")
-		if err != nil {
-			return nil, nil, err
-		}
-		end = func() { s.Close() }
-		for w := range tasks {
-			tasks[w] = func(ctx context.Context, i int) error {
-				var v int
-				return s.QueryRowContext(ctx, i%rowsRead+1).Scan(&v)
+		if c.point == nil {
+			if c.point, err = c.db.PrepareContext(ctx, "SELECT v FROM kv WHERE id = ?"); err != nil {
+				return nil, err
 			}
+		}
+		for w := range tasks {
+			tasks[w] = c.pointSelect
 		}
 	case workTx:
 		for w := range tasks {
 			tasks[w] = c.transaction(how.Base + w)
 		}
 	default:
-		return nil, nil, fmt.Errorf("there is no work %q", how.Work)
+		return nil, fmt.Errorf("there is no work %q", how.Work)
 	}
-	return tasks, end, nil
+	return tasks, nil
 }
 
 func (c *Client) select1(ctx context.Context, _ int) error {
 	var one int
 	return c.db.QueryRowContext(ctx, "SELECT 1").Scan(&one)
+}
+
+func (c *Client) pointSelect(ctx context.Context, i int) error {
+	var v int
+	return c.point.QueryRowContext(ctx, i%rowsRead+1).Scan(&v)
 }
 
 // transaction reads, writes and reads a row that is the worker's own.
@@ -126,7 +125,7 @@ func (c *Client) transaction(row int) task {
 		if _, err := tx.ExecContext(ctx, write); err != nil {
 			return err
 		}
-		if err := tx.QueryRowContext(ctx, read).Scan(&v); err != nil && err != sql.ErrNoRows {
+		if err := tx.QueryRowContext(ctx, read).Scan(&v); err != nil {
 			return err
 		}
 		return tx.Commit()

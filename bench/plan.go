@@ -30,7 +30,7 @@ var fullPlan = plan{
 	blocks: 15, blockOpens: 40, delay: time.Millisecond,
 	faultRounds: 3, every: 50 * time.Millisecond,
 	before: 2 * time.Second, window: 7 * time.Second, first: time.Second, after: 3 * time.Second, heal: 4 * time.Second,
-	loadRounds: 12, loadFor: 200 * time.Millisecond, workers: []int{1, 16, 64},
+	loadRounds: 32, loadFor: 80 * time.Millisecond, workers: []int{1, 16, 64},
 	failoverRounds: 2, readers: 16, readEvery: 5 * time.Millisecond,
 	well: 2 * time.Second, away: 8 * time.Second, stay: 12 * time.Second, heldUp: 500 * time.Millisecond,
 	spreadConns: 48, leftWaits: []time.Duration{time.Second, 3 * time.Second},

@@ -167,6 +167,17 @@ func (w *report) load(r *Results) {
 	w.line("plain pool shows the noise: a difference smaller than its quartiles is none that")
 	w.line("this run can see. CPU is the client process's, by getrusage, and HAProxy's own, by")
 	w.line("/proc. The plain driver, hedged and ordered work on one node, the others on three.")
+	w.line("")
+	w.line("All works and numbers of workers together: race and balanced have their connections")
+	w.line("on three servers, which costs a client a little by itself, as the dialer that takes a")
+	w.line("random node shows; so they stand beside that as well.")
+	var rows [][]string
+	for _, pair := range [][2]string{{plainAgain, plain}, {ordered, plain}, {hedged, plain}, {onThree, plain}, {race, plain}, {balanced, plain},
+		{race, onThree}, {balanced, onThree}, {balanced, proxyMySQL}, {balanced, proxyWsrep}} {
+		rate, cpu := pooled(r, pair[0], pair[1], perSecond, anyLoad), pooled(r, pair[0], pair[1], cpuPerQuery, anyLoad)
+		rows = append(rows, []string{pair[0] + " / " + pair[1], rate.String(), fmt.Sprintf("±%.3f", rate.resolution()), cpu.String(), fmt.Sprintf("±%.3f", cpu.resolution())})
+	}
+	w.table([]string{"", "throughput", "standard error", "client CPU per query", "standard error"}, rows)
 	for _, work := range works {
 		w.section("### " + work)
 		var rows [][]string

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -79,6 +80,13 @@ func costVerdicts(r *Results) (all []Verdict) {
 				rate.String(), rate.Mid >= noise.Low})
 	}
 	return all
+}
+
+// resolution is how far the median of so many values may be from what more of
+// them would say: its standard error, if the quartiles are a normal
+// distribution's.
+func (s Spread) resolution() float64 {
+	return 0.93 * (s.High - s.Low) / math.Sqrt(float64(max(s.N, 1)))
 }
 
 func proxyVerdicts(r *Results) (all []Verdict) {
