@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -64,14 +65,29 @@ func (r *rig) failovers(ctx context.Context) (results []*Failover, err error) {
 	for _, o := range outages {
 		var of []*Failover
 		for range r.plan.failoverRounds {
-			r.say("failover, %s", o.name)
-			if of, err = r.outage(ctx, o, of); err != nil {
+			if of, err = r.faultOfOne(ctx, o, of); err != nil {
 				return nil, fmt.Errorf("%s: %w", o.name, err)
 			}
 		}
 		results = append(results, of...)
 	}
 	return results, nil
+}
+
+// errOthers says that a fault of one node took the others with it.
+var errOthers = errors.New("the other nodes lost their group too")
+
+// faultOfOne is one round, made again where Galera made more of the fault
+// than was asked for: that says nothing about clients.
+func (r *rig) faultOfOne(ctx context.Context, o outage, of []*Failover) (more []*Failover, err error) {
+	for range 3 {
+		r.say("failover, %s", o.name)
+		if more, err = r.outage(ctx, o, of); !errors.Is(err, errOthers) {
+			return more, err
+		}
+		r.say("%v: once more", err)
+	}
+	return nil, err
 }
 
 // watchers starts the clients. The fault is for the node that hedged has
@@ -102,7 +118,8 @@ func (r *rig) watchers() (t *team, err error) {
 	return t, nil
 }
 
-// outage is one round of a fault. of is nil before the first.
+// outage is one round of a fault. of is nil before the first. With errOthers
+// it is unchanged.
 func (r *rig) outage(ctx context.Context, o outage, of []*Failover) ([]*Failover, error) {
 	t, err := r.watchers()
 	if err != nil {
@@ -116,7 +133,8 @@ func (r *rig) outage(ctx context.Context, o outage, of []*Failover) ([]*Failover
 	}
 	node := r.cluster.Nodes[r.first]
 	how := Watching{r.plan.readers, r.plan.readEvery, r.portOf(r.first)}
-	if err := t.watch(how, of); err != nil {
+	on, err := t.watch(how)
+	if err != nil {
 		return nil, err
 	}
 	began := time.Now()
@@ -126,10 +144,14 @@ func (r *rig) outage(ctx context.Context, o outage, of []*Failover) ([]*Failover
 		return nil, err
 	}
 	pause(ctx, time.Until(away.Add(r.plan.away)))
+	alone := r.othersAreWell(ctx)
 	if err := o.end(ctx, node); err != nil {
 		return nil, err
 	}
 	back := time.Now()
+	if !alone {
+		return nil, errors.Join(errOthers, r.cluster.WaitSynced(ctx))
+	}
 	pause(ctx, r.plan.stay)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
@@ -137,6 +159,7 @@ func (r *rig) outage(ctx context.Context, o outage, of []*Failover) ([]*Failover
 	err = t.together(func(i int, m *member) error {
 		var w Watched
 		err := m.client.call.Call("Role.Unwatch", Nothing{}, &w)
+		of[i].OnNode = append(of[i].OnNode, on[i])
 		of[i].judge(w, r.plan, how.Port, began, away, back)
 		return err
 	})
@@ -146,20 +169,29 @@ func (r *rig) outage(ctx context.Context, o outage, of []*Failover) ([]*Failover
 	return of, r.cluster.WaitSynced(ctx)
 }
 
-// watch has everybody open their connections, and then read.
-func (t *team) watch(how Watching, of []*Failover) error {
-	err := t.together(func(i int, m *member) error {
-		var on int
-		err := m.client.call.Call("Role.Gather", how, &on)
-		of[i].OnNode = append(of[i].OnNode, on)
-		return err
-	})
+// watch has everybody open their connections, and then read. It returns how
+// many of each are on the node.
+func (t *team) watch(how Watching) (on []int, err error) {
+	on = make([]int, len(t.members))
+	err = t.together(func(i int, m *member) error { return m.client.call.Call("Role.Gather", how, &on[i]) })
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return t.together(func(_ int, m *member) error {
-		return m.client.call.Call("Role.Watch", how, &Nothing{})
-	})
+	return on, t.together(func(_ int, m *member) error { return m.client.call.Call("Role.Watch", how, &Nothing{}) })
+}
+
+// othersAreWell reports whether the nodes without a fault are a primary
+// component.
+func (r *rig) othersAreWell(ctx context.Context) bool {
+	for i, n := range r.cluster.Nodes {
+		if i == r.first {
+			continue
+		}
+		if status, err := n.Status(ctx, "wsrep_cluster_status"); err != nil || status != "Primary" {
+			return false
+		}
+	}
+	return true
 }
 
 func (r *rig) portOf(node int) int {

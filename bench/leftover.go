@@ -64,7 +64,7 @@ func (r *rig) leftover(ctx context.Context, name string) (*Leftover, error) {
 	}
 	for late := time.Now().Add(patience); ; {
 		after, err := r.appConns(ctx)
-		of.ServerConns = after - before
+		of.ServerConns = max(0, after-before) // the checks' own come and go
 		if err != nil || of.ServerConns <= 0 || time.Now().After(late) {
 			return of, err
 		}

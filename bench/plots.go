@@ -207,6 +207,7 @@ func failoverPanel(fault string, labels []string, all []*Failover, p plan) *plot
 			end := f.Back + p.stay
 			stop = end.Seconds()
 			panel.X.Min, panel.X.Max = 0, 1.2*stop // beyond stand words
+			panel.X.Tick.Marker = everyFive(stop)
 			panel.Add(rectangle(colourShade, f.Away.Seconds(), 0, f.Back.Seconds(), float64(len(labels))))
 		}
 		base := rowOf(i, labels)
@@ -222,19 +223,41 @@ func failoverPanel(fault string, labels []string, all []*Failover, p plan) *plot
 		}
 		last := line[len(line)-1].X
 		panel.Add(polygon(colourOf(f.Contestant), append(line, plotter.XY{X: last, Y: base})))
-		failed := 0
-		for b, bin := range f.Line {
-			if x := float64(b) * binWidth.Seconds(); bin.Failed > 0 && x < stop {
-				wide := max(binWidth.Seconds(), stop/200)
-				panel.Add(rectangle(colourFailed, x, base, min(x+wide, stop), base+0.8*max(0.35, min(1, float64(bin.Failed)/expected))))
-			}
-			failed += bin.Failed
-		}
-		if failed > 0 {
+		if failed, marks := f.failures(base, expected, stop); failed > 0 {
+			panel.Add(polygon(colourFailed, marks))
 			note(panel, panel.X.Max, base+0.2, fmt.Sprintf("%d failed", failed), colourFailed)
 		}
 	}
 	return panel
+}
+
+// failures counts the failed reads of a time line, and outlines them: each at
+// least so wide and so high that it is seen.
+func (f *Failover) failures(base, expected, stop float64) (failed int, outline plotter.XYs) {
+	wide := max(binWidth.Seconds(), stop/200)
+	outline = plotter.XYs{{X: 0, Y: base}}
+	for b, bin := range f.Line {
+		x := float64(b) * binWidth.Seconds()
+		failed += bin.Failed
+		if bin.Failed == 0 || x >= stop {
+			continue
+		}
+		y, end := base+0.8*max(0.35, min(1, float64(bin.Failed)/expected)), min(x+wide, stop)
+		outline = append(outline, plotter.XY{X: x, Y: base}, plotter.XY{X: x, Y: y}, plotter.XY{X: end, Y: y}, plotter.XY{X: end, Y: base})
+	}
+	return failed, append(outline, plotter.XY{X: stop, Y: base})
+}
+
+// everyFive are the marks of an axis of seconds.
+func everyFive(stop float64) (ticks plot.ConstantTicks) {
+	step := 5.0
+	if stop < step {
+		step = 1
+	}
+	for x := 0.0; x <= stop; x += step {
+		ticks = append(ticks, plot.Tick{Value: x, Label: fmt.Sprint(x)})
+	}
+	return ticks
 }
 
 func drawFailovers(dir string, r *Results, p plan) error {

@@ -183,7 +183,7 @@ func useless(r *Results) (n, opens int) {
 
 func uselessVerdict(r *Results) Verdict {
 	n, opens := useless(r)
-	return Verdict{"useless opens of clustersql, all strategies, nodes well and with every fault", "0", fmt.Sprintf("%d of %d", n, opens), n == 0}
+	return Verdict{"useless opens of clustersql, all strategies, nodes well and with every fault", "0", fmt.Sprintf("%d of %d", n, opens), n == 0 && opens > 0}
 }
 
 func isOurs(name string) bool {
@@ -191,17 +191,29 @@ func isOurs(name string) bool {
 	return err == nil && c.ours
 }
 
-// A cell is one figure of a failover; the smaller the better.
+// A cell is one figure of a failover; the smaller the better. Within slack, or
+// a twentieth, two are the same.
 type cell struct {
 	name   string
 	figure func(*Failover) float64
-	slack  float64 // within which two are the same
+	slack  float64
 }
 
 var cells = []cell{
 	{"failed reads", func(f *Failover) float64 { return float64(sum(f.Failed)) }, 0},
-	{"longest gap", func(f *Failover) float64 { return ms(slices.Max(append(f.Gap, 0))) }, 20},
+	{"longest gap", func(f *Failover) float64 { return ms(slices.Max(append(f.Gap, 0))) }, 50},
 	{"time to use", func(f *Failover) float64 { return ms(f.backInUse()) }, 100},
+}
+
+// show says a figure with its unit.
+func (c cell) show(v float64) string {
+	switch {
+	case c.slack == 0:
+		return fmt.Sprint(v)
+	case v >= ms(never):
+		return "never"
+	}
+	return fmt.Sprintf("%.0f ms", v)
 }
 
 // never stands for a node that was not used again while it was watched.
@@ -240,13 +252,14 @@ func failoverVerdicts(r *Results) (all []Verdict) {
 			for _, c := range cells {
 				of++
 				ours, theirs := c.figure(f), bestOfPeers(r, f.Fault, c)
+				slack := max(c.slack, theirs/20)
 				switch {
-				case ours < theirs-c.slack || ours == theirs && ours == 0:
+				case ours < theirs-slack || ours == theirs && ours == 0:
 					best, fine = best+1, fine+1
-				case ours <= theirs+c.slack:
+				case ours <= theirs+slack:
 					fine++
 				default:
-					worse = append(worse, fmt.Sprintf("%s at %s: %.0f, best of the others %.0f", c.name, f.Fault, ours, theirs))
+					worse = append(worse, fmt.Sprintf("%s at %s: %s, best of the others %s", c.name, f.Fault, c.show(ours), c.show(theirs)))
 				}
 			}
 		}
