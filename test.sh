@@ -114,5 +114,5 @@ case "${1:-all}" in
   fuzz)    fuzz "${2:-30}" ;;
   simulate) simulate "${2:-10}" ;;
   install) install_packages ;;
-  *)       sed -n '2,12p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
+  *)       sed -n '2,13p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
 esac
