@@ -71,9 +71,14 @@ func sockets() int {
 	return n
 }
 
-// Close closes the pool and reports how much more there is than before Start:
-// at once, and after each of the waits.
-func (c *Client) Close(waits []time.Duration, left *[]Left) error {
+// Closed is what there is more than before Start, after a Close.
+type Closed struct {
+	After []Left // at once, and after each of the waits
+	End   Left   // when nothing is left, or patience is over
+}
+
+// Close closes the pool and reports what stays.
+func (c *Client) Close(waits []time.Duration, to *Closed) error {
 	if c.db == nil {
 		return errors.New("not started")
 	}
@@ -81,8 +86,17 @@ func (c *Client) Close(waits []time.Duration, left *[]Left) error {
 	c.db = nil
 	for _, wait := range append([]time.Duration{0}, waits...) {
 		time.Sleep(wait)
-		now := leftNow()
-		*left = append(*left, Left{now.Goroutines - c.before.Goroutines, now.Sockets - c.before.Sockets})
+		to.After = append(to.After, c.left())
 	}
-	return err
+	for late := time.Now().Add(patience); ; time.Sleep(settle) {
+		if to.End = c.left(); to.End == (Left{}) || time.Now().After(late) {
+			return err
+		}
+	}
+}
+
+// left never goes below nothing: what was there before may end too.
+func (c *Client) left() Left {
+	now := leftNow()
+	return Left{max(0, now.Goroutines-c.before.Goroutines), max(0, now.Sockets-c.before.Sockets)}
 }

@@ -12,7 +12,8 @@ type Leftover struct {
 	Contestant  string
 	After       []time.Duration
 	Client      []Left
-	ServerConns int // of this contestant's at the nodes, when the network is well again
+	End         Left // after as long as it takes, within reason
+	ServerConns int  // of this contestant's at the nodes, when the network is well again
 }
 
 // leftovers closes each contestant, alone, after opens of which one node, as
@@ -55,9 +56,11 @@ func (r *rig) leftover(ctx context.Context, name string) (*Leftover, error) {
 	for _, wait := range r.plan.leftWaits {
 		of.After = append(of.After, of.After[len(of.After)-1]+wait)
 	}
-	if err := m.client.call.Call("Role.Close", r.plan.leftWaits, &of.Client); err != nil {
+	var closed Closed
+	if err := m.client.call.Call("Role.Close", r.plan.leftWaits, &closed); err != nil {
 		return nil, err
 	}
+	of.Client, of.End = closed.After, closed.End
 	// The servers hear of what was closed in the black hole when it ends.
 	if err := r.setFault(Fault{}, m.relays...); err != nil {
 		return nil, err

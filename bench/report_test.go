@@ -69,7 +69,7 @@ func TestReportIsComplete(t *testing.T) {
 func TestSmokeSeesWhatIsWrong(t *testing.T) {
 	for name, spoil := range map[string]func(string, *Results){
 		"useless":    func(_ string, r *Results) { r.faulty("silent", hedged).All.Useless = 1 },
-		"goroutines": func(_ string, r *Results) { r.left(race).Client[0].Goroutines = 1 },
+		"goroutines": func(_ string, r *Results) { r.left(race).End.Goroutines = 1 },
 		"conns":      func(_ string, r *Results) { r.left(race).ServerConns = 1 },
 		"picture":    func(dir string, _ *Results) { os.Remove(filepath.Join(dir, "failover.svg")) },
 		"table": func(dir string, _ *Results) {
@@ -92,7 +92,7 @@ func TestSmokeSeesWhatIsWrong(t *testing.T) {
 // Peers may leave and hand out what they like.
 func TestSmokeJudgesNoPeers(t *testing.T) {
 	dir, r := t.TempDir(), someResults()
-	r.left("the original (race)").Client[0].Goroutines = 500
+	r.left("the original (race)").End.Goroutines = 500
 	r.faulty("answers 1047", plain).All.Useless = 2
 	if err := write(dir, r, fullPlan); err != nil {
 		t.Fatal(err)

@@ -15,8 +15,8 @@ func smoke(dir string, r *Results) error {
 		errs = append(errs, fmt.Errorf("%d of %d opens of clustersql were useless", n, opens))
 	}
 	for _, l := range r.Left {
-		if last := l.Client[len(l.Client)-1]; isOurs(l.Contestant) && (last.Goroutines > 0 || last.Sockets > 0 || l.ServerConns > 0) {
-			errs = append(errs, fmt.Errorf("%s left %+v and %d server connections", l.Contestant, last, l.ServerConns))
+		if isOurs(l.Contestant) && (l.End != (Left{}) || l.ServerConns > 0) {
+			errs = append(errs, fmt.Errorf("%s left %+v and %d server connections", l.Contestant, l.End, l.ServerConns))
 		}
 	}
 	for _, t := range r.Load {
