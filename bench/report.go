@@ -207,7 +207,7 @@ func (w *report) failovers(r *Results) {
 	w.section("## Failover")
 	w.line("")
 	w.line("All contestants read at the same time, each with %d readers and a read every %v, from", w.plan.readers, w.plan.readEvery)
-	w.line("warm pools of which a third or more were on the node, where the contestant allows it.")
+	w.line("warm pools of which a quarter or more were on the node, where the contestant allows it.")
 	w.line("The node was away for %v and watched for %v after it was Synced again. Figures are of", w.plan.away, w.plan.stay)
 	w.line("%d rounds each: failed reads and reads over %v of every round, the longest gap between", w.plan.failoverRounds, w.plan.heldUp)
 	w.line("two successes, and the median time from the node's return to the first read on it.")
