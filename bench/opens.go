@@ -263,7 +263,9 @@ func (r *rig) makeFault(ctx context.Context, t *team, f nodeFault, used []int) (
 	}
 	var hit []string
 	for i, m := range t.members {
-		hit = append(hit, m.host(used[i])...)
+		if m.name != plainAgain { // it shows what changes without the fault
+			hit = append(hit, m.host(used[i])...)
+		}
 	}
 	return func() error { return r.setFault(Fault{}, hit...) }, r.setFault(*f.relay, hit...)
 }

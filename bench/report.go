@@ -113,9 +113,10 @@ func (w *report) opens(r *Results) {
 	w.section("### One node in trouble")
 	w.line("")
 	w.line("The fault hits the node that the contestant used most just before; 1047 and a full")
-	w.line("node are made at the first node itself. All contestants open at the same time, each")
-	w.line("every %v unless the one before still runs. *Over %v* counts opens of the first part", w.plan.every, hedgeDelay)
-	w.line("of the fault, %v, round by round; the last part begins %v after it.", w.plan.first, w.plan.after)
+	w.line("node are made at the first node itself. The second plain pool is spared all faults but")
+	w.line("these two, and shows what else the machine did. All contestants open at the same time,")
+	w.line("each every %v unless the one before still runs. *Over %v* counts opens of the first", w.plan.every, hedgeDelay)
+	w.line("part of the fault, %v, round by round; the last part begins %v after it.", w.plan.first, w.plan.after)
 	w.line("")
 	w.line("![Open times with more faults](opens-more.svg)")
 	for _, f := range nodeFaults {

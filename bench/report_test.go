@@ -119,9 +119,13 @@ func TestVerdictsSeeWhatIsNotReached(t *testing.T) {
 		"open p50":           func(r *Results) { findWell(r.Steady, hedged, time.Millisecond).P50[0] = 1.06 },
 		"server connections": func(r *Results) { findWell(r.Steady, balanced, 0).ServerConns = 3 },
 		"open p99":           func(r *Results) { r.faulty("refusing", balanced).Late.Took = []time.Duration{time.Second} },
-		"opens over":         func(r *Results) { r.faulty("silent", hedged).Slow = []int{0, 2} },
-		"useless":            func(r *Results) { r.faulty("full", ordered).All.Useless = 1 },
-		"failover":           func(r *Results) { r.failover(outages[0].name, race).Failed[0] = 2 },
+		"open p99 three": func(r *Results) { // noise excuses no more than there is
+			r.faulty("slow by 200 ms", plainAgain).Late.Took = []time.Duration{3 * time.Millisecond}
+			r.faulty("slow by 200 ms", hedged).Late.Took = []time.Duration{4 * time.Millisecond}
+		},
+		"opens over": func(r *Results) { r.faulty("silent", hedged).Slow = []int{0, 2} },
+		"useless":    func(r *Results) { r.faulty("full", ordered).All.Useless = 1 },
+		"failover":   func(r *Results) { r.failover(outages[0].name, race).Failed[0] = 2 },
 	} {
 		r := someResults()
 		spoil(r)
