@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
 # test.sh is the one door to the project's checks.
 #
-#   ./test.sh           install what the tests need, lint, test every module with -race
-#   ./test.sh quick     the root module's tests without real database servers
+#   ./test.sh              install what the tests need, lint, test every module with -race, bench-quick
+#   ./test.sh quick        the root module's tests without real database servers
 #   ./test.sh integration  every fault of a node under load, on real servers; ends with a table
-#   ./test.sh lint      gofmt, go vet and staticcheck in every module
-#   ./test.sh bench     the benchmarks, with allocations
-#   ./test.sh fuzz [S]  every fuzz test for S seconds each (default 30)
+#   ./test.sh lint         gofmt, go vet and staticcheck in every module
+#   ./test.sh bench        clustersql beside a plain driver and HAProxy; writes bench/RESULTS.md
+#   ./test.sh bench-quick  the same in small, into a temporary folder, judging no times
+#   ./test.sh microbench [N]  the Go benchmarks, N times (default 1), with allocations
+#   ./test.sh fuzz [S]     every fuzz test for S seconds each (default 30)
 #   ./test.sh simulate [M]  the simulation of faults on fresh seeds for M minutes (default 10)
-#   ./test.sh install   only install what is missing (Debian's packages)
+#   ./test.sh install      only install what is missing (Debian's packages)
 set -euo pipefail
 cd "$(dirname "$0")"
 
-modules=(. demo compat tools)
+modules=(. demo compat bench tools)
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -36,6 +38,7 @@ install_packages() {
   command -v lsof >/dev/null || missing+=(lsof)                  # which the transfer's script asks for
   command -v ps >/dev/null || missing+=(procps)
   command -v ss >/dev/null || missing+=(iproute2)
+  [ -x /usr/sbin/haproxy ] || command -v haproxy >/dev/null || missing+=(haproxy)
   [ ${#missing[@]} -gt 0 ] || return 0
   if ! command -v apt-get >/dev/null; then
     echo "test.sh: not Debian: install these by hand: ${missing[*]}" >&2
@@ -80,6 +83,11 @@ faults() {
   go test -race -count=1 -timeout 15m -v -run '^TestFaults$' ./integration
 }
 
+bench_quick() {
+  say "bench, in small"
+  go -C bench run . -quick
+}
+
 fuzz() {
   local seconds=${1:-30} pkg name
   for pkg in $(go list ./...); do
@@ -97,13 +105,15 @@ simulate() {
 }
 
 case "${1:-all}" in
-  all)     install_packages; lint; test_modules -count=1 -skip '^TestFaults$'; faults ;;
+  all)     install_packages; lint; test_modules -count=1 -skip '^TestFaults$'; faults; bench_quick ;;
   quick)   go test -race -short -count=1 -skip '^TestConfiguredClusters$' . ./internal/fakedb ;;
   integration) install_packages; faults ;;
   lint)    lint ;;
-  bench)   go test -run '^$' -bench . -benchmem -count "${2:-1}" . ;;
+  bench)   install_packages; go -C bench run . ;;
+  bench-quick) install_packages; bench_quick ;;
+  microbench) go test -run '^$' -bench . -benchmem -count "${2:-1}" . ;;
   fuzz)    fuzz "${2:-30}" ;;
   simulate) simulate "${2:-10}" ;;
   install) install_packages ;;
-  *)       sed -n '2,10p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
+  *)       sed -n '2,13p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
 esac

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"database/sql/driver"
+	"fmt"
+	"log/slog"
+
+	"github.com/EnumApps/clustersql"
+	"github.com/go-sql-driver/mysql"
+)
+
+// A contestant is one way to open connections to the cluster.
+type contestant struct {
+	name  string
+	proxy string // the set-up of HAProxy that it needs, if any
+	ours  bool
+	make  func(Setup) (driver.Connector, error)
+}
+
+// A Setup is what a contestant is given in its process.
+type Setup struct {
+	Contestant string
+	Addrs      []string // of the nodes, or of the relays before them
+	Weights    []int    // of the nodes; nil: all the same
+	Proxy      string   // address of the proxy, for those that need it
+	Conns      int      // bound of the pool; 0: no pool, every use opens
+}
+
+// The names of contestants that figures are compared with.
+const (
+	plain      = "plain driver"
+	plainAgain = "plain driver, again"
+	plainDo1   = "plain driver + DO 1"
+	onThree    = "random node, then next" // a plain driver on all nodes
+	proxyMySQL = "HAProxy, mysql-check"
+	proxyWsrep = "HAProxy, wsrep check"
+	race       = "clustersql race"
+	hedged     = "clustersql hedged"
+	balanced   = "clustersql balanced"
+	ordered    = "clustersql ordered"
+	idempotent = "clustersql balanced, idempotent"
+)
+
+var contestants = []contestant{
+	{name: plain, make: onFirst},
+	{name: plainAgain, make: onFirst},
+	{name: plainDo1, make: checkedFirst},
+	{name: onThree, make: newShuffle},
+	{name: "the original (race)", make: newOriginal},
+	{name: proxyMySQL, proxy: checkMySQL, make: throughProxy},
+	{name: proxyWsrep, proxy: checkWsrep, make: throughProxy},
+	{name: race, ours: true, make: cluster(clustersql.Race)},
+	{name: hedged, ours: true, make: cluster(clustersql.Hedged)},
+	{name: balanced, ours: true, make: cluster(clustersql.Balanced)},
+	{name: ordered, ours: true, make: cluster(clustersql.Ordered)},
+	{name: idempotent, ours: true, make: cluster(clustersql.Balanced, clustersql.WithIdempotent(true))},
+}
+
+func contestantNamed(name string) (contestant, error) {
+	for _, c := range contestants {
+		if c.name == name {
+			return c, nil
+		}
+	}
+	return contestant{}, fmt.Errorf("there is no contestant %q", name)
+}
+
+// peerTimeouts are what a careful user of the plain driver sets: without them
+// a silent server holds it for ever. clustersql runs on its defaults and a DSN
+// without any.
+const peerTimeouts = "?timeout=1s&readTimeout=2s"
+
+func dsn(addr, params string) string { return "app:app@tcp(" + addr + ")/app" + params }
+
+func peer(addr string) (driver.Connector, error) {
+	return mysql.MySQLDriver{}.OpenConnector(dsn(addr, peerTimeouts))
+}
+
+func onFirst(s Setup) (driver.Connector, error)      { return peer(s.Addrs[0]) }
+func throughProxy(s Setup) (driver.Connector, error) { return peer(s.Proxy) }
+
+// checked runs DO 1 on every fresh connection, as clustersql does.
+type checked struct{ driver.Connector }
+
+func checkedFirst(s Setup) (driver.Connector, error) {
+	c, err := onFirst(s)
+	return checked{c}, err
+}
+
+func (c checked) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := c.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.(driver.ExecerContext).ExecContext(ctx, "DO 1", nil); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// cluster makes clustersql with its defaults and a strategy.
+func cluster(s clustersql.Strategy, opts ...clustersql.Option) func(Setup) (driver.Connector, error) {
+	return func(set Setup) (driver.Connector, error) {
+		opts := append(opts, clustersql.WithStrategy(s), clustersql.WithLogger(silence))
+		d := clustersql.NewDriver(mysql.MySQLDriver{}, "bench", opts...)
+		for i, addr := range set.Addrs {
+			var node []clustersql.NodeOption
+			if set.Weights != nil {
+				node = append(node, clustersql.WithWeight(set.Weights[i]))
+			}
+			if err := d.AddNode(nodeName(i), dsn(addr, ""), node...); err != nil {
+				return nil, err
+			}
+		}
+		return d.Connector(), nil
+	}
+}
+
+// silence is a log that nobody reads.
+var silence = slog.New(slog.DiscardHandler)
+
+func nodeName(i int) string { return fmt.Sprintf("n%d", i+1) }

@@ -1,0 +1,254 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/EnumApps/clustersql/internal/galera"
+)
+
+// A Failover is what one contestant's readers met in one fault.
+type Failover struct {
+	Fault, Contestant string
+	OnNode            []int           // per round, connections on the node before the fault
+	Failed            []int           // per round, reads that failed
+	HeldUp            []int           // per round, reads that took long
+	Gap               []time.Duration // per round, the longest between two successes
+	Return            []time.Duration // per round, from the node's return to its first read; below 0: none
+	Reads             int
+	Err               string
+	Line              []Bin         // the first round
+	Away, Back        time.Duration // in it, since its start
+}
+
+// A Bin is one tenth of a second of a time line.
+type Bin struct{ OK, Failed int }
+
+const binWidth = 100 * time.Millisecond
+
+// An outage is a fault on a real node, and its end.
+type outage struct {
+	name  string
+	begin func(context.Context, *galera.Node) error
+	end   func(context.Context, *galera.Node) error
+}
+
+var outages = []outage{
+	{"kill -9, restart", func(_ context.Context, n *galera.Node) error { return n.Kill() }, startAgain},
+	{"freeze, resume", func(_ context.Context, n *galera.Node) error { return n.Freeze() }, resume},
+	{"non-primary, rejoin", func(ctx context.Context, n *galera.Node) error { return n.Isolate(ctx) }, rejoin},
+	{"shutdown, restart", func(ctx context.Context, n *galera.Node) error { return n.Shutdown(ctx) }, startAgain},
+}
+
+func startAgain(ctx context.Context, n *galera.Node) error { return n.Start(ctx) }
+
+func resume(ctx context.Context, n *galera.Node) error {
+	if err := n.Resume(); err != nil {
+		return err
+	}
+	return n.WaitSynced(ctx)
+}
+
+func rejoin(ctx context.Context, n *galera.Node) error {
+	if err := n.Rejoin(ctx); err != nil {
+		return err
+	}
+	return n.WaitSynced(ctx)
+}
+
+// failovers has all contestants read at the same time, straight from the
+// nodes, and makes real faults on one of them.
+func (r *rig) failovers(ctx context.Context) (results []*Failover, err error) {
+	for _, o := range outages {
+		var of []*Failover
+		for range r.plan.failoverRounds {
+			if of, err = r.faultOfOne(ctx, o, of); err != nil {
+				return nil, fmt.Errorf("%s: %w", o.name, err)
+			}
+		}
+		results = append(results, of...)
+	}
+	return results, nil
+}
+
+// errOthers says that a fault of one node took the others with it.
+var errOthers = errors.New("the other nodes lost their group too")
+
+// faultOfOne is one round, made again where Galera made more of the fault
+// than was asked for: that says nothing about clients. The third time counts.
+func (r *rig) faultOfOne(ctx context.Context, o outage, of []*Failover) (more []*Failover, err error) {
+	for try := 1; ; try++ {
+		r.say("failover, %s", o.name)
+		if more, err = r.outage(ctx, o, of, try == 3); !errors.Is(err, errOthers) {
+			return more, err
+		}
+		r.say("%v: once more", err)
+	}
+}
+
+// watchers starts the clients. The fault is for the node that hedged has
+// found to be the nearest; for the others, who take the first one or can be
+// had to take any, it is made the first.
+func (r *rig) watchers() (t *team, err error) {
+	r.first = 0
+	f := field{conns: r.plan.readers}
+	t, err = r.newTeam(f, func(c contestant) bool { return c.name == hedged })
+	if err != nil {
+		return nil, err
+	}
+	var ports map[int]int
+	if err := t.members[0].client.call.Call("Role.Hold", 1, &ports); err != nil {
+		t.end()
+		return nil, err
+	}
+	for port := range ports {
+		r.first = r.ports[port]
+	}
+	others, err := r.newTeam(f, but(plainDo1, plainAgain, hedged))
+	if err != nil {
+		t.end()
+		return nil, err
+	}
+	t.members = append(t.members, others.members...)
+	slices.SortFunc(t.members, func(a, b *member) int { return a.index - b.index })
+	return t, nil
+}
+
+// outage is one round of a fault. of is nil before the first. With errOthers
+// it is unchanged; that is not asked where anything will do.
+func (r *rig) outage(ctx context.Context, o outage, of []*Failover, anything bool) ([]*Failover, error) {
+	t, err := r.watchers()
+	if err != nil {
+		return nil, err
+	}
+	defer t.end()
+	if of == nil {
+		for _, m := range t.members {
+			of = append(of, &Failover{Fault: o.name, Contestant: m.name})
+		}
+	}
+	node := r.cluster.Nodes[r.first]
+	how := Watching{r.plan.readers, r.plan.readEvery, r.portOf(r.first)}
+	on, err := t.watch(how)
+	if err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	pause(ctx, r.plan.well)
+	away := time.Now()
+	if err := o.begin(ctx, node); err != nil {
+		return nil, err
+	}
+	pause(ctx, time.Until(away.Add(r.plan.away)))
+	alone := anything || r.othersAreWell(ctx)
+	if err := o.end(ctx, node); err != nil {
+		return nil, err
+	}
+	back := time.Now()
+	if !alone {
+		return nil, errors.Join(errOthers, r.cluster.WaitSynced(ctx))
+	}
+	pause(ctx, r.plan.stay)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	err = t.together(func(i int, m *member) error {
+		var w Watched
+		err := m.client.call.Call("Role.Unwatch", Nothing{}, &w)
+		of[i].OnNode = append(of[i].OnNode, on[i])
+		of[i].judge(w, r.plan, how.Port, began, away, back)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return of, r.cluster.WaitSynced(ctx)
+}
+
+// watch has everybody open their connections, and then read. It returns how
+// many of each are on the node.
+func (t *team) watch(how Watching) (on []int, err error) {
+	on = make([]int, len(t.members))
+	err = t.together(func(i int, m *member) error { return m.client.call.Call("Role.Gather", how, &on[i]) })
+	if err != nil {
+		return nil, err
+	}
+	return on, t.together(func(_ int, m *member) error { return m.client.call.Call("Role.Watch", how, &Nothing{}) })
+}
+
+// othersAreWell reports whether the nodes without a fault are a primary
+// component. They may just be making it up.
+func (r *rig) othersAreWell(ctx context.Context) bool {
+	const settled = 2 * time.Second
+	for late := time.Now().Add(settled); ; pause(ctx, settle) {
+		well := 0
+		for i, n := range r.cluster.Nodes {
+			if i == r.first {
+				well++
+				continue
+			}
+			if status, err := n.Status(ctx, "wsrep_cluster_status"); err == nil && status == "Primary" {
+				well++
+			}
+		}
+		if well == len(r.cluster.Nodes) || time.Now().After(late) || ctx.Err() != nil {
+			return well == len(r.cluster.Nodes)
+		}
+	}
+}
+
+func (r *rig) portOf(node int) int {
+	for port, i := range r.ports {
+		if i == node {
+			return port
+		}
+	}
+	return 0
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// judge makes figures of a round's reads.
+func (f *Failover) judge(w Watched, p plan, port int, began, away, back time.Time) {
+	slices.SortFunc(w.Reads, func(a, b Read) int { return a.At.Add(a.Took).Compare(b.At.Add(b.Took)) })
+	var line []Bin
+	failed, heldUp, gap, returned := 0, 0, time.Duration(0), time.Duration(-1)
+	last := began
+	for _, r := range w.Reads {
+		end := r.At.Add(r.Took)
+		bin := max(0, int(end.Sub(began)/binWidth))
+		for len(line) <= bin {
+			line = append(line, Bin{})
+		}
+		if r.Took > p.heldUp {
+			heldUp++
+		}
+		if r.Failed {
+			failed++
+			line[bin].Failed++
+			continue
+		}
+		line[bin].OK++
+		gap, last = max(gap, end.Sub(last)), end
+		if r.Port == port && r.At.After(back) && returned < 0 {
+			returned = end.Sub(back)
+		}
+	}
+	f.Reads += len(w.Reads)
+	f.Failed, f.HeldUp = append(f.Failed, failed), append(f.HeldUp, heldUp)
+	f.Gap, f.Return = append(f.Gap, gap), append(f.Return, returned)
+	if f.Err == "" {
+		f.Err = w.Err
+	}
+	if f.Line == nil {
+		f.Line, f.Away, f.Back = line, away.Sub(began), back.Sub(began)
+	}
+}

@@ -1,0 +1,315 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/EnumApps/clustersql/internal/galera"
+)
+
+// A SteadyOpens is a contestant's opens while nothing changes.
+type SteadyOpens struct {
+	Contestant      string
+	Rejecting       bool // one node answers 1047; else all are well
+	Delay           time.Duration
+	Took            []time.Duration
+	P50             []float64 // of each block, in ms
+	Opens           int
+	Failed, Useless int
+	ServerConns     float64 // made at the servers meanwhile, without those of HAProxy's checks
+}
+
+// A FaultOpens is a contestant's opens around a fault on one node.
+type FaultOpens struct {
+	Fault, Contestant   string
+	Before, First, Late Window // well; from the fault on; later
+	All                 Window // from the fault on, all of it
+	Slow                []int  // per round, opens of the first part over the hedge delay
+}
+
+// A Window is the opens of some time.
+type Window struct {
+	Took                   []time.Duration
+	Failed, Useless, Opens int
+	Err                    string
+}
+
+func (w *Window) add(o Open) {
+	w.Opens++
+	w.Took = append(w.Took, o.Took)
+	switch {
+	case o.Failed:
+		w.Failed++
+	case o.Useless:
+		w.Useless++
+	}
+	if o.Err != "" && w.Err == "" {
+		w.Err = o.Err
+	}
+}
+
+// callerPatience is the deadline of every open: what an application has that
+// waits at all.
+const callerPatience = 5 * time.Second
+
+// settle is for what an open leaves behind at the servers, before they are
+// asked how many connections they had.
+const settle = 30 * time.Millisecond
+
+// rejectingOpens is steadyOpens with one node that refuses all work.
+func (r *rig) rejectingOpens(ctx context.Context, t *team) ([]*SteadyOpens, error) {
+	r.say("opens, one node answers 1047 all the time")
+	heal, err := rejecting(ctx, r.cluster.Nodes[0])
+	if err != nil {
+		return nil, err
+	}
+	results, err := r.steadyOpens(ctx, t, 0)
+	for _, s := range results {
+		s.Rejecting = true
+	}
+	return results, errors.Join(err, heal())
+}
+
+// steadyOpens measures opens in blocks, one contestant after the other and
+// each alone.
+func (r *rig) steadyOpens(ctx context.Context, t *team, delay time.Duration) ([]*SteadyOpens, error) {
+	r.say("opens, network delay %v", delay)
+	results := make([]*SteadyOpens, len(t.members))
+	for i, m := range t.members {
+		results[i] = &SteadyOpens{Contestant: m.name, Delay: delay}
+		if err := r.setFault(Fault{Delay: delay}, m.relays...); err != nil {
+			return nil, err
+		}
+	}
+	checks, err := r.checkRate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for block := range r.plan.blocks + 1 {
+		for _, i := range rand.Perm(len(t.members)) {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			into := results[i]
+			if block == 0 { // the first block warms up
+				into = &SteadyOpens{}
+			}
+			if err := r.steadyBlock(ctx, t.members[i], checks, into); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return results, nil
+}
+
+// checkRate is how many connections a second the servers get while nobody
+// opens any: HAProxy's checks.
+func (r *rig) checkRate(ctx context.Context) (float64, error) {
+	before, err := r.connections(ctx)
+	if err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	pause(ctx, r.plan.before)
+	after, err := r.connections(ctx)
+	return float64(after-before) / time.Since(began).Seconds(), err
+}
+
+// steadyBlock is one block of a contestant, while checks connections a second
+// are none of its own.
+func (r *rig) steadyBlock(ctx context.Context, m *member, checks float64, into *SteadyOpens) error {
+	began := time.Now()
+	before, err := r.connections(ctx)
+	if err != nil {
+		return err
+	}
+	var opens []Open
+	if err := m.client.call.Call("Role.Open", Opening{N: r.plan.blockOpens, Timeout: callerPatience}, &opens); err != nil {
+		return err
+	}
+	time.Sleep(settle)
+	after, err := r.connections(ctx)
+	if err != nil {
+		return err
+	}
+	into.ServerConns += float64(after-before) - checks*time.Since(began).Seconds()
+	var took []time.Duration
+	for _, o := range opens {
+		into.Opens++
+		took = append(took, o.Took)
+		if o.Failed {
+			into.Failed++
+		}
+		if o.Useless {
+			into.Useless++
+		}
+	}
+	into.Took = append(into.Took, took...)
+	slices.Sort(took)
+	into.P50 = append(into.P50, ms(quantile(took, 0.5)))
+	return nil
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// A nodeFault is a fault for the opens.
+type nodeFault struct {
+	name  string
+	relay *Fault // for the node that each contestant uses most; else:
+	make  func(context.Context, *galera.Node) (heal func() error, err error)
+}
+
+var nodeFaults = []nodeFault{
+	{name: "slow by 200 ms", relay: &Fault{Delay: 200 * time.Millisecond}},
+	{name: "silent", relay: &Fault{Silent: true}},
+	{name: "refusing", relay: &Fault{Refuse: true}},
+	{name: "answers 1047", make: rejecting},
+	{name: "full", make: full},
+}
+
+func rejecting(ctx context.Context, n *galera.Node) (func() error, error) {
+	return func() error { return n.RejectQueries(context.WithoutCancel(ctx), "NONE") }, n.RejectQueries(ctx, "ALL")
+}
+
+// full fills a node up to the smallest limit that a server takes.
+func full(ctx context.Context, n *galera.Node) (func() error, error) {
+	const limit = 10
+	c, err := peer(n.Addr())
+	if err != nil {
+		return nil, err
+	}
+	db := sql.OpenDB(c)
+	heal := func() error {
+		db.Close()
+		return n.MaxConnections(context.WithoutCancel(ctx), 0)
+	}
+	for range limit {
+		if _, err := db.Conn(ctx); err != nil {
+			return heal, err
+		}
+	}
+	return heal, n.MaxConnections(ctx, limit)
+}
+
+// faultOpens measures opens around each fault, of all contestants at the same
+// time, each at its own steady pace.
+func (r *rig) faultOpens(ctx context.Context, t *team) ([]*FaultOpens, error) {
+	for _, m := range t.members {
+		if err := r.setFault(Fault{}, m.relays...); err != nil {
+			return nil, err
+		}
+	}
+	var results []*FaultOpens
+	for _, f := range nodeFaults {
+		r.say("opens, one node %s", f.name)
+		of := make([]*FaultOpens, len(t.members))
+		for i, m := range t.members {
+			of[i] = &FaultOpens{Fault: f.name, Contestant: m.name}
+		}
+		for range r.plan.faultRounds {
+			if err := r.faultRound(ctx, t, f, of); err != nil {
+				return nil, fmt.Errorf("one node %s: %w", f.name, err)
+			}
+		}
+		results = append(results, of...)
+	}
+	return results, nil
+}
+
+func (r *rig) faultRound(ctx context.Context, t *team, f nodeFault, of []*FaultOpens) (err error) {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	used := make([]int, len(t.members))
+	err = t.together(func(i int, _ *member) error {
+		opens, err := t.paced(i, r.plan.before)
+		for _, o := range opens {
+			of[i].Before.add(o)
+		}
+		used[i] = r.mostUsed(opens)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	heal, err := r.makeFault(ctx, t, f, used)
+	if err == nil {
+		err = t.together(func(i int, _ *member) error {
+			opens, err := t.paced(i, r.plan.window)
+			of[i].addWindow(opens, r.plan)
+			return err
+		})
+	}
+	if healErr := heal(); err == nil {
+		err = healErr
+	}
+	time.Sleep(r.plan.heal)
+	return err
+}
+
+// makeFault makes the fault. heal is never nil.
+func (r *rig) makeFault(ctx context.Context, t *team, f nodeFault, used []int) (heal func() error, err error) {
+	if f.make != nil {
+		heal, err = f.make(ctx, r.cluster.Nodes[0])
+		if heal == nil {
+			heal = func() error { return nil }
+		}
+		return heal, err
+	}
+	var hit []string
+	for i, m := range t.members {
+		if m.name != plainAgain { // it shows what changes without the fault
+			hit = append(hit, m.host(used[i])...)
+		}
+	}
+	return func() error { return r.setFault(Fault{}, hit...) }, r.setFault(*f.relay, hit...)
+}
+
+// paced has a member open at the plan's pace, each member at its own moment.
+func (t *team) paced(i int, d time.Duration) ([]Open, error) {
+	every := t.rig.plan.every
+	time.Sleep(every * time.Duration(i) / time.Duration(len(t.members)))
+	return t.members[i].paced(d, every)
+}
+
+func (m *member) paced(d, every time.Duration) (opens []Open, err error) {
+	err = m.client.call.Call("Role.Open", Opening{For: d, Every: every, Timeout: callerPatience}, &opens)
+	return opens, err
+}
+
+// mostUsed is the node that most connections were on.
+func (r *rig) mostUsed(opens []Open) int {
+	counts := make([]int, len(r.cluster.Nodes))
+	for _, o := range opens {
+		if i, ok := r.ports[o.Port]; ok {
+			counts[i]++
+		}
+	}
+	return slices.Index(counts, slices.Max(counts))
+}
+
+// hedgeDelay is the least that a strategy of clustersql waits before it asks
+// the next node.
+const hedgeDelay = 100 * time.Millisecond
+
+func (f *FaultOpens) addWindow(opens []Open, p plan) {
+	slow := 0
+	for _, o := range opens {
+		f.All.add(o)
+		switch {
+		case o.At < p.first:
+			f.First.add(o)
+			if o.Took >= hedgeDelay {
+				slow++
+			}
+		case o.At >= p.after:
+			f.Late.add(o)
+		}
+	}
+	f.Slow = append(f.Slow, slow)
+}

@@ -1,0 +1,22 @@
+//go:build unix
+
+package main
+
+import (
+	"os/exec"
+	"syscall"
+	"time"
+)
+
+// detach takes a child out of reach of the terminal's Ctrl-C, which is for
+// this process: it ends its children itself.
+func detach(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
+
+// cpuTime is what this process has used so far, in user and system mode.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic("getrusage: " + err.Error())
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"time"
+)
+
+// A NodeSpread is how many of a contestant's connections were on each node.
+type NodeSpread struct {
+	Nodes, Contestant string
+	Conns             []int
+	Failed            int
+	Err               string
+}
+
+// Hold opens connections at once, counts them by their node's port and gives
+// them back.
+func (c *Client) Hold(n int, ports *map[int]int) error {
+	*ports = make(map[int]int)
+	results := make(chan int)
+	errs := make(chan error)
+	release := make(chan struct{})
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for range n {
+		go func() {
+			conn, err := c.db.Conn(ctx)
+			if err != nil {
+				errs <- err
+				return
+			}
+			defer conn.Close()
+			var port int
+			if err := conn.QueryRowContext(ctx, probeRead).Scan(&port); err != nil {
+				errs <- err
+				return
+			}
+			results <- port
+			<-release
+		}()
+	}
+	defer close(release)
+	var failed error
+	for range n {
+		select {
+		case port := <-results:
+			(*ports)[port]++
+		case failed = <-errs:
+		}
+	}
+	return failed
+}
+
+// fields are the nodes that connections are spread over.
+var fields = []struct {
+	name    string
+	weights []int
+	slower  time.Duration // the first node's answers
+}{
+	{name: "equal"},
+	{name: "n1 slower by 30 ms", slower: 30 * time.Millisecond},
+	{name: "weights 2, 1, 1", weights: []int{2, 1, 1}},
+}
+
+// spreads counts where connections that are opened at once go.
+func (r *rig) spreads(ctx context.Context) (results []*NodeSpread, err error) {
+	for _, f := range fields {
+		r.say("spread, nodes: %s", f.name)
+		t, err := r.newTeam(field{relays: true, weights: f.weights}, but(plainDo1, plainAgain, idempotent))
+		if err != nil {
+			return nil, err
+		}
+		of, err := r.spread(ctx, t, f.name, f.slower)
+		t.end()
+		if err != nil {
+			return nil, err
+		}
+		results = append(results, of...)
+	}
+	return results, nil
+}
+
+// probed is for probes to see what a relay does: two of them, and some.
+const probed = 3 * time.Second
+
+func (r *rig) spread(ctx context.Context, t *team, name string, slower time.Duration) (results []*NodeSpread, err error) {
+	for _, m := range t.members {
+		if err := r.setFault(Fault{Delay: slower}, m.host(0)...); err != nil {
+			return nil, err
+		}
+	}
+	if slower > 0 && r.plan.spreadConns > len(r.cluster.Nodes) {
+		pause(ctx, probed)
+	}
+	for _, m := range t.members {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		of := &NodeSpread{Nodes: name, Contestant: m.name, Conns: make([]int, len(r.cluster.Nodes))}
+		var ports map[int]int
+		if err := m.client.call.Call("Role.Hold", r.plan.spreadConns, &ports); err != nil {
+			of.Err = err.Error()
+		}
+		of.Failed = r.plan.spreadConns
+		for port, n := range ports {
+			of.Conns[r.ports[port]] += n
+			of.Failed -= n
+		}
+		results = append(results, of)
+	}
+	return results, nil
+}

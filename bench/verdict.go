@@ -1,0 +1,307 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A Verdict is one thing that the figures must say, and whether they do.
+type Verdict struct {
+	What, Want, Got string
+	OK              bool
+}
+
+var strategies = []string{race, hedged, balanced, ordered}
+
+// verdicts judges what was measured; what was not is left out.
+func verdicts(r *Results) (all []Verdict) {
+	if len(r.Load) > 0 {
+		all = append(all, costVerdicts(r)...)
+		all = append(all, proxyVerdicts(r)...)
+	}
+	if r.Wrapper != nil {
+		added := spreadOf(r.Wrapper.Added)
+		all = append(all, Verdict{"added to a call of a scripted backend", "under 20 ns, 0 allocations",
+			fmt.Sprintf("%.1f ns [%.1f–%.1f], %.0f allocations", added.Mid, added.Low, added.High, r.Wrapper.Allocs),
+			added.Mid < 20 && r.Wrapper.Allocs == 0})
+	}
+	if len(r.Steady) > 0 {
+		all = append(all, wellVerdicts(r)...)
+	}
+	if len(r.Faulty) > 0 {
+		all = append(all, faultVerdicts(r)...)
+		all = append(all, uselessVerdict(r))
+	}
+	if len(r.Failovers) > 0 {
+		all = append(all, failoverVerdicts(r)...)
+	}
+	return all
+}
+
+// pooled is the spread of a figure's ratios to another contestant's, round by
+// round, over all works and numbers of workers that want says.
+func pooled(r *Results, name, base string, figure func(Load) float64, want func(*Throughput) bool) Spread {
+	var ratios []float64
+	for _, t := range r.Load {
+		if t.Contestant != name || !want(t) {
+			continue
+		}
+		values, over := t.each(figure), find(r.Load, base, t.Work, t.Workers).each(figure)
+		for i := range min(len(values), len(over)) {
+			if values[i] > 0 && over[i] > 0 {
+				ratios = append(ratios, values[i]/over[i])
+			}
+		}
+	}
+	return spreadOf(ratios)
+}
+
+func anyLoad(*Throughput) bool { return true }
+
+func find(all []*Throughput, name, work string, workers int) *Throughput {
+	for _, t := range all {
+		if t.Contestant == name && t.Work == work && t.Workers == workers {
+			return t
+		}
+	}
+	return &Throughput{}
+}
+
+func costVerdicts(r *Results) (all []Verdict) {
+	noise := pooled(r, plainAgain, plain, perSecond, anyLoad)
+	for _, name := range strategies {
+		cpu, rate := pooled(r, name, plain, cpuPerQuery, anyLoad), pooled(r, name, plain, perSecond, anyLoad)
+		all = append(all,
+			Verdict{"client CPU per query, " + name + " / plain", "at most 1.02", cpu.String(), cpu.Mid <= 1.02},
+			Verdict{"throughput, " + name + " / plain", fmt.Sprintf("within the second plain pool's quartiles, %.3f–%.3f, or above", noise.Low, noise.High),
+				rate.String(), rate.Mid >= noise.Low})
+	}
+	return all
+}
+
+// resolution is how far the median of so many values may be from what more of
+// them would say: its standard error, if the quartiles are a normal
+// distribution's.
+func (s Spread) resolution() float64 {
+	return 0.93 * (s.High - s.Low) / math.Sqrt(float64(max(s.N, 1)))
+}
+
+func proxyVerdicts(r *Results) (all []Verdict) {
+	for _, work := range works {
+		for _, proxy := range []string{proxyMySQL, proxyWsrep} {
+			s := pooled(r, balanced, proxy, perSecond, func(t *Throughput) bool { return t.Work == work && t.Workers == 16 })
+			all = append(all, Verdict{fmt.Sprintf("throughput with 16 workers, %s, %s / %s", work, balanced, proxy), "at least 1.4", s.String(), s.Mid >= 1.4})
+		}
+	}
+	return all
+}
+
+func findWell(all []*SteadyOpens, name string, delay time.Duration) *SteadyOpens {
+	for _, w := range all {
+		if w.Contestant == name && w.Delay == delay && !w.Rejecting {
+			return w
+		}
+	}
+	return &SteadyOpens{}
+}
+
+// connsPerOpen are the servers' for each open that was of use.
+func (w *SteadyOpens) connsPerOpen() string {
+	useful := w.Opens - w.Failed - w.Useless
+	if useful == 0 {
+		return "none useful"
+	}
+	return fmt.Sprintf("%.3f", w.ServerConns/float64(useful))
+}
+
+func wellVerdicts(r *Results) (all []Verdict) {
+	var delay time.Duration
+	for _, w := range r.Steady {
+		delay = max(delay, w.Delay)
+	}
+	base := findWell(r.Steady, plainDo1, delay)
+	for _, want := range []struct {
+		name string
+		most float64
+	}{{hedged, 1.05}, {race, 1.6}} {
+		s := paired(findWell(r.Steady, want.name, delay).P50, base.P50)
+		all = append(all, Verdict{fmt.Sprintf("open p50 at %v of network delay, %s / %s", delay, want.name, plainDo1),
+			fmt.Sprintf("at most %.2f", want.most), s.String(), s.Mid <= want.most})
+	}
+	for _, name := range []string{hedged, balanced, ordered} {
+		var opens int
+		var conns float64
+		for _, w := range r.Steady {
+			if w.Contestant == name && !w.Rejecting {
+				opens, conns = opens+w.Opens-w.Failed-w.Useless, conns+w.ServerConns
+			}
+		}
+		per := conns / float64(max(opens, 1))
+		all = append(all, Verdict{"server connections per open, nodes well, " + name, "at most 1.02",
+			fmt.Sprintf("%.3f", per), per <= 1.02})
+	}
+	return all
+}
+
+// faultVerdicts judges opens around faults at relays. What else the machine
+// did meanwhile is seen at the second plain pool, which has no fault: the
+// ratio may be as much larger as that pool's is above 1.
+func faultVerdicts(r *Results) (all []Verdict) {
+	noise := make(map[string]float64)
+	for _, f := range r.Faulty {
+		if f.Contestant == plainAgain {
+			noise[f.Fault] = max(1, f.lateOverWell())
+		}
+	}
+	for _, f := range r.Faulty {
+		if f.Contestant != hedged && f.Contestant != balanced || !slices.Contains([]string{"slow by 200 ms", "silent", "refusing"}, f.Fault) {
+			continue
+		}
+		ratio, most := f.lateOverWell(), 1.2*noise[f.Fault]
+		all = append(all,
+			Verdict{fmt.Sprintf("open p99 three seconds after one node is %s, %s / well", f.Fault, f.Contestant),
+				fmt.Sprintf("at most 1.20, with the noise %.2f", most),
+				fmt.Sprintf("%.2f (%.1f / %.1f ms; p50 %.2f)", ratio, ms(at(f.Late.Took, 0.99)), ms(at(f.Before.Took, 0.99)), ms(at(f.Late.Took, 0.5))/ms(at(f.Before.Took, 0.5))),
+				ratio <= most},
+			Verdict{fmt.Sprintf("opens over the hedge delay in the first second, one node %s, %s", f.Fault, f.Contestant), "at most 1 per round",
+				fmt.Sprint(f.Slow), slices.Max(append(f.Slow, 0)) <= 1})
+	}
+	return all
+}
+
+// lateOverWell is the ratio of the p99 some time after the fault to that
+// before it.
+func (f *FaultOpens) lateOverWell() float64 {
+	return ms(at(f.Late.Took, 0.99)) / ms(at(f.Before.Took, 0.99))
+}
+
+func at(took []time.Duration, p float64) time.Duration {
+	return quantile(slices.Sorted(slices.Values(took)), p)
+}
+
+// useless is what clustersql handed out that was of no use.
+func useless(r *Results) (n, opens int) {
+	for _, f := range r.Faulty {
+		if isOurs(f.Contestant) {
+			n, opens = n+f.Before.Useless+f.All.Useless, opens+f.Before.Opens+f.All.Opens
+		}
+	}
+	for _, w := range r.Steady {
+		if isOurs(w.Contestant) {
+			n, opens = n+w.Useless, opens+w.Opens
+		}
+	}
+	return n, opens
+}
+
+func uselessVerdict(r *Results) Verdict {
+	n, opens := useless(r)
+	return Verdict{"useless opens of clustersql, all strategies, nodes well and with every fault", "0", fmt.Sprintf("%d of %d", n, opens), n == 0 && opens > 0}
+}
+
+func isOurs(name string) bool {
+	c, err := contestantNamed(name)
+	return err == nil && c.ours
+}
+
+// A cell is one figure of a failover; the smaller the better. Within slack, or
+// a twentieth, two are the same.
+type cell struct {
+	name   string
+	figure func(*Failover) float64
+	slack  float64
+}
+
+var cells = []cell{
+	{"failed reads", func(f *Failover) float64 { return float64(sum(f.Failed)) }, 0},
+	{"longest gap", func(f *Failover) float64 { return ms(slices.Max(append(f.Gap, 0))) }, 50},
+	{"time to use", func(f *Failover) float64 { return ms(f.backInUse()) }, 100},
+}
+
+// show says a figure with its unit.
+func (c cell) show(v float64) string {
+	switch {
+	case c.slack == 0:
+		return fmt.Sprint(v)
+	case v >= ms(never):
+		return "never"
+	}
+	return fmt.Sprintf("%.0f ms", v)
+}
+
+// never stands for a node that was not used again while it was watched.
+const never = time.Hour
+
+// backInUse is the median time to the first read on the returned node.
+func (f *Failover) backInUse() time.Duration {
+	var all []time.Duration
+	for _, d := range f.Return {
+		if d < 0 {
+			d = never
+		}
+		all = append(all, d)
+	}
+	return at(all, 0.5)
+}
+
+func sum(all []int) (n int) {
+	for _, v := range all {
+		n += v
+	}
+	return n
+}
+
+// failoverVerdicts compares each of clustersql's strategies with the best of
+// the others in every cell. The plain driver, which has but one node, is none
+// of them.
+func failoverVerdicts(r *Results) (all []Verdict) {
+	for _, name := range append(slices.Clone(strategies), idempotent) {
+		var fine, best, of int
+		var worse []string
+		for _, f := range r.Failovers {
+			if f.Contestant != name {
+				continue
+			}
+			for _, c := range cells {
+				of++
+				ours, theirs := c.figure(f), bestOfPeers(r, f.Fault, c)
+				slack := max(c.slack, theirs/20)
+				switch {
+				case ours < theirs-slack || ours == theirs && ours == 0:
+					best, fine = best+1, fine+1
+				case ours <= theirs+slack:
+					fine++
+				default:
+					worse = append(worse, fmt.Sprintf("%s at %s: %s, best of the others %s", c.name, f.Fault, c.show(ours), c.show(theirs)))
+				}
+			}
+		}
+		got := fmt.Sprintf("no worse in %d, best in %d of %d cells", fine, best, of)
+		if len(worse) > 0 {
+			got += "; worse: " + strings.Join(worse, "; ")
+		}
+		all = append(all, Verdict{"failover, " + name, "no cell worse than the best of the others, best in most", got, fine == of && 2*best > of})
+	}
+	return all
+}
+
+func bestOfPeers(r *Results, fault string, c cell) float64 {
+	best := ms(never)
+	for _, f := range r.Failovers {
+		if f.Fault == fault && f.Contestant != plain && !isOurs(f.Contestant) {
+			best = min(best, c.figure(f))
+		}
+	}
+	return best
+}
+
+// String shows the median and the quartiles.
+func (s Spread) String() string {
+	if s.N == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.3f [%.3f–%.3f]", s.Mid, s.Low, s.High)
+}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// A Watching says how a client reads while a fault comes and goes.
+type Watching struct {
+	Readers int
+	Every   time.Duration // a read, all readers together
+	Port    int           // of the node on which a quarter of the connections shall be
+}
+
+// A Read is one of them.
+type Read struct {
+	At     time.Time
+	Took   time.Duration
+	Failed bool
+	Port   int // of the node that answered
+}
+
+// A watch is a client's reads under way.
+type watch struct {
+	stop    context.CancelFunc
+	readers sync.WaitGroup
+
+	mu    sync.Mutex // guards what follows
+	reads []Read
+	err   string // the last one
+}
+
+// Watch starts reading, and returns at once.
+func (c *Client) Watch(how Watching, _ *Nothing) error {
+	if c.watch != nil {
+		return errors.New("watching already")
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	c.watch = &watch{stop: stop}
+	pace := time.Duration(how.Readers) * how.Every
+	for i := range how.Readers {
+		c.watch.readers.Go(func() { c.watch.run(ctx, c, time.Duration(i)*how.Every, pace) })
+	}
+	return nil
+}
+
+// Gather opens the readers' connections, and again until a quarter of them are
+// on the node that the fault is for: a contestant is not tried by a fault that
+// passes it by. It returns how many are.
+func (c *Client) Gather(how Watching, on *int) (err error) {
+	for range 30 {
+		c.db.SetMaxIdleConns(-1) // closes the idle ones
+		c.db.SetMaxIdleConns(how.Readers)
+		if *on, err = c.fill(how); err != nil || 4**on >= how.Readers {
+			return err
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return nil
+}
+
+// fill opens all connections, and counts those on the node.
+func (c *Client) fill(how Watching) (on int, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for range how.Readers {
+		conn, err := c.db.Conn(ctx)
+		if err != nil {
+			return 0, err
+		}
+		defer conn.Close()
+		var port int
+		if err := conn.QueryRowContext(ctx, probeRead).Scan(&port); err != nil {
+			return 0, err
+		}
+		if port == how.Port {
+			on++
+		}
+	}
+	return on, nil
+}
+
+func (w *watch) run(ctx context.Context, c *Client, first, pace time.Duration) {
+	next := time.NewTimer(first)
+	defer next.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-next.C:
+		}
+		r, err := c.read()
+		w.mu.Lock()
+		w.reads = append(w.reads, r)
+		if err != nil {
+			w.err = err.Error()
+		}
+		w.mu.Unlock()
+		next.Reset(pace)
+	}
+}
+
+// read is one point read, without a deadline of its own that could matter.
+func (c *Client) read() (r Read, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	r.At = time.Now()
+	query := fmt.Sprintf("SELECT @@port, v FROM kv WHERE id = %d", rand.IntN(rowsRead)+1)
+	var v int
+	err = c.db.QueryRowContext(ctx, query).Scan(&r.Port, &v)
+	r.Took, r.Failed = time.Since(r.At), err != nil
+	return r, err
+}
+
+// Watched is what a watch saw.
+type Watched struct {
+	Reads []Read
+	Err   string
+}
+
+// Unwatch ends reading and returns every read.
+func (c *Client) Unwatch(_ Nothing, to *Watched) error {
+	if c.watch == nil {
+		return errors.New("not watching")
+	}
+	c.watch.stop()
+	c.watch.readers.Wait()
+	to.Reads, to.Err = c.watch.reads, c.watch.err
+	c.watch = nil
+	return nil
+}
