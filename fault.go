@@ -24,6 +24,7 @@ type traits struct {
 	single   bool // one call sends one statement: a "; b" at its end is refused
 	manual   bool // autocommit is off: every statement is in a transaction
 	writable bool // the cluster requires writable nodes
+	exact    bool // the driver's ErrBadConn always means that nothing was sent
 }
 
 // A fault is an error of the backend, with all that decides what it means and
@@ -57,11 +58,11 @@ type verdict struct {
 // Of a transaction that a statement began database/sql knows nothing. The
 // backend's own driver.ErrBadConn is left as it is there, as it would be
 // without a cluster; it says that nothing was sent. Of a socket that was cut
-// under a statement nobody can say that: pgx does, of one that is waiting for
-// its answer.
+// under a statement only go-sql-driver is believed: pgx says it of a statement
+// that waits for its answer.
 func (f fault) verdict(idempotent bool) verdict {
 	bad := errors.Is(f.err, driver.ErrBadConn)
-	doubt := bad && f.cut && f.runs()
+	doubt := bad && f.cut && f.runs() && !f.traits.exact
 	unknown := f.runs() && (!bad || doubt) && (f.class == classLost && !f.lost || mysqlMayHaveRun(f.err))
 	switch {
 	case f.inTx, f.op == opEnd, f.op == opCommit:

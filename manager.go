@@ -116,6 +116,7 @@ func (m *manager) add(name string, c driver.Connector, owned io.Closer, redact r
 	log := m.log
 	log.node = name
 	t.writable = m.cfg.Require == requireWritable
+	t.exact = t.exact || isMySQL(m.backendOf(c))
 	n := newNode(name, &m.cfg, settings, dialer{c, check, redact, log}, owned)
 	n.traits, n.members, n.news, n.waiting = t, &m.nodes, &m.news, &m.waiting
 	if err := m.enlist(n); err != nil {

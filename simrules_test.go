@@ -26,6 +26,7 @@ import (
 //   - An open does not get a node that was down from before the open until
 //     its end, while another node was up all that time. A node may turn bad
 //     during the open, and a down one may come up: neither is a violation.
+//     One that is drained all that time it never gets.
 //   - Nothing that was sent and not refused is sent again, except once it was
 //     lost and may be repeated; nothing of a transaction ever is. What a
 //     caller is told of a statement is true.
@@ -116,6 +117,9 @@ func (w *simWorld) handover(conn driver.Conn, before, after simGlance) {
 	}
 	if better != "" && unchanged(before, after, n, StateDown) {
 		w.violate("an open was given %s, which was known to be down (%s), while %s was up", n.name, before[n].Reason, better)
+	}
+	if unchanged(before, after, n, StateDraining) {
+		w.violate("an open was given %s, which is drained", n.name)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -195,6 +195,11 @@ func (s *simSchedule) drawBreak(at time.Duration, nodes []string) {
 func (s *simSchedule) drawMembership(at time.Duration) {
 	name := nodeName(s.rand.IntN(s.settings.nodes))
 	away := s.between(1, 6*time.Second)
+	if s.oneIn(2) {
+		s.add(at, func(w *simWorld) { _ = w.driver.Drain(name) }, "Drain %s", name)
+		s.add(at+away, func(w *simWorld) { _ = w.driver.Undrain(name) }, "Undrain %s", name)
+		return
+	}
 	s.add(at, func(w *simWorld) { w.delNode(name) }, "DelNode %s", name)
 	s.add(at+away, func(w *simWorld) { w.addNode(name) }, "AddNode %s", name)
 }

@@ -187,7 +187,7 @@ func (w *simWorld) addNode(name string) {
 		w.violate("%v", err)
 		return
 	}
-	t := traits{single: w.plan.settings.single}
+	t := traits{single: w.plan.settings.single, exact: true} // as fakedb is
 	if err := w.driver.m.add(name, c, nil, redactor{}, t, nil); err != nil {
 		return
 	}
