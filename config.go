@@ -9,7 +9,7 @@ import (
 
 // Config holds the settings of one cluster. [DefaultConfig] is the start;
 // options of [NewDriver] and the keys of config.toml change it. Every
-// duration must be positive.
+// duration but MaxAge must be positive.
 type Config struct {
 	// Strategy picks which nodes an open asks, and when.
 	Strategy Strategy `toml:"strategy"`

@@ -32,6 +32,13 @@ func TestMistunedSettings(t *testing.T) {
 		{WithRiseFall(0, 1), `rise: 0 is too small: it must be at least 1`},
 		{WithRiseFall(1, -1), `fall: -1 is too small: it must be at least 1`},
 		{WithMaxOpensPerNode(0), `max_opens_per_node: 0 is too small: it must be at least 1`},
+		{WithSilenceHold(0), `silence_hold: 0s is not a positive duration: write one with a unit, as in "1.5s"`},
+		{WithRebalance("", -1), `rebalance_after: -1ns is not a positive duration: write one with a unit, as in "1.5s"`},
+		{WithRebalance("all", time.Second), `rebalance: there is no "all": use "shares", "first", "refresh" or "off", or leave it out`},
+		{WithFailbackAfter(0), `failback_after: 0s is not a positive duration: write one with a unit, as in "1.5s"`},
+		{WithDrainTimeout(0), `drain_timeout: 0s is not a positive duration: write one with a unit, as in "1.5s"`},
+		{WithMaxAge(time.Millisecond), `max_age: 1ms is too short: write at least "1s", or "0s" for no limit`},
+		{WithMaxAge(-time.Hour), `max_age: -1h0m0s is too short: write at least "1s", or "0s" for no limit`},
 		{WithStrategy(nil), `strategy: none is set: use clustersql.Race, or leave the default`},
 	}
 	for _, tc := range cases {
