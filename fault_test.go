@@ -518,7 +518,7 @@ func TestTraitsOfADSN(t *testing.T) {
 	if err := errors.Join(d.AddNode("n", "u:p@tcp(h)/db"), d.AddConnector("o", refusingConnector{})); err != nil {
 		t.Fatal(err)
 	}
-	for i, want := range []traits{{single: true}, {}} {
+	for i, want := range []traits{{single: true, exact: true}, {exact: true}} {
 		if got := (*d.m.nodes.Load())[i].traits; got != want {
 			t.Errorf("node %d: %+v, want %+v", i, got, want)
 		}

@@ -223,28 +223,28 @@ func driverKnowsItsSockets(t *testing.T, c *galera.Cluster) {
 		t.Errorf("%d rows, %d of them distinct, %v", rows, distinct, err)
 	}
 
-	seen := 0
-	ctx := context.WithValue(t.Context(), seenKey{}, &seen)
-	connector := keepaliveConnector(t, c.Nodes[0].DSN(""), &seen)
+	var made net.Conn
+	ctx := context.WithValue(t.Context(), seenKey{}, &made)
 	d := clustersql.NewDriver(nil, t.Name()+" keepalive")
 	defer d.Close()
-	if err := d.AddConnector("n1", connector); err != nil {
+	if err := d.AddConnector("n1", keepaliveConnector(t, c.Nodes[0].DSN(""))); err != nil {
 		t.Fatal(err)
 	}
 	conn, err := d.Connector().Connect(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn.Close()
-	if seen == 0 {
-		t.Error("keepalive is off on a socket that Dial has made")
+	defer conn.Close()
+	if !keepsAlive(t, made) {
+		t.Error("the driver has not turned keepalive on: it does not know the socket that Dial has made")
 	}
 }
 
 type seenKey struct{}
 
-// keepaliveConnector dials with clustersql.Dial and looks at the socket.
-func keepaliveConnector(t *testing.T, dsn string, seen *int) driver.Connector {
+// keepaliveConnector dials with clustersql.Dial and turns keepalive off, which
+// go-sql-driver turns on where it finds a TCP connection.
+func keepaliveConnector(t *testing.T, dsn string) driver.Connector {
 	t.Helper()
 	cfg, err := mysql.ParseDSN(dsn)
 	if err != nil {
@@ -255,23 +255,29 @@ func keepaliveConnector(t *testing.T, dsn string, seen *int) driver.Connector {
 		if err != nil {
 			return nil, err
 		}
-		if ctx.Value(seenKey{}) == nil {
-			return conn, nil // the probe's
+		if made, ok := ctx.Value(seenKey{}).(*net.Conn); ok { // not the probe's
+			*made = conn
 		}
-		raw, err := conn.(*net.TCPConn).SyscallConn()
-		if err != nil {
-			return nil, err
-		}
-		err = raw.Control(func(fd uintptr) {
-			if on, err := syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_KEEPALIVE); err == nil {
-				*seen += on
-			}
-		})
-		return conn, err
+		return conn, conn.(*net.TCPConn).SetKeepAlive(false)
 	}
 	connector, err := mysql.NewConnector(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return connector
+}
+
+func keepsAlive(t *testing.T, conn net.Conn) bool {
+	t.Helper()
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	on := 0
+	if err := raw.Control(func(fd uintptr) {
+		on, err = syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_KEEPALIVE)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return on != 0
 }
