@@ -62,3 +62,10 @@ func (n *node) refuseWaiting() {
 	clear(n.own.waiting)
 	n.own.waiting = n.own.waiting[:0]
 }
+
+// noteChance notes that an open which failed here may ask again, and wakes
+// those that wait.
+func (n *node) noteChance() {
+	n.own.status.chances++
+	n.own.changed = n.own.changed || n.waiting.Load() > 0
+}

@@ -180,7 +180,7 @@ func (n *node) onOutcome(l *life, o outcome) {
 	case outcomeWon:
 		s.Won++
 		s.LastSuccess = time.Now()
-		s.chances++
+		n.noteChance()
 		n.own.changed = n.own.full.end() || n.own.changed
 	case outcomeLost:
 		s.Lost++
@@ -188,8 +188,7 @@ func (n *node) onOutcome(l *life, o outcome) {
 		s.Errors++
 		n.noteError(o.evidence)
 		if o.evidence.class == classSaturated && n.own.full.again(o.failed, time.Now()) {
-			s.chances++
-			n.own.changed = true
+			n.noteChance()
 		}
 	}
 	n.own.pending--

@@ -153,7 +153,7 @@ func (n *node) onProbe(l *life, o outcome) {
 	case o.evidence.ok:
 		n.own.failures = 0
 		n.own.blind++
-		s.chances++
+		n.noteChance()
 		if o.evidence.saw&sawStatus != 0 {
 			n.own.blind = 0
 			s.ConfID, s.confSeen = o.evidence.conf, time.Now()
