@@ -33,7 +33,7 @@ func (s *stage) settle() []settling {
 			}
 			f.to, f.share = time.Now(), share(w.d, 0)
 			switch {
-			case f.share >= w.share.least && f.share <= w.share.most:
+			case w.share.met(w.d):
 				f.took = max(0, f.to.Sub(f.from))
 			case f.to.Sub(f.from) < limit:
 				open++
@@ -65,6 +65,19 @@ func (s *stage) judge(quiet span, found []settling) {
 }
 
 // share is a node's part of a cluster's connections.
+// met reports whether the first node's share is what it is to be, to a
+// connection: a pool without much to do has few.
+func (s shares) met(d clustersql.Driver) bool {
+	has, total := 0.0, 0.0
+	for i, n := range d.Status().Nodes {
+		total += float64(n.OpenConns)
+		if i == 0 {
+			has = float64(n.OpenConns)
+		}
+	}
+	return total > 0 && has+1 >= s.least*total && has-1 <= s.most*total && has > 0
+}
+
 func share(d clustersql.Driver, node int) float64 {
 	all := 0
 	nodes := d.Status().Nodes
