@@ -1,8 +1,8 @@
 // Package clustersql is a clustering meta-driver for database/sql. It wraps
 // any backend driver, knows several nodes (name and DSN) of one replicated
-// database, and multiplexes the backend's Open over them: every usable node
-// is asked, or one after the other, database/sql gets the first connection that is fit for use, and
-// the others are closed. MariaDB Galera is what it is made for first;
+// database, and multiplexes the backend's Open over them: the usable nodes are
+// asked, all at once or one after the other, database/sql gets the first
+// connection that is fit for use, and the others are closed. MariaDB Galera is what it is made for first;
 // replication is the database's business, the client side is all ours.
 //
 //	d := clustersql.NewDriver(mysql.MySQLDriver{}, "read_conn")
@@ -36,9 +36,9 @@
 //
 // Errors of single nodes are masked while another node wins. They show in
 // [Driver.Status], in the expvar map under the cluster's name, and, when they
-// change the node's state, in the log and as an [Event] for
-// [Config.OnEvent]. When no node wins in
-// time, the open fails with an [*OpenError] that lists all of them.
+// change the node's state, in the log and as an [Event] for [Config.OnEvent].
+// When no node wins in time, the open fails with an [*OpenError] that lists
+// all of them.
 //
 // # Strategies
 //
