@@ -24,7 +24,7 @@ type NodeStatus struct {
 	ConfID    uint64    // wsrep_cluster_conf_id at the last look: the number of its view of the Galera group; 0 if none was told
 	NextCheck time.Time // when the next probe is due; zero while no connector is open
 
-	// Generation grows by one whenever the node goes down or is removed.
+	// Generation grows by one whenever the node goes down, is drained or removed.
 	// Connections of an older generation are not handed out of the pool again.
 	Generation uint64
 	OpenConns  int // connections handed to database/sql and not closed yet
