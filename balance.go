@@ -84,7 +84,7 @@ func excess(self string, nodes []NodeStatus, r Rebalance, after time.Duration, n
 		return 0, ""
 	}
 	var mine *NodeStatus
-	needy := false
+	needy, starved := false, false
 	share := func(s *NodeStatus) float64 { return float64(total*max(1, s.Weight)) / float64(weights) }
 	for i := range nodes {
 		s := &nodes[i]
@@ -92,6 +92,7 @@ func excess(self string, nodes []NodeStatus, r Rebalance, after time.Duration, n
 			mine = s
 		}
 		needy = needy || parts[s.Name] == takes && float64(s.current)+0.5 < 0.85*share(s)
+		starved = starved || parts[s.Name] == takes && s.current == 0 && s.back.After(s.LastSuccess)
 	}
 	switch parts[self] {
 	case gives:
@@ -103,7 +104,14 @@ func excess(self string, nodes []NodeStatus, r Rebalance, after time.Duration, n
 			if needy {
 				round = math.Round // of two for three nodes, one gives
 			}
-			return max(0, mine.current-int(round(fair))), fmt.Sprintf("%d are more than its share of %.1f", mine.current, fair)
+			if n := mine.current - int(round(fair)); n > 0 {
+				return n, fmt.Sprintf("%d are more than its share of %.1f", mine.current, fair)
+			}
+		}
+		// Fewer connections than nodes: one gives way until the node that is
+		// back has had its first.
+		if starved && mine.current > 0 {
+			return 1, "a node that has come back has none"
 		}
 	}
 	return 0, ""

@@ -338,6 +338,8 @@ func TestExcess(t *testing.T) {
 	suspect := func(s *NodeStatus) { s.State = StateSuspect }
 	fallen := func(s *NodeStatus) { s.State = StateDown }
 	returning := func(s *NodeStatus) { s.Returning = true }
+	back := func(s *NodeStatus) { s.back, s.LastSuccess = now.Add(-time.Minute), now.Add(-time.Hour) }
+	served := func(s *NodeStatus) { s.back, s.LastSuccess = now.Add(-time.Minute), now.Add(-time.Second) }
 	donor := func(s *NodeStatus) { s.Donor = true }
 	slow := func(d time.Duration) func(*NodeStatus) {
 		return func(s *NodeStatus) { s.ProbeLatency = Latency{}.add(d) }
@@ -358,6 +360,8 @@ func TestExcess(t *testing.T) {
 		{"by weight", RebalanceShares, []NodeStatus{node("a", 0, heavy), node("b", 20, nil), node("c", 20, nil)}, []int{0, 10, 10}, false},
 		{"few", RebalanceShares, []NodeStatus{node("a", 0, nil), node("b", 2, nil), node("c", 1, nil)}, []int{0, 1, 0}, false},
 		{"one for three", RebalanceShares, []NodeStatus{node("a", 0, nil), node("b", 1, nil), node("c", 0, nil)}, []int{0, 0, 0}, false},
+		{"none for the one that is back", RebalanceShares, []NodeStatus{node("a", 0, back), node("b", 1, nil), node("c", 1, nil)}, []int{0, 1, 1}, false},
+		{"it has had one", RebalanceShares, []NodeStatus{node("a", 0, served), node("b", 1, nil), node("c", 1, nil)}, []int{0, 0, 0}, false},
 		{"a later tier gives all", RebalanceShares, []NodeStatus{node("a", 0, nil), node("b", 7, later)}, []int{0, 7}, false},
 		{"a suspect for long too", RebalanceShares, []NodeStatus{node("a", 3, nil), node("b", 7, suspect)}, []int{0, 7}, false},
 		{"one of a moment not", RebalanceShares, []NodeStatus{node("a", 3, nil), node("b", 7, with(suspect, young))}, []int{0, 0}, false},
