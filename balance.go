@@ -35,17 +35,17 @@ func (c *Config) rebalance() Rebalance {
 	if c.Rebalance != RebalanceByStrategy {
 		return c.Rebalance
 	}
-	for strategy, r := range map[*Strategy]Rebalance{
-		ptr(Balanced): RebalanceShares, ptr(Ordered): RebalanceFirst, ptr(Race): RebalanceRefresh, ptr(Hedged): RebalanceRefresh,
-	} {
-		if reflect.ValueOf(*strategy).Pointer() == reflect.ValueOf(c.Strategy).Pointer() {
-			return r
-		}
+	is := func(s Strategy) bool { return reflect.ValueOf(s).Pointer() == reflect.ValueOf(c.Strategy).Pointer() }
+	switch {
+	case is(Balanced):
+		return RebalanceShares
+	case is(Ordered):
+		return RebalanceFirst
+	case is(Race), is(Hedged):
+		return RebalanceRefresh
 	}
 	return RebalanceOff
 }
-
-func ptr(s Strategy) *Strategy { return &s }
 
 // A node's part in the shares of a cluster.
 type part uint8

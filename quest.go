@@ -12,7 +12,7 @@ import (
 // between them the wait for a node that is worth another one.
 type quest struct {
 	m    *manager
-	past map[*node]failure // each node's latest failure in this open
+	past map[*node]failure // each node's latest failure in this open; nil while there is none
 }
 
 // open asks the usable nodes, as the strategy plans it. When none gives a
@@ -20,7 +20,7 @@ type quest struct {
 // again, until ctx is done. It gives up before where waiting is no use; see
 // hopeful.
 func (m *manager) open(ctx context.Context) (winner, error) {
-	q := &quest{m: m, past: make(map[*node]failure)}
+	q := &quest{m: m}
 	for {
 		news := m.news.next()
 		nodes := *m.nodes.Load()
@@ -54,6 +54,9 @@ func (q *quest) round(ctx context.Context, plan []launch) (winner, bool) {
 	o := newOpening(plan)
 	w, won := o.carryOut(ctx, plan)
 	if !won {
+		if q.past == nil {
+			q.past = make(map[*node]failure, len(plan))
+		}
 		for _, f := range o.failed() {
 			q.past[f.node] = f
 		}

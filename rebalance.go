@@ -32,9 +32,13 @@ func (n *node) rebalance(l *life) {
 		return
 	}
 	now, generation := time.Now(), n.generation.Load()
+	restless := n.news.age(now) < unrest+n.cfg.RebalanceAfter || b.shares.start > 0
+	if !restless && n.cfg.MaxAge == 0 {
+		return
+	}
 	conns := n.conns.those(func(h heldConn) bool { return h.born == generation })
 	n.giveUpOld(l, conns, now)
-	if n.news.age(now) < unrest+n.cfg.RebalanceAfter || b.shares.start > 0 {
+	if restless {
 		n.share(l, conns, now)
 	}
 	for _, h := range conns {
