@@ -52,6 +52,7 @@ func frozenNodeIsCut(t *testing.T, c *galera.Cluster) {
 	unix := cfg.Clone()
 	unix.Net, unix.Addr = "unix", c.Nodes[0].Socket()
 	var hung []hanging
+	frozen := make(chan struct{})
 	for name, dsn := range map[string]string{"tcp": cfg.FormatDSN(), "tls": c.Nodes[0].DSN("tls=skip-verify"), "unix": unix.FormatDSN()} {
 		d, db := oneNode(t, dsn)
 		if name == "tls" {
@@ -60,12 +61,13 @@ func frozenNodeIsCut(t *testing.T, c *galera.Cluster) {
 				t.Fatalf("not encrypted: %q, %v", cipher, err)
 			}
 		}
-		hung = append(hung, hangOn(t, name, d, db)...)
+		hung = append(hung, hangOn(t, name, d, db, frozen)...)
 		if s := d.Status().Nodes[0]; s.Cuttable != s.OpenConns || s.OpenConns != 4 {
 			t.Errorf("%s: %d of %d connections can be cut", name, s.Cuttable, s.OpenConns)
 		}
 	}
 	freeze(t, c)
+	close(frozen)
 	began := time.Now()
 	for _, h := range hung {
 		err := <-h.ended
@@ -79,8 +81,9 @@ func frozenNodeIsCut(t *testing.T, c *galera.Cluster) {
 	}
 }
 
-// hangOn starts what hangs for a minute on a well server already.
-func hangOn(t *testing.T, name string, d clustersql.Driver, db *sql.DB) []hanging {
+// hangOn starts what hangs for a minute on a well server already, and what
+// reads on once the server is frozen.
+func hangOn(t *testing.T, name string, d clustersql.Driver, db *sql.DB, frozen <-chan struct{}) []hanging {
 	t.Helper()
 	ctx := context.Background()
 	begin := func(what string, reason bool, f func() error) hanging {
@@ -116,7 +119,7 @@ func hangOn(t *testing.T, name string, d clustersql.Driver, db *sql.DB) []hangin
 	}
 	waitFor(t, "the statements to be out", func() bool { return d.Status().Nodes[0].OpenConns == 4 })
 	return append(hung, begin("rows", false, func() error {
-		time.Sleep(500 * time.Millisecond) // until the server is frozen, and the buffers hold what they can
+		<-frozen
 		for rows.Next() {
 		}
 		return rows.Err()

@@ -96,11 +96,12 @@ func refusedStatementsMoveUnseen(t *testing.T, c *galera.Cluster) {
 			}
 		})
 	}
-	time.Sleep(time.Second)
+	waitFor(t, "traffic before the fault", func() bool { return written.Load() > 10*workers })
 	before := written.Load()
 	turnAway(t, c, c.Nodes[0])
 	waitFor(t, "the node to be down", func() bool { return d.Status().Nodes[0].State == clustersql.StateDown })
-	time.Sleep(time.Second)
+	fell := written.Load()
+	waitFor(t, "traffic during the fault", func() bool { return written.Load() > fell+10*workers })
 	after := written.Load()
 	if err := c.Nodes[0].RejectQueries(t.Context(), "NONE"); err != nil {
 		t.Fatal(err)
@@ -231,7 +232,7 @@ func lostReadsRunAgain(t *testing.T, c *galera.Cluster) {
 			}
 		})
 	}
-	time.Sleep(500 * time.Millisecond)
+	waitFor(t, "traffic before the fault", func() bool { return read.Load() > 10*workers })
 	if err := c.Nodes[0].Kill(); err != nil {
 		t.Fatal(err)
 	}
