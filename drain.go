@@ -64,7 +64,12 @@ func (n *node) obeyDrain(l *life) {
 		n.tellRetired(l, n.own.health.reason)
 	case !wanted && draining:
 		n.own.late = true
-		n.moveBy(l, StateUnknown, "")
+		if n.own.health.hushed { // and is so until a check says that it has caught up
+			n.moveBy(l, StateDown, fmt.Sprintf("%s while it was drained", classSilent))
+			n.own.health.class = classSilent
+		} else {
+			n.moveBy(l, StateUnknown, "")
+		}
 		n.probeNow(l)
 		return
 	case !wanted:
@@ -89,7 +94,7 @@ func (n *node) obeyDrain(l *life) {
 // was suspected of.
 func (n *node) moveBy(l *life, to State, reason string) {
 	from := n.own.health
-	n.own.health = health{state: to, reason: reason, since: time.Now(), everUp: from.everUp, conf: from.conf}
+	n.own.health = health{state: to, reason: reason, since: time.Now(), everUp: from.everUp, conf: from.conf, hushed: from.hushed}
 	n.own.changed, n.own.drained = true, false
 	n.tell(l, Event{Kind: EventState, From: from.state, To: to, Reason: reason})
 }

@@ -178,3 +178,37 @@ func TestOnlyGaleraNodesAreHeld(t *testing.T) {
 		}
 	})
 }
+
+// A node that was silent while it was drained is held when it is used again.
+func TestSilentNodeIsHeldAfterADrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		var g [2]*galeraScript
+		for i := range g {
+			g[i] = galeraNode(b.Node(nodeName(i)))
+		}
+		d := fakeCluster(t, b, 2, WithCheck(CheckGalera))
+		openDB(t, d)
+		time.Sleep(time.Second)
+		if err := d.Drain("n1"); err != nil {
+			t.Fatal(err)
+		}
+		b.Node("n1").SetHealth(nil, 0, true)
+		b.Node("n1").Set(fakedb.Script{Silent: true})
+		time.Sleep(12 * time.Second)
+		g[1].conf.Store(4)
+		b.Node("n1").SetHealth(nil, 0, false)
+		b.Node("n1").Set(fakedb.Script{})
+		if err := d.Undrain("n1"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * time.Second)
+		if s := d.Status().Nodes[0]; s.State != StateDown {
+			t.Errorf("%v with the view %d", s.State, s.ConfID)
+		}
+		g[0].conf.Store(4)
+		if took := untilUp(t, d, 0); took > time.Second {
+			t.Errorf("up after %v", took)
+		}
+	})
+}

@@ -88,8 +88,8 @@ type effects struct {
 // silence (and a probe's connection that breaks) only when it is seen fall
 // times in a row, a broken connection of real traffic never by itself.
 func (h health) next(e evidence, rise, fall int, now time.Time) (health, effects) {
-	if h.state == StateDraining {
-		return h, effects{} // which only the program ends
+	if h.state == StateDraining { // which only the program ends
+		return h.overhear(e), effects{}
 	}
 	if e.ok {
 		return h.improve(e, rise, now)
@@ -115,6 +115,19 @@ func (h health) next(e evidence, rise, fall int, now time.Time) (health, effects
 		eff.cut = e.class == classSilent || e.class == classLost
 	}
 	return h, eff
+}
+
+// overhear keeps of what is learnt about a draining node whether it is to be
+// held when it is used again.
+func (h health) overhear(e evidence) health {
+	switch {
+	case e.ok:
+	case e.class == classSilent, e.class == classLost && e.probe:
+		h.hushed = true
+	case e.class == classNotReady:
+		h.hushed = false
+	}
+	return h
 }
 
 // improve takes a check that passed. A node that is down for something that
