@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -23,11 +24,15 @@ type pipeConnector struct {
 	node  driver.Connector
 	hangs atomic.Bool
 	track bool
+
+	mu    sync.Mutex
 	peers []net.Conn // of all conns made; what hangs on one ends when it is closed
 }
 
 // release ends what hangs.
 func (c *pipeConnector) release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, p := range c.peers {
 		p.Close()
 	}
@@ -52,7 +57,9 @@ func (c *pipeConnector) Connect(ctx context.Context) (driver.Conn, error) {
 		return nil, err
 	}
 	here, peer := net.Pipe()
+	c.mu.Lock()
 	c.peers = append(c.peers, peer)
+	c.mu.Unlock()
 	if c.track {
 		TrackSocket(ctx, here)
 	}
