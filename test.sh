@@ -10,6 +10,7 @@
 #   ./test.sh microbench [N]  the Go benchmarks, N times (default 1), with allocations
 #   ./test.sh fuzz [S]     every fuzz test for S seconds each (default 30)
 #   ./test.sh simulate [M]  the simulation of faults on fresh seeds for M minutes (default 10)
+#   ./test.sh soak [M]     a ledger under random faults on real servers for M minutes (default 30)
 #   ./test.sh install      only install what is missing (Debian's packages)
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -98,10 +99,21 @@ fuzz() {
   done
 }
 
+minutes() {
+  case "$2" in ''|*[!0-9]*) echo "test.sh: $1 takes whole minutes, not \"$2\"" >&2; exit 2 ;; esac
+}
+
 # simulate says every failing seed with its steps, and how to run it again.
 simulate() {
-  case "$1" in ''|*[!0-9]*) echo "test.sh: simulate takes whole minutes, not \"$1\"" >&2; exit 2 ;; esac
+  minutes simulate "$1"
   go test -race -count=1 -timeout "$(($1 + 10))m" -run '^TestSimulation$' . -simulate.for "$1m"
+}
+
+# soak says its seed first: the same faults again with -soak.seed.
+soak() {
+  minutes soak "$1"
+  install_packages
+  go test -race -count=1 -timeout "$(($1 + 10))m" -v -run '^TestSoak$' ./integration -soak.for "$1m"
 }
 
 case "${1:-all}" in
@@ -114,6 +126,7 @@ case "${1:-all}" in
   microbench) go test -run '^$' -bench . -benchmem -count "${2:-1}" . ;;
   fuzz)    fuzz "${2:-30}" ;;
   simulate) simulate "${2:-10}" ;;
+  soak)    soak "${2:-30}" ;;
   install) install_packages ;;
-  *)       sed -n '2,13p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
+  *)       sed -n '2,14p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
 esac

@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"database/sql"
+	"slices"
 	"sort"
 	"sync"
 	"testing"
@@ -54,7 +55,12 @@ func (s *stage) watch(ctx context.Context, n *galera.Node) *tape {
 // A counter is a row that one writer raises; it knows what was committed.
 type counter struct {
 	mu        sync.Mutex
-	committed []op
+	committed []commit
+}
+
+type commit struct {
+	end   time.Time
+	value int64
 }
 
 func (s *stage) count(ctx context.Context, n *galera.Node) {
@@ -71,12 +77,25 @@ func (s *stage) count(ctx context.Context, n *galera.Node) {
 			<-tick.C
 			v++
 			if _, err := db.Exec("UPDATE faults_counter SET v = ? WHERE id = 0", v); err == nil {
-				s.counter.mu.Lock()
-				s.counter.committed = append(s.counter.committed, op{end: time.Now(), value: v})
-				s.counter.mu.Unlock()
+				s.counter.commit(v)
 			}
 		}
 	})
+}
+
+// commit notes that a value's commit was acknowledged just now.
+func (c *counter) commit(v int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.committed = append(c.committed, commit{time.Now(), v})
+}
+
+// forget drops what was committed before then, but for the last.
+func (c *counter) forget(then time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := sort.Search(len(c.committed), func(i int) bool { return !c.committed[i].end.Before(then) })
+	c.committed = slices.Clone(c.committed[max(0, i-1):])
 }
 
 // at is the highest value whose commit was acknowledged by then.

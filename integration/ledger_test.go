@@ -1,0 +1,370 @@
+package integration
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/EnumApps/clustersql"
+	"github.com/EnumApps/clustersql/internal/galera"
+	"github.com/go-sql-driver/mysql"
+)
+
+const (
+	accounts = 500
+	opening  = 1000 // of each account
+)
+
+// A ledger is accounts between which money moves in transactions, each with a
+// line in a journal; rows that are inserted one by one; and a counter that one
+// writer raises. What must hold of them whatever happens to a node is known
+// here, and what the callers were told is in the books.
+type ledger struct {
+	c     *galera.Cluster
+	users []*user
+	gate  sync.RWMutex // held for reading by every operation, for writing while the books are checked
+
+	counter counter
+	donors  atomic.Bool // a state transfer is under way: its donor may show old data until it is left
+	floors  sync.Map    // by node: *atomic.Int64, the counter's highest value that a read there has shown
+
+	balances [accounts]int64 // after the last check
+	checks   int
+
+	mu     sync.Mutex
+	wrongs []string
+}
+
+// A user is one cluster of the program, and what it does.
+type user struct {
+	name  string
+	d     clustersql.Driver
+	db    *sql.DB
+	fresh *sql.DB // without idle connections
+
+	inserts, transfers  book
+	reads, failed       atomic.Int64
+	slowRead, slowWrite atomic.Int64 // nanoseconds
+}
+
+// openLedger makes the tables and a user for every strategy.
+func openLedger(t *testing.T, c *galera.Cluster) *ledger {
+	t.Helper()
+	run(t, c,
+		"CREATE TABLE app.ledger_accounts (id INT PRIMARY KEY, balance BIGINT NOT NULL)",
+		fmt.Sprintf("INSERT INTO app.ledger_accounts SELECT seq, %d FROM app.seq_0_to_%d", opening, accounts-1),
+		"CREATE TABLE app.ledger_journal (id BIGINT PRIMARY KEY AUTO_INCREMENT, k VARCHAR(64), debit INT, credit INT, amount BIGINT, KEY (k))",
+		"CREATE TABLE app.ledger_rows (id BIGINT PRIMARY KEY AUTO_INCREMENT, k VARCHAR(64), KEY (k))",
+		"CREATE TABLE app.ledger_counter (id INT PRIMARY KEY, v BIGINT)",
+		"INSERT INTO app.ledger_counter VALUES (0, 0)")
+	l := &ledger{c: c}
+	for i := range l.balances {
+		l.balances[i] = opening
+	}
+	for _, n := range c.Nodes {
+		l.floors.Store(n.Name, new(atomic.Int64))
+	}
+	for name, opts := range map[string][]clustersql.Option{
+		"race":     nil,
+		"hedged":   {clustersql.WithStrategy(clustersql.Hedged), clustersql.WithIdempotent(true), clustersql.WithCheck(clustersql.CheckGalera)},
+		"balanced": {clustersql.WithStrategy(clustersql.Balanced), clustersql.WithIdempotent(true), clustersql.WithCheck(clustersql.CheckGalera)},
+		"ordered":  {clustersql.WithStrategy(clustersql.Ordered), clustersql.WithFailbackAfter(5 * time.Second), clustersql.WithRequire("writable")},
+	} {
+		l.users = append(l.users, newUser(t, c, name, opts...))
+	}
+	slices.SortFunc(l.users, func(a, b *user) int { return cmp.Compare(a.name, b.name) })
+	return l
+}
+
+func newUser(t *testing.T, c *galera.Cluster, name string, opts ...clustersql.Option) *user {
+	t.Helper()
+	u := &user{name: name, inserts: book{name: name, what: "inserts"}, transfers: book{name: name, what: "transfers"}}
+	u.d = clustersql.NewDriver(mysql.MySQLDriver{}, "soak_"+name, append(opts, clustersql.WithLogger(slog.New(slog.DiscardHandler)))...)
+	t.Cleanup(func() { u.d.Close() })
+	for _, n := range c.Nodes {
+		if err := u.d.AddNode(n.Name, n.DSN("")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	u.db = sql.OpenDB(u.d.Connector())
+	u.db.SetMaxIdleConns(8)
+	u.fresh = sql.OpenDB(u.d.Connector())
+	u.fresh.SetMaxIdleConns(-1)
+	t.Cleanup(u.close)
+	return u
+}
+
+func (u *user) close() {
+	u.db.Close()
+	u.fresh.Close()
+}
+
+// begin starts everybody's workers, which go on until ctx is done.
+func (l *ledger) begin(ctx context.Context, wg *sync.WaitGroup) {
+	work := func(workers int, every time.Duration, once func(context.Context)) {
+		for range workers {
+			wg.Go(func() { l.repeat(ctx, every, once) })
+		}
+	}
+	for _, u := range l.users {
+		work(6, 120*time.Millisecond, func(ctx context.Context) { l.read(ctx, u, u.db) })
+		work(1, 200*time.Millisecond, func(ctx context.Context) { l.read(ctx, u, u.fresh) })
+		work(3, 300*time.Millisecond, func(ctx context.Context) { l.insert(ctx, u) })
+		work(3, 300*time.Millisecond, func(ctx context.Context) { l.transfer(ctx, u) })
+	}
+	var v int64
+	work(1, 20*time.Millisecond, func(ctx context.Context) { v++; l.raise(ctx, v) })
+}
+
+// repeat does something again and again, at random distances that are every on
+// average. Every fifth time the caller has a deadline.
+func (l *ledger) repeat(ctx context.Context, every time.Duration, once func(context.Context)) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(rand.N(2 * every)):
+		}
+		l.gate.RLock()
+		caller, cancel := context.Background(), context.CancelFunc(func() {})
+		if rand.IntN(5) == 0 {
+			caller, cancel = context.WithTimeout(caller, rand.N(3*time.Second))
+		}
+		once(caller)
+		cancel()
+		l.gate.RUnlock()
+	}
+}
+
+// read reads the counter and the sum of all accounts in one snapshot.
+func (l *ledger) read(ctx context.Context, u *user, db *sql.DB) {
+	floors := make(map[string]int64)
+	l.floors.Range(func(node, floor any) bool {
+		floors[node.(string)] = floor.(*atomic.Int64).Load()
+		return true
+	})
+	o := op{begin: time.Now()}
+	var sum int64
+	o.err = db.QueryRowContext(ctx, "SELECT @@wsrep_node_name, v, (SELECT SUM(balance) FROM ledger_accounts) FROM ledger_counter WHERE id = 0").Scan(&o.node, &o.value, &sum)
+	u.reads.Add(1)
+	raiseTo(&u.slowRead, int64(time.Since(o.begin)))
+	if o.err != nil {
+		if !errors.Is(o.err, context.DeadlineExceeded) {
+			u.failed.Add(1)
+		}
+		return
+	}
+	if sum != accounts*opening {
+		l.wrong("a read on %s found %d in the accounts, not %d", o.node, sum, accounts*opening)
+	}
+	if o.value < floors[o.node] {
+		l.wrong("a read on %s found the counter at %d, after another there had found it at %d", o.node, o.value, floors[o.node])
+	}
+	if l.counter.stale([]op{o}, o.node) > 0 && !l.donors.Load() {
+		l.wrong("a read on %s found the counter at %d, and %d was committed %s before it began", o.node, o.value, l.counter.at(o.begin.Add(-replicationDelay)), replicationDelay)
+	}
+	if floor, ok := l.floors.Load(o.node); ok {
+		raiseTo(floor.(*atomic.Int64), o.value)
+	}
+}
+
+func (l *ledger) insert(ctx context.Context, u *user) {
+	line, key := u.inserts.enter()
+	began := time.Now()
+	query, args := "INSERT INTO ledger_rows (k) VALUES ('"+key+"')", []any(nil)
+	if line%2 == 0 {
+		query, args = "INSERT INTO ledger_rows (k) VALUES (?)", []any{key}
+	}
+	_, err := u.db.ExecContext(ctx, query, args...)
+	raiseTo(&u.slowWrite, int64(time.Since(began)))
+	u.inserts.settle(line, fateOf(err), err)
+}
+
+// transfer moves money. Whatever fails before the Commit takes it back.
+func (l *ledger) transfer(ctx context.Context, u *user) {
+	line, key := u.transfers.enter()
+	began := time.Now()
+	committing, err := move(ctx, u.db, key)
+	raiseTo(&u.slowWrite, int64(time.Since(began)))
+	f := fateOf(err)
+	if !committing && f != acknowledged {
+		f = refused
+	}
+	u.transfers.settle(line, f, err)
+}
+
+// move is a transfer; it tells whether it has come to the Commit.
+func move(ctx context.Context, db *sql.DB, key string) (committing bool, err error) {
+	debit, credit, amount := rand.IntN(accounts), rand.IntN(accounts), 1+rand.IntN(100)
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = tx.Rollback() }()
+	steps := []struct{ account, by int }{{debit, -amount}, {credit, amount}}
+	if credit < debit { // locks in the same order for all
+		slices.Reverse(steps)
+	}
+	for _, s := range steps {
+		if _, err := tx.ExecContext(ctx, "UPDATE ledger_accounts SET balance = balance + ? WHERE id = ?", s.by, s.account); err != nil {
+			return false, err
+		}
+	}
+	if _, err := tx.ExecContext(ctx, "INSERT INTO ledger_journal (k, debit, credit, amount) VALUES (?, ?, ?, ?)", key, debit, credit, amount); err != nil {
+		return false, err
+	}
+	return true, tx.Commit()
+}
+
+// raise raises the counter, by a user chosen at random. A statement that comes
+// late does not lower it.
+func (l *ledger) raise(ctx context.Context, v int64) {
+	u := l.users[rand.IntN(len(l.users))]
+	if _, err := u.db.ExecContext(ctx, "UPDATE ledger_counter SET v = GREATEST(v, ?) WHERE id = 0", v); err == nil {
+		l.counter.commit(v)
+	}
+}
+
+// raiseTo makes a the larger of it and v.
+func raiseTo(a *atomic.Int64, v int64) {
+	for was := a.Load(); was < v && !a.CompareAndSwap(was, v); was = a.Load() {
+	}
+}
+
+func (l *ledger) wrong(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.wrongs) < 100 {
+		l.wrongs = append(l.wrongs, fmt.Sprintf("%s "+format, slices.Insert(args, 0, any(time.Now().Format("05.000")))...))
+	}
+}
+
+// check reads the books against every node, which are whole, and nothing is
+// under way. What was found is removed.
+func (l *ledger) check(t *testing.T) {
+	t.Helper()
+	var found page
+	waitFor(t, "the nodes to agree", func() bool {
+		found = readPage(t, l.c.Nodes[0])
+		for _, n := range l.c.Nodes[1:] {
+			if !found.equal(readPage(t, n)) {
+				return false
+			}
+		}
+		return true
+	})
+	for _, e := range found.journal {
+		l.balances[e.debit] -= e.amount
+		l.balances[e.credit] += e.amount
+		l.find(t, e.k, func(u *user) *book { return &u.transfers })
+	}
+	for _, k := range found.rows {
+		l.find(t, k, func(u *user) *book { return &u.inserts })
+	}
+	if found.balances != l.balances {
+		t.Error("the accounts are not what the journal says")
+		l.balances = found.balances
+	}
+	for _, u := range l.users {
+		for _, b := range []*book{&u.inserts, &u.transfers} {
+			if v := b.judge(); !v.ok() {
+				t.Errorf("%s, %s: %s", u.name, b.what, v)
+			}
+		}
+	}
+	l.mu.Lock()
+	for _, w := range l.wrongs {
+		t.Error(w)
+	}
+	l.wrongs = nil
+	l.mu.Unlock()
+	found.remove(t, l.c)
+	l.counter.forget(time.Now().Add(-time.Minute))
+	l.checks++
+}
+
+func (l *ledger) find(t *testing.T, key string, of func(*user) *book) {
+	t.Helper()
+	if !slices.ContainsFunc(l.users, func(u *user) bool { return of(u).find(key) }) {
+		t.Errorf("nobody has written %q", key)
+	}
+}
+
+// A page is what a node has of the ledger since the last check.
+type page struct {
+	balances [accounts]int64
+	journal  map[int64]entry
+	rows     map[int64]string
+}
+
+type entry struct {
+	k             string
+	debit, credit int
+	amount        int64
+}
+
+func (p page) equal(q page) bool {
+	return p.balances == q.balances && maps.Equal(p.journal, q.journal) && maps.Equal(p.rows, q.rows)
+}
+
+// readPage reads a node in one snapshot.
+func readPage(t *testing.T, n *galera.Node) page {
+	t.Helper()
+	p := page{journal: make(map[int64]entry), rows: make(map[int64]string)}
+	tx, err := n.AdminDB().BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	var id, balance int64
+	each(t, tx, "SELECT id, balance FROM app.ledger_accounts", []any{&id, &balance}, func() { p.balances[id] = balance })
+	var e entry
+	each(t, tx, "SELECT id, k, debit, credit, amount FROM app.ledger_journal", []any{&id, &e.k, &e.debit, &e.credit, &e.amount}, func() { p.journal[id] = e })
+	each(t, tx, "SELECT id, k FROM app.ledger_rows", []any{&id, &e.k}, func() { p.rows[id] = e.k })
+	return p
+}
+
+// each scans every row of a query.
+func each(t *testing.T, tx *sql.Tx, query string, into []any, row func()) {
+	t.Helper()
+	rows, err := tx.QueryContext(t.Context(), query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := rows.Scan(into...); err != nil {
+			t.Fatal(err)
+		}
+		row()
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// remove removes just these rows: others may come late.
+func (p page) remove(t *testing.T, c *galera.Cluster) {
+	t.Helper()
+	var statements []string
+	for table, ids := range map[string][]int64{
+		"ledger_journal": slices.Collect(maps.Keys(p.journal)),
+		"ledger_rows":    slices.Collect(maps.Keys(p.rows)),
+	} {
+		for some := range slices.Chunk(ids, 500) {
+			statements = append(statements, "DELETE FROM app."+table+" WHERE id IN ("+strings.Join(strings.Fields(strings.Trim(fmt.Sprint(some), "[]")), ",")+")")
+		}
+	}
+	run(t, c, statements...)
+}

@@ -1,0 +1,200 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/EnumApps/clustersql/internal/galera"
+	"github.com/go-sql-driver/mysql"
+)
+
+// A mischief is something that may happen to a node of the soak, and its end.
+type mischief struct {
+	name   string
+	weight int
+	hard   bool // the group is without the node meanwhile
+	alone  bool // no other is possible meanwhile
+	begin  func(*soak, *galera.Node) error
+	end    func(*soak, *galera.Node) error // nil: it has none
+}
+
+// Kills and freezes often, what takes long seldom.
+var mischiefs = []mischief{
+	{"kill -9", 4, true, false, func(s *soak, n *galera.Node) error { return n.Kill() }, startAgain},
+	{"shutdown", 2, true, false, func(s *soak, n *galera.Node) error { return n.Shutdown(s.Context()) }, startAgain},
+	{"freeze", 4, true, false, func(s *soak, n *galera.Node) error { return n.Freeze() }, resume},
+	{"isolate", 2, true, false, func(s *soak, n *galera.Node) error { return n.Isolate(s.Context()) }, func(s *soak, n *galera.Node) error { return n.Rejoin(s.Context()) }},
+	{"wipe", 1, true, false, wipe, startAgain},
+	{"reject", 3, false, false, func(s *soak, n *galera.Node) error { return n.RejectQueries(s.Context(), "ALL") }, acceptAgain},
+	{"reject and kill", 2, false, false, func(s *soak, n *galera.Node) error { return n.RejectQueries(s.Context(), "ALL_KILL") }, acceptAgain},
+	{"read only", 3, false, false, func(s *soak, n *galera.Node) error { return n.ReadOnly(s.Context(), true) }, func(s *soak, n *galera.Node) error { return n.ReadOnly(s.Context(), false) }},
+	{"desync", 2, false, false, func(s *soak, n *galera.Node) error { return n.Desync(s.Context(), true) }, func(s *soak, n *galera.Node) error { return n.Desync(s.Context(), false) }},
+	{"full", 2, false, false, func(s *soak, n *galera.Node) error { return n.MaxConnections(s.Context(), 10) }, func(s *soak, n *galera.Node) error { return n.MaxConnections(s.Context(), 0) }},
+	{"connections killed", 3, false, false, killSome, nil},
+	{"drain", 2, false, false, drain, undrain},
+	{"leave and join", 2, false, false, leave, join},
+	{"all frozen", 1, true, true, freezeAll, resumeAll},
+}
+
+// choose draws a mischief.
+func choose(r *rand.Rand, from []mischief) mischief {
+	sum := 0
+	for _, m := range from {
+		sum += m.weight
+	}
+	k := r.IntN(sum)
+	for _, m := range from {
+		if k -= m.weight; k < 0 {
+			return m
+		}
+	}
+	panic("not reached")
+}
+
+func startAgain(s *soak, n *galera.Node) error {
+	err := n.Start(context.Background())
+	s.ledger.donors.Store(false)
+	return err
+}
+
+func wipe(s *soak, n *galera.Node) error {
+	s.ledger.donors.Store(true)
+	return n.Wipe()
+}
+
+func resume(s *soak, n *galera.Node) error { return n.Resume() }
+
+func acceptAgain(s *soak, n *galera.Node) error { return n.RejectQueries(s.Context(), "NONE") }
+
+func freezeAll(s *soak, _ *galera.Node) error {
+	var errs []error
+	for _, n := range s.c.Nodes {
+		errs = append(errs, n.Freeze())
+	}
+	return errors.Join(errs...)
+}
+
+func resumeAll(s *soak, _ *galera.Node) error {
+	var errs []error
+	for _, n := range s.c.Nodes {
+		errs = append(errs, n.Resume())
+	}
+	return errors.Join(errs...)
+}
+
+// killSome kills a third of the application's connections.
+func killSome(s *soak, n *galera.Node) error {
+	rows, err := n.AdminDB().QueryContext(s.Context(), "SELECT ID FROM information_schema.PROCESSLIST WHERE USER = ?", galera.User)
+	if err != nil {
+		return err
+	}
+	var ids []int64
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return err
+		}
+		ids = append(ids, id)
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if s.random.IntN(3) > 0 {
+			continue
+		}
+		var gone *mysql.MySQLError
+		if _, err := n.AdminDB().ExecContext(s.Context(), fmt.Sprint("KILL CONNECTION ", id)); err != nil && !(errors.As(err, &gone) && gone.Number == 1094) {
+			return err
+		}
+	}
+	return nil
+}
+
+func drain(s *soak, n *galera.Node) error {
+	var errs []error
+	for _, u := range s.ledger.users {
+		errs = append(errs, u.d.Drain(n.Name))
+	}
+	return errors.Join(errs...)
+}
+
+func undrain(s *soak, n *galera.Node) error {
+	var errs []error
+	for _, u := range s.ledger.users {
+		errs = append(errs, u.d.Undrain(n.Name))
+	}
+	return errors.Join(errs...)
+}
+
+func leave(s *soak, n *galera.Node) error {
+	var errs []error
+	for _, u := range s.ledger.users {
+		errs = append(errs, u.d.DelNode(n.Name))
+	}
+	return errors.Join(errs...)
+}
+
+func join(s *soak, n *galera.Node) error {
+	var errs []error
+	for _, u := range s.ledger.users {
+		errs = append(errs, u.d.AddNode(n.Name, n.DSN("")))
+	}
+	return errors.Join(errs...)
+}
+
+// An episode is up to three mischiefs, which overlap, each on a node of its
+// own; at most one of them takes its node from the group, so that a majority
+// stays. It returns when the cluster is whole again, and tells what was done.
+func (s *soak) episode(t *testing.T) string {
+	t.Helper()
+	nodes := s.random.Perm(len(s.c.Nodes))[:1+s.random.IntN(len(s.c.Nodes))]
+	var done []string
+	var ends []func() error
+	hard := false
+	for _, i := range nodes {
+		m, n := choose(s.random, mischiefs), s.c.Nodes[i]
+		for m.hard && hard || m.alone && len(ends) > 0 {
+			m = choose(s.random, mischiefs)
+		}
+		hard = hard || m.hard
+		s.counts[m.name]++
+		t.Logf("%s: %s", n.Name, m.name)
+		if err := m.begin(s, n); err != nil {
+			t.Fatalf("%s: %s: %v", n.Name, m.name, err)
+		}
+		if m.end != nil {
+			ends = append(ends, func() error { return m.end(s, n) })
+		}
+		dwell := s.dwell()
+		done = append(done, fmt.Sprintf("%s %s %s", n.Name, m.name, dwell.Round(10*time.Millisecond)))
+		time.Sleep(dwell)
+		if m.alone {
+			break
+		}
+	}
+	for _, i := range s.random.Perm(len(ends)) {
+		if err := ends[i](); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(s.dwell() / 10)
+	}
+	if err := s.c.Heal(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(done, ", ")
+}
+
+// dwell is from a tenth of a second to fifteen: short ones as often as long.
+func (s *soak) dwell() time.Duration {
+	d := 100 * time.Millisecond
+	for range s.random.IntN(8) {
+		d *= 2
+	}
+	return d + time.Duration(s.random.Int64N(int64(d)))/5
+}
