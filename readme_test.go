@@ -98,7 +98,7 @@ func TestReadmeCommandsAreRun(t *testing.T) {
 			t.Errorf("the README has a command that nothing runs: %q", m[1])
 		}
 	}
-	for _, target := range []string{"lint", "quick", "bench", "bench-quick", "microbench", "fuzz", "install"} {
+	for _, target := range []string{"lint", "quick", "integration", "bench", "bench-quick", "microbench", "fuzz", "simulate", "soak", "install"} {
 		if !strings.Contains(script, "\n  "+target+")") {
 			t.Errorf("test.sh has no target %q", target)
 		}

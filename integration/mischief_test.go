@@ -72,17 +72,34 @@ func resume(s *soak, n *galera.Node) error { return n.Resume() }
 func acceptAgain(s *soak, n *galera.Node) error { return n.RejectQueries(s.Context(), "NONE") }
 
 func freezeAll(s *soak, _ *galera.Node) error {
-	var errs []error
-	for _, n := range s.c.Nodes {
-		errs = append(errs, n.Freeze())
-	}
-	return errors.Join(errs...)
+	return onAll(s.c.Nodes, func(n *galera.Node) error { return n.Freeze() })
 }
 
 func resumeAll(s *soak, _ *galera.Node) error {
+	return onAll(s.c.Nodes, func(n *galera.Node) error { return n.Resume() })
+}
+
+func drain(s *soak, n *galera.Node) error {
+	return onAll(s.ledger.users, func(u *user) error { return u.d.Drain(n.Name) })
+}
+
+func undrain(s *soak, n *galera.Node) error {
+	return onAll(s.ledger.users, func(u *user) error { return u.d.Undrain(n.Name) })
+}
+
+func leave(s *soak, n *galera.Node) error {
+	return onAll(s.ledger.users, func(u *user) error { return u.d.DelNode(n.Name) })
+}
+
+func join(s *soak, n *galera.Node) error {
+	return onAll(s.ledger.users, func(u *user) error { return u.d.AddNode(n.Name, n.DSN("")) })
+}
+
+// onAll does a thing with each, also after one that failed.
+func onAll[T any](all []T, do func(T) error) error {
 	var errs []error
-	for _, n := range s.c.Nodes {
-		errs = append(errs, n.Resume())
+	for _, one := range all {
+		errs = append(errs, do(one))
 	}
 	return errors.Join(errs...)
 }
@@ -114,38 +131,6 @@ func killSome(s *soak, n *galera.Node) error {
 		}
 	}
 	return nil
-}
-
-func drain(s *soak, n *galera.Node) error {
-	var errs []error
-	for _, u := range s.ledger.users {
-		errs = append(errs, u.d.Drain(n.Name))
-	}
-	return errors.Join(errs...)
-}
-
-func undrain(s *soak, n *galera.Node) error {
-	var errs []error
-	for _, u := range s.ledger.users {
-		errs = append(errs, u.d.Undrain(n.Name))
-	}
-	return errors.Join(errs...)
-}
-
-func leave(s *soak, n *galera.Node) error {
-	var errs []error
-	for _, u := range s.ledger.users {
-		errs = append(errs, u.d.DelNode(n.Name))
-	}
-	return errors.Join(errs...)
-}
-
-func join(s *soak, n *galera.Node) error {
-	var errs []error
-	for _, u := range s.ledger.users {
-		errs = append(errs, u.d.AddNode(n.Name, n.DSN("")))
-	}
-	return errors.Join(errs...)
 }
 
 // An episode is up to three mischiefs, which overlap, each on a node of its
