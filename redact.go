@@ -2,6 +2,7 @@ package clustersql
 
 import (
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -211,21 +212,25 @@ func (r redactor) match(s string, i int) int {
 }
 
 // match returns the length of the longest run that s begins with. Of a text
-// with parts, runs under minSecret do not count.
+// with parts, runs under minSecret do not count. What cannot be longer than
+// what was found is not looked at: texts that repeat themselves would take for
+// ever.
 func (c secret) match(s string) int {
 	longest := 0
-	for i, from := range c.cuts[:len(c.cuts)-1] {
-		if c.text[from] != s[0] {
+	for _, from := range c.cuts[:len(c.cuts)-1] {
+		if min(len(c.text)-from, len(s)) <= longest {
+			break
+		}
+		if c.text[from] != s[0] || c.text[from+longest] != s[longest] {
 			continue
 		}
 		common := commonPrefix(c.text[from:], s)
-		for _, to := range c.cuts[i+1:] {
-			if to-from > common {
-				break
-			}
-			if to-from >= minSecret || len(c.cuts) == 2 {
-				longest = max(longest, to-from)
-			}
+		i, found := slices.BinarySearch(c.cuts, from+common)
+		if !found {
+			i-- // from is one, so there is one before
+		}
+		if n := c.cuts[i] - from; n >= minSecret || len(c.cuts) == 2 {
+			longest = max(longest, n)
 		}
 	}
 	return longest
