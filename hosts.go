@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // parameterPrefix begins the DSN parameters that are the cluster's own.
@@ -97,6 +98,8 @@ func (l *hostList) add(network, host string, brackets bool, userinfo, rest strin
 func withPort(host string) (string, error) {
 	_, port, err := net.SplitHostPort(host)
 	switch {
+	case strings.ContainsFunc(host, unicode.IsSpace):
+		return "", errors.New("there is a space in it: take it out")
 	case err == nil && port == "":
 		return "", errors.New("there is a colon but no port: write host:3306")
 	case err == nil:

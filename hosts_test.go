@@ -88,6 +88,7 @@ func TestSplitHostsErrors(t *testing.T) {
 		{"app:hunter22@unix/db", "the DSN names no address: write it in brackets after the network, as in unix(/path/to/socket)"},
 		{"app:hunter22@tcp(h1,h2:3306,h1:3306)/db", "the DSN's host list has h1:3306 twice: take one out"},
 		{"app:hunter22@tcp(h1:,h2)/db", `host "h1:": there is a colon but no port: write host:3306`},
+		{"app:hunter22@tcp(h1,h 2)/db", `host "h 2": there is a space in it: take it out`},
 		{"app:hunter22@tcp([::1,h2)/db", `host "[::1": that is none: write host:3306 or [::1]:3306, with commas between hosts`},
 		{"app:hunter22@tcp(h1,h2)/db?timeout=5", `time: missing unit in duration "5"`},
 		{"app:hunter22@tcp(h1,h2)/db?strict=true", "invalid DSN: *** mode has been removed. See https://github.com/go-sql-driver/mysql/wiki/***-mode"},
