@@ -25,18 +25,12 @@ func CheckGalera(ctx context.Context, backend driver.Conn) error {
 	if f.want&sawStatus == 0 {
 		return nil
 	}
-	rows, err := queryRows(ctx, backend, wsrepQuery, 16)
+	s, err := askWsrep(ctx, backend, wsrepQuery)
 	if err != nil {
 		return fmt.Errorf("check \"galera\": the status query failed: %w", err)
 	}
-	var s wsrepStatus
-	for _, row := range rows {
-		if len(row) == 2 {
-			s.set(row[0], row[1])
-		}
-	}
-	f.saw |= sawStatus
-	f.conf = s.conf
+	f.saw |= sawStatus | sawView
+	f.view = s.view()
 	f.donor, err = s.verdict(f.allowDonor)
 	return err
 }

@@ -19,6 +19,7 @@ import (
 // A galeraScript is a fake Galera node whose answers a test changes.
 type galeraScript struct {
 	cluster, ready, state, readOnly atomic.Value // string
+	group                           atomic.Value
 	provider                        atomic.Bool
 	reject                          atomic.Bool // DO 1 gets 1047
 	statuses, works                 atomic.Int64
@@ -32,6 +33,7 @@ func galeraNode(n *fakedb.Node) *galeraScript {
 	g.ready.Store("ON")
 	g.state.Store("4")
 	g.readOnly.Store("0")
+	g.group.Store("11f1-a")
 	g.provider.Store(true)
 	g.conf.Store(3)
 	n.OnStatement(func(_ context.Context, query string, _ []driver.NamedValue) error {
@@ -65,6 +67,7 @@ func (g *galeraScript) answer(query string) ([][]driver.Value, bool) {
 			{"wsrep_local_state", text(&g.state)},
 			{"wsrep_provider_name", "Galera"},
 			{"wsrep_ready", text(&g.ready)},
+			{"wsrep_cluster_state_uuid", text(&g.group)},
 			{"wsrep_cluster_conf_id", strconv.FormatUint(g.conf.Load(), 10)},
 		}, true
 	}

@@ -12,6 +12,7 @@ type sight uint8
 const (
 	sawWork   sight = 1 << iota // whether the node does work: DO 1
 	sawStatus                   // the node's own status: the galera check's query
+	sawView                     // the number of its view of the group
 )
 
 // statusEvery is how many probes of a node that is well have one status query.
@@ -26,7 +27,7 @@ type finding struct {
 
 	saw   sight
 	donor bool // fit, but to be used last
-	conf  uint64
+	view  view
 }
 
 type findingKey struct{}
@@ -43,12 +44,12 @@ func findingOf(ctx context.Context) *finding {
 	if f, ok := ctx.Value(findingKey{}).(*finding); ok {
 		return f
 	}
-	return &finding{want: sawWork | sawStatus}
+	return &finding{want: sawWork | sawStatus | sawView}
 }
 
 // evidence is what a check that passed says about the node.
 func (f *finding) evidence() evidence {
-	return evidence{ok: true, saw: f.saw, donor: f.donor, conf: f.conf}
+	return evidence{ok: true, saw: f.saw, donor: f.donor, view: f.view}
 }
 
 // An unfitError is a check's own judgement, where no error of the backend

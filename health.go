@@ -63,7 +63,9 @@ func defaultCheck(isMySQL bool) Check {
 }
 
 // fitness is all that a cluster asks of a connection: its check, and what
-// require and check_query add.
+// require and check_query add. Of a mysql node a probe also notes the view
+// that it has of a Galera group, whatever the check: without that a node which
+// was silent would be let in too early.
 func (c *Config) fitness(isMySQL bool) Check {
 	checks := []Check{c.Check}
 	if c.Check == nil {
@@ -82,6 +84,9 @@ func (c *Config) fitness(isMySQL bool) Check {
 			if err := check(ctx, backend); err != nil {
 				return err
 			}
+		}
+		if isMySQL {
+			return lookAtView(ctx, backend)
 		}
 		return nil
 	}

@@ -10,6 +10,13 @@ import (
 // it. One thing tells from its first answer on: the number of its view,
 // wsrep_cluster_conf_id, is behind that of the others.
 
+// A view is what a Galera node takes its group to be. The zero value is a node
+// that does not tell, or is no Galera node.
+type view struct {
+	group string // which one: nodes of a cluster may be of two, replicated by other means
+	conf  uint64 // counts its views
+}
+
 // views is what the other nodes of a cluster show of the group, beside the
 // first good answer of a node that was silent.
 type views struct {
@@ -38,31 +45,31 @@ func (v views) holds(conf uint64, answered, now time.Time) bool {
 // check does not look; one that did is not let in by who did not look, such as
 // an open that was under way.
 func (h health) held(e evidence, now time.Time) (health, bool) {
-	h.conf = max(h.conf, e.conf)
+	h.conf = max(h.conf, e.view.conf)
 	if h.state != StateDown || !h.hushed || h.conf == 0 {
 		return h, false
 	}
-	if e.conf == 0 {
+	if e.view.conf == 0 {
 		return h, true
 	}
 	if h.answered.IsZero() {
 		h.answered = now
 	}
-	if !e.views.holds(e.conf, h.answered, now) {
+	if !e.views.holds(e.view.conf, h.answered, now) {
 		return h, false
 	}
 	h.good = 0
-	h.reason = fmt.Sprintf("%s before: held until its view of the group (%d) is the others'", classSilent, e.conf)
+	h.reason = fmt.Sprintf("%s before: held until its view of the group (%d) is the others'", classSilent, e.view.conf)
 	return h, true
 }
 
-// views collects what the other nodes show, and has those look again that
-// have not since the node's first good answer.
-func (n *node) views(answered time.Time) views {
+// views collects what the other nodes of its group show, and has those look
+// again that have not since the node's first good answer.
+func (n *node) views(group string, answered time.Time) views {
 	v := views{alone: n.alone(), longest: n.cfg.SilenceHold}
 	for _, other := range *n.members.Load() {
 		s := other.snapshot.Load()
-		if other == n || s.State != StateUp || s.ConfID == 0 {
+		if other == n || s.State != StateUp || s.ConfID == 0 || s.group != group {
 			continue
 		}
 		v.nodes++

@@ -1,12 +1,16 @@
 package clustersql
 
 import (
+	"context"
+	"database/sql/driver"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/go-sql-driver/mysql"
 )
 
 // Every combination of what the others show, beside a rule written anew.
@@ -42,7 +46,17 @@ func heldCluster(t *testing.T, opts ...Option) (Driver, *fakedb.Backend, [3]*gal
 	for i := range g {
 		g[i] = galeraNode(b.Node(nodeName(i)))
 	}
-	d := fakeCluster(t, b, 3, append(opts, WithCheck(CheckGalera))...)
+	d := NewDriver(mysql.MySQLDriver{}, t.Name(), append([]Option{quiet}, opts...)...)
+	t.Cleanup(func() { d.Close() })
+	for i := range g {
+		c, err := b.Driver().(driver.DriverContext).OpenConnector(nodeName(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.AddConnector(nodeName(i), asMySQL{c}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	openDB(t, d)
 	time.Sleep(time.Second)
 	b.Node("n1").SetHealth(nil, 0, true)
@@ -59,7 +73,12 @@ func heldCluster(t *testing.T, opts ...Option) (Driver, *fakedb.Backend, [3]*gal
 	return d, b, g
 }
 
-// wait returns when the node is up, and how long that took.
+// asMySQL makes a fake connector pass for mysql's.
+type asMySQL struct{ driver.Connector }
+
+func (asMySQL) Driver() driver.Driver { return mysql.MySQLDriver{} }
+
+// untilUp returns when the node is up, and how long that took.
 func untilUp(t *testing.T, d Driver, i int) time.Duration {
 	t.Helper()
 	began := time.Now()
@@ -73,20 +92,84 @@ func untilUp(t *testing.T, d Driver, i int) time.Duration {
 }
 
 // A node back from silence is held until its view is the others', however
-// well it answers meanwhile.
+// well it answers meanwhile, and whatever the check.
 func TestSilentNodeIsHeldUntilItsViewIsTheOthers(t *testing.T) {
+	for name, opts := range map[string][]Option{
+		"default": nil,
+		"galera":  {WithCheck(CheckGalera)},
+		"ping":    {WithCheck(CheckPing)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, _, g := heldCluster(t, opts...)
+				time.Sleep(30 * time.Second)
+				s := d.Status().Nodes[0]
+				if want := "silent before: held until its view of the group (3) is the others'"; s.State != StateDown || s.Reason != want || s.ConfID != 3 {
+					t.Errorf("%v, %q, view %d", s.State, s.Reason, s.ConfID)
+				}
+				g[0].conf.Store(4)
+				if took := untilUp(t, d, 0); took > time.Second {
+					t.Errorf("up %v after its view was the others'", took)
+				}
+			})
+		})
+	}
+}
+
+// A node of another group, which the cluster's databases are replicated to by
+// other means, says nothing about it.
+func TestViewsOfAnotherGroupHoldNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _, g := heldCluster(t)
-		time.Sleep(30 * time.Second)
-		s := d.Status().Nodes[0]
-		if want := "silent before: held until its view of the group (3) is the others'"; s.State != StateDown || s.Reason != want || s.ConfID != 3 {
-			t.Errorf("%v, %q, view %d", s.State, s.Reason, s.ConfID)
+		g[2].group.Store("22e2-b")
+		g[2].conf.Store(500)
+		time.Sleep(10 * time.Second)
+		if s := d.Status().Nodes[0]; s.State != StateDown {
+			t.Errorf("%v with the view %d", s.State, s.ConfID)
 		}
 		g[0].conf.Store(4)
 		if took := untilUp(t, d, 0); took > time.Second {
-			t.Errorf("up %v after its view was the others'", took)
+			t.Errorf("up %v after its view was its group's", took)
 		}
 	})
+}
+
+// A mysql server without wsrep is asked for its view once and no more, and one
+// that refuses to tell is as good as any.
+func TestServersWithoutAView(t *testing.T) {
+	for name, refuse := range map[string]error{"no wsrep": nil, "refused": &mysql.MySQLError{Number: 1227, Message: "Access denied"}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := fakedb.New()
+				galeraNode(b.Node("n1")).provider.Store(false)
+				var asked atomic.Int64
+				b.Node("n1").OnStatement(func(_ context.Context, query string, _ []driver.NamedValue) error {
+					if query != viewQuery {
+						return nil
+					}
+					asked.Add(1)
+					return refuse
+				})
+				c, err := b.Driver().(driver.DriverContext).OpenConnector("n1")
+				if err != nil {
+					t.Fatal(err)
+				}
+				d := NewDriver(mysql.MySQLDriver{}, t.Name(), quiet)
+				t.Cleanup(func() { d.Close() })
+				if err := d.AddConnector("n1", asMySQL{c}); err != nil {
+					t.Fatal(err)
+				}
+				openDB(t, d)
+				time.Sleep(time.Minute)
+				if s := d.Status().Nodes[0]; s.State != StateUp || s.ProbeErrors > 0 || s.ConfID != 0 {
+					t.Errorf("%+v", s)
+				}
+				if n := asked.Load(); n != 1 {
+					t.Errorf("asked %d times", n)
+				}
+			})
+		})
+	}
 }
 
 // The others' views count as they are after its first good answer: one that

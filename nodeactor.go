@@ -234,8 +234,8 @@ func (n *node) apply(l *life, e evidence) effects {
 	before := n.own.health
 	if e.ok && before.state == StateDown {
 		e.alone = n.alone()
-		if before.hushed && e.conf != 0 {
-			e.views = n.views(before.answered)
+		if before.hushed && e.view.conf != 0 {
+			e.views = n.views(e.view.group, before.answered)
 		}
 	}
 	after, eff := before.next(e, n.cfg.Rise, n.cfg.Fall, time.Now())

@@ -80,13 +80,16 @@ func (n *node) probeDeadline() time.Duration {
 	return min(n.cfg.ProbeTimeout+open.Mean()+4*open.Deviation(), n.cfg.AttemptTimeout)
 }
 
-// want is what the next probe has to look at: the status on every fifth, on
-// those of a node that is not up or is a donor, and what a node that is down
+// want is what the next probe has to look at: status and view on every fifth,
+// on those of a node that is not up or is a donor, and what a node that is down
 // has to be seen to be rid of.
 func (n *node) want() sight {
 	h := &n.own.health
 	if h.state != StateUp || !h.donorSince.IsZero() || n.own.blind >= statusEvery-1 {
-		return h.need | sawStatus
+		if h.state == StateUp && h.conf == 0 && !n.own.status.confSeen.IsZero() {
+			return h.need | sawStatus // no Galera node
+		}
+		return h.need | sawStatus | sawView
 	}
 	return h.need
 }
@@ -156,7 +159,10 @@ func (n *node) onProbe(l *life, o outcome) {
 		n.noteChance()
 		if o.evidence.saw&sawStatus != 0 {
 			n.own.blind = 0
-			s.ConfID, s.confSeen = o.evidence.conf, time.Now()
+		}
+		if o.evidence.saw&sawView != 0 {
+			n.own.blind = 0
+			s.ConfID, s.group, s.confSeen = o.evidence.view.conf, o.evidence.view.group, time.Now()
 		}
 		if o.trip > 0 {
 			s.ProbeLatency = s.ProbeLatency.add(o.trip)

@@ -71,8 +71,8 @@ type evidence struct {
 	need   sight         // without ok: what a check must look at to see this again
 	raised bool          // who learnt it has added one to the generation
 	alone  bool          // with ok: no other node is usable
-	conf   uint64        // with ok: the number of the node's view; 0: not told
-	views  views         // with conf, of a node that was silent
+	view   view          // with ok: the node's
+	views  views         // the others', with the view of a node that was silent
 }
 
 // effects is what a transition asks of the actor.

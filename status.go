@@ -56,6 +56,7 @@ type NodeStatus struct {
 	chances   uint64    // grows when an open that failed here may ask again: with good checks, connections handed out, and backoffs of a full node
 	fullUntil time.Time // no open before that; zero while there is room
 	confSeen  time.Time // of ConfID
+	group     string    // whose view that is
 	current   int       // connections of the present generation
 	back      time.Time // when it last came back; zero if it never did
 }

@@ -1,7 +1,10 @@
 package clustersql
 
 import (
+	"context"
+	"database/sql/driver"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -10,7 +13,7 @@ import (
 // wsrepQuery asks for all that a wsrepStatus holds in one round trip. SHOW
 // STATUS needs no right and no table.
 const wsrepQuery = "SHOW GLOBAL STATUS WHERE Variable_name IN " +
-	"('wsrep_cluster_status', 'wsrep_ready', 'wsrep_local_state', 'wsrep_provider_name', 'wsrep_cluster_conf_id')"
+	"('wsrep_cluster_status', 'wsrep_ready', 'wsrep_local_state', 'wsrep_provider_name', 'wsrep_cluster_conf_id', 'wsrep_cluster_state_uuid')"
 
 // A wsrepStatus is what a Galera node says of itself. Empty fields were not in
 // the answer.
@@ -20,6 +23,18 @@ type wsrepStatus struct {
 	ready    string // wsrep_ready
 	state    string // wsrep_local_state
 	conf     uint64 // wsrep_cluster_conf_id, which counts the group's views
+	group    string // wsrep_cluster_state_uuid
+}
+
+// askWsrep runs one of the queries here.
+func askWsrep(ctx context.Context, backend driver.Conn, query string) (s wsrepStatus, err error) {
+	rows, err := queryRows(ctx, backend, query, 16)
+	for _, row := range rows {
+		if len(row) == 2 {
+			s.set(row[0], row[1])
+		}
+	}
+	return s, err
 }
 
 // set takes one row of the answer.
@@ -33,6 +48,8 @@ func (s *wsrepStatus) set(name, value string) {
 		s.ready = value
 	case "wsrep_local_state":
 		s.state = value
+	case "wsrep_cluster_state_uuid":
+		s.group = value
 	case "wsrep_cluster_conf_id":
 		s.conf, _ = strconv.ParseUint(value, 10, 64)
 	}
@@ -42,6 +59,34 @@ const (
 	wsrepDonor  = "2" // giving its state to a joiner, or desynced by hand
 	wsrepSynced = "4"
 )
+
+const viewQuery = "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_cluster_conf_id', 'wsrep_cluster_state_uuid')"
+
+// lookAtView notes a node's view of its group where that is wanted and no check
+// has. A server without wsrep has none, and one that does not tell is none the
+// worse for it.
+func lookAtView(ctx context.Context, backend driver.Conn) error {
+	f := findingOf(ctx)
+	if f.want&^f.saw&sawView == 0 {
+		return nil
+	}
+	s, err := askWsrep(ctx, backend, viewQuery)
+	if err != nil && (classify(err) != classNeutral || ctx.Err() != nil) {
+		return err
+	}
+	f.saw |= sawView
+	f.view = s.view()
+	return nil
+}
+
+// view is what it says of the group. Outside the primary component that is
+// nothing: the server gives the largest number there is.
+func (s wsrepStatus) view() view {
+	if s.conf == math.MaxUint64 {
+		return view{}
+	}
+	return view{s.group, s.conf}
+}
 
 // verdict is the galera check's decision: a nil error is fit, donor is fit but
 // to be used last. A donor is a member in good standing that may lag; where

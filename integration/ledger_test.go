@@ -56,6 +56,9 @@ type user struct {
 	inserts, transfers  book
 	reads, failed       atomic.Int64
 	slowRead, slowWrite atomic.Int64 // nanoseconds
+
+	mu     sync.Mutex
+	events []clustersql.Event // since the last check
 }
 
 // openLedger makes the tables and a user for every strategy.
@@ -90,7 +93,8 @@ func openLedger(t *testing.T, c *galera.Cluster) *ledger {
 func newUser(t *testing.T, c *galera.Cluster, name string, opts ...clustersql.Option) *user {
 	t.Helper()
 	u := &user{name: name, inserts: book{name: name, what: "inserts"}, transfers: book{name: name, what: "transfers"}}
-	u.d = clustersql.NewDriver(mysql.MySQLDriver{}, "soak_"+name, append(opts, clustersql.WithLogger(slog.New(slog.DiscardHandler)))...)
+	opts = append(opts, clustersql.WithOnEvent(u.note), clustersql.WithLogger(slog.New(slog.DiscardHandler)))
+	u.d = clustersql.NewDriver(mysql.MySQLDriver{}, "soak_"+name, opts...)
 	t.Cleanup(func() { u.d.Close() })
 	for _, n := range c.Nodes {
 		if err := u.d.AddNode(n.Name, n.DSN("")); err != nil {
@@ -103,6 +107,21 @@ func newUser(t *testing.T, c *galera.Cluster, name string, opts ...clustersql.Op
 	u.fresh.SetMaxIdleConns(-1)
 	t.Cleanup(u.close)
 	return u
+}
+
+func (u *user) note(e clustersql.Event) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.events = append(u.events, e)
+}
+
+// told returns what the user was told since the last call.
+func (u *user) told() []clustersql.Event {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	told := u.events
+	u.events = nil
+	return told
 }
 
 func (u *user) close() {
@@ -166,13 +185,13 @@ func (l *ledger) read(ctx context.Context, u *user, db *sql.DB) {
 		return
 	}
 	if sum != accounts*opening {
-		l.wrong("a read on %s found %d in the accounts, not %d", o.node, sum, accounts*opening)
+		l.wrong("%s: a read on %s found %d in the accounts, not %d", u.name, o.node, sum, accounts*opening)
 	}
 	if o.value < floors[o.node] {
-		l.wrong("a read on %s found the counter at %d, after another there had found it at %d", o.node, o.value, floors[o.node])
+		l.wrong("%s: a read on %s found the counter at %d, after another there had found it at %d", u.name, o.node, o.value, floors[o.node])
 	}
 	if l.counter.stale([]op{o}, o.node) > 0 && !l.donors.Load() {
-		l.wrong("a read on %s found the counter at %d, and %d was committed %s before it began", o.node, o.value, l.counter.at(o.begin.Add(-replicationDelay)), replicationDelay)
+		l.wrong("%s: a read on %s found the counter at %d, and %d was committed %s before it began", u.name, o.node, o.value, l.counter.at(o.begin.Add(-replicationDelay)), replicationDelay)
 	}
 	if floor, ok := l.floors.Load(o.node); ok {
 		raiseTo(floor.(*atomic.Int64), o.value)
@@ -289,6 +308,12 @@ func (l *ledger) check(t *testing.T) {
 	}
 	l.wrongs = nil
 	l.mu.Unlock()
+	for _, u := range l.users {
+		told := u.told()
+		if t.Failed() {
+			logEvents(t, u.name, told)
+		}
+	}
 	found.remove(t, l.c)
 	l.counter.forget(time.Now().Add(-time.Minute))
 	l.checks++

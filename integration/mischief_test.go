@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,28 +18,37 @@ import (
 type mischief struct {
 	name   string
 	weight int
-	hard   bool // the group is without the node meanwhile
-	alone  bool // no other is possible meanwhile
+	effect effect
 	begin  func(*soak, *galera.Node) error
 	end    func(*soak, *galera.Node) error // nil: it has none
 }
 
+// An effect is what becomes of the node meanwhile.
+type effect uint8
+
+const (
+	usable  effect = iota
+	refuses        // work, or what opens there for some
+	parted         // from its group
+	silence        // of all nodes: nothing can be done meanwhile
+)
+
 // Kills and freezes often, what takes long seldom.
 var mischiefs = []mischief{
-	{"kill -9", 4, true, false, func(s *soak, n *galera.Node) error { return n.Kill() }, startAgain},
-	{"shutdown", 2, true, false, func(s *soak, n *galera.Node) error { return n.Shutdown(s.Context()) }, startAgain},
-	{"freeze", 4, true, false, func(s *soak, n *galera.Node) error { return n.Freeze() }, resume},
-	{"isolate", 2, true, false, func(s *soak, n *galera.Node) error { return n.Isolate(s.Context()) }, func(s *soak, n *galera.Node) error { return n.Rejoin(s.Context()) }},
-	{"wipe", 1, true, false, wipe, startAgain},
-	{"reject", 3, false, false, func(s *soak, n *galera.Node) error { return n.RejectQueries(s.Context(), "ALL") }, acceptAgain},
-	{"reject and kill", 2, false, false, func(s *soak, n *galera.Node) error { return n.RejectQueries(s.Context(), "ALL_KILL") }, acceptAgain},
-	{"read only", 3, false, false, func(s *soak, n *galera.Node) error { return n.ReadOnly(s.Context(), true) }, func(s *soak, n *galera.Node) error { return n.ReadOnly(s.Context(), false) }},
-	{"desync", 2, false, false, func(s *soak, n *galera.Node) error { return n.Desync(s.Context(), true) }, func(s *soak, n *galera.Node) error { return n.Desync(s.Context(), false) }},
-	{"full", 2, false, false, func(s *soak, n *galera.Node) error { return n.MaxConnections(s.Context(), 10) }, func(s *soak, n *galera.Node) error { return n.MaxConnections(s.Context(), 0) }},
-	{"connections killed", 3, false, false, killSome, nil},
-	{"drain", 2, false, false, drain, undrain},
-	{"leave and join", 2, false, false, leave, join},
-	{"all frozen", 1, true, true, freezeAll, resumeAll},
+	{"kill -9", 4, parted, func(s *soak, n *galera.Node) error { return n.Kill() }, startAgain},
+	{"shutdown", 2, parted, func(s *soak, n *galera.Node) error { return n.Shutdown(s.Context()) }, startAgain},
+	{"freeze", 4, parted, func(s *soak, n *galera.Node) error { return n.Freeze() }, resume},
+	{"isolate", 2, parted, func(s *soak, n *galera.Node) error { return n.Isolate(s.Context()) }, func(s *soak, n *galera.Node) error { return n.Rejoin(s.Context()) }},
+	{"wipe", 1, parted, wipe, startAgain},
+	{"reject", 3, refuses, func(s *soak, n *galera.Node) error { return n.RejectQueries(s.Context(), "ALL") }, acceptAgain},
+	{"reject and kill", 2, refuses, func(s *soak, n *galera.Node) error { return n.RejectQueries(s.Context(), "ALL_KILL") }, acceptAgain},
+	{"read only", 3, refuses, func(s *soak, n *galera.Node) error { return n.ReadOnly(s.Context(), true) }, func(s *soak, n *galera.Node) error { return n.ReadOnly(s.Context(), false) }},
+	{"desync", 2, refuses, func(s *soak, n *galera.Node) error { return n.Desync(s.Context(), true) }, func(s *soak, n *galera.Node) error { return n.Desync(s.Context(), false) }},
+	{"full", 2, usable, func(s *soak, n *galera.Node) error { return n.MaxConnections(s.Context(), 10) }, func(s *soak, n *galera.Node) error { return n.MaxConnections(s.Context(), 0) }},
+	{"connections killed", 3, usable, killSome, nil},
+	{"drain", 2, refuses, drain, undrain},
+	{"leave and join", 2, refuses, leave, join},
+	{"all frozen", 1, silence, freezeAll, resumeAll},
 }
 
 // choose draws a mischief.
@@ -133,21 +143,40 @@ func killSome(s *soak, n *galera.Node) error {
 	return nil
 }
 
+// fits reports whether a mischief may begin while the others last. A majority
+// stays together. While a node is parted, one of the others can be used:
+// without any, the parted one is used as soon as it answers, whatever it has
+// missed.
+func (m mischief) fits(others []effect) bool {
+	with := append(slices.Clone(others), m.effect)
+	count := func(e effect) (n int) {
+		for _, is := range with {
+			if is == e {
+				n++
+			}
+		}
+		return n
+	}
+	if count(silence) > 0 {
+		return len(with) == 1
+	}
+	return count(parted) == 0 || count(parted) == 1 && count(refuses) <= 1
+}
+
 // An episode is up to three mischiefs, which overlap, each on a node of its
-// own; at most one of them takes its node from the group, so that a majority
-// stays. It returns when the cluster is whole again, and tells what was done.
+// own. It returns when the cluster is whole again, and tells what was done.
 func (s *soak) episode(t *testing.T) string {
 	t.Helper()
 	nodes := s.random.Perm(len(s.c.Nodes))[:1+s.random.IntN(len(s.c.Nodes))]
 	var done []string
 	var ends []func() error
-	hard := false
+	var lasting []effect
 	for _, i := range nodes {
 		m, n := choose(s.random, mischiefs), s.c.Nodes[i]
-		for m.hard && hard || m.alone && len(ends) > 0 {
+		for !m.fits(lasting) {
 			m = choose(s.random, mischiefs)
 		}
-		hard = hard || m.hard
+		lasting = append(lasting, m.effect)
 		s.counts[m.name]++
 		t.Logf("%s: %s", n.Name, m.name)
 		if err := m.begin(s, n); err != nil {
@@ -159,7 +188,7 @@ func (s *soak) episode(t *testing.T) string {
 		dwell := s.dwell()
 		done = append(done, fmt.Sprintf("%s %s %s", n.Name, m.name, dwell.Round(10*time.Millisecond)))
 		time.Sleep(dwell)
-		if m.alone {
+		if m.effect == silence {
 			break
 		}
 	}

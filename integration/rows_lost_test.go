@@ -33,12 +33,11 @@ func killed(s *stage) {
 }
 
 func frozen(s *stage) {
-	galeraCheck := clustersql.WithCheck(clustersql.CheckGalera)
 	loads := s.start(
-		client{name: "SIGSTOP", opts: []clustersql.Option{galeraCheck}, opens: true},
+		client{name: "SIGSTOP", opens: true},
 		client{name: "SIGSTOP, probes of 200ms", opts: []clustersql.Option{clustersql.WithProbe(200*time.Millisecond, 200*time.Millisecond)}},
 		client{name: "SIGSTOP, idempotent", opts: idempotent},
-		balanced("SIGSTOP", galeraCheck))
+		balanced("SIGSTOP", clustersql.WithCheck(clustersql.CheckGalera)))
 	quiet := s.quiet()
 	fault := span{from: time.Now()}
 	s.must(s.victim().Freeze())

@@ -157,9 +157,14 @@ func (s *stage) abandon() {
 // tell logs what a client was told.
 func (s *stage) tell(w *workload) {
 	for _, n := range s.c.Nodes {
-		for _, e := range w.told(n.Name) {
-			s.Logf("%s: %s %s: %s, %s to %s, %d conns, %s", w.name, e.Time.Format("05.000"), e.Node, e.Kind, e.From, e.To, e.Conns, e.Reason)
-		}
+		logEvents(s.T, w.name, w.told(n.Name))
+	}
+}
+
+func logEvents(t *testing.T, name string, events []clustersql.Event) {
+	t.Helper()
+	for _, e := range events {
+		t.Logf("%s: %s %s: %s, %s to %s, %d conns, %s", name, e.Time.Format("05.000"), e.Node, e.Kind, e.From, e.To, e.Conns, e.Reason)
 	}
 }
 
