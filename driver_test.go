@@ -499,6 +499,7 @@ func TestReleasedAttemptThatHasNotStartedNeverStarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
 		b.Node("n1").Set(fakedb.Script{Delay: 500 * time.Millisecond})
+		b.Node("n2").Set(fakedb.Script{Delay: time.Millisecond}) // n1 is asked before it wins
 		d := fakeCluster(t, b, 2, WithMaxOpensPerNode(2))
 		db := openDB(t, d)
 		db.SetMaxIdleConns(0)

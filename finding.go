@@ -27,7 +27,7 @@ type finding struct {
 
 	saw   sight
 	donor bool // fit, but to be used last
-	view  view
+	view  *view
 }
 
 type findingKey struct{}

@@ -10,11 +10,11 @@ import (
 // it. One thing tells from its first answer on: the number of its view,
 // wsrep_cluster_conf_id, is behind that of the others.
 
-// A view is what a Galera node takes its group to be. The zero value is a node
-// that does not tell, or is no Galera node.
+// A view is what a Galera node takes its group to be. A node that does not
+// tell, or is no Galera node, has none.
 type view struct {
 	group string // which one: nodes of a cluster may be of two, replicated by other means
-	conf  uint64 // counts its views
+	conf  uint64 // counts its views, from 1
 }
 
 // views is what the other nodes of a cluster show of the group, beside the
@@ -45,11 +45,13 @@ func (v views) holds(conf uint64, answered, now time.Time) bool {
 // check does not look; one that did is not let in by who did not look, such as
 // an open that was under way.
 func (h health) held(e evidence, now time.Time) (health, bool) {
-	h.conf = max(h.conf, e.view.conf)
+	if e.view != nil {
+		h.conf = max(h.conf, e.view.conf)
+	}
 	if h.state != StateDown || !h.hushed || h.conf == 0 {
 		return h, false
 	}
-	if e.view.conf == 0 {
+	if e.view == nil {
 		return h, true
 	}
 	if h.answered.IsZero() {

@@ -234,7 +234,7 @@ func (n *node) apply(l *life, e evidence) effects {
 	before := n.own.health
 	if e.ok && before.state == StateDown {
 		e.alone = n.alone()
-		if before.hushed && e.view.conf != 0 {
+		if before.hushed && e.view != nil {
 			e.views = n.views(e.view.group, before.answered)
 		}
 	}

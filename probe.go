@@ -162,7 +162,10 @@ func (n *node) onProbe(l *life, o outcome) {
 		}
 		if o.evidence.saw&sawView != 0 {
 			n.own.blind = 0
-			s.ConfID, s.group, s.confSeen = o.evidence.view.conf, o.evidence.view.group, time.Now()
+			s.ConfID, s.group, s.confSeen = 0, "", time.Now()
+			if v := o.evidence.view; v != nil {
+				s.ConfID, s.group = v.conf, v.group
+			}
 		}
 		if o.trip > 0 {
 			s.ProbeLatency = s.ProbeLatency.add(o.trip)

@@ -71,8 +71,8 @@ type evidence struct {
 	need   sight         // without ok: what a check must look at to see this again
 	raised bool          // who learnt it has added one to the generation
 	alone  bool          // with ok: no other node is usable
-	view   view          // with ok: the node's
-	views  views         // the others', with the view of a node that was silent
+	view   *view         // with ok: the node's; nil where none was told
+	views  views         // with view, of a node that was silent: the others'
 }
 
 // effects is what a transition asks of the actor.

@@ -81,11 +81,11 @@ func lookAtView(ctx context.Context, backend driver.Conn) error {
 
 // view is what it says of the group. Outside the primary component that is
 // nothing: the server gives the largest number there is.
-func (s wsrepStatus) view() view {
-	if s.conf == math.MaxUint64 {
-		return view{}
+func (s wsrepStatus) view() *view {
+	if s.conf == 0 || s.conf == math.MaxUint64 {
+		return nil
 	}
-	return view{s.group, s.conf}
+	return &view{s.group, s.conf}
 }
 
 // verdict is the galera check's decision: a nil error is fit, donor is fit but
