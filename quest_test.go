@@ -242,6 +242,7 @@ func TestFullNode(t *testing.T) {
 		db.SetMaxIdleConns(0)
 		synctest.Wait()
 		b.Node("n1").Set(fakedb.Script{Err: full})
+		b.Node("n2").Set(fakedb.Script{Delay: time.Millisecond}) // n1 is asked before it wins
 		for range 600 {
 			if err := db.Ping(); err != nil {
 				t.Fatal(err)
