@@ -32,7 +32,13 @@ type walk struct {
 	conn *sql.Conn
 	tx   *sql.Tx
 	stmt *sql.Stmt
+	own  bool // stmt was prepared on conn
 }
+
+// usable reports whether the statement may be run. One that was prepared on a
+// sql.Conn may not while a transaction runs there: where it meets a bad
+// connection then, database/sql waits for itself for good.
+func (w *walk) usable() bool { return w.stmt != nil && !(w.own && w.tx != nil) }
 
 // handle is where the next statement goes.
 func (w *walk) handle() handle {
@@ -82,12 +88,12 @@ func (w *walk) step() {
 	case 3:
 		w.prepare(ctx)
 	case 4:
-		if w.stmt != nil {
+		if w.usable() {
 			r, err := w.stmt.ExecContext(ctx, w.args()...)
 			w.sawResult("stmt exec", r, err)
 		}
 	case 5:
-		if w.stmt != nil {
+		if w.usable() {
 			rows, err := w.stmt.QueryContext(ctx, w.args()...)
 			w.sawRows("stmt query", rows, err)
 		}
@@ -115,7 +121,9 @@ func (w *walk) prepare(ctx context.Context) {
 		w.saw("stmt close", "ok", w.stmt.Close())
 	}
 	var err error
-	w.stmt, err = w.handle().PrepareContext(ctx, "prepared")
+	on := w.handle()
+	w.stmt, err = on.PrepareContext(ctx, "prepared")
+	_, w.own = on.(*sql.Conn)
 	w.saw("prepare", "ok", err)
 }
 
