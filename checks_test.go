@@ -23,7 +23,7 @@ type galeraScript struct {
 	provider                        atomic.Bool
 	reject                          atomic.Bool // DO 1 gets 1047
 	statuses, works                 atomic.Int64
-	conf                            atomic.Uint64
+	conf, seqno                     atomic.Uint64
 }
 
 // galeraNode makes n a Synced, writable Galera node.
@@ -68,6 +68,7 @@ func (g *galeraScript) answer(query string) ([][]driver.Value, bool) {
 			{"wsrep_provider_name", "Galera"},
 			{"wsrep_ready", text(&g.ready)},
 			{"wsrep_cluster_state_uuid", text(&g.group)},
+			{"wsrep_last_committed", strconv.FormatUint(g.seqno.Load(), 10)},
 			{"wsrep_cluster_conf_id", strconv.FormatUint(g.conf.Load(), 10)},
 		}, true
 	}

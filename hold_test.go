@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -21,13 +22,15 @@ func TestHolds(t *testing.T) {
 			for _, newest := range []uint64{0, 6, 7, 8} {
 				for _, stale := range []bool{false, true} {
 					for _, after := range []time.Duration{0, 8*time.Second - 1, 8 * time.Second} {
-						v := views{nodes, newest, stale, alone, 8 * time.Second}
-						want := true
-						if alone || nodes == 0 && after == 8*time.Second || nodes > 0 && !stale && newest <= 7 {
-							want = false
-						}
-						if got := v.holds(7, answered, answered.Add(after)); got != want {
-							t.Errorf("%+v after %v holds: %v", v, after, got)
+						for _, last := range []uint64{0, 99, 100, 101} {
+							v := views{nodes, newest, last, stale, alone, 8 * time.Second}
+							want := true
+							if alone || nodes == 0 && after == 8*time.Second || nodes > 0 && !stale && newest <= 7 && last <= 100 {
+								want = false
+							}
+							if got := v.holds(view{"g", 7, 100}, answered, answered.Add(after)); got != want {
+								t.Errorf("%+v after %v holds: %v", v, after, got)
+							}
 						}
 					}
 				}
@@ -104,7 +107,7 @@ func TestSilentNodeIsHeldUntilItsViewIsTheOthers(t *testing.T) {
 				d, _, g := heldCluster(t, opts...)
 				time.Sleep(30 * time.Second)
 				s := d.Status().Nodes[0]
-				if want := "silent before: held until its view of the group (3) is the others'"; s.State != StateDown || s.Reason != want || s.ConfID != 3 {
+				if want := "silent before: held until its view of the group (3) and its last transaction (0) are the others'"; s.State != StateDown || s.Reason != want || s.ConfID != 3 {
 					t.Errorf("%v, %q, view %d", s.State, s.Reason, s.ConfID)
 				}
 				g[0].conf.Store(4)
@@ -114,6 +117,49 @@ func TestSilentNodeIsHeldUntilItsViewIsTheOthers(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A node whose silence was too short for the others to go on without it may
+// lack what they have committed.
+func TestSilentNodeIsHeldUntilItHasTheirTransactions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _, g := heldCluster(t)
+		g[0].conf.Store(4)
+		g[1].seqno.Store(1001)
+		g[2].seqno.Store(1000)
+		g[0].seqno.Store(1000)
+		time.Sleep(20 * time.Second)
+		if s := d.Status().Nodes[0]; s.State != StateDown {
+			t.Errorf("%v with the view %d", s.State, s.ConfID)
+		}
+		g[0].seqno.Store(1001)
+		if took := untilUp(t, d, 0); took > time.Second {
+			t.Errorf("up %v after it had what the others have", took)
+		}
+	})
+}
+
+// A node that has all that the others had is let in, however much they write.
+func TestHeldNodeIsNotHeldByWhatIsWrittenSince(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _, g := heldCluster(t)
+		g[0].conf.Store(4)
+		ctx, stop := context.WithCancel(t.Context())
+		var writer sync.WaitGroup
+		defer writer.Wait()
+		defer stop()
+		writer.Go(func() {
+			for n := uint64(1); ctx.Err() == nil; n++ { // 5 ms behind
+				g[1].seqno.Store(n)
+				g[2].seqno.Store(n)
+				time.Sleep(5 * time.Millisecond)
+				g[0].seqno.Store(n)
+			}
+		})
+		if took := untilUp(t, d, 0); took > 6*time.Second {
+			t.Errorf("up after %v", took)
+		}
+	})
 }
 
 // A node of another group, which the cluster's databases are replicated to by

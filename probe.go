@@ -162,9 +162,9 @@ func (n *node) onProbe(l *life, o outcome) {
 		}
 		if o.evidence.saw&sawView != 0 {
 			n.own.blind = 0
-			s.ConfID, s.group, s.confSeen = 0, "", time.Now()
+			s.ConfID, s.group, s.seqno, s.confSeen = 0, "", 0, time.Now()
 			if v := o.evidence.view; v != nil {
-				s.ConfID, s.group = v.conf, v.group
+				s.ConfID, s.group, s.seqno = v.conf, v.group, v.seqno
 			}
 		}
 		if o.trip > 0 {

@@ -57,6 +57,7 @@ type NodeStatus struct {
 	fullUntil time.Time // no open before that; zero while there is room
 	confSeen  time.Time // of ConfID
 	group     string    // whose view that is
+	seqno     uint64    // committed at that look
 	current   int       // connections of the present generation
 	back      time.Time // when it last came back; zero if it never did
 }

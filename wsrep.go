@@ -13,7 +13,13 @@ import (
 // wsrepQuery asks for all that a wsrepStatus holds in one round trip. SHOW
 // STATUS needs no right and no table.
 const wsrepQuery = "SHOW GLOBAL STATUS WHERE Variable_name IN " +
-	"('wsrep_cluster_status', 'wsrep_ready', 'wsrep_local_state', 'wsrep_provider_name', 'wsrep_cluster_conf_id', 'wsrep_cluster_state_uuid')"
+	"('wsrep_cluster_status', 'wsrep_ready', 'wsrep_local_state', 'wsrep_provider_name', " + viewNames + ")"
+
+// viewQuery asks for a view alone.
+const (
+	viewQuery = "SHOW GLOBAL STATUS WHERE Variable_name IN (" + viewNames + ")"
+	viewNames = "'wsrep_cluster_conf_id', 'wsrep_cluster_state_uuid', 'wsrep_last_committed'"
+)
 
 // A wsrepStatus is what a Galera node says of itself. Empty fields were not in
 // the answer.
@@ -24,6 +30,7 @@ type wsrepStatus struct {
 	state    string // wsrep_local_state
 	conf     uint64 // wsrep_cluster_conf_id, which counts the group's views
 	group    string // wsrep_cluster_state_uuid
+	seqno    uint64 // wsrep_last_committed; 0 for -1, of a node that has none
 }
 
 // askWsrep runs one of the queries here.
@@ -52,6 +59,8 @@ func (s *wsrepStatus) set(name, value string) {
 		s.group = value
 	case "wsrep_cluster_conf_id":
 		s.conf, _ = strconv.ParseUint(value, 10, 64)
+	case "wsrep_last_committed":
+		s.seqno, _ = strconv.ParseUint(value, 10, 64)
 	}
 }
 
@@ -59,8 +68,6 @@ const (
 	wsrepDonor  = "2" // giving its state to a joiner, or desynced by hand
 	wsrepSynced = "4"
 )
-
-const viewQuery = "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_cluster_conf_id', 'wsrep_cluster_state_uuid')"
 
 // lookAtView notes a node's view of its group where that is wanted and no check
 // has. A server without wsrep has none, and one that does not tell is none the
@@ -85,7 +92,7 @@ func (s wsrepStatus) view() *view {
 	if s.conf == 0 || s.conf == math.MaxUint64 {
 		return nil
 	}
-	return &view{s.group, s.conf}
+	return &view{s.group, s.conf, s.seqno}
 }
 
 // verdict is the galera check's decision: a nil error is fit, donor is fit but
