@@ -34,7 +34,7 @@ type views struct {
 // holds reports whether a node that went down by silence and gives a good
 // answer is to wait still: its answers since the first one are good, the
 // latest comes with its own view.
-func (v views) holds(own view, answered, now time.Time) bool {
+func (v *views) holds(own view, answered, now time.Time) bool {
 	switch {
 	case v.alone:
 		return false
@@ -55,7 +55,7 @@ func (h health) held(e evidence, now time.Time) (health, bool) {
 	if h.state != StateDown || !h.hushed || h.conf == 0 {
 		return h, false
 	}
-	if e.view == nil {
+	if e.view == nil || e.views == nil {
 		return h, true
 	}
 	if h.answered.IsZero() {
@@ -71,8 +71,8 @@ func (h health) held(e evidence, now time.Time) (health, bool) {
 
 // views collects what the other nodes of its group show, and has those look
 // again that have not since the node's first good answer.
-func (n *node) views(group string, answered time.Time) views {
-	v := views{alone: n.alone(), longest: n.cfg.SilenceHold}
+func (n *node) views(group string, answered time.Time) *views {
+	v := &views{alone: n.alone(), longest: n.cfg.SilenceHold}
 	for _, other := range *n.members.Load() {
 		s := other.snapshot.Load()
 		if other == n || s.State != StateUp || s.ConfID == 0 || s.group != group {

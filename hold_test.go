@@ -23,7 +23,7 @@ func TestHolds(t *testing.T) {
 				for _, stale := range []bool{false, true} {
 					for _, after := range []time.Duration{0, 8*time.Second - 1, 8 * time.Second} {
 						for _, last := range []uint64{0, 99, 100, 101} {
-							v := views{nodes, newest, last, stale, alone, 8 * time.Second}
+							v := &views{nodes, newest, last, stale, alone, 8 * time.Second}
 							want := true
 							if alone || nodes == 0 && after == 8*time.Second || nodes > 0 && !stale && newest <= 7 && last <= 100 {
 								want = false

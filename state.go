@@ -72,7 +72,7 @@ type evidence struct {
 	raised bool          // who learnt it has added one to the generation
 	alone  bool          // with ok: no other node is usable
 	view   *view         // with ok: the node's; nil where none was told
-	views  views         // with view, of a node that was silent: the others'
+	views  *views        // with view, of a node that was silent: the others'
 }
 
 // effects is what a transition asks of the actor.
