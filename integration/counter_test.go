@@ -90,12 +90,12 @@ func (c *counter) commit(v int64) {
 	c.committed = append(c.committed, commit{time.Now(), v})
 }
 
-// forget drops what was committed before then, but for the last.
+// forget drops what was committed before then, but for the last two.
 func (c *counter) forget(then time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	i := sort.Search(len(c.committed), func(i int) bool { return !c.committed[i].end.Before(then) })
-	c.committed = slices.Clone(c.committed[max(0, i-1):])
+	c.committed = slices.Clone(c.committed[max(0, i-2):])
 }
 
 // at is the highest value whose commit was acknowledged by then.
@@ -107,6 +107,20 @@ func (c *counter) at(then time.Time) int64 {
 		return 0
 	}
 	return c.committed[i-1].value
+}
+
+// everywhere is the highest value that every node in good standing shows by
+// then: the one before the last whose commit was acknowledged. When the group
+// comes to a stop, the last may be on one node alone until it goes on, and
+// nothing tells.
+func (c *counter) everywhere(then time.Time) int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := sort.Search(len(c.committed), func(i int) bool { return c.committed[i].end.After(then) })
+	if i < 2 {
+		return 0
+	}
+	return c.committed[i-2].value
 }
 
 // stale counts reads of a node that did not see what was committed long ago.

@@ -190,8 +190,8 @@ func (l *ledger) read(ctx context.Context, u *user, db *sql.DB) {
 	if o.value < floors[o.node] {
 		l.wrong("%s: a read on %s found the counter at %d, after another there had found it at %d", u.name, o.node, o.value, floors[o.node])
 	}
-	if l.counter.stale([]op{o}, o.node) > 0 && !l.donors.Load() {
-		l.wrong("%s: a read on %s found the counter at %d, and %d was committed %s before it began", u.name, o.node, o.value, l.counter.at(o.begin.Add(-replicationDelay)), replicationDelay)
+	if sure := l.counter.everywhere(o.begin.Add(-replicationDelay)); o.value < sure && !l.donors.Load() {
+		l.wrong("%s: a read on %s found the counter at %d, and %d was committed %s before it began", u.name, o.node, o.value, sure, replicationDelay)
 	}
 	if floor, ok := l.floors.Load(o.node); ok {
 		raiseTo(floor.(*atomic.Int64), o.value)
