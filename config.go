@@ -32,11 +32,11 @@ type Config struct {
 	DonorAfter time.Duration `toml:"donor_after"`
 
 	// SilenceHold is how long a Galera node that was silent, and answers
-	// again, is held back where there is no other up node to compare its view
-	// of the group with (wsrep_cluster_conf_id, which probes of mysql nodes ask
-	// for whatever the check). It may serve stale reads until it learns that
-	// the group went on without it. With other nodes up their views decide; with
-	// none usable it is let in at once.
+	// again, is held back where there is no other up node to compare it with.
+	// It may serve stale reads until it learns that the group went on without
+	// it. With other nodes up their wsrep_cluster_conf_id and
+	// wsrep_last_committed decide, which probes of mysql nodes ask for whatever
+	// the check; with none usable it is let in at once.
 	SilenceHold time.Duration `toml:"silence_hold"`
 
 	// Dial says who dials for nodes with a mysql DSN on network tcp or unix:

@@ -6,11 +6,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"log/slog"
-	"maps"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,7 +15,6 @@ import (
 
 	"github.com/EnumApps/clustersql"
 	"github.com/EnumApps/clustersql/internal/galera"
-	"github.com/go-sql-driver/mysql"
 )
 
 const (
@@ -44,21 +40,6 @@ type ledger struct {
 
 	mu     sync.Mutex
 	wrongs []string
-}
-
-// A user is one cluster of the program, and what it does.
-type user struct {
-	name  string
-	d     clustersql.Driver
-	db    *sql.DB
-	fresh *sql.DB // without idle connections
-
-	inserts, transfers  book
-	reads, failed       atomic.Int64
-	slowRead, slowWrite atomic.Int64 // nanoseconds
-
-	mu     sync.Mutex
-	events []clustersql.Event // since the last check
 }
 
 // openLedger makes the tables and a user for every strategy.
@@ -88,45 +69,6 @@ func openLedger(t *testing.T, c *galera.Cluster) *ledger {
 	}
 	slices.SortFunc(l.users, func(a, b *user) int { return cmp.Compare(a.name, b.name) })
 	return l
-}
-
-func newUser(t *testing.T, c *galera.Cluster, name string, opts ...clustersql.Option) *user {
-	t.Helper()
-	u := &user{name: name, inserts: book{name: name, what: "inserts"}, transfers: book{name: name, what: "transfers"}}
-	opts = append(opts, clustersql.WithOnEvent(u.note), clustersql.WithLogger(slog.New(slog.DiscardHandler)))
-	u.d = clustersql.NewDriver(mysql.MySQLDriver{}, "soak_"+name, opts...)
-	t.Cleanup(func() { u.d.Close() })
-	for _, n := range c.Nodes {
-		if err := u.d.AddNode(n.Name, n.DSN("")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	u.db = sql.OpenDB(u.d.Connector())
-	u.db.SetMaxIdleConns(8)
-	u.fresh = sql.OpenDB(u.d.Connector())
-	u.fresh.SetMaxIdleConns(-1)
-	t.Cleanup(u.close)
-	return u
-}
-
-func (u *user) note(e clustersql.Event) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.events = append(u.events, e)
-}
-
-// told returns what the user was told since the last call.
-func (u *user) told() []clustersql.Event {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	told := u.events
-	u.events = nil
-	return told
-}
-
-func (u *user) close() {
-	u.db.Close()
-	u.fresh.Close()
 }
 
 // begin starts everybody's workers, which go on until ctx is done.
@@ -324,72 +266,4 @@ func (l *ledger) find(t *testing.T, key string, of func(*user) *book) {
 	if !slices.ContainsFunc(l.users, func(u *user) bool { return of(u).find(key) }) {
 		t.Errorf("nobody has written %q", key)
 	}
-}
-
-// A page is what a node has of the ledger since the last check.
-type page struct {
-	balances [accounts]int64
-	journal  map[int64]entry
-	rows     map[int64]string
-}
-
-type entry struct {
-	k             string
-	debit, credit int
-	amount        int64
-}
-
-func (p page) equal(q page) bool {
-	return p.balances == q.balances && maps.Equal(p.journal, q.journal) && maps.Equal(p.rows, q.rows)
-}
-
-// readPage reads a node in one snapshot.
-func readPage(t *testing.T, n *galera.Node) page {
-	t.Helper()
-	p := page{journal: make(map[int64]entry), rows: make(map[int64]string)}
-	tx, err := n.AdminDB().BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = tx.Rollback() }()
-	var id, balance int64
-	each(t, tx, "SELECT id, balance FROM app.ledger_accounts", []any{&id, &balance}, func() { p.balances[id] = balance })
-	var e entry
-	each(t, tx, "SELECT id, k, debit, credit, amount FROM app.ledger_journal", []any{&id, &e.k, &e.debit, &e.credit, &e.amount}, func() { p.journal[id] = e })
-	each(t, tx, "SELECT id, k FROM app.ledger_rows", []any{&id, &e.k}, func() { p.rows[id] = e.k })
-	return p
-}
-
-// each scans every row of a query.
-func each(t *testing.T, tx *sql.Tx, query string, into []any, row func()) {
-	t.Helper()
-	rows, err := tx.QueryContext(t.Context(), query)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := rows.Scan(into...); err != nil {
-			t.Fatal(err)
-		}
-		row()
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// remove removes just these rows: others may come late.
-func (p page) remove(t *testing.T, c *galera.Cluster) {
-	t.Helper()
-	var statements []string
-	for table, ids := range map[string][]int64{
-		"ledger_journal": slices.Collect(maps.Keys(p.journal)),
-		"ledger_rows":    slices.Collect(maps.Keys(p.rows)),
-	} {
-		for some := range slices.Chunk(ids, 500) {
-			statements = append(statements, "DELETE FROM app."+table+" WHERE id IN ("+strings.Join(strings.Fields(strings.Trim(fmt.Sprint(some), "[]")), ",")+")")
-		}
-	}
-	run(t, c, statements...)
 }
