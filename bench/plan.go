@@ -28,7 +28,7 @@ type plan struct {
 
 var fullPlan = plan{
 	blocks: 15, blockOpens: 40, delay: time.Millisecond,
-	faultRounds: 3, every: 50 * time.Millisecond,
+	faultRounds: 6, every: 50 * time.Millisecond,
 	before: 4 * time.Second, window: 7 * time.Second, first: time.Second, after: 3 * time.Second, heal: 4 * time.Second,
 	loadRounds: 32, loadFor: 80 * time.Millisecond, workers: []int{1, 16, 64},
 	failoverRounds: 2, readers: 16, readEvery: 5 * time.Millisecond,
