@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/galera"
@@ -138,22 +139,23 @@ func (r *rig) outage(ctx context.Context, o outage, of []*Failover, anything boo
 	}
 	began := time.Now()
 	pause(ctx, r.plan.well)
+	lost := r.othersLost(ctx)
+	defer lost()
 	away := time.Now()
 	if err := o.begin(ctx, node); err != nil {
 		return nil, err
 	}
 	pause(ctx, time.Until(away.Add(r.plan.away)))
-	alone := anything || r.othersAreWell(ctx)
 	if err := o.end(ctx, node); err != nil {
 		return nil, err
 	}
 	back := time.Now()
-	if !alone {
-		return nil, errors.Join(errOthers, r.cluster.WaitSynced(ctx))
-	}
 	pause(ctx, r.plan.stay)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
+	}
+	if lost() && !anything {
+		return nil, errors.Join(errOthers, r.cluster.WaitSynced(ctx))
 	}
 	err = t.together(func(i int, m *member) error {
 		var w Watched
@@ -179,25 +181,39 @@ func (t *team) watch(how Watching) (on []int, err error) {
 	return on, t.together(func(_ int, m *member) error { return m.client.call.Call("Role.Watch", how, &Nothing{}) })
 }
 
-// othersAreWell reports whether the nodes without a fault are a primary
-// component. They may just be making it up.
-func (r *rig) othersAreWell(ctx context.Context) bool {
-	const settled = 2 * time.Second
-	for late := time.Now().Add(settled); ; pause(ctx, settle) {
-		well := 0
-		for i, n := range r.cluster.Nodes {
-			if i == r.first {
-				well++
-				continue
+// othersLost watches the nodes without a fault until lost is called, which
+// reports whether they were no primary component for longer than a change of
+// view takes.
+func (r *rig) othersLost(ctx context.Context) (lost func() bool) {
+	const viewChange, every = 2 * time.Second, 200 * time.Millisecond
+	ctx, cancel := context.WithCancel(ctx)
+	longest := make(chan time.Duration)
+	go func() {
+		var most time.Duration
+		for since := time.Now(); ctx.Err() == nil; pause(ctx, every) {
+			if r.othersArePrimary(ctx) {
+				since = time.Now()
 			}
-			if status, err := n.Status(ctx, "wsrep_cluster_status"); err == nil && status == "Primary" {
-				well++
-			}
+			most = max(most, time.Since(since))
 		}
-		if well == len(r.cluster.Nodes) || time.Now().After(late) || ctx.Err() != nil {
-			return well == len(r.cluster.Nodes)
+		longest <- most
+	}()
+	return sync.OnceValue(func() bool {
+		cancel()
+		return <-longest > viewChange
+	})
+}
+
+func (r *rig) othersArePrimary(ctx context.Context) bool {
+	for i, n := range r.cluster.Nodes {
+		if i == r.first {
+			continue
+		}
+		if status, err := n.Status(ctx, "wsrep_cluster_status"); err != nil || status != "Primary" {
+			return false
 		}
 	}
+	return true
 }
 
 func (r *rig) portOf(node int) int {
