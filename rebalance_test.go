@@ -188,12 +188,15 @@ func TestNothingMovesWithoutNeed(t *testing.T) {
 				}
 				down(b, "n3")
 				time.Sleep(10 * time.Second)
-				before := b.Stats()
+				before, older := b.Stats().Closes, 0
+				for _, n := range openConns(d) {
+					older += n
+				}
 				well(b, "n3")
 				time.Sleep(2 * time.Minute)
-				closed := b.Stats().Closes - before.Closes
-				if anew := name == "race" || name == "hedged"; anew && closed < 20 || name == "own" && closed > 6 {
-					t.Errorf("%d closed after the return", closed)
+				closed := int(b.Stats().Closes - before)
+				if anew := name == "race" || name == "hedged"; anew && closed < older || name == "own" && closed > 6 {
+					t.Errorf("%d closed after the return, of %d there were", closed, older)
 				}
 				fill(t, db, 30)
 				time.Sleep(30 * time.Second)
