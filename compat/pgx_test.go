@@ -97,11 +97,30 @@ func pgxConnEnds(t *testing.T, servers []*postgres) {
 	if _, err := db.Exec("SELECT 1"); err != nil {
 		t.Logf("the statement that met the ended connection: %v", err)
 	}
+	// The pool meets the end at the latest now. Until a probe has passed the
+	// node is suspect, and the other one is asked.
+	serverOf(t, db)
+	waitBack(t, d, 0)
+	db.SetMaxIdleConns(0)
 	if port := serverOf(t, db); port != servers[0].port {
 		t.Errorf("one ended connection moved the cluster to port %d", port)
 	}
 	if s := d.Status().Nodes[0]; s.State != clustersql.StateUp || s.Generation != 0 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// waitBack waits until node i has had an error and is up.
+func waitBack(t *testing.T, d clustersql.Driver, i int) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		s := d.Status().Nodes[i]
+		if !s.LastError.IsZero() && s.State == clustersql.StateUp {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%+v", s)
+		}
 	}
 }
 
