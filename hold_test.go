@@ -94,6 +94,20 @@ func untilUp(t *testing.T, d Driver, i int) time.Duration {
 	return time.Since(began)
 }
 
+// wantHeldUntil asserts that n1 is down, though it answers, until something
+// has come about.
+func wantHeldUntil(t *testing.T, d Driver, what string, come func()) {
+	t.Helper()
+	time.Sleep(20 * time.Second)
+	if s := d.Status().Nodes[0]; s.State != StateDown {
+		t.Errorf("%v with the view %d, before %s", s.State, s.ConfID, what)
+	}
+	come()
+	if took := untilUp(t, d, 0); took > time.Second {
+		t.Errorf("up %v after %s", took, what)
+	}
+}
+
 // A node back from silence is held until its view is the others', however
 // well it answers meanwhile, and whatever the check.
 func TestSilentNodeIsHeldUntilItsViewIsTheOthers(t *testing.T) {
@@ -110,10 +124,7 @@ func TestSilentNodeIsHeldUntilItsViewIsTheOthers(t *testing.T) {
 				if want := "silent before: held until its view of the group (3) and its last transaction (0) are the others'"; s.State != StateDown || s.Reason != want || s.ConfID != 3 {
 					t.Errorf("%v, %q, view %d", s.State, s.Reason, s.ConfID)
 				}
-				g[0].conf.Store(4)
-				if took := untilUp(t, d, 0); took > time.Second {
-					t.Errorf("up %v after its view was the others'", took)
-				}
+				wantHeldUntil(t, d, "its view was the others'", func() { g[0].conf.Store(4) })
 			})
 		})
 	}
@@ -128,14 +139,7 @@ func TestSilentNodeIsHeldUntilItHasTheirTransactions(t *testing.T) {
 		g[1].seqno.Store(1001)
 		g[2].seqno.Store(1000)
 		g[0].seqno.Store(1000)
-		time.Sleep(20 * time.Second)
-		if s := d.Status().Nodes[0]; s.State != StateDown {
-			t.Errorf("%v with the view %d", s.State, s.ConfID)
-		}
-		g[0].seqno.Store(1001)
-		if took := untilUp(t, d, 0); took > time.Second {
-			t.Errorf("up %v after it had what the others have", took)
-		}
+		wantHeldUntil(t, d, "it had what the others have", func() { g[0].seqno.Store(1001) })
 	})
 }
 
@@ -169,14 +173,7 @@ func TestViewsOfAnotherGroupHoldNobody(t *testing.T) {
 		d, _, g := heldCluster(t)
 		g[2].group.Store("22e2-b")
 		g[2].conf.Store(500)
-		time.Sleep(10 * time.Second)
-		if s := d.Status().Nodes[0]; s.State != StateDown {
-			t.Errorf("%v with the view %d", s.State, s.ConfID)
-		}
-		g[0].conf.Store(4)
-		if took := untilUp(t, d, 0); took > time.Second {
-			t.Errorf("up %v after its view was its group's", took)
-		}
+		wantHeldUntil(t, d, "its view was its group's", func() { g[0].conf.Store(4) })
 	})
 }
 

@@ -77,7 +77,15 @@ func TestPgx(t *testing.T) {
 }
 
 func pgxConnEnds(t *testing.T, servers []*postgres) {
-	d, db := pgCluster(t, servers)
+	back := make(chan struct{}, 1)
+	d, db := pgCluster(t, servers, clustersql.WithOnEvent(func(e clustersql.Event) {
+		if e.Node == "n1" && e.Kind == clustersql.EventState && e.From == clustersql.StateSuspect && e.To == clustersql.StateUp {
+			select {
+			case back <- struct{}{}:
+			default:
+			}
+		}
+	}))
 	if port := serverOf(t, db); port != servers[0].port {
 		t.Errorf("on port %d, and the first server's is %d", port, servers[0].port)
 	}
@@ -100,27 +108,17 @@ func pgxConnEnds(t *testing.T, servers []*postgres) {
 	// The pool meets the end at the latest now. Until a probe has passed the
 	// node is suspect, and the other one is asked.
 	serverOf(t, db)
-	waitBack(t, d, 0)
+	select {
+	case <-back:
+	case <-time.After(30 * time.Second):
+		t.Fatalf("%+v", d.Status().Nodes[0])
+	}
 	db.SetMaxIdleConns(0)
 	if port := serverOf(t, db); port != servers[0].port {
 		t.Errorf("one ended connection moved the cluster to port %d", port)
 	}
 	if s := d.Status().Nodes[0]; s.State != clustersql.StateUp || s.Generation != 0 {
 		t.Errorf("%+v", s)
-	}
-}
-
-// waitBack waits until node i has had an error and is up.
-func waitBack(t *testing.T, d clustersql.Driver, i int) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
-		s := d.Status().Nodes[i]
-		if !s.LastError.IsZero() && s.State == clustersql.StateUp {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%+v", s)
-		}
 	}
 }
 
