@@ -5,6 +5,8 @@ import (
 	"database/sql/driver"
 	"sync/atomic"
 	"time"
+
+	"github.com/EnumApps/clustersql/internal/socket"
 )
 
 // A request is one open's question to one node.
@@ -33,7 +35,7 @@ func (r *request) fail(e *dialError) {
 // A winner is a checked connection on its way to an open.
 type winner struct {
 	conn   driver.Conn
-	socket *socket // what the backend dialled, if it has told
+	socket *socket.Slot // what the backend dialled, if it has told
 	node   *node
 	born   uint64 // the node's generation when the attempt began
 }
@@ -93,8 +95,8 @@ func (a *attempt) run() {
 	alive := context.AfterFunc(a.life.ctx, a.abandon)
 	inTime := context.AfterFunc(deadline, func() { a.overdue(deadline) })
 	began := time.Now()
-	dialled := new(socket)
-	conn, found, failed := n.dial.open(withSocket(deadline, dialled), a.req.ctx.Done(), 0)
+	dialled := new(socket.Slot)
+	conn, found, failed := n.dial.open(socket.With(deadline, dialled), a.req.ctx.Done(), 0)
 	o := outcome{kind: outcomeLost}
 	if found != nil && failed == nil {
 		o.took, o.evidence = max(time.Since(began), 1), found.evidence()

@@ -12,8 +12,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/EnumApps/clustersql/internal/fakedb"
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
 // A galeraScript is a fake Galera node whose answers a test changes.

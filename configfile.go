@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/BurntSushi/toml"
+
+	"github.com/EnumApps/clustersql/internal/redact"
 )
 
 // defaultConfigFile is read where neither the program nor the environment
@@ -125,7 +127,7 @@ func decodeTOML(path, text string) (values map[string]any, err error) {
 		e.line = min(max(syntax.Position.Line, 1), len(lines))
 		_, value, _ := strings.Cut(lines[e.line-1], "=")
 		if strings.ContainsAny(value, "@:") {
-			syntax.Message = newRedactor(strings.TrimSpace(value), nil, false).text(syntax.Message)
+			syntax.Message = redact.New(strings.TrimSpace(value), nil, false).Text(syntax.Message)
 		}
 		e.err = fmt.Errorf("it is not TOML: %s: texts stand in quotes, each key = value in a line of its own", syntax.Message)
 	}

@@ -3,6 +3,8 @@ package clustersql
 import (
 	"sync"
 	"time"
+
+	"github.com/EnumApps/clustersql/internal/socket"
 )
 
 // conns are the connections of one node that database/sql holds: what is
@@ -10,8 +12,8 @@ import (
 // its methods.
 type conns struct {
 	mu       sync.Mutex // guards what follows; never held across a Close
-	open     map[*socket]heldConn
-	cuttable map[*socket]struct{} // of these, those whose backend has told its socket
+	open     map[*socket.Slot]heldConn
+	cuttable map[*socket.Slot]struct{} // of these, those whose backend has told its socket
 }
 
 // A heldConn is one of them.
@@ -24,12 +26,12 @@ type heldConn struct {
 }
 
 // add counts a connection.
-func (c *conns) add(s *socket, h heldConn) {
-	cuttable := s.cuttable()
+func (c *conns) add(s *socket.Slot, h heldConn) {
+	cuttable := s.Known()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.open == nil {
-		c.open, c.cuttable = make(map[*socket]heldConn), make(map[*socket]struct{})
+		c.open, c.cuttable = make(map[*socket.Slot]heldConn), make(map[*socket.Slot]struct{})
 	}
 	c.open[s] = h
 	if cuttable {
@@ -38,7 +40,7 @@ func (c *conns) add(s *socket, h heldConn) {
 }
 
 // remove reports whether none is left.
-func (c *conns) remove(s *socket) (last bool) {
+func (c *conns) remove(s *socket.Slot) (last bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.open, s)
@@ -55,10 +57,10 @@ func (c *conns) count() (open, cuttable int) {
 }
 
 // older returns the sockets of a generation before the given one.
-func (c *conns) older(generation uint64) []*socket {
+func (c *conns) older(generation uint64) []*socket.Slot {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var old []*socket
+	var old []*socket.Slot
 	for s, h := range c.open {
 		if h.born < generation {
 			old = append(old, s)

@@ -1,6 +1,12 @@
 package clustersql
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
+
+// errCut is in the tree of what a call on a cut connection returns.
+var errCut = errors.New("clustersql cut the connection")
 
 // A cutOrder says that the conns of generations before below are cut, and why.
 type cutOrder struct {
@@ -19,7 +25,7 @@ func (n *node) cut(l *life, reason string) {
 	l.start(func() {
 		count := 0
 		for _, s := range n.conns.older(o.below) {
-			if s.close(o.why) {
+			if s.Cut(o.why) {
 				count++
 			}
 		}
@@ -31,6 +37,6 @@ func (n *node) cut(l *life, reason string) {
 // cut, and so was in nobody's list.
 func (n *node) obeyCut(w winner) {
 	if o := n.cutOrder.Load(); o != nil && w.born < o.below {
-		w.socket.close(o.why)
+		w.socket.Cut(o.why)
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/EnumApps/clustersql/internal/socket"
+
 	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
@@ -207,13 +209,13 @@ func TestLateWinnerIsCut(t *testing.T) {
 	n.cutOrder.Store(&cutOrder{below: 1, why: errCut})
 	here, peer := net.Pipe()
 	defer peer.Close()
-	s := new(socket)
-	TrackSocket(withSocket(context.Background(), s), here)
+	s := new(socket.Slot)
+	TrackSocket(socket.With(context.Background(), s), here)
 	n.obeyCut(winner{socket: s, node: n, born: 0})
-	if _, err := here.Write(nil); err == nil || !errors.Is(s.explain(fault{err: err}).err, errCut) {
+	if _, err := here.Write(nil); err == nil || !errors.Is(s.Cause(), errCut) {
 		t.Errorf("not cut: %v", err)
 	}
-	if s.close(errCut) {
+	if s.Cut(errCut) {
 		t.Error("cut twice")
 	}
 }

@@ -7,15 +7,45 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"runtime/debug"
+
+	"github.com/EnumApps/clustersql/internal/redact"
+	"github.com/EnumApps/clustersql/internal/socket"
 )
+
+// Dial dials like a net.Dialer and lets the cluster cut the connection: when
+// the node turns out to be silent, the socket is closed, and a query that
+// hangs on it returns. Nodes with a mysql DSN on network tcp or unix use it
+// by themselves, unless [Config.Dial] says "backend". Give it to other
+// backends that dial in Connect, such as pgx with its DialFunc.
+//
+// The connection is returned as it is, so that a backend finds the type that
+// it looks for. ctx must be the one that the backend's Connect was given, or
+// made from it; with any other one Dial is a plain dial.
+func Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	TrackSocket(ctx, conn)
+	return conn, nil
+}
+
+// TrackSocket lets the cluster cut a connection that a dialer of your own has
+// made: it does what [Dial] does once the connection is there. The cluster
+// only ever closes it, from any goroutine and at any time; the backend goes
+// on to own it. Of several in one Connect the last one counts.
+func TrackSocket(ctx context.Context, conn net.Conn) {
+	socket.Track(ctx, conn)
+}
 
 // A dialer makes checked connections to one node. It has no state; every
 // method may be called from any goroutine.
 type dialer struct {
 	connector driver.Connector
 	check     Check
-	redact    redactor
+	redact    redact.Redactor
 	log       logger
 }
 
@@ -123,7 +153,7 @@ func (d *dialer) judge(ctx context.Context, err error, otherwise class) (failed 
 
 // failure words an error, and takes driver.ErrBadConn out of it.
 func (d *dialer) failure(c class, err error) *dialError {
-	text := d.redact.text(fmt.Sprint(err))
+	text := d.redact.Text(fmt.Sprint(err))
 	if errors.Is(err, driver.ErrBadConn) {
 		err = errors.New(text)
 	}
@@ -136,7 +166,7 @@ func (d *dialer) contain(what string, err *error) {
 	if r == nil {
 		return
 	}
-	text := d.redact.text(fmt.Sprint(r))
+	text := d.redact.Text(fmt.Sprint(r))
 	*err = fmt.Errorf("the backend panicked in %s: %s", what, text)
 	d.log.print(slog.LevelError, "backend panicked", "in", what, "panic", text, "stack", string(debug.Stack()))
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"sync/atomic"
+
+	"github.com/EnumApps/clustersql/internal/redact"
 )
 
 // DefaultName is the name of a cluster made with an empty one.
@@ -66,7 +68,7 @@ func (d Driver) AddConnector(name string, c driver.Connector, opts ...NodeOption
 	if d.m == nil {
 		return errNoDriver
 	}
-	return d.m.add(name, c, nil, redactor{}, traits{}, opts)
+	return d.m.add(name, c, nil, redact.Redactor{}, traits{}, opts)
 }
 
 // DelNode takes a node out of the cluster. No open goes there from now on.

@@ -11,9 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
+
 	"github.com/EnumApps/clustersql"
 	"github.com/EnumApps/clustersql/internal/fakedb"
-	"github.com/go-sql-driver/mysql"
 )
 
 // The ways in which programs use the original compile as they stand, results

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/EnumApps/clustersql/internal/sqltext"
 )
 
 // Whatever a server says, in whatever place: a class there is, real traffic
@@ -43,7 +45,7 @@ func FuzzErrorClass(f *testing.F) {
 		fault := fault{err: err, class: traffic, op: operation(op % 7), query: query, ctx: t.Context(),
 			traits: traits{single: bits&4 != 0}, inTx: bits&8 != 0, opened: bits&16 != 0, lost: bits&32 != 0}
 		v := fault.verdict(false)
-		mayHaveRun := fault.runs() && (traffic == classLost && !fault.lost || traffic == classLeaving || !isWhole(query))
+		mayHaveRun := fault.runs() && (traffic == classLost && !fault.lost || traffic == classLeaving || !sqltext.Whole(query))
 		switch {
 		case v.moves && (fault.inTx || fault.opened || mayHaveRun):
 			t.Errorf("%+v moves", fault)

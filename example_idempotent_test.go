@@ -7,9 +7,10 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/go-sql-driver/mysql"
+
 	"github.com/EnumApps/clustersql"
 	"github.com/EnumApps/clustersql/internal/fakedb"
-	"github.com/go-sql-driver/mysql"
 )
 
 // A statement whose connection is lost may have run. It is run again only

@@ -12,9 +12,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
+
 	"github.com/EnumApps/clustersql"
 	"github.com/EnumApps/clustersql/internal/fakedb"
-	"github.com/go-sql-driver/mysql"
 )
 
 // The five lines of the README: a cluster under a name of database/sql.

@@ -4,6 +4,9 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"fmt"
+
+	"github.com/EnumApps/clustersql/internal/sqltext"
 )
 
 // An operation is what was asked of a backend when it failed.
@@ -82,6 +85,15 @@ func (f fault) verdict(idempotent bool) verdict {
 	return verdict{moves: moves, unknown: unknown && !moves, hides: doubt && !moves}
 }
 
+// explained makes an error of a conn whose socket was cut a lost connection,
+// and puts the cause of the cut before it.
+func (f fault) explained(cut error) fault {
+	if cut != nil {
+		f.cut, f.class, f.err = true, classLost, fmt.Errorf("%w: %w", cut, f.err)
+	}
+	return f
+}
+
 // runs reports whether the operation may change data.
 func (f fault) runs() bool { return f.op != opIdle && f.op != opEnd }
 
@@ -91,9 +103,9 @@ func (f fault) refused() bool {
 	case opIdle:
 		return true
 	case opExec, opQuery:
-		return f.traits.single && isWhole(f.query)
+		return f.traits.single && sqltext.Whole(f.query)
 	}
-	return isWhole(f.query)
+	return sqltext.Whole(f.query)
 }
 
 // repeatable reports whether the caller or the cluster allows that the
@@ -102,7 +114,7 @@ func (f fault) repeatable(idempotent bool) bool {
 	if isIdempotent(f.ctx) {
 		return true
 	}
-	return idempotent && (f.op == opQuery && isRead(f.query, f.traits.single) || f.op == opSelect && isRead(f.query, true))
+	return idempotent && (f.op == opQuery && sqltext.Read(f.query, f.traits.single) || f.op == opSelect && sqltext.Read(f.query, true))
 }
 
 // failed tells the link of an error of the backend; the link says what the
@@ -128,7 +140,7 @@ func (c *clusterConn) failed(ctx context.Context, op operation, query string, er
 
 // ran notes whether a statement may have begun a transaction.
 func (c *clusterConn) ran(query string, single bool) {
-	if mayBegin(query, single) {
+	if sqltext.MayBegin(query, single) {
 		c.opened = true
 	}
 }

@@ -15,8 +15,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/EnumApps/clustersql/internal/fakedb"
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/EnumApps/clustersql/internal/redact"
 )
 
 var (
@@ -487,7 +489,7 @@ func TestPreparedBeginIsSeen(t *testing.T) {
 // touched.
 func TestNodeErrorHoldsNoSecret(t *testing.T) {
 	cfg := DefaultConfig()
-	n := newNode("n", &cfg, NodeConfig{}, dialer{redact: newRedactor("app:hunter22@tcp(h)/db", []string{"hunter22"}, true)}, nil)
+	n := newNode("n", &cfg, NodeConfig{}, dialer{redact: redact.New("app:hunter22@tcp(h)/db", []string{"hunter22"}, true)}, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	n.life.Store(newLife(ctx))

@@ -10,8 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/EnumApps/clustersql/internal/fakedb"
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
 // Every combination of what the others show, beside a rule written anew.

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/EnumApps/clustersql/internal/redact"
 )
 
 // parameterPrefix begins the DSN parameters that are the cluster's own.
@@ -18,8 +20,8 @@ const parameterPrefix = "clustersql."
 type hostList struct {
 	nodes      []hostNode
 	database   string
-	parameters []parameter // the cluster's own, without the prefix, in order
-	redact     redactor    // for texts made of parts of the DSN
+	parameters []parameter     // the cluster's own, without the prefix, in order
+	redact     redact.Redactor // for texts made of parts of the DSN
 }
 
 // A hostNode is one host of the list: its address with the port, and the DSN
@@ -34,7 +36,7 @@ type parameter struct{ key, value string }
 // error holds no part of the DSN's secrets.
 func splitHosts(dsn string) (hostList, error) {
 	secrets, known := mysqlSecrets(dsn)
-	l := hostList{redact: newRedactor(dsn, secrets, known)}
+	l := hostList{redact: redact.New(dsn, secrets, known)}
 	slash := strings.LastIndexByte(dsn, '/')
 	if slash < 0 {
 		return l, errors.New("the DSN has no slash before the database: write it as user:password@tcp(host1,host2)/database")
@@ -62,7 +64,7 @@ func splitHosts(dsn string) (hostList, error) {
 	}
 	cfg, err := parseMySQL(l.nodes[0].dsn)
 	if err != nil {
-		return l, errors.New(l.redact.of(err))
+		return l, errors.New(l.redact.Error(err))
 	}
 	l.database = cfg.DBName
 	return l, nil
@@ -83,12 +85,12 @@ func (l *hostList) add(network, host string, brackets bool, userinfo, rest strin
 	if strings.HasPrefix(network, "tcp") {
 		full, err := withPort(host)
 		if err != nil {
-			return fmt.Errorf("host %s: %w", l.redact.text(strconv.Quote(host)), err)
+			return fmt.Errorf("host %s: %w", l.redact.Text(strconv.Quote(host)), err)
 		}
 		host = full
 	}
 	if slices.ContainsFunc(l.nodes, func(n hostNode) bool { return n.name == host }) {
-		return fmt.Errorf("the DSN's host list has %s twice: take one out", l.redact.text(host))
+		return fmt.Errorf("the DSN's host list has %s twice: take one out", l.redact.Text(host))
 	}
 	l.nodes = append(l.nodes, hostNode{host, userinfo + network + "(" + host + ")" + rest})
 	return nil
@@ -130,7 +132,7 @@ func (l *hostList) takeParameters(query string) (string, error) {
 		}
 		key, ours := strings.CutPrefix(name, parameterPrefix)
 		if _, known := settingFields[key]; !ours || !known && key != "name" {
-			return "", fmt.Errorf("unknown parameter %s: there are %sname, %s%s", l.redact.text(name), parameterPrefix,
+			return "", fmt.Errorf("unknown parameter %s: there are %sname, %s%s", l.redact.Text(name), parameterPrefix,
 				parameterPrefix, strings.Join(settingKeys, ", "+parameterPrefix))
 		}
 		if slices.ContainsFunc(l.parameters, func(p parameter) bool { return p.key == key }) {
@@ -138,7 +140,7 @@ func (l *hostList) takeParameters(query string) (string, error) {
 		}
 		value, err := url.QueryUnescape(value)
 		if err != nil {
-			return "", fmt.Errorf("parameter %s: %s: write a percent sign as %%25", name, l.redact.of(err))
+			return "", fmt.Errorf("parameter %s: %s: write a percent sign as %%25", name, l.redact.Error(err))
 		}
 		l.parameters = append(l.parameters, parameter{key, value})
 	}
@@ -157,11 +159,11 @@ func (l hostList) config() (Config, error) {
 			continue
 		}
 		if err := cfg.setText(p.key, p.value); err != nil {
-			return cfg, fmt.Errorf("parameter %s%s", parameterPrefix, l.redact.of(err))
+			return cfg, fmt.Errorf("parameter %s%s", parameterPrefix, l.redact.Error(err))
 		}
 	}
 	if err := cfg.validate(); err != nil {
-		return cfg, fmt.Errorf("parameter %s%s", parameterPrefix, l.redact.of(err))
+		return cfg, fmt.Errorf("parameter %s%s", parameterPrefix, l.redact.Error(err))
 	}
 	return cfg, nil
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/EnumApps/clustersql/internal/redact"
 )
 
 // A manager is one cluster: its membership and its life cycle. How it opens
@@ -59,7 +61,7 @@ func newManager(backend driver.Driver, name string, opts []Option) *manager {
 func (m *manager) addDSN(name, dsn string, opts []NodeOption) error {
 	c, redact, err := m.resolve(dsn)
 	if err != nil {
-		return m.refuse(name, errors.New(redact.text(fmt.Sprint(err))))
+		return m.refuse(name, errors.New(redact.Text(fmt.Sprint(err))))
 	}
 	var t traits
 	if isMySQL(m.backend) {
@@ -74,13 +76,13 @@ func (m *manager) addDSN(name, dsn string, opts []NodeOption) error {
 }
 
 // resolve makes a DSN a connector, and knows what of it is secret.
-func (m *manager) resolve(dsn string) (driver.Connector, redactor, error) {
+func (m *manager) resolve(dsn string) (driver.Connector, redact.Redactor, error) {
 	var secrets []string
 	known := false
 	if isMySQL(m.backend) {
 		secrets, known = mysqlSecrets(dsn)
 	}
-	redact := newRedactor(dsn, secrets, known)
+	redact := redact.New(dsn, secrets, known)
 	switch {
 	case m.backend == nil:
 		return nil, redact, errors.New("the cluster has no backend driver: give one to NewDriver, or use AddConnector")
@@ -97,7 +99,7 @@ func (m *manager) resolve(dsn string) (driver.Connector, redactor, error) {
 
 // add makes a node a member, and starts it if the cluster runs. owned is the
 // connector where it is the cluster's to close.
-func (m *manager) add(name string, c driver.Connector, owned io.Closer, redact redactor, t traits, opts []NodeOption) error {
+func (m *manager) add(name string, c driver.Connector, owned io.Closer, redact redact.Redactor, t traits, opts []NodeOption) error {
 	switch {
 	case m.invalid != nil:
 		return m.invalid

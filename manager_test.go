@@ -12,8 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/EnumApps/clustersql/internal/galera"
 	"go.uber.org/goleak"
+
+	"github.com/EnumApps/clustersql/internal/galera"
 )
 
 // TestConfiguredClusters is what to run before production, with your own

@@ -5,7 +5,9 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/go-sql-driver/mysql"
@@ -120,6 +122,28 @@ func FuzzLegacyDSN(f *testing.F) {
 		cfg, err := mysql.ParseDSN(dsn)
 		if err != nil || cfg.User != user || cfg.Passwd != password || cfg.DBName != db || cfg.Net != "tcp" {
 			t.Errorf("%q: %+v, %v", dsn, cfg, err)
+		}
+	})
+}
+
+// FuzzSecrets: whenever a DSN's secrets are said to be known, the password is
+// among them.
+func FuzzSecrets(f *testing.F) {
+	f.Add("app", "hunter22", "h1:3306", "db")
+	f.Add("app", "a@b/c:d#e?f%g", "[::1]:3306", "d/b")
+	f.Add("", "****", "", "")
+	f.Add("пользователь", "пароль%d0%bf", "h", "база")
+	f.Fuzz(func(t *testing.T, user, password, host, db string) {
+		if strings.Contains(user, ":") {
+			t.Skip("mysql takes what follows the first colon for the password")
+		}
+		if strings.ContainsAny(host, "/@") {
+			t.Skip("mysql takes the last of these for the end of the address and of the password")
+		}
+		dsn := user + ":" + password + "@tcp(" + host + ")/" + url.PathEscape(db)
+		secrets, known := mysqlSecrets(dsn)
+		if known && password != "" && !slices.Contains(secrets, password) {
+			t.Errorf("dsn %q: the password %q is not among its secrets %q", dsn, password, secrets)
 		}
 	})
 }

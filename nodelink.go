@@ -14,7 +14,7 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 	wrapped := wrapConn(w.conn, link{
 		generation: &n.generation,
 		born:       w.born,
-		report:     func(f fault) error { return n.answer(w.socket.explain(f), w.born) },
+		report:     func(f fault) error { return n.answer(f.explained(w.socket.Cause()), w.born) },
 		traits:     n.traits,
 		closed: func() {
 			last := n.conns.remove(w.socket)

@@ -16,8 +16,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/EnumApps/clustersql/internal/fakedb"
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
 var quiet = WithLogger(slog.New(slog.DiscardHandler))

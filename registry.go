@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/EnumApps/clustersql/internal/redact"
 )
 
 // A Registry is the clusters of one configuration file. All methods may be
@@ -98,7 +100,7 @@ func (c *clusterSpec) hidden(err error) error {
 	var b *backendError
 	if errors.As(err, &b) {
 		return fmt.Errorf("driver %q refuses the DSN of node %q: %s", c.driver, c.nodes[0].name,
-			newRedactor(c.nodes[0].dsn, nil, false).of(b.err))
+			redact.New(c.nodes[0].dsn, nil, false).Error(b.err))
 	}
 	return err
 }

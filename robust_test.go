@@ -19,8 +19,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/EnumApps/clustersql/internal/fakedb"
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
 // A probe that never comes back does not keep its node out.

@@ -11,8 +11,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/EnumApps/clustersql/internal/fakedb"
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
 // A simSchedule is all that a seed decides: the settings, and the steps in

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/EnumApps/clustersql/internal/redact"
 )
 
 // A simWorld is one seed under way: the cluster, its database, the callers,
@@ -188,7 +189,7 @@ func (w *simWorld) addNode(name string) {
 		return
 	}
 	t := traits{single: w.plan.settings.single, exact: true} // as fakedb is
-	if err := w.driver.m.add(name, c, nil, redactor{}, t, nil); err != nil {
+	if err := w.driver.m.add(name, c, nil, redact.Redactor{}, t, nil); err != nil {
 		return
 	}
 	nodes := *w.driver.m.nodes.Load()

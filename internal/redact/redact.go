@@ -1,4 +1,5 @@
-package clustersql
+// Package redact takes secrets out of texts.
+package redact
 
 import (
 	"net/url"
@@ -10,7 +11,7 @@ import (
 )
 
 // redacted stands in a text for what was taken out of it.
-const redacted = "***"
+const Mark = "***"
 
 // minSecret is the length in bytes from which a secret goes wherever it
 // stands. A shorter one goes only where it is a word of its own: taken out of
@@ -25,7 +26,7 @@ const minSecret = 4
 // What text returns holds no secret of 4 bytes or more. A password of 1 to 3
 // bytes may be left as a part of a longer word. The zero redactor has no
 // secrets and changes nothing.
-type redactor struct{ secrets []secret }
+type Redactor struct{ secrets []secret }
 
 // A secret is a text of which some runs are to go.
 type secret struct {
@@ -36,8 +37,8 @@ type secret struct {
 // newRedactor returns the redactor for a node's DSN. The secrets are the
 // parts of the DSN that must not be shown by themselves. With known they are
 // all of them; without, any part of the DSN might be one.
-func newRedactor(dsn string, secrets []string, known bool) redactor {
-	var r redactor
+func New(dsn string, secrets []string, known bool) Redactor {
+	var r Redactor
 	for _, s := range secrets {
 		r.add(s, nil)
 	}
@@ -51,7 +52,7 @@ func newRedactor(dsn string, secrets []string, known bool) redactor {
 }
 
 // add takes up every form of a text, cut at the given places.
-func (r *redactor) add(text string, cuts []int) {
+func (r *Redactor) add(text string, cuts []int) {
 	if text == "" {
 		return
 	}
@@ -146,17 +147,17 @@ func separations(dsn string) []int {
 }
 
 // of is text for an error; nil gives "".
-func (r redactor) of(err error) string {
+func (r Redactor) Error(err error) string {
 	if err == nil {
 		return ""
 	}
-	return r.text(err.Error())
+	return r.Text(err.Error())
 }
 
 // text returns s without the secrets. Secrets that overlap or touch go as
 // one. Where taking one out makes another of what is left, that one goes too,
 // in the end the whole text.
-func (r redactor) text(s string) string {
+func (r Redactor) Text(s string) string {
 	if len(r.secrets) == 0 {
 		return s
 	}
@@ -166,11 +167,11 @@ func (r redactor) text(s string) string {
 			return s
 		}
 	}
-	return redacted
+	return Mark
 }
 
 // pass takes out what is to be found in s.
-func (r redactor) pass(s string) string {
+func (r Redactor) pass(s string) string {
 	var b strings.Builder
 	end := 0 // of what has been written or taken out
 	for i := range len(s) {
@@ -180,7 +181,7 @@ func (r redactor) pass(s string) string {
 		}
 		if i > end || end == 0 {
 			b.WriteString(s[end:i])
-			b.WriteString(redacted)
+			b.WriteString(Mark)
 		}
 		end = max(end, i+n)
 	}
@@ -189,10 +190,10 @@ func (r redactor) pass(s string) string {
 }
 
 // leaks reports whether s holds a secret other than within the mark itself.
-func (r redactor) leaks(s string) bool {
+func (r Redactor) leaks(s string) bool {
 	for i := range len(s) {
 		n := r.match(s, i)
-		if n > len(redacted) || strings.Trim(s[i:i+n], "*") != "" {
+		if n > len(Mark) || strings.Trim(s[i:i+n], "*") != "" {
 			return true
 		}
 	}
@@ -201,7 +202,7 @@ func (r redactor) leaks(s string) bool {
 
 // match returns the length of the longest run to go that begins at s[i:], 0
 // where there is none.
-func (r redactor) match(s string, i int) int {
+func (r Redactor) match(s string, i int) int {
 	longest := 0
 	for _, secret := range r.secrets {
 		if n := secret.match(s[i:]); n > longest && (n >= minSecret || isWord(s, i, i+n)) {

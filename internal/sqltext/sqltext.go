@@ -1,4 +1,5 @@
-package clustersql
+// Package sqltext tells what the first words of a statement say about it.
+package sqltext
 
 import "strings"
 
@@ -8,7 +9,7 @@ import "strings"
 // isWhole reports whether a server that refuses the statement, which was sent
 // alone, has run nothing of it. CALL and compound statements may commit their
 // first half and be refused at the second.
-func isWhole(query string) bool {
+func Whole(query string) bool {
 	word, rest, ok := firstWord(query)
 	switch {
 	case !ok:
@@ -31,7 +32,7 @@ func isWhole(query string) bool {
 // isRead reports whether the statement only reads, so that a cluster marked
 // idempotent may run it again. single says that it was sent alone, whatever
 // semicolons are in it. What a stored function does cannot be seen.
-func isRead(query string, single bool) bool {
+func Read(query string, single bool) bool {
 	word, _, ok := firstWord(query)
 	switch {
 	case !ok, !single && hasSecond(query):
@@ -53,7 +54,7 @@ var writes = []string{"INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "INTO", 
 // mayBegin reports whether a statement may leave a transaction open that
 // database/sql knows nothing of. It is asked after every statement, so the
 // usual ones are told by three letters, and it allocates nothing.
-func mayBegin(query string, single bool) bool {
+func MayBegin(query string, single bool) bool {
 	if len(query) >= 3 {
 		switch uint32(query[0]|0x20)<<16 | uint32(query[1]|0x20)<<8 | uint32(query[2]|0x20) {
 		case 's'<<16 | 'e'<<8 | 'l', 'i'<<16 | 'n'<<8 | 's', 'u'<<16 | 'p'<<8 | 'd', 'd'<<16 | 'e'<<8 | 'l',

@@ -1,0 +1,68 @@
+// Package socket keeps, for each connection attempt, the socket that the
+// backend has dialled, so that the cluster can cut it.
+package socket
+
+import (
+	"context"
+	"net"
+	"sync"
+)
+
+type key struct{}
+
+// With returns a context under which [Track] stores into s.
+func With(ctx context.Context, s *Slot) context.Context {
+	return context.WithValue(ctx, key{}, s)
+}
+
+// Track stores conn into the slot of ctx, if it has one. Of several sockets in
+// one attempt the last one counts.
+func Track(ctx context.Context, conn net.Conn) {
+	if s, ok := ctx.Value(key{}).(*Slot); ok && conn != nil {
+		s.set(conn)
+	}
+}
+
+// A Slot holds the socket of one attempt. The zero Slot is empty. All methods
+// may be called from any goroutine.
+type Slot struct {
+	mu   sync.Mutex // guards what follows; never held across a Close
+	conn net.Conn   // nil while none is known
+	cut  error      // why the socket was cut; nil while it was not
+}
+
+func (s *Slot) set(conn net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conn = conn
+}
+
+// Cut closes the socket and remembers why. It reports whether there was one
+// to close; a second call closes nothing.
+func (s *Slot) Cut(why error) bool {
+	s.mu.Lock()
+	conn := s.conn
+	known := conn != nil && s.cut == nil
+	if known {
+		s.cut = why
+	}
+	s.mu.Unlock()
+	if known {
+		_ = conn.Close()
+	}
+	return known
+}
+
+// Cause returns why the socket was cut, or nil if it was not.
+func (s *Slot) Cause() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cut
+}
+
+// Known reports whether the backend has told its socket.
+func (s *Slot) Known() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn != nil
+}
