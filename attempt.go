@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/socket"
 )
 
@@ -55,7 +56,7 @@ type outcome struct {
 	kind     outcomeKind
 	took     time.Duration // dial, handshake and check of a fresh conn; 0 if they were not all done
 	trip     time.Duration // a probe's check on its lasting conn; 0 if there was none
-	evidence evidence
+	evidence health.Evidence
 	conn     driver.Conn // of a probe: handed back to the loop, nil if there is none
 	// req is to be answered with failed once the loop has published what it
 	// made of it; nil where nobody is.
@@ -99,8 +100,8 @@ func (a *attempt) run() {
 	conn, found, failed := n.dial.open(socket.With(deadline, dialled), a.req.ctx.Done(), 0)
 	o := outcome{kind: outcomeLost}
 	if found != nil && failed == nil {
-		o.took, o.evidence = max(time.Since(began), 1), found.evidence()
-		o.evidence.took = o.took
+		o.took, o.evidence = max(time.Since(began), 1), found.Evidence()
+		o.evidence.Took = o.took
 	}
 	// From here on everything is prompt, and this goroutine alone tells, unless
 	// overdue or abandon had to already.
@@ -129,7 +130,7 @@ func (a *attempt) run() {
 // it now. An open that has ended does not.
 func (a *attempt) offer(w winner) bool {
 	if n := a.node; n.draining.Load() {
-		a.req.fail(n.dial.failure(classNeutral, n.whyDrained()))
+		a.req.fail(n.dial.failure(health.Neutral, n.whyDrained()))
 		return false
 	}
 	select {
@@ -137,7 +138,7 @@ func (a *attempt) offer(w winner) bool {
 		return true
 	case <-a.req.ctx.Done():
 	case <-a.life.ctx.Done():
-		a.req.fail(a.node.dial.failure(classNeutral, context.Cause(a.life.ctx)))
+		a.req.fail(a.node.dial.failure(health.Neutral, context.Cause(a.life.ctx)))
 	}
 	return false
 }
@@ -146,13 +147,13 @@ func (a *attempt) offer(w winner) bool {
 // at it: the deadline has passed, or the open let go long ago.
 func (a *attempt) overdue(ctx context.Context) {
 	a.node.deaf.Add(1)
-	a.tellFailed(a.node.dial.judge(ctx, context.Cause(ctx), classSilent))
+	a.tellFailed(a.node.dial.judge(ctx, context.Cause(ctx), health.Silent))
 }
 
 // abandon speaks for an attempt whose life has ended: the loop does not wait
 // for it.
 func (a *attempt) abandon() {
-	a.req.fail(a.node.dial.failure(classNeutral, context.Cause(a.life.ctx)))
+	a.req.fail(a.node.dial.failure(health.Neutral, context.Cause(a.life.ctx)))
 	a.tell(outcome{kind: outcomeLost})
 }
 
@@ -174,15 +175,15 @@ func (a *attempt) tellFailed(failed *dialError) {
 // outcome is a failed attempt's for the loop. A failure that says nothing
 // about the node is our own doing: the open has ended, or the life has.
 func (e *dialError) outcome() outcome {
-	if e.class == classNeutral && e.ours {
+	if e.class == health.Neutral && e.ours {
 		return outcome{kind: outcomeLost}
 	}
 	return outcome{kind: outcomeFailed, evidence: e.evidence()}
 }
 
 // evidence is a failed dial or check for the transition function.
-func (e *dialError) evidence() evidence {
-	return evidence{class: e.class, need: e.need, reason: e.reason(), err: e.err}
+func (e *dialError) evidence() health.Evidence {
+	return health.Evidence{Class: e.class, Need: e.need, Reason: e.reason(), Err: e.err}
 }
 
 // cancelAfter calls cancel a grace after the first of the contexts is done.

@@ -8,6 +8,8 @@ import (
 	"io"
 	"strconv"
 	"strings"
+
+	"github.com/EnumApps/clustersql/internal/health"
 )
 
 // CheckGalera is the check for Galera nodes. It runs DO 1, which a node that
@@ -22,16 +24,16 @@ func CheckGalera(ctx context.Context, backend driver.Conn) error {
 		return err
 	}
 	f := findingOf(ctx)
-	if f.want&sawStatus == 0 {
+	if f.Want&health.ScopeStatus == 0 {
 		return nil
 	}
 	s, err := askWsrep(ctx, backend, wsrepQuery)
 	if err != nil {
 		return fmt.Errorf("check \"galera\": the status query failed: %w", err)
 	}
-	f.saw |= sawStatus | sawView
-	f.view = s.view()
-	f.donor, err = s.verdict(f.allowDonor)
+	f.Saw |= health.ScopeStatus | health.ScopeView
+	f.View = s.view()
+	f.Donor, err = s.verdict(f.AllowDonor)
 	return err
 }
 
@@ -45,7 +47,7 @@ func checkWritable(ctx context.Context, backend driver.Conn) error {
 	if len(rows) == 1 && len(rows[0]) == 1 && (rows[0][0] == "0" || strings.EqualFold(rows[0][0], "OFF")) {
 		return nil
 	}
-	return &unfitError{class: classReadOnly, text: "require \"writable\": read_only is not OFF"}
+	return &health.Unfit{Class: health.ReadOnly, Text: "require \"writable\": read_only is not OFF"}
 }
 
 // checkQuery wants one row whose first column is true.
@@ -56,9 +58,9 @@ func checkQuery(query string) Check {
 		case err != nil:
 			return fmt.Errorf("check_query: %w", err)
 		case len(rows) != 1:
-			return &unfitError{class: classNotReady, text: "check_query: the answer is not one row"}
+			return &health.Unfit{Class: health.NotReady, Text: "check_query: the answer is not one row"}
 		case len(rows[0]) == 0 || !isTrue(rows[0][0]):
-			return &unfitError{class: classNotReady, text: "check_query: the first column is not true"}
+			return &health.Unfit{Class: health.NotReady, Text: "check_query: the first column is not true"}
 		}
 		return nil
 	}

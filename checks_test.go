@@ -15,6 +15,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/EnumApps/clustersql/internal/health"
 )
 
 // A galeraScript is a fake Galera node whose answers a test changes.
@@ -138,15 +139,15 @@ func TestGaleraTruthTable(t *testing.T) {
 		g.readOnly.Store(map[bool]string{false: "OFF", true: "ON"}[s.readOnly])
 		cfg := Config{Check: CheckGalera, AllowDonor: s.donorAllowed}
 		if s.writableRequired {
-			cfg.Require = requireWritable
+			cfg.Require = RequireWritable
 		}
-		ctx, found := withFinding(t.Context(), sawStatus)
+		ctx, found := withFinding(t.Context(), health.ScopeStatus)
 		fit := cfg.fitness(true)(ctx, conn) == nil
 
 		want := s.cluster == "Primary" && s.ready == "ON" && (s.state == "4" || s.state == "2") && !s.reject && !(s.readOnly && s.writableRequired)
 		last := want && s.state == "2" && !s.donorAllowed
-		if fit != want || fit && found.donor != last {
-			t.Errorf("%+v: fit %v, last %v; want %v, %v", s, fit, found.donor, want, last)
+		if fit != want || fit && found.Donor != last {
+			t.Errorf("%+v: fit %v, last %v; want %v, %v", s, fit, found.Donor, want, last)
 		}
 		explain := func(theirs bool, why ...string) {
 			if theirs == fit {
@@ -189,10 +190,10 @@ func TestGaleraCheckNeedsAProvider(t *testing.T) {
 	}
 	defer conn.Close()
 	err = CheckGalera(t.Context(), conn)
-	if err == nil || !strings.Contains(err.Error(), `use check = "do1"`) || classify(err) != classConfig {
-		t.Errorf("%v, class %v", err, classify(err))
+	if err == nil || !strings.Contains(err.Error(), `use check = "do1"`) || health.Classify(err, mysqlClass) != health.Misconfigured {
+		t.Errorf("%v, class %v", err, health.Classify(err, mysqlClass))
 	}
-	if _, err := (wsrepStatus{cluster: "Disconnected", ready: "OFF", state: "0"}).verdict(false); classify(err) != classConfig {
+	if _, err := (wsrepStatus{cluster: "Disconnected", ready: "OFF", state: "0"}).verdict(false); health.Classify(err, mysqlClass) != health.Misconfigured {
 		t.Errorf("a server whose provider is not loaded: %v", err)
 	}
 }
@@ -344,7 +345,7 @@ func TestAllowedDonorIsAsGoodAsAny(t *testing.T) {
 // transaction's own error takes nothing down, nor does either where writable
 // is not required.
 func TestReadOnlyNode(t *testing.T) {
-	for _, require := range []string{"", "writable"} {
+	for _, require := range []Require{RequireAny, RequireWritable} {
 		synctest.Test(t, func(t *testing.T) {
 			b := fakedb.New()
 			g := galeraNode(b.Node("n1"))
@@ -359,7 +360,7 @@ func TestReadOnlyNode(t *testing.T) {
 				t.Error("the fake took a write")
 			}
 			synctest.Wait()
-			want := map[string]State{"": StateUp, "writable": StateDown}[require]
+			want := map[string]State{"": StateUp, "writable": StateDown}[string(require)]
 			if s := d.Status().Nodes[0]; s.State != want {
 				t.Errorf("require %q: %+v", require, s)
 			}
@@ -377,7 +378,7 @@ func TestReadOnlyNode(t *testing.T) {
 		})
 	}
 	readOnlyTx := &mysql.MySQLError{Number: 1792, Message: "Cannot execute statement in a READ ONLY transaction"}
-	if c := trafficClass(readOnlyTx, true); c != classNeutral {
+	if c := health.ClassifyTraffic(readOnlyTx, mysqlClass, true); c != health.Neutral {
 		t.Errorf("1792 is %v", c)
 	}
 }

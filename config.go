@@ -3,7 +3,6 @@ package clustersql
 import (
 	"fmt"
 	"log/slog"
-	"slices"
 	"time"
 )
 
@@ -23,7 +22,7 @@ type Config struct {
 	// Require is "writable" for a cluster that only wants nodes whose
 	// read_only is OFF; there, a statement that is refused because the node
 	// is read-only takes it down. It needs servers that speak MySQL's SQL.
-	Require string `toml:"require"`
+	Require Require `toml:"require"`
 	// AllowDonor makes a Galera donor, or a desynced node, count as any
 	// other. Without it CheckGalera has it used last.
 	AllowDonor bool `toml:"allow_donor"`
@@ -42,7 +41,7 @@ type Config struct {
 	// Dial says who dials for nodes with a mysql DSN on network tcp or unix:
 	// DialCluster, so that their connections can be cut, or DialBackend, for
 	// programs that have registered a dialer of their own for such a network.
-	Dial string `toml:"dial"`
+	Dial DialMode `toml:"dial"`
 
 	// OpenTimeout bounds an open whose caller brings no deadline, such as
 	// those of database/sql's own opener.
@@ -58,8 +57,10 @@ type Config struct {
 	// MaxOpensPerNode bounds the attempts in flight per node; more wait.
 	MaxOpensPerNode int `toml:"max_opens_per_node"`
 
-	// ProbeInterval is the mean time between two probes of a node that is
-	// not down; each wait is drawn from 80 to 120 percent of it.
+	// ProbeInterval is about the time between two probes of a node that is
+	// not down. Each wait is drawn from 80 to 120 percent of it, and is then
+	// shortened by less than 1/64 of it, so that probes of many nodes start
+	// together.
 	ProbeInterval time.Duration `toml:"probe_interval"`
 	// ProbeTimeout bounds a probe on the lasting probe connection. One that
 	// has to dial first has the time that opens of the node take on top, and
@@ -98,6 +99,10 @@ type Config struct {
 	// nothing. It never covers an Exec. [Idempotent] marks single calls.
 	Idempotent bool `toml:"idempotent"`
 
+	// Seed makes the cluster's random draws repeatable, for tests; 0: a seed
+	// of the runtime's.
+	Seed uint64 `toml:"-"`
+
 	// Logger gets one line for every [Event] and for a backend's panics. Nil
 	// stands for [slog.Default].
 	Logger *slog.Logger `toml:"-"`
@@ -110,11 +115,58 @@ type Config struct {
 	OnEvent func(Event) `toml:"-"`
 }
 
-// The values of [Config.Dial].
+// Require is what a cluster wants of its nodes beside that they work; see
+// [Config.Require].
+type Require string
+
 const (
-	DialCluster = "cluster"
-	DialBackend = "backend"
+	// RequireAny is content with every node that works.
+	RequireAny Require = ""
+	// RequireWritable wants nodes whose read_only is OFF.
+	RequireWritable Require = "writable"
 )
+
+// UnmarshalText sets the value as config.toml has it.
+func (r *Require) UnmarshalText(text []byte) error { return setChoice(r, text, Require.problem) }
+
+func (r Require) problem() error {
+	switch r {
+	case RequireAny, RequireWritable:
+		return nil
+	}
+	return fmt.Errorf("there is no %q to require: use \"writable\", or leave it out", string(r))
+}
+
+// DialMode says who dials; see [Config.Dial].
+type DialMode string
+
+const (
+	// DialCluster has the cluster dial, so that it can cut connections.
+	DialCluster DialMode = "cluster"
+	// DialBackend leaves dialling to the backend.
+	DialBackend DialMode = "backend"
+)
+
+// UnmarshalText sets the value as config.toml has it.
+func (d *DialMode) UnmarshalText(text []byte) error { return setChoice(d, text, DialMode.problem) }
+
+func (d DialMode) problem() error {
+	switch d {
+	case DialCluster, DialBackend:
+		return nil
+	}
+	return fmt.Errorf("%q is neither %q nor %q", string(d), string(DialCluster), string(DialBackend))
+}
+
+// setChoice sets a value that is one of a few names.
+func setChoice[T ~string](value *T, text []byte, problem func(T) error) error {
+	v := T(text)
+	if err := problem(v); err != nil {
+		return err
+	}
+	*value = v
+	return nil
+}
 
 // DefaultConfig returns the settings that a cluster has when nothing else is
 // said.
@@ -147,14 +199,11 @@ type SettingError struct {
 // Error returns key and problem.
 func (e *SettingError) Error() string { return e.Key + ": " + e.Problem }
 
-// requireWritable is the one thing that [Config.Require] knows.
-const requireWritable = "writable"
-
 // validateFor returns a *SettingError for a setting that cannot work with the
 // backend. One that is not go-sql-driver/mysql may wrap it: naming a check
 // says so.
 func (c *Config) validateFor(isMySQL bool) error {
-	if c.Require == requireWritable && !isMySQL && c.Check == nil {
+	if c.Require == RequireWritable && !isMySQL && c.Check == nil {
 		return &SettingError{"require", "\"writable\" asks for MySQL's read_only, and the backend is not the mysql driver: use check_query, or name check = \"do1\" or \"galera\" if it wraps that driver"}
 	}
 	return nil
@@ -203,14 +252,19 @@ func (c *Config) validate() error {
 		return &SettingError{"probe_timeout", fmt.Sprintf("%s is above probe_interval (%s): lower it, or raise probe_interval", c.ProbeTimeout, c.ProbeInterval)}
 	case c.MaxAge < 0 || c.MaxAge > 0 && c.MaxAge < time.Second:
 		return &SettingError{"max_age", fmt.Sprintf("%s is too short: write at least \"1s\", or \"0s\" for no limit", c.MaxAge)}
-	case !slices.Contains([]Rebalance{RebalanceByStrategy, RebalanceShares, RebalanceFirst, RebalanceRefresh, RebalanceOff}, c.Rebalance):
-		return &SettingError{"rebalance", fmt.Sprintf("there is no %q: use \"shares\", \"first\", \"refresh\" or \"off\", or leave it out", c.Rebalance)}
-	case c.Require != "" && c.Require != requireWritable:
-		return &SettingError{"require", fmt.Sprintf("there is no %q to require: use \"writable\", or leave it out", c.Require)}
-	case c.Dial != DialCluster && c.Dial != DialBackend:
-		return &SettingError{"dial", fmt.Sprintf("%q is neither %q nor %q", c.Dial, DialCluster, DialBackend)}
-	case c.Strategy == nil:
+	case !c.Strategy.valid():
 		return &SettingError{"strategy", "none is set: use clustersql.Race, or leave the default"}
+	}
+	choices := []struct {
+		key     string
+		problem error
+	}{
+		{"rebalance", c.Rebalance.problem()}, {"require", c.Require.problem()}, {"dial", c.Dial.problem()},
+	}
+	for _, s := range choices {
+		if s.problem != nil {
+			return &SettingError{s.key, s.problem.Error()}
+		}
 	}
 	return nil
 }
@@ -228,7 +282,7 @@ func WithCheck(check Check) Option { return func(c *Config) { c.Check = check } 
 func WithCheckQuery(query string) Option { return func(c *Config) { c.CheckQuery = query } }
 
 // WithRequire sets [Config.Require].
-func WithRequire(what string) Option { return func(c *Config) { c.Require = what } }
+func WithRequire(what Require) Option { return func(c *Config) { c.Require = what } }
 
 // WithDonors sets [Config.AllowDonor] and [Config.DonorAfter].
 func WithDonors(allow bool, after time.Duration) Option {
@@ -253,7 +307,7 @@ func WithMaxAge(d time.Duration) Option { return func(c *Config) { c.MaxAge = d 
 func WithDrainTimeout(d time.Duration) Option { return func(c *Config) { c.DrainTimeout = d } }
 
 // WithDial sets [Config.Dial].
-func WithDial(who string) Option { return func(c *Config) { c.Dial = who } }
+func WithDial(who DialMode) Option { return func(c *Config) { c.Dial = who } }
 
 // WithOpenTimeout sets [Config.OpenTimeout].
 func WithOpenTimeout(d time.Duration) Option { return func(c *Config) { c.OpenTimeout = d } }
@@ -277,6 +331,9 @@ func WithRiseFall(rise, fall int) Option { return func(c *Config) { c.Rise, c.Fa
 
 // WithIdempotent sets [Config.Idempotent].
 func WithIdempotent(on bool) Option { return func(c *Config) { c.Idempotent = on } }
+
+// WithSeed sets [Config.Seed].
+func WithSeed(seed uint64) Option { return func(c *Config) { c.Seed = seed } }
 
 // WithOnEvent sets [Config.OnEvent].
 func WithOnEvent(f func(Event)) Option { return func(c *Config) { c.OnEvent = f } }

@@ -39,7 +39,7 @@ func TestMistunedSettings(t *testing.T) {
 		{WithDrainTimeout(0), `drain_timeout: 0s is not a positive duration: write one with a unit, as in "1.5s"`},
 		{WithMaxAge(time.Millisecond), `max_age: 1ms is too short: write at least "1s", or "0s" for no limit`},
 		{WithMaxAge(-time.Hour), `max_age: -1h0m0s is too short: write at least "1s", or "0s" for no limit`},
-		{WithStrategy(nil), `strategy: none is set: use clustersql.Race, or leave the default`},
+		{WithStrategy(Strategy{}), `strategy: none is set: use clustersql.Race, or leave the default`},
 	}
 	for _, tc := range cases {
 		t.Run(tc.want, func(t *testing.T) {

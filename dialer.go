@@ -10,6 +10,7 @@ import (
 	"net"
 	"runtime/debug"
 
+	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/redact"
 	"github.com/EnumApps/clustersql/internal/socket"
 )
@@ -51,11 +52,11 @@ type dialer struct {
 
 // A dialError is a failed dial or check, with what it says about the node.
 type dialError struct {
-	class class
+	class health.Class
 	err   error
-	text  string // of err, redacted
-	need  sight  // what a check must look at to see it again
-	ours  bool   // it failed because we ended it
+	text  string       // of err, redacted
+	need  health.Scope // what a check must look at to see it again
+	ours  bool         // it failed because we ended it
 }
 
 // reason is the failure as it stands in snapshots and logs.
@@ -66,10 +67,10 @@ func (e *dialError) reason() string { return fmt.Sprintf("%s: %s", e.class, e.te
 // set too: the check has found it unfit. When released is closed before the
 // check, the check is left out, since nobody is going to use the conn, and
 // there is no finding. A conn that comes with an error is never touched.
-func (d *dialer) open(ctx context.Context, released <-chan struct{}, want sight) (conn driver.Conn, found *finding, failed *dialError) {
+func (d *dialer) open(ctx context.Context, released <-chan struct{}, want health.Scope) (conn driver.Conn, found *health.Report, failed *dialError) {
 	conn, err := d.connect(ctx)
 	if err != nil {
-		return nil, nil, d.judge(ctx, err, classFailed)
+		return nil, nil, d.judge(ctx, err, health.Failed)
 	}
 	select {
 	case <-released:
@@ -82,10 +83,10 @@ func (d *dialer) open(ctx context.Context, released <-chan struct{}, want sight)
 
 // test runs the check on a conn that the caller owns. There is a finding
 // only without a failure.
-func (d *dialer) test(ctx context.Context, conn driver.Conn, want sight) (*finding, *dialError) {
+func (d *dialer) test(ctx context.Context, conn driver.Conn, want health.Scope) (*health.Report, *dialError) {
 	run, found := withFinding(ctx, want)
 	if err := d.examine(run, conn, found); err != nil {
-		return nil, d.judge(ctx, err, classNotReady)
+		return nil, d.judge(ctx, err, health.NotReady)
 	}
 	return found, nil
 }
@@ -104,13 +105,13 @@ func (d *dialer) connect(ctx context.Context) (conn driver.Conn, err error) {
 // examine is the check, with a panic made an error. DO 1 follows where it is
 // wanted and the check was another one: a node that has answered traffic with
 // 1047 answers Ping as ever.
-func (d *dialer) examine(ctx context.Context, conn driver.Conn, found *finding) (err error) {
+func (d *dialer) examine(ctx context.Context, conn driver.Conn, found *health.Report) (err error) {
 	defer d.contain("check", &err)
-	if err := d.check(ctx, conn); err != nil || found.want&^found.saw&sawWork == 0 {
+	if err := d.check(ctx, conn); err != nil || found.Want&^found.Saw&health.ScopeWork == 0 {
 		return err
 	}
 	if _, ok := conn.(driver.ExecerContext); !ok {
-		found.saw |= sawWork // nothing can look closer on this backend
+		found.Saw |= health.ScopeWork // nothing can look closer on this backend
 		return nil
 	}
 	return CheckDo1(ctx, conn)
@@ -127,7 +128,7 @@ func (d *dialer) close(conn driver.Conn) {
 // judge classes an error of a dial or a check. What has no class of its own
 // gets the given one, unless we ended ctx ourselves. It is the one place that
 // looks into a backend's error, whose methods may panic.
-func (d *dialer) judge(ctx context.Context, err error, otherwise class) (failed *dialError) {
+func (d *dialer) judge(ctx context.Context, err error, otherwise health.Class) (failed *dialError) {
 	defer func() {
 		if r := recover(); r != nil {
 			failed = d.failure(otherwise, fmt.Errorf("the backend's error, a %T, panicked", err))
@@ -136,23 +137,23 @@ func (d *dialer) judge(ctx context.Context, err error, otherwise class) (failed 
 	cause := context.Cause(ctx)
 	switch {
 	case cause != nil && errors.Is(cause, context.DeadlineExceeded):
-		return d.failure(classSilent, cause)
+		return d.failure(health.Silent, cause)
 	case cause != nil:
-		failed = d.failure(classNeutral, err)
+		failed = d.failure(health.Neutral, err)
 		failed.ours = true
 		return failed
 	}
-	c := classify(err)
-	if c == classNeutral && !clientTrouble(err) {
+	c := health.Classify(err, mysqlClass)
+	if c == health.Neutral && !health.OwnTrouble(err) {
 		c = otherwise
 	}
 	failed = d.failure(c, err)
-	failed.need = needOf(err)
+	failed.need = health.NeedOf(err, mysqlClass)
 	return failed
 }
 
 // failure words an error, and takes driver.ErrBadConn out of it.
-func (d *dialer) failure(c class, err error) *dialError {
+func (d *dialer) failure(c health.Class, err error) *dialError {
 	text := d.redact.Text(fmt.Sprint(err))
 	if errors.Is(err, driver.ErrBadConn) {
 		err = errors.New(text)

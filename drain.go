@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/EnumApps/clustersql/internal/health"
 )
 
 var (
@@ -57,18 +59,18 @@ func (n *node) whyDrained() error {
 // drain that takes too long. A node that was removed ends its own life when
 // its last connection is closed, or all are cut that can be.
 func (n *node) obeyDrain(l *life) {
-	draining := n.own.health.state == StateDraining
+	draining := n.own.health.State == health.Draining
 	switch wanted := n.draining.Load(); {
 	case wanted && !draining:
-		n.moveBy(l, StateDraining, n.whyDrained().Error())
-		n.tellRetired(l, n.own.health.reason)
+		n.moveBy(l, health.Draining, n.whyDrained().Error())
+		n.tellRetired(l, n.own.health.Reason)
 	case !wanted && draining:
 		n.own.late = true
-		if n.own.health.hushed { // and is so until a check says that it has caught up
-			n.moveBy(l, StateDown, fmt.Sprintf("%s while it was drained", classSilent))
-			n.own.health.class = classSilent
+		if n.own.health.SilentBefore { // and is so until a check says that it has caught up
+			n.moveBy(l, health.Down, fmt.Sprintf("%s while it was drained", health.Silent))
+			n.own.health.Class = health.Silent
 		} else {
-			n.moveBy(l, StateUnknown, "")
+			n.moveBy(l, health.Unknown, "")
 		}
 		n.probeNow(l)
 		return
@@ -77,10 +79,10 @@ func (n *node) obeyDrain(l *life) {
 	}
 	n.closeRetired(l)
 	open, _ := n.conns.count()
-	overdue := open > 0 && time.Since(n.own.health.since) >= n.cfg.DrainTimeout
+	overdue := open > 0 && time.Since(n.own.health.Since) >= n.cfg.DrainTimeout
 	if overdue && !n.own.drained {
 		n.own.drained = true
-		n.cut(l, fmt.Sprintf("%s over %s ago (drain_timeout)", n.own.health.reason, n.cfg.DrainTimeout))
+		n.cut(l, fmt.Sprintf("%s over %s ago (drain_timeout)", n.own.health.Reason, n.cfg.DrainTimeout))
 	}
 	if n.leaving.Load() {
 		n.closeProbe(l)
@@ -92,11 +94,11 @@ func (n *node) obeyDrain(l *life) {
 
 // moveBy changes the state at the program's word, and forgets what the node
 // was suspected of.
-func (n *node) moveBy(l *life, to State, reason string) {
+func (n *node) moveBy(l *life, to health.State, reason string) {
 	from := n.own.health
-	n.own.health = health{state: to, reason: reason, since: time.Now(), everUp: from.everUp, conf: from.conf, hushed: from.hushed}
+	n.own.health = health.Health{State: to, Reason: reason, Since: time.Now(), EverUp: from.EverUp, Conf: from.Conf, SilentBefore: from.SilentBefore}
 	n.own.changed, n.own.drained = true, false
-	n.tell(l, Event{Kind: EventState, From: from.state, To: to, Reason: reason})
+	n.tell(l, Event{Kind: EventState, From: State(from.State), To: State(to), Reason: reason})
 }
 
 // closeProbe gives up the probe connection.
@@ -109,5 +111,5 @@ func (n *node) closeProbe(l *life) {
 
 // drainLeft is how long the drain may still take.
 func (n *node) drainLeft() time.Duration {
-	return max(time.Millisecond, n.cfg.DrainTimeout-time.Since(n.own.health.since))
+	return max(time.Millisecond, n.cfg.DrainTimeout-time.Since(n.own.health.Since))
 }

@@ -2,13 +2,9 @@ package clustersql
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -143,87 +139,4 @@ func (e *overdueError) Unwrap() []error {
 		return []error{context.DeadlineExceeded}
 	}
 	return []error{ErrAttemptTimeout, context.DeadlineExceeded}
-}
-
-// A class is what an error says about the node that gave it.
-type class uint8
-
-const (
-	classNeutral   class = iota // nothing: a statement's own error, a caller's cancel
-	classRefused                // explicit: connection refused, nobody there
-	classNotReady               // explicit: the server answers, but refuses work
-	classReadOnly               // explicit, for clusters that require writable
-	classLeaving                // shutting down or leaving the group; what was sent may have run
-	classLost                   // the connection broke; no proof against the node
-	classSilent                 // no answer in time
-	classFailed                 // an open's error without a class: seen often enough it is the node's
-	classSaturated              // full; open only; the node stays up
-	classConfig                 // access denied, unknown database, host blocked; open only
-	classSlow                   // overtaken by a node asked later; open only
-)
-
-// String returns the class as it stands in reasons and logs.
-func (c class) String() string {
-	return [...]string{"neutral", "refused", "not ready", "read-only", "leaving", "connection lost", "silent", "failed", "full", "configuration", "slow"}[c]
-}
-
-// trafficClass says what an error of a statement, a transaction or a pooled
-// connection tells about the node: less than one of an open does. Rights and
-// databases are the statement's business, and a deadline is the caller's; a
-// timeout of the backend's own may be the group's pause. That the node is
-// read-only matters to clusters that require writable. An error whose methods
-// panic says nothing.
-func trafficClass(err error, writable bool) (c class) {
-	defer func() {
-		if recover() != nil {
-			c = classNeutral
-		}
-	}()
-	switch c := classify(err); {
-	case c == classReadOnly && writable:
-		return c
-	case c == classNotReady, c == classLeaving, c == classLost:
-		return c
-	case c == classSilent && !errors.Is(err, context.DeadlineExceeded), c == classRefused:
-		return classLost
-	}
-	return classNeutral
-}
-
-// classify says what err tells about the node. mysql's numbers first, then
-// what every backend on a socket shares.
-func classify(err error) class {
-	if err == nil || errors.Is(err, context.Canceled) {
-		return classNeutral
-	}
-	if c, ok := mysqlClass(err); ok {
-		return c
-	}
-	var unfit *unfitError
-	if errors.As(err, &unfit) {
-		return unfit.class
-	}
-	var timeout net.Error
-	switch {
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		return classSilent
-	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):
-		return classRefused
-	case errors.Is(err, driver.ErrBadConn), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
-		errors.Is(err, net.ErrClosed), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return classLost
-	}
-	return classNeutral
-}
-
-// clientTrouble reports an error of an open that is this machine's own: no
-// file or port left, no name service. It says nothing about the node.
-func clientTrouble(err error) bool {
-	for _, no := range []error{syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOBUFS, syscall.ENOMEM} {
-		if errors.Is(err, no) {
-			return true
-		}
-	}
-	var name *net.DNSError
-	return errors.As(err, &name)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
+	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/sqltext"
 )
 
@@ -33,19 +34,19 @@ func FuzzErrorClass(f *testing.F) {
 		if bits&1 != 0 {
 			err = fmt.Errorf("around: %w", err)
 		}
-		c := classify(err)
-		if c.String() == "" || number == 1047 && c == classNotReady && !strings.Contains(strings.ToUpper(message), "WSREP") {
+		c := health.Classify(err, mysqlClass)
+		if c.String() == "" || number == 1047 && c == health.NotReady && !strings.Contains(strings.ToUpper(message), "WSREP") {
 			t.Errorf("%v is %v", err, c)
 		}
 		writable := bits&2 != 0
-		traffic := trafficClass(err, writable)
-		if !slices.Contains([]class{classNeutral, classNotReady, classLeaving, classLost, classReadOnly}, traffic) || traffic == classReadOnly && !writable {
+		traffic := health.ClassifyTraffic(err, mysqlClass, writable)
+		if !slices.Contains([]health.Class{health.Neutral, health.NotReady, health.Leaving, health.Lost, health.ReadOnly}, traffic) || traffic == health.ReadOnly && !writable {
 			t.Errorf("%v is %v in real traffic", err, traffic)
 		}
 		fault := fault{err: err, class: traffic, op: operation(op % 7), query: query, ctx: t.Context(),
 			traits: traits{single: bits&4 != 0}, inTx: bits&8 != 0, opened: bits&16 != 0, lost: bits&32 != 0}
 		v := fault.verdict(false)
-		mayHaveRun := fault.runs() && (traffic == classLost && !fault.lost || traffic == classLeaving || !sqltext.Whole(query))
+		mayHaveRun := fault.runs() && (traffic == health.Lost && !fault.lost || traffic == health.Leaving || !sqltext.Whole(query))
 		switch {
 		case v.moves && (fault.inTx || fault.opened || mayHaveRun):
 			t.Errorf("%+v moves", fault)

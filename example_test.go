@@ -123,15 +123,15 @@ func ExampleOrdered() {
 
 // A strategy of one's own: the last node by name, and after a second the
 // others at once.
-func ExampleStrategy() {
-	last := func(nodes []clustersql.NodeStatus) []clustersql.Launch {
-		plan := clustersql.Race(nodes)
+func ExampleNewStrategy() {
+	last := clustersql.NewStrategy("last", func(nodes []clustersql.NodeStatus) []clustersql.Launch {
+		plan := clustersql.Race.Plan(nodes)
 		slices.Reverse(plan)
 		if len(plan) > 1 {
 			plan[1].Wait = time.Second
 		}
 		return plan
-	}
+	})
 	d := clustersql.NewDriver(fakedb.New().Driver(), "last_conn", clustersql.WithStrategy(last))
 	d.AddNode("a", "node-a")
 	d.AddNode("b", "node-b")

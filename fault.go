@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/sqltext"
 )
 
@@ -34,7 +35,7 @@ type traits struct {
 // what the caller gets.
 type fault struct {
 	err    error
-	class  class
+	class  health.Class
 	op     operation
 	query  string          // the statement; empty where there is none
 	ctx    context.Context // the caller's
@@ -66,7 +67,7 @@ type verdict struct {
 func (f fault) verdict(idempotent bool) verdict {
 	bad := errors.Is(f.err, driver.ErrBadConn)
 	doubt := bad && f.cut && f.runs() && !f.traits.exact
-	unknown := f.runs() && (!bad || doubt) && (f.class == classLost && !f.lost || mysqlMayHaveRun(f.err))
+	unknown := f.runs() && (!bad || doubt) && (f.class == health.Lost && !f.lost || mysqlMayHaveRun(f.err))
 	switch {
 	case f.inTx, f.op == opEnd, f.op == opCommit:
 		return verdict{unknown: unknown, hides: bad}
@@ -75,11 +76,11 @@ func (f fault) verdict(idempotent bool) verdict {
 	}
 	moves := false
 	switch f.class {
-	case classNotReady, classReadOnly:
+	case health.NotReady, health.ReadOnly:
 		moves = f.refused() || f.repeatable(idempotent)
-	case classLost:
+	case health.Lost:
 		moves = f.op == opIdle || f.repeatable(idempotent)
-	case classLeaving:
+	case health.Leaving:
 		moves = f.repeatable(idempotent)
 	}
 	return verdict{moves: moves, unknown: unknown && !moves, hides: doubt && !moves}
@@ -89,7 +90,7 @@ func (f fault) verdict(idempotent bool) verdict {
 // and puts the cause of the cut before it.
 func (f fault) explained(cut error) fault {
 	if cut != nil {
-		f.cut, f.class, f.err = true, classLost, fmt.Errorf("%w: %w", cut, f.err)
+		f.cut, f.class, f.err = true, health.Lost, fmt.Errorf("%w: %w", cut, f.err)
 	}
 	return f
 }
@@ -125,12 +126,12 @@ func (c *clusterConn) failed(ctx context.Context, op operation, query string, er
 		return err
 	}
 	f := fault{
-		err: err, class: trafficClass(err, c.link.traits.writable), op: op, query: query, ctx: ctx, traits: c.link.traits,
+		err: err, class: health.ClassifyTraffic(err, mysqlClass, c.link.traits.writable), op: op, query: query, ctx: ctx, traits: c.link.traits,
 		inTx: c.inTx, opened: c.opened, lost: c.lost,
 	}
 	f.left = c.left || ctx.Err() != nil
 	c.left = f.left || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
-	c.lost = c.lost || f.class == classLost
+	c.lost = c.lost || f.class == health.Lost
 	answer := c.link.report(f)
 	if _, ours := answer.(*NodeError); ours {
 		c.spent = true // database/sql may not see that from the answer

@@ -18,6 +18,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/redact"
 )
 
@@ -30,13 +31,13 @@ var (
 )
 
 // inOrder asks the nodes one after the other, the first of them first.
-func inOrder(nodes []NodeStatus) []Launch {
+var inOrder = NewStrategy("in order", func(nodes []NodeStatus) []Launch {
 	var plan []Launch
 	for _, n := range nodes {
 		plan = append(plan, Launch{Node: n.Name, Wait: time.Hour})
 	}
 	return plan
-}
+})
 
 // told marks every node as one whose DSN says what t says.
 func told(d Driver, t traits) {
@@ -113,7 +114,7 @@ func TestGenerationIsRaisedBeforeTheReport(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 16 {
 			wg.Go(func() {
-				f := fault{err: errShutdown, class: classLeaving, op: opExec, ctx: ctx}
+				f := fault{err: errShutdown, class: health.Leaving, op: opExec, ctx: ctx}
 				if err := n.answer(f, 0); err != errShutdown {
 					t.Error(err)
 				}
@@ -126,8 +127,8 @@ func TestGenerationIsRaisedBeforeTheReport(t *testing.T) {
 		n.own.timer = time.NewTimer(time.Hour)
 		n.onReport(l, <-l.report)
 		wg.Wait()
-		if g := n.generation.Load(); g != 1 || n.own.health.state != StateDown {
-			t.Errorf("generation %d, %v", g, n.own.health.state)
+		if g := n.generation.Load(); g != 1 || n.own.health.State != health.Down {
+			t.Errorf("generation %d, %v", g, n.own.health.State)
 		}
 		cancel()
 	})
@@ -494,7 +495,7 @@ func TestNodeErrorHoldsNoSecret(t *testing.T) {
 	cancel()
 	n.life.Store(newLife(ctx))
 	lost := fmt.Errorf("%w: app:hunter22@tcp(h)/db", io.ErrUnexpectedEOF)
-	err := n.answer(fault{err: lost, class: classLost, op: opExec, ctx: ctx}, 0)
+	err := n.answer(fault{err: lost, class: health.Lost, op: opExec, ctx: ctx}, 0)
 	if !errors.Is(err, ErrUnknownOutcome) || !errors.Is(err, lost) || strings.Contains(err.Error(), "hunter22") {
 		t.Error(err)
 	}
@@ -548,7 +549,7 @@ func TestBadConnOfACutConnIsNotTrusted(t *testing.T) {
 		if tc.f.ctx == nil {
 			tc.f.ctx = context.Background()
 		}
-		tc.f.err, tc.f.class, tc.f.cut = driver.ErrBadConn, classLost, true
+		tc.f.err, tc.f.class, tc.f.cut = driver.ErrBadConn, health.Lost, true
 		if got := tc.f.verdict(false); got != tc.want {
 			t.Errorf("%+v: %+v, want %+v", tc.f, got, tc.want)
 		}

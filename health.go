@@ -5,6 +5,8 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+
+	"github.com/EnumApps/clustersql/internal/health"
 )
 
 // A Check judges whether a connection is fit for use: nil is fit. It runs on
@@ -31,7 +33,7 @@ func CheckDo1(ctx context.Context, backend driver.Conn) error {
 	if !ok {
 		return fmt.Errorf("check \"do1\" needs a backend whose connections implement ExecerContext: use \"ping\"")
 	}
-	findingOf(ctx).saw |= sawWork
+	findingOf(ctx).Saw |= health.ScopeWork
 	_, err := e.ExecContext(ctx, "DO 1", nil)
 	if errors.Is(err, driver.ErrSkip) {
 		return fmt.Errorf("check \"do1\": the backend does not run statements without preparing them: use \"ping\"")
@@ -71,7 +73,7 @@ func (c *Config) fitness(isMySQL bool) Check {
 	if c.Check == nil {
 		checks[0] = defaultCheck(isMySQL)
 	}
-	if c.Require == requireWritable {
+	if c.Require == RequireWritable {
 		checks = append(checks, checkWritable)
 	}
 	if c.CheckQuery != "" {
@@ -79,7 +81,7 @@ func (c *Config) fitness(isMySQL bool) Check {
 	}
 	allowDonor := c.AllowDonor
 	return func(ctx context.Context, backend driver.Conn) error {
-		findingOf(ctx).allowDonor = allowDonor
+		findingOf(ctx).AllowDonor = allowDonor
 		for _, check := range checks {
 			if err := check(ctx, backend); err != nil {
 				return err

@@ -15,31 +15,6 @@ import (
 	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
-// Every combination of what the others show, beside a rule written anew.
-func TestHolds(t *testing.T) {
-	answered := time.Unix(100, 0)
-	for _, alone := range []bool{false, true} {
-		for nodes := range 3 {
-			for _, newest := range []uint64{0, 6, 7, 8} {
-				for _, stale := range []bool{false, true} {
-					for _, after := range []time.Duration{0, 8*time.Second - 1, 8 * time.Second} {
-						for _, last := range []uint64{0, 99, 100, 101} {
-							v := &views{nodes, newest, last, stale, alone, 8 * time.Second}
-							want := true
-							if alone || nodes == 0 && after == 8*time.Second || nodes > 0 && !stale && newest <= 7 && last <= 100 {
-								want = false
-							}
-							if got := v.holds(view{"g", 7, 100}, answered, answered.Add(after)); got != want {
-								t.Errorf("%+v after %v holds: %v", v, after, got)
-							}
-						}
-					}
-				}
-			}
-		}
-	}
-}
-
 // heldCluster has three Galera nodes, of which n1 was silent for 12 s while
 // the others went on in a new view; it answers again from now on, and still
 // has the old one.

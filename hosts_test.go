@@ -59,10 +59,10 @@ func TestHostParameters(t *testing.T) {
 	}
 	want := DefaultConfig()
 	want.OpenTimeout, want.Rise = 5e9, 3
-	if got.Check == nil || got.Strategy == nil {
+	if got.Check == nil || got.Strategy.String() != "race" {
 		t.Error("check or strategy are missing")
 	}
-	got.Check, got.Strategy, want.Strategy = nil, nil, nil
+	got.Check, got.Strategy, want.Strategy = nil, Strategy{}, Strategy{}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("\ngot  %+v\nwant %+v", got, want)
 	}

@@ -34,7 +34,7 @@ func TestEachDependencyHasOneDoor(t *testing.T) {
 			if guarded && file != door {
 				t.Errorf("%s imports %s, whose door is %s", file, path, door)
 			}
-			if !guarded && strings.Contains(path, ".") {
+			if !guarded && strings.Contains(path, ".") && !strings.HasPrefix(path, "github.com/EnumApps/clustersql/internal/") {
 				t.Errorf("%s imports %s, which has no door", file, path)
 			}
 			used[path] = true
@@ -49,7 +49,7 @@ func TestEachDependencyHasOneDoor(t *testing.T) {
 
 // Pure files have no goroutines, no channels and no clock of their own.
 func TestPureFilesStayPure(t *testing.T) {
-	for _, file := range []string{"strategy.go", "state.go", "hold.go", "balance.go", "wsrep.go", "finding.go", "latency.go", "errors.go", "config.go", "redact.go", "statement.go", "fault.go", "nodeerror.go"} {
+	for _, file := range []string{"strategy.go", "state.go", "wsrep.go", "errors.go", "config.go", "fault.go", "nodeerror.go"} {
 		for _, path := range imports(t, file) {
 			if slices.Contains([]string{"sync", "sync/atomic", "net/http", "os"}, path) {
 				t.Errorf("%s imports %s", file, path)

@@ -3,6 +3,8 @@ package clustersql
 import (
 	"context"
 	"sync/atomic"
+
+	"github.com/EnumApps/clustersql/internal/health"
 )
 
 // A life is one run of a node's actor: from the first connector, or the
@@ -11,11 +13,11 @@ import (
 // earlier life can reach a later one.
 type life struct {
 	// the mailbox; unbuffered, never closed
-	open      chan *request   // from opens
-	outcome   chan outcome    // from this life's attempts and probes
-	report    chan evidence   // from conns
-	overtaken chan overtaking // from opens
-	check     chan struct{}   // from opens that wait: test a down node soon; has room for one
+	open      chan *request        // from opens
+	outcome   chan outcome         // from this life's attempts and probes
+	report    chan health.Evidence // from conns
+	overtaken chan overtaking      // from opens
+	check     chan struct{}        // from opens that wait: test a down node soon; has room for one
 
 	ctx  context.Context // done when the life is to end; its cause is the reason
 	stop context.CancelCauseFunc
@@ -31,7 +33,7 @@ func newLife(parent context.Context) *life {
 	l := &life{
 		open:      make(chan *request),
 		outcome:   make(chan outcome),
-		report:    make(chan evidence),
+		report:    make(chan health.Evidence),
 		overtaken: make(chan overtaking),
 		check:     make(chan struct{}, 1),
 		over:      make(chan struct{}),

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -23,6 +24,7 @@ type manager struct {
 	cfg     Config
 	invalid error // why cfg cannot work; nil if it can
 	log     logger
+	draws   *lockedRand // for callers' goroutines
 
 	// shared; the slice is never changed, only replaced, and sorted by name
 	nodes atomic.Pointer[[]*node]
@@ -45,6 +47,10 @@ func newManager(backend driver.Driver, name string, opts []Option) *manager {
 	for _, opt := range opts {
 		opt(&m.cfg)
 	}
+	if m.cfg.Seed == 0 {
+		m.cfg.Seed = rand.Uint64()
+	}
+	m.draws = &lockedRand{rand: newRand(m.cfg.Seed, "")} // no node has that name
 	err := m.cfg.validate()
 	if err == nil {
 		err = m.cfg.validateFor(isMySQL(backend))
@@ -117,10 +123,10 @@ func (m *manager) add(name string, c driver.Connector, owned io.Closer, redact r
 	check := m.cfg.fitness(isMySQL(m.backendOf(c)))
 	log := m.log
 	log.node = name
-	t.writable = m.cfg.Require == requireWritable
+	t.writable = m.cfg.Require == RequireWritable
 	t.exact = t.exact || isMySQL(m.backendOf(c))
 	n := newNode(name, &m.cfg, settings, dialer{c, check, redact, log}, owned)
-	n.traits, n.members, n.news, n.waiting = t, &m.nodes, &m.news, &m.waiting
+	n.traits, n.members, n.news, n.waiting, n.draws = t, &m.nodes, &m.news, &m.waiting, m.draws
 	if err := m.enlist(n); err != nil {
 		return m.refuse(name, err)
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/EnumApps/clustersql/internal/health"
 )
 
 // mysqlBackend is the backend of clusters made from a mysql DSN alone.
@@ -107,19 +109,19 @@ func mysqlTraits(dsn string) traits {
 // run the statement all the same: one that lost its group while it committed.
 func mysqlMayHaveRun(err error) bool {
 	var e *mysql.MySQLError
-	return errors.As(err, &e) && e.Number == 1180 && mysqlNumberClass(e.Number, strings.ToLower(e.Message)) == classLeaving
+	return errors.As(err, &e) && e.Number == 1180 && mysqlNumberClass(e.Number, strings.ToLower(e.Message)) == health.Leaving
 }
 
 // mysqlClass says what an error of go-sql-driver/mysql tells about the node.
 // ok is false for errors that are not this driver's.
-func mysqlClass(err error) (c class, ok bool) {
+func mysqlClass(err error) (c health.Class, ok bool) {
 	var e *mysql.MySQLError
 	if errors.As(err, &e) {
 		return mysqlNumberClass(e.Number, strings.ToLower(e.Message)), true
 	}
 	for _, lost := range []error{mysql.ErrInvalidConn, mysql.ErrMalformPkt, mysql.ErrPktSync, mysql.ErrPktSyncMul} {
 		if errors.Is(err, lost) {
-			return classLost, true
+			return health.Lost, true
 		}
 	}
 	for _, config := range []error{
@@ -127,43 +129,43 @@ func mysqlClass(err error) (c class, ok bool) {
 		mysql.ErrUnknownPlugin, mysql.ErrOldProtocol,
 	} {
 		if errors.Is(err, config) {
-			return classConfig, true
+			return health.Misconfigured, true
 		}
 	}
 	if errors.Is(err, mysql.ErrPktTooLarge) {
-		return classNeutral, true
+		return health.Neutral, true
 	}
-	return classNeutral, false
+	return health.Neutral, false
 }
 
 // mysqlNumberClass classes the servers' error numbers; the message is in
 // lower case. Some numbers have two meanings, which the message tells apart.
-func mysqlNumberClass(number uint16, message string) class {
+func mysqlNumberClass(number uint16, message string) health.Class {
 	switch number {
 	case 1047: // ER_UNKNOWN_COM_ERROR, which Galera gives for "not prepared for application use"
 		if strings.Contains(message, "wsrep") {
-			return classNotReady
+			return health.NotReady
 		}
 	case 1180: // ER_ERROR_DURING_COMMIT
 		if strings.Contains(message, "not connected to primary component") {
-			return classLeaving
+			return health.Leaving
 		}
 	case 1290: // ER_OPTION_PREVENTS_STATEMENT: --read-only, but also --secure-file-priv and others
 		if strings.Contains(message, "read-only") || strings.Contains(message, "read_only") {
-			return classReadOnly
+			return health.ReadOnly
 		}
 	case 1836: // ER_READ_ONLY_MODE; 1792 is what a READ ONLY transaction gets on any node
-		return classReadOnly
+		return health.ReadOnly
 	case 1053: // ER_SERVER_SHUTDOWN
-		return classLeaving
+		return health.Leaving
 	case 1927, 3169: // ER_CONNECTION_KILLED, ER_SESSION_WAS_KILLED: a shutdown does it, and so does an administrator's KILL
-		return classLost
+		return health.Lost
 	case 1040, 1203, 1226: // ER_CON_COUNT_ERROR, ER_TOO_MANY_USER_CONNECTIONS, ER_USER_LIMIT_REACHED
-		return classSaturated
+		return health.Saturated
 	case 1044, 1045, 1049, 1129, 1130: // access denied, no such database, host blocked, host not allowed
-		return classConfig
+		return health.Misconfigured
 	}
-	return classNeutral
+	return health.Neutral
 }
 
 // A legacyNode is an entry of the original's config.toml.

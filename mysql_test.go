@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/EnumApps/clustersql/internal/health"
 )
 
 func TestMySQLClass(t *testing.T) {
@@ -19,40 +21,40 @@ func TestMySQLClass(t *testing.T) {
 	}
 	cases := []struct {
 		err  error
-		want class
+		want health.Class
 		ok   bool
 	}{
-		{server(1047, "WSREP has not yet prepared node for application use"), classNotReady, true},
-		{server(1047, "Unknown command"), classNeutral, true},
-		{server(1180, "wsrep: Got error 5 during COMMIT: not connected to Primary Component"), classLeaving, true},
-		{server(1180, "Got error 28 during COMMIT"), classNeutral, true},
-		{server(1290, "The MariaDB server is running with the --read-only option so it cannot execute this statement"), classReadOnly, true},
-		{server(1290, "The MySQL server is running with the --super-read-only option"), classReadOnly, true},
-		{server(1290, "The MySQL server is running with the --secure-file-priv option"), classNeutral, true},
-		{server(1792, "Cannot execute statement in a READ ONLY transaction"), classNeutral, true},
-		{server(1836, "Running in read-only mode"), classReadOnly, true},
-		{server(1053, "Server shutdown in progress"), classLeaving, true},
-		{server(1927, "Connection was killed"), classLost, true},
-		{server(3169, "The session was killed"), classLost, true},
-		{server(1040, "Too many connections"), classSaturated, true},
-		{server(1203, "User already has more than 'max_user_connections'"), classSaturated, true},
-		{server(1226, "User has exceeded the 'max_user_connections' resource"), classSaturated, true},
-		{server(1044, "Access denied"), classConfig, true},
-		{server(1045, "Access denied"), classConfig, true},
-		{server(1049, "Unknown database"), classConfig, true},
-		{server(1129, "Host is blocked"), classConfig, true},
-		{server(1130, "Host is not allowed to connect"), classConfig, true},
-		{server(1062, "Duplicate entry"), classNeutral, true},
-		{server(1213, "Deadlock found"), classNeutral, true},
-		{fmt.Errorf("wrapped: %w", server(1045, "")), classConfig, true},
-		{mysql.ErrInvalidConn, classLost, true},
-		{fmt.Errorf("wrapped: %w", mysql.ErrMalformPkt), classLost, true},
-		{mysql.ErrNoTLS, classConfig, true},
-		{mysql.ErrUnknownPlugin, classConfig, true},
-		{mysql.ErrPktTooLarge, classNeutral, true},
-		{driver.ErrBadConn, classNeutral, false},
-		{errors.New("anything else"), classNeutral, false},
-		{context.DeadlineExceeded, classNeutral, false},
+		{server(1047, "WSREP has not yet prepared node for application use"), health.NotReady, true},
+		{server(1047, "Unknown command"), health.Neutral, true},
+		{server(1180, "wsrep: Got error 5 during COMMIT: not connected to Primary Component"), health.Leaving, true},
+		{server(1180, "Got error 28 during COMMIT"), health.Neutral, true},
+		{server(1290, "The MariaDB server is running with the --read-only option so it cannot execute this statement"), health.ReadOnly, true},
+		{server(1290, "The MySQL server is running with the --super-read-only option"), health.ReadOnly, true},
+		{server(1290, "The MySQL server is running with the --secure-file-priv option"), health.Neutral, true},
+		{server(1792, "Cannot execute statement in a READ ONLY transaction"), health.Neutral, true},
+		{server(1836, "Running in read-only mode"), health.ReadOnly, true},
+		{server(1053, "Server shutdown in progress"), health.Leaving, true},
+		{server(1927, "Connection was killed"), health.Lost, true},
+		{server(3169, "The session was killed"), health.Lost, true},
+		{server(1040, "Too many connections"), health.Saturated, true},
+		{server(1203, "User already has more than 'max_user_connections'"), health.Saturated, true},
+		{server(1226, "User has exceeded the 'max_user_connections' resource"), health.Saturated, true},
+		{server(1044, "Access denied"), health.Misconfigured, true},
+		{server(1045, "Access denied"), health.Misconfigured, true},
+		{server(1049, "Unknown database"), health.Misconfigured, true},
+		{server(1129, "Host is blocked"), health.Misconfigured, true},
+		{server(1130, "Host is not allowed to connect"), health.Misconfigured, true},
+		{server(1062, "Duplicate entry"), health.Neutral, true},
+		{server(1213, "Deadlock found"), health.Neutral, true},
+		{fmt.Errorf("wrapped: %w", server(1045, "")), health.Misconfigured, true},
+		{mysql.ErrInvalidConn, health.Lost, true},
+		{fmt.Errorf("wrapped: %w", mysql.ErrMalformPkt), health.Lost, true},
+		{mysql.ErrNoTLS, health.Misconfigured, true},
+		{mysql.ErrUnknownPlugin, health.Misconfigured, true},
+		{mysql.ErrPktTooLarge, health.Neutral, true},
+		{driver.ErrBadConn, health.Neutral, false},
+		{errors.New("anything else"), health.Neutral, false},
+		{context.DeadlineExceeded, health.Neutral, false},
 	}
 	for _, tc := range cases {
 		if got, ok := mysqlClass(tc.err); got != tc.want || ok != tc.ok {

@@ -4,8 +4,11 @@ import (
 	"context"
 	"database/sql/driver"
 	"io"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
+
+	"github.com/EnumApps/clustersql/internal/health"
 )
 
 // A node is one named node of a cluster and, while a connector is open, an
@@ -21,6 +24,7 @@ type node struct {
 	members  *atomic.Pointer[[]*node] // the cluster's nodes, this one among them
 	news     *bulletin                // posted when the state has changed
 	waiting  *atomic.Int64            // opens of the cluster that wait for a node to come up
+	draws    *lockedRand              // the cluster's, for callers' goroutines
 	// owned is the connector where it is the cluster's to close, else nil.
 	owned io.Closer
 
@@ -29,7 +33,7 @@ type node struct {
 
 	// shared
 	life       atomic.Pointer[life] // nil before the first one; its ctx is done when the actor is stopped
-	snapshot   atomic.Pointer[NodeStatus]
+	snapshot   atomic.Pointer[snapshot]
 	generation atomic.Uint64
 	conns      conns                    // handed to database/sql and not closed yet
 	cutOrder   atomic.Pointer[cutOrder] // the latest; nil before the first
@@ -42,8 +46,9 @@ type node struct {
 
 // history is what a node has lived through, and what its loop works with.
 type history struct {
-	health health
-	status NodeStatus // counters, times, latencies: what the snapshot is made from
+	health health.Health
+	rand   *rand.Rand // for the waits between probes
+	facts  snapshot   // what is published next
 
 	waiting []*request // opens that wait for a slot, oldest first
 	pending int        // attempts that have not told how they ended
@@ -55,7 +60,8 @@ type history struct {
 	blind      int // probes since the last one that saw the node's status
 	failures   int // failed probes in a row, for the backoff
 	timer      *time.Timer
-	full       fullness
+	full       health.Saturation
+	fullWhy    *dialError // of the last attempt that met no room; nil while there is room
 	balance    rebalancing
 	drained    bool // draining for drain_timeout, and cut
 	late       bool // it was added to a cluster that ran, and has not come up yet
@@ -73,8 +79,9 @@ type history struct {
 func newNode(name string, cfg *Config, settings NodeConfig, d dialer, owned io.Closer) *node {
 	now := time.Now()
 	n := &node{name: name, cfg: cfg, settings: settings, dial: d, owned: owned}
-	n.own.health.since = now
-	n.own.status = NodeStatus{Name: name, Priority: settings.Priority, Weight: settings.Weight, Added: now}
+	n.own.rand = newRand(cfg.Seed, name)
+	n.own.health.Since = now
+	n.own.facts = snapshot{added: now}
 	n.publish()
 	return n
 }
@@ -137,7 +144,7 @@ func (n *node) onOpen(l *life, r *request) {
 func (n *node) launch(l *life, r *request) {
 	n.inflight.Add(1)
 	n.own.pending++
-	n.own.status.Opens++
+	n.own.facts.opens++
 	r.began = time.Now()
 	a := &attempt{node: n, life: l, req: r, born: n.generation.Load()}
 	l.start(a.run)
@@ -169,7 +176,7 @@ func (n *node) fillSlots(l *life) {
 
 // onOutcome books what an attempt or a probe has to say.
 func (n *node) onOutcome(l *life, o outcome) {
-	s := &n.own.status
+	s := &n.own.facts
 	switch o.kind {
 	case outcomeProbe:
 		n.onProbe(l, o)
@@ -178,22 +185,26 @@ func (n *node) onOutcome(l *life, o outcome) {
 		n.fillSlots(l)
 		return
 	case outcomeWon:
-		s.Won++
-		s.LastSuccess = time.Now()
+		s.won++
+		s.lastSuccess = time.Now()
 		n.noteChance()
-		n.own.changed = n.own.full.end() || n.own.changed
+		n.own.changed = n.own.full.End() || n.own.changed
+		n.own.fullWhy = nil
 	case outcomeLost:
-		s.Lost++
+		s.lost++
 	case outcomeFailed:
-		s.Errors++
+		s.errors++
 		n.noteError(o.evidence)
-		if o.evidence.class == classSaturated && n.own.full.again(o.failed, time.Now()) {
-			n.noteChance()
+		if o.evidence.Class == health.Saturated {
+			n.own.fullWhy = o.failed
+			if n.own.full.Again(time.Now(), n.own.rand) {
+				n.noteChance()
+			}
 		}
 	}
 	n.own.pending--
 	if o.took > 0 {
-		s.OpenLatency = s.OpenLatency.add(o.took)
+		s.openLatency = s.openLatency.Add(o.took)
 	}
 	n.learn(l, o.evidence)
 	if o.req != nil {
@@ -204,61 +215,61 @@ func (n *node) onOutcome(l *life, o outcome) {
 }
 
 // onReport takes what real traffic says about the node.
-func (n *node) onReport(l *life, e evidence) {
+func (n *node) onReport(l *life, e health.Evidence) {
 	n.noteError(e)
-	if e.class == classLost {
-		n.noteLoss(l, e.reason)
+	if e.Class == health.Lost {
+		n.noteLoss(l, e.Reason)
 	}
 	n.learn(l, e)
 }
 
-func (n *node) noteError(e evidence) {
-	s := &n.own.status
-	s.LastError, s.LastErrorMessage, s.lastErr = time.Now(), e.reason, e.err
+func (n *node) noteError(e health.Evidence) {
+	s := &n.own.facts
+	s.lastErrorAt, s.lastErrorText, s.lastErr = time.Now(), e.Reason, e.Err
 }
 
 // learn takes evidence of an open or of real traffic.
-func (n *node) learn(l *life, e evidence) {
+func (n *node) learn(l *life, e health.Evidence) {
 	eff := n.apply(l, e)
-	if eff.changed && !n.own.probing {
+	if eff.Changed && !n.own.probing {
 		n.scheduleNext()
 	}
-	if eff.check {
+	if eff.Check {
 		n.probeNow(l)
 	}
 }
 
 // apply applies the transition function. The effects that concern the next
 // probe are the caller's.
-func (n *node) apply(l *life, e evidence) effects {
+func (n *node) apply(l *life, e health.Evidence) health.Effects {
 	before := n.own.health
-	if e.ok && before.state == StateDown {
-		e.alone = n.alone()
-		if before.hushed && e.view != nil {
-			e.views = n.views(e.view.group, before.answered)
+	if e.OK && before.State == health.Down {
+		e.Alone = n.alone()
+		if before.SilentBefore && e.View != nil {
+			e.Peers = n.views(e.View.Group, before.Answered)
 		}
 	}
-	after, eff := before.next(e, n.cfg.Rise, n.cfg.Fall, time.Now())
+	after, eff := before.Next(e, n.cfg.Rise, n.cfg.Fall, time.Now())
 	n.own.health = after
-	if eff.raise && !e.raised {
+	if eff.Raise && !e.Raised {
 		n.generation.Add(1)
 	}
-	if eff.changed {
+	if eff.Changed {
 		n.own.changed = true
-		if after.state == StateUp {
-			n.noteReturn(before.state)
+		if after.State == health.Up {
+			n.noteReturn(before.State)
 		}
-		n.tell(l, Event{Kind: EventState, From: before.state, To: after.state, Reason: after.reason})
-		if after.state == StateDown {
+		n.tell(l, Event{Kind: EventState, From: State(before.State), To: State(after.State), Reason: after.Reason})
+		if after.State == health.Down {
 			n.own.failures = 0
 		}
 	}
-	if eff.raise {
-		n.tellRetired(l, after.reason)
+	if eff.Raise {
+		n.tellRetired(l, after.Reason)
 		n.closeRetired(l)
 	}
-	if eff.cut {
-		n.cut(l, after.reason)
+	if eff.Cut {
+		n.cut(l, after.Reason)
 	}
 	return eff
 }
@@ -275,7 +286,7 @@ func (n *node) tellRetired(l *life, reason string) {
 // they and a probe close what they hold in their own time.
 func (n *node) end(l *life) {
 	for _, r := range n.own.waiting {
-		r.fail(n.dial.failure(classNeutral, context.Cause(l.ctx)))
+		r.fail(n.dial.failure(health.Neutral, context.Cause(l.ctx)))
 	}
 	n.own.waiting = nil
 	n.flushLosses(l)
@@ -284,33 +295,6 @@ func (n *node) end(l *life) {
 	}
 	n.closeProbe(l)
 	n.own.probing, n.own.probeAgain = false, false
-	n.own.status.NextCheck = time.Time{}
+	n.own.facts.nextCheck = time.Time{}
 	n.publish()
-}
-
-// publish makes what the loop knows the snapshot that everybody reads.
-func (n *node) publish() {
-	s := n.own.status
-	s.State, s.Reason, s.Since, s.class = n.own.health.state, n.own.health.reason, n.own.health.since, n.own.health.class
-	s.fullUntil, s.back = n.own.full.until, n.own.balance.back
-	s.Donor = !n.own.health.donorSince.IsZero()
-	n.snapshot.Store(&s)
-}
-
-// status returns the snapshot, with what is counted outside the loop as it is
-// now. Anyone may call it.
-func (n *node) status() NodeStatus {
-	s := *n.snapshot.Load()
-	s.Generation = n.generation.Load()
-	s.OpenConns, s.Cuttable = n.conns.count()
-	s.Load, s.current = n.load.of(s.Generation)
-	s.Attempts = int(n.inflight.Load())
-	s.Deaf = int(max(0, n.deaf.Load()))
-	now := time.Now()
-	s.Full = s.fullUntil.After(now)
-	s.Returning = s.back.Add(n.cfg.FailbackAfter).After(now)
-	if n.draining.Load() {
-		s.State = StateDraining
-	}
-	return s
 }

@@ -5,6 +5,8 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+
+	"github.com/EnumApps/clustersql/internal/health"
 )
 
 // ErrUnknownOutcome marks the error of a statement or a Commit that may have
@@ -27,7 +29,7 @@ type NodeError struct {
 	Err  error // the backend's
 
 	verdict verdict
-	class   class
+	class   health.Class
 	text    string // Err's text, redacted
 }
 

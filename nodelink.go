@@ -3,6 +3,8 @@ package clustersql
 import (
 	"database/sql/driver"
 	"time"
+
+	"github.com/EnumApps/clustersql/internal/health"
 )
 
 // wrap makes the winner's conn the one that database/sql gets and counts it,
@@ -29,7 +31,7 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 	})
 	now := time.Now()
 	conn := wrapped.(interface{ base() *clusterConn }).base()
-	n.conns.add(w.socket, heldConn{conn, seat, w.born, now, n.cfg.oldAt(now)})
+	n.conns.add(w.socket, heldConn{conn, seat, w.born, now, n.cfg.oldAt(now, n.draws)})
 	n.obeyCut(w)
 	n.load.planned.Add(-1)
 	return wrapped
@@ -40,13 +42,13 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 // error says so, and the actor has been told.
 func (n *node) answer(f fault, born uint64) error {
 	v := f.verdict(n.cfg.Idempotent)
-	if f.class == classNeutral && v == (verdict{}) {
+	if f.class == health.Neutral && v == (verdict{}) {
 		return f.err
 	}
 	failed := n.dial.failure(f.class, f.err)
 	text := failed.text
-	if !f.left || f.class != classLost {
-		n.report(evidence{class: f.class, need: needOf(f.err), reason: failed.reason(), err: failed.err}, born)
+	if !f.left || f.class != health.Lost {
+		n.report(health.Evidence{Class: f.class, Need: health.NeedOf(f.err, mysqlClass), Reason: failed.reason(), Err: failed.err}, born)
 	}
 	if v == (verdict{}) {
 		return f.err
@@ -60,12 +62,12 @@ func (n *node) answer(f fault, born uint64) error {
 // evidence retires the node's conns first: the actor may be busy, and the pool
 // would hand the next one out meanwhile. Of those who find it at the same
 // time one tells.
-func (n *node) report(e evidence, born uint64) {
+func (n *node) report(e health.Evidence, born uint64) {
 	switch {
-	case e.class == classNeutral:
+	case e.Class == health.Neutral:
 		return
-	case e.class == classNotReady, e.class == classLeaving, e.class == classReadOnly:
-		if e.raised = n.generation.CompareAndSwap(born, born+1); !e.raised {
+	case e.Class == health.NotReady, e.Class == health.Leaving, e.Class == health.ReadOnly:
+		if e.Raised = n.generation.CompareAndSwap(born, born+1); !e.Raised {
 			return
 		}
 	case n.generation.Load() != born:

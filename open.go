@@ -6,11 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/EnumApps/clustersql/internal/balance"
+	"github.com/EnumApps/clustersql/internal/health"
 )
 
 // An opening is one round of an open under way:
@@ -85,53 +89,83 @@ func (m *manager) plan(nodes []*node) (plan []launch, err error) {
 			err = fmt.Errorf("clustersql: cluster %q: the strategy panicked: %v", m.name, r)
 		}
 	}()
-	all := make([]NodeStatus, 0, len(nodes))
+	now := time.Now()
+	usable := make([]candidate, 0, len(nodes))
 	for _, n := range nodes {
-		all = append(all, n.status())
+		if c := (candidate{n, n.member(now)}); c.State.Usable() {
+			usable = append(usable, c)
+		}
 	}
-	usable := slices.DeleteFunc(all, func(s NodeStatus) bool { return !s.State.usable() })
 	if len(usable) == 0 {
 		return nil, nil
 	}
-	asked := make(map[string]bool, len(usable))
-	for _, l := range m.launches(usable) {
-		i, known := findNode(nodes, l.Node)
-		if !known || asked[l.Node] {
-			continue
-		}
-		asked[l.Node] = true
-		n := nodes[i]
-		reserve := len(plan) > 0 && n.settings.Priority > plan[len(plan)-1].node.settings.Priority
-		plan = append(plan, launch{n, l.Wait, reserve})
+	last := slices.IndexFunc(usable, candidate.secondRate)
+	if last < 0 || !slices.ContainsFunc(usable, candidate.firstRate) {
+		return m.ask(nil, usable, 0), nil
 	}
-	return plan, nil
+	var others, rest []candidate
+	for _, c := range usable {
+		if c.secondRate() {
+			rest = append(rest, c)
+		} else {
+			others = append(others, c)
+		}
+	}
+	return m.ask(m.ask(nil, others, 0), rest, lastWait), nil
 }
 
 // lastWait is how long an open tries the other nodes before it asks those that
 // come last, unless one of them fails first.
 const lastWait = 250 * time.Millisecond
 
-// launches asks the strategy; donors and full nodes come after all others
-// where one of those is up, whatever the strategy makes of them.
-func (m *manager) launches(usable []NodeStatus) []Launch {
-	var others, last []NodeStatus
-	better := false
-	for _, s := range usable {
-		if s.Donor || s.Full {
-			last = append(last, s)
-			continue
+// A candidate is a usable node with what the strategy is told of it.
+type candidate struct {
+	node *node
+	balance.Member
+}
+
+// secondRate reports whether the node is asked after the others, whatever the
+// strategy makes of it.
+func (c candidate) secondRate() bool { return c.Donor || c.Full }
+
+// firstRate reports whether the node is up, and not asked last.
+func (c candidate) firstRate() bool { return c.State == health.Up && !c.secondRate() }
+
+// ask appends what the strategy plans for the candidates. The first of them
+// waits at least for the given time.
+func (m *manager) ask(plan []launch, candidates []candidate, wait time.Duration) []launch {
+	s := m.cfg.Strategy
+	first := true
+	add := func(n *node, w time.Duration) {
+		if first {
+			w, first = max(w, wait), false
 		}
-		others = append(others, s)
-		better = better || s.State == StateUp
+		reserve := len(plan) > 0 && n.settings.Priority > plan[len(plan)-1].node.settings.Priority
+		plan = append(plan, launch{n, w, reserve})
 	}
-	if len(last) == 0 || !better {
-		return m.cfg.Strategy(usable)
+	if s.own == nil {
+		members := make([]balance.Member, len(candidates))
+		for i := range candidates {
+			members[i] = candidates[i].Member
+		}
+		for _, l := range s.plan(members, m.draw) {
+			add(candidates[l.At].node, l.Wait)
+		}
+		return plan
 	}
-	reserve := m.cfg.Strategy(last)
-	if len(reserve) > 0 {
-		reserve[0].Wait = max(reserve[0].Wait, lastWait)
+	shown := make([]NodeStatus, len(candidates))
+	for i := range candidates {
+		shown[i] = candidates[i].node.status()
 	}
-	return slices.Concat(m.cfg.Strategy(others), reserve)
+	asked := make(map[string]bool, len(candidates))
+	for _, l := range s.own(shown) {
+		i, known := slices.BinarySearchFunc(candidates, l.Node, func(c candidate, name string) int { return strings.Compare(c.Name, name) })
+		if known && !asked[l.Node] {
+			asked[l.Node] = true
+			add(candidates[i].node, l.Wait)
+		}
+	}
+	return plan
 }
 
 // A launch is a [Launch] of a node that exists.
@@ -231,7 +265,7 @@ func (o *opening) ask(released context.Context, n *node) {
 	i := o.begin(n, r)
 	l := n.life.Load()
 	if l == nil {
-		o.fail(i, n.dial.failure(classNeutral, errRemoved))
+		o.fail(i, n.dial.failure(health.Neutral, errRemoved))
 		return
 	}
 	select {
@@ -239,7 +273,7 @@ func (o *opening) ask(released context.Context, n *node) {
 	case <-released.Done():
 		return
 	case <-l.ctx.Done():
-		o.fail(i, n.dial.failure(classNeutral, context.Cause(l.ctx)))
+		o.fail(i, n.dial.failure(health.Neutral, context.Cause(l.ctx)))
 		return
 	}
 	select {
@@ -278,7 +312,7 @@ func (o *opening) failed() []failure {
 	defer o.mu.Unlock()
 	for i := range o.failures {
 		if f := &o.failures[i]; f.why == nil {
-			f.why, f.at, f.chances = f.node.dial.failure(classNeutral, errNoAnswer), time.Now(), f.node.snapshot.Load().chances
+			f.why, f.at, f.chances = f.node.dial.failure(health.Neutral, errNoAnswer), time.Now(), f.node.snapshot.Load().chances
 		}
 	}
 	return o.failures

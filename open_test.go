@@ -19,15 +19,19 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/EnumApps/clustersql/internal/seedtest"
 )
 
 var quiet = WithLogger(slog.New(slog.DiscardHandler))
+
+// seeded has a cluster draw what the seed of the test decides.
+func seeded(t testing.TB) Option { t.Helper(); return WithSeed(seedtest.Of(t)) }
 
 // fakeCluster returns a cluster of n nodes named n1, n2, … over b; the nodes'
 // DSNs are their names.
 func fakeCluster(t testing.TB, b *fakedb.Backend, n int, opts ...Option) Driver {
 	t.Helper()
-	d := NewDriver(b.Driver(), t.Name(), append([]Option{quiet}, opts...)...)
+	d := NewDriver(b.Driver(), t.Name(), append([]Option{quiet, seeded(t)}, opts...)...)
 	for i := range n {
 		if err := d.AddNode(nodeName(i), nodeName(i)); err != nil {
 			t.Fatal(err)
@@ -284,17 +288,17 @@ func randomStagger(r *rand.Rand) Strategy {
 	case 3:
 		return Hedged
 	case 4:
-		return func(nodes []NodeStatus) []Launch { return balanced(nodes, rand.New(rand.NewPCG(a, b)).IntN) }
+		return Balanced
 	case 5:
 		return Ordered
 	}
-	return func(nodes []NodeStatus) []Launch {
+	return NewStrategy("random", func(nodes []NodeStatus) []Launch {
 		r := rand.New(rand.NewPCG(a, b))
-		plan := Race(nodes)
+		plan := Race.Plan(nodes)
 		r.Shuffle(len(plan), func(i, j int) { plan[i], plan[j] = plan[j], plan[i] })
 		for i := range plan {
 			plan[i].Wait = time.Duration(r.IntN(30)) * 10 * time.Millisecond
 		}
 		return plan
-	}
+	})
 }

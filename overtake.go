@@ -1,8 +1,9 @@
 package clustersql
 
 import (
-	"fmt"
 	"time"
+
+	"github.com/EnumApps/clustersql/internal/health"
 )
 
 // An overtaking is an attempt that lost to a sibling launched later: the
@@ -73,11 +74,6 @@ func (n *node) onOvertaken(l *life, e overtaking) {
 		return
 	}
 	if took := e.at.Sub(e.req.began); took >= e.granted {
-		n.learn(l, evidence{class: classSlow, took: took, reason: slowReason(took)})
+		n.learn(l, health.Evidence{Class: health.Slow, Took: took, Reason: health.SlowReason(took)})
 	}
-}
-
-// slowReason says what an open must beat before the node counts as well.
-func slowReason(took time.Duration) string {
-	return fmt.Sprintf("%s: no connection after %s, when a node asked later gave one", classSlow, took.Round(time.Microsecond))
 }

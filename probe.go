@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql/driver"
 	"time"
+
+	"github.com/EnumApps/clustersql/internal/health"
 )
 
 // probeNow probes at once, or as soon as the probe under way has ended and
@@ -13,7 +15,7 @@ func (n *node) probeNow(l *life) {
 		n.own.probeAgain = true
 		return
 	}
-	if wait := probeGap - time.Since(n.own.probeStart); wait > 0 {
+	if wait := health.ProbeGap - time.Since(n.own.probeStart); wait > 0 {
 		n.schedule(wait)
 		return
 	}
@@ -46,11 +48,11 @@ func (n *node) startProbe(l *life) {
 	timeout := n.probeDeadline()
 	if int(n.deaf.Load()) > n.cfg.MaxOpensPerNode {
 		n.own.failures++
-		n.settle(l, n.dial.failure(classSilent, probeTimeout(timeout)).evidence())
+		n.settle(l, n.dial.failure(health.Silent, probeTimeout(timeout)).evidence())
 		return
 	}
 	conn, stale := n.own.probeConn, driver.Conn(nil)
-	if n.own.health.state == StateSuspect || n.own.health.state == StateDown {
+	if n.own.health.State == health.Suspect || n.own.health.State == health.Down {
 		conn, stale = nil, conn
 	}
 	n.own.probeConn = nil
@@ -68,30 +70,30 @@ func (n *node) startProbe(l *life) {
 // must dial also the time that opens of this node take; attempt_timeout where
 // nothing hangs on the answer's speed.
 func (n *node) probeDeadline() time.Duration {
-	switch n.own.health.state {
-	case StateUnknown, StateDown:
+	switch n.own.health.State {
+	case health.Unknown, health.Down:
 		return n.cfg.AttemptTimeout
-	case StateUp:
+	case health.Up:
 		if n.own.probeConn != nil {
 			return n.cfg.ProbeTimeout
 		}
 	}
-	open := n.own.status.OpenLatency
+	open := n.own.facts.openLatency
 	return min(n.cfg.ProbeTimeout+open.Mean()+4*open.Deviation(), n.cfg.AttemptTimeout)
 }
 
 // want is what the next probe has to look at: status and view on every fifth,
 // on those of a node that is not up or is a donor, and what a node that is down
 // has to be seen to be rid of.
-func (n *node) want() sight {
+func (n *node) want() health.Scope {
 	h := &n.own.health
-	if h.state != StateUp || !h.donorSince.IsZero() || n.own.blind >= statusEvery-1 {
-		if h.state == StateUp && h.conf == 0 && !n.own.status.confSeen.IsZero() {
-			return h.need | sawStatus // no Galera node
+	if h.State != health.Up || !h.DonorSince.IsZero() || n.own.blind >= health.StatusEvery-1 {
+		if h.State == health.Up && h.Conf == 0 && !n.own.facts.viewAt.IsZero() {
+			return h.Need | health.ScopeStatus // no Galera node
 		}
-		return h.need | sawStatus | sawView
+		return h.Need | health.ScopeStatus | health.ScopeView
 	}
-	return h.need
+	return h.Need
 }
 
 // probe checks conn, or dials and checks a fresh one, and hands the good one
@@ -99,7 +101,7 @@ func (n *node) want() sight {
 // It tells the loop once: when it has ended, or when it is past its deadline,
 // from where on it is on its own. When the life ends it has loser_grace, since
 // it may be in a handshake.
-func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want sight) {
+func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want health.Scope) {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), timeout, probeTimeout(timeout))
 	defer cancel()
 	defer cancelAfter(n.cfg.LoserGrace, cancel, l.ctx)()
@@ -107,11 +109,11 @@ func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want sigh
 	inTime := context.AfterFunc(ctx, func() {
 		defer close(told)
 		n.deaf.Add(1)
-		l.send(outcome{kind: outcomeProbe, evidence: n.dial.judge(ctx, context.Cause(ctx), classSilent).evidence()})
+		l.send(outcome{kind: outcomeProbe, evidence: n.dial.judge(ctx, context.Cause(ctx), health.Silent).evidence()})
 	})
 	o := outcome{kind: outcomeProbe}
 	began := time.Now()
-	var found *finding
+	var found *health.Report
 	var failed *dialError
 	if conn == nil {
 		conn, found, failed = n.dial.open(ctx, nil, want)
@@ -136,8 +138,8 @@ func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want sigh
 		return
 	}
 	o.conn = conn
-	o.evidence = found.evidence()
-	o.evidence.took = o.took
+	o.evidence = found.Evidence()
+	o.evidence.Took = o.took
 	select {
 	case l.outcome <- o:
 	case <-l.ctx.Done():
@@ -147,34 +149,34 @@ func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want sigh
 
 // onProbe books a probe that has ended, or is past its deadline.
 func (n *node) onProbe(l *life, o outcome) {
-	s := &n.own.status
-	n.own.health, o.evidence = n.own.health.outlasting(o.evidence, n.cfg.DonorAfter, time.Now())
+	s := &n.own.facts
+	n.own.health, o.evidence = n.own.health.Outlasting(o.evidence, n.cfg.DonorAfter, time.Now())
 	n.own.probing = false
 	n.own.probeConn = o.conn
-	s.Probes++
+	s.probes++
 	switch {
-	case o.evidence.ok:
+	case o.evidence.OK:
 		n.own.failures = 0
 		n.own.blind++
 		n.noteChance()
-		if o.evidence.saw&sawStatus != 0 {
+		if o.evidence.Saw&health.ScopeStatus != 0 {
 			n.own.blind = 0
 		}
-		if o.evidence.saw&sawView != 0 {
+		if o.evidence.Saw&health.ScopeView != 0 {
 			n.own.blind = 0
-			s.ConfID, s.group, s.seqno, s.confSeen = 0, "", 0, time.Now()
-			if v := o.evidence.view; v != nil {
-				s.ConfID, s.group, s.seqno = v.conf, v.group, v.seqno
+			s.view, s.viewAt = health.View{}, time.Now()
+			if v := o.evidence.View; v != nil {
+				s.view = *v
 			}
 		}
 		if o.trip > 0 {
-			s.ProbeLatency = s.ProbeLatency.add(o.trip)
+			s.probeLatency = s.probeLatency.Add(o.trip)
 		}
 		if o.took > 0 {
-			s.OpenLatency = s.OpenLatency.add(o.took)
+			s.openLatency = s.openLatency.Add(o.took)
 		}
 	default:
-		s.ProbeErrors++
+		s.probeErrors++
 		n.noteError(o.evidence)
 		n.own.failures++
 	}
@@ -182,11 +184,11 @@ func (n *node) onProbe(l *life, o outcome) {
 }
 
 // settle applies what a probe has found, and arranges for the next one.
-func (n *node) settle(l *life, e evidence) {
-	e.probe = true
+func (n *node) settle(l *life, e health.Evidence) {
+	e.Probe = true
 	eff := n.apply(l, e)
 	n.scheduleNext()
-	if eff.check || n.own.probeAgain {
+	if eff.Check || n.own.probeAgain {
 		n.probeNow(l)
 	}
 }
@@ -198,18 +200,39 @@ func (n *node) scheduleNext() {
 	switch {
 	case n.leaving.Load():
 		n.schedule(n.drainLeft())
-	case n.own.health.state != StateDown:
-		n.schedule(aligned(time.Now(), jitter(n.cfg.ProbeInterval), n.cfg.ProbeInterval/probeTicks))
-	case n.own.health.good > 0, !n.own.health.answered.IsZero():
-		n.schedule(backoffFirst)
+	case n.own.health.State != health.Down:
+		n.schedule(health.Aligned(time.Now(), health.Jitter(n.cfg.ProbeInterval, n.own.rand), n.cfg.ProbeInterval/health.ProbeTicks))
+	case n.own.health.Good > 0, !n.own.health.Answered.IsZero():
+		n.schedule(health.BackoffFirst)
 	case n.waiting.Load() > 0:
-		n.schedule(backoff(0))
+		n.schedule(health.Backoff(0, n.own.rand))
 	default:
-		n.schedule(backoff(n.own.failures))
+		n.schedule(health.Backoff(n.own.failures, n.own.rand))
 	}
 }
 
 func (n *node) schedule(wait time.Duration) {
 	n.own.timer.Reset(wait)
-	n.own.status.NextCheck = time.Now().Add(wait)
+	n.own.facts.nextCheck = time.Now().Add(wait)
+}
+
+// views collects what the other nodes of its group show, and has those look
+// again that have not since the node's first good answer.
+func (n *node) views(group string, answered time.Time) *health.Peers {
+	v := &health.Peers{Alone: n.alone(), Hold: n.cfg.SilenceHold}
+	for _, other := range *n.members.Load() {
+		s := other.snapshot.Load()
+		if other == n || s.state != health.Up || s.view.Conf == 0 || s.view.Group != group {
+			continue
+		}
+		v.Count++
+		v.Conf = max(v.Conf, s.view.Conf)
+		if !s.viewAt.After(answered) {
+			v.Stale = true
+			other.nudge()
+			continue
+		}
+		v.Seqno = max(v.Seqno, s.view.Seqno)
+	}
+	return v
 }

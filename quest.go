@@ -6,6 +6,8 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"github.com/EnumApps/clustersql/internal/health"
 )
 
 // A quest is one open from its beginning to its end: rounds of attempts, and
@@ -76,12 +78,12 @@ func (q *quest) worth(n *node) bool {
 // and failed all the same failed for a reason that is not the node's.
 func (q *quest) hopeful(nodes []*node) bool {
 	return slices.ContainsFunc(nodes, func(n *node) bool {
-		switch s := n.snapshot.Load(); s.State {
-		case StateDown:
+		switch s := n.snapshot.Load(); s.state {
+		case health.Down:
 			return passes(s.class, s)
-		case StateUp:
+		case health.Up:
 			return !s.fullUntil.IsZero()
-		case StateDraining:
+		case health.Draining:
 			return false
 		default:
 			f, asked := q.past[n]
@@ -93,11 +95,11 @@ func (q *quest) hopeful(nodes []*node) bool {
 // passes reports whether trouble of a class may pass by itself. Wrong names
 // and passwords are for people to put right, and so is most of what a node
 // fails with for no known reason that never worked.
-func passes(c class, s *NodeStatus) bool {
+func passes(c health.Class, s *snapshot) bool {
 	switch c {
-	case classNeutral, classConfig:
+	case health.Neutral, health.Misconfigured:
 		return false
-	case classFailed:
+	case health.Failed:
 		return s.chances > 0
 	}
 	return true
@@ -112,7 +114,7 @@ func (q *quest) wait(ctx context.Context, nodes []*node, news <-chan struct{}) {
 	now := time.Now()
 	room := time.Hour // until a full node is tried again
 	for _, n := range nodes {
-		if n.snapshot.Load().State == StateDown {
+		if n.snapshot.Load().state == health.Down {
 			n.nudge()
 		}
 		if until := n.snapshot.Load().fullUntil; until.After(now) {
@@ -144,15 +146,15 @@ func (n *node) nudge() {
 // wants to know the view.
 func (n *node) hurry(l *life) {
 	switch {
-	case n.own.health.state == StateUp:
-		n.own.blind = statusEvery
+	case n.own.health.State == health.Up:
+		n.own.blind = health.StatusEvery
 		n.probeNow(l)
 		return
-	case n.own.health.state != StateDown, n.own.probing:
+	case n.own.health.State != health.Down, n.own.probing:
 		return
 	}
-	due := n.own.probeStart.Add(backoff(0))
-	if due.Before(n.own.status.NextCheck) {
+	due := n.own.probeStart.Add(health.Backoff(0, n.own.rand))
+	if due.Before(n.own.facts.nextCheck) {
 		n.schedule(max(time.Millisecond, time.Until(due)))
 	}
 }
@@ -160,7 +162,7 @@ func (n *node) hurry(l *life) {
 // alone reports whether no other node of the cluster is usable.
 func (n *node) alone() bool {
 	return !slices.ContainsFunc(*n.members.Load(), func(other *node) bool {
-		return other != n && other.snapshot.Load().State.usable()
+		return other != n && other.snapshot.Load().state.Usable()
 	})
 }
 
@@ -191,16 +193,16 @@ func (q *quest) report(nodes []*node, cause error) error {
 func (n *node) notAsked() *dialError {
 	s := n.snapshot.Load()
 	text := "not asked"
-	if s.Reason != "" {
-		text += ": " + s.Reason
+	if s.reason != "" {
+		text += ": " + s.reason
 	}
 	return known(s, text)
 }
 
 // known is what took a node down or made it suspect, in the given words.
-func known(s *NodeStatus, text string) *dialError {
+func known(s *snapshot, text string) *dialError {
 	why := &dialError{class: s.class, err: s.lastErr, text: text}
-	if why.err == nil || s.Reason == "" {
+	if why.err == nil || s.reason == "" {
 		why.err = errors.New(text)
 	}
 	return why
@@ -209,8 +211,8 @@ func known(s *NodeStatus, text string) *dialError {
 func (f failure) attemptError(now time.Time) AttemptError {
 	s := f.node.snapshot.Load()
 	e := AttemptError{
-		Node: f.node.name, State: s.State, Since: s.Since, NextCheck: s.NextCheck, Err: f.why.err,
-		text: f.why.text, age: now.Sub(s.Since), wait: s.NextCheck.Sub(now),
+		Node: f.node.name, State: State(s.state), Since: s.since, NextCheck: s.nextCheck, Err: f.why.err,
+		text: f.why.text, age: now.Sub(s.since), wait: s.nextCheck.Sub(now),
 	}
 	if !f.asked.IsZero() {
 		e.Took = f.at.Sub(f.asked)

@@ -17,6 +17,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/EnumApps/clustersql/internal/health"
 )
 
 // setAll makes every node answer connects and statements with err; nil is well.
@@ -79,7 +80,7 @@ func TestOpensWaitForTheFirstNodeToComeUp(t *testing.T) {
 				}
 				well := <-up
 				s := d.Status().Nodes[1]
-				if s.State != StateUp || s.Since.Sub(well) > backoffFirst {
+				if s.State != StateUp || s.Since.Sub(well) > health.BackoffFirst {
 					t.Errorf("%v %v after the server was well", s.State, s.Since.Sub(well))
 				}
 				if late := time.Since(s.Since); late > 100*time.Millisecond {
@@ -99,7 +100,7 @@ func TestFirstContactWaits(t *testing.T) {
 		db := openDB(t, d)
 		time.AfterFunc(4*time.Second, func() { setAll(b, 2, nil) })
 		began := time.Now()
-		if err := db.Ping(); err != nil || time.Since(began) > 4*time.Second+backoffFirst {
+		if err := db.Ping(); err != nil || time.Since(began) > 4*time.Second+health.BackoffFirst {
 			t.Errorf("after %v: %v", time.Since(began), err)
 		}
 	})

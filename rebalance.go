@@ -1,14 +1,16 @@
 package clustersql
 
 import (
-	"math/rand/v2"
 	"slices"
 	"time"
+
+	"github.com/EnumApps/clustersql/internal/balance"
+	"github.com/EnumApps/clustersql/internal/health"
 )
 
 // rebalancing is what a node's loop knows of connections that give way.
 type rebalancing struct {
-	shares, refresh, age pace
+	shares, refresh, age balance.Pace
 	refreshed            time.Time      // the return after which all is new here
 	asked                []*clusterConn // since the last tick
 	why                  string         // they were asked
@@ -27,12 +29,12 @@ func (n *node) rebalance(l *life) {
 	n.tellGaveWay(l)
 	n.tellFailback(l)
 	n.closeRetired(l)
-	if open, _ := n.conns.count(); open == 0 || n.own.health.state != StateUp && n.own.health.state != StateSuspect {
-		b.shares, b.refresh, b.age = pace{}, pace{}, pace{}
+	if open, _ := n.conns.count(); open == 0 || n.own.health.State != health.Up && n.own.health.State != health.Suspect {
+		b.shares, b.refresh, b.age = balance.Pace{}, balance.Pace{}, balance.Pace{}
 		return
 	}
 	now, generation := time.Now(), n.generation.Load()
-	restless := n.news.age(now) < unrest+n.cfg.RebalanceAfter || b.shares.start > 0
+	restless := n.news.age(now) < unrest+n.cfg.RebalanceAfter || b.shares.Begun()
 	if !restless && n.cfg.MaxAge == 0 {
 		return
 	}
@@ -50,7 +52,7 @@ func (n *node) rebalance(l *life) {
 func (n *node) giveUpOld(l *life, conns []heldConn, now time.Time) {
 	if n.cfg.MaxAge > 0 {
 		old := only(conns, func(h heldConn) bool { return !now.Before(h.old) })
-		n.giveWay(l, old, n.own.balance.age.turns(len(old), now), "older than max_age")
+		n.giveWay(l, old, n.own.balance.age.Turns(len(old), now), "older than max_age")
 	}
 }
 
@@ -58,14 +60,14 @@ func (n *node) giveUpOld(l *life, conns []heldConn, now time.Time) {
 // made anew after a return.
 func (n *node) share(l *life, conns []heldConn, now time.Time) {
 	b := &n.own.balance
-	nodes := n.cluster()
-	kind := n.cfg.rebalance()
-	if kind != RebalanceRefresh {
-		tooMany, why := excess(n.name, nodes, kind, n.cfg.RebalanceAfter, now, b.shares.start > 0)
-		n.giveWay(l, conns, b.shares.turns(tooMany, now), why)
+	members := n.cluster(now)
+	goal := n.cfg.goal()
+	if goal != balance.Refresh {
+		tooMany, why := balance.Excess(n.name, members, goal, n.cfg.RebalanceAfter, now, b.shares.Begun())
+		n.giveWay(l, conns, b.shares.Turns(tooMany, now), why)
 		return
 	}
-	back := lastReturn(n.name, nodes, n.cfg.RebalanceAfter, now)
+	back := balance.LastReturn(n.name, members, n.cfg.RebalanceAfter, now)
 	if !back.After(b.refreshed) {
 		return
 	}
@@ -73,22 +75,11 @@ func (n *node) share(l *life, conns []heldConn, now time.Time) {
 	if len(older) == 0 {
 		b.refreshed = back
 	}
-	n.giveWay(l, older, b.refresh.turns(len(older), now), "another node has come back")
+	n.giveWay(l, older, b.refresh.Turns(len(older), now), "another node has come back")
 }
 
 func only(conns []heldConn, want func(heldConn) bool) []heldConn {
 	return slices.DeleteFunc(slices.Clone(conns), func(h heldConn) bool { return !want(h) })
-}
-
-// lastReturn is when a node other than self came back last, of those that are
-// up since long enough.
-func lastReturn(self string, nodes []NodeStatus, after time.Duration, now time.Time) (back time.Time) {
-	for i := range nodes {
-		if s := &nodes[i]; s.Name != self && s.State == StateUp && s.settled(after, now) && s.back.After(back) {
-			back = s.back
-		}
-	}
-	return back
 }
 
 // giveWay closes so many of the conns where they lie unused, and asks the rest
@@ -159,20 +150,20 @@ func (n *node) tellGaveWay(l *life) {
 	}
 }
 
-// cluster returns the snapshots of all nodes.
-func (n *node) cluster() []NodeStatus {
-	members := *n.members.Load()
-	all := make([]NodeStatus, len(members))
-	for i, m := range members {
-		all[i] = m.status()
+// cluster returns what is known of all nodes.
+func (n *node) cluster(now time.Time) []balance.Member {
+	nodes := *n.members.Load()
+	all := make([]balance.Member, len(nodes))
+	for i, m := range nodes {
+		all[i] = m.member(now)
 	}
 	return all
 }
 
 // noteReturn notes that the node comes up, where others are in use by then:
 // after it was down, and as a new node of a running cluster.
-func (n *node) noteReturn(from State) {
-	if from == StateDown && !n.alone() || from == StateUnknown && n.own.late && !n.alone() {
+func (n *node) noteReturn(from health.State) {
+	if from == health.Down && !n.alone() || from == health.Unknown && n.own.late && !n.alone() {
 		n.own.balance.back, n.own.balance.due = time.Now(), true
 	}
 	n.own.late = false
@@ -186,20 +177,20 @@ func (n *node) tellFailback(l *life) {
 	}
 	b.due = false
 	n.own.changed = true // others have waited for this
-	if n.own.health.state != StateUp || n.cfg.rebalance() != RebalanceFirst {
+	if n.own.health.State != health.Up || n.cfg.goal() != balance.First {
 		return
 	}
-	order := inTurn(slices.DeleteFunc(n.cluster(), func(s NodeStatus) bool { return s.State != StateUp }))
-	if len(order) > 0 && order[0].Name == n.name {
+	up := slices.DeleteFunc(n.cluster(time.Now()), func(m balance.Member) bool { return m.State != health.Up })
+	if order := balance.InTurn(up); len(order) > 0 && up[order[0]].Name == n.name {
 		n.tell(l, Event{Kind: EventFailback, Reason: "up for " + n.cfg.FailbackAfter.String() + ": preferred again"})
 	}
 }
 
 // oldAt draws when a conn opened now is to be given up: after 90 to 110 percent
 // of max_age, so that those opened together do not go together.
-func (c *Config) oldAt(now time.Time) time.Time {
+func (c *Config) oldAt(now time.Time, draws *lockedRand) time.Time {
 	if c.MaxAge == 0 {
 		return time.Time{}
 	}
-	return now.Add(c.MaxAge*9/10 + rand.N(c.MaxAge/5+1))
+	return now.Add(c.MaxAge*9/10 + time.Duration(draws.Int64N(int64(c.MaxAge/5+1))))
 }

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/EnumApps/clustersql/internal/balance"
 	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
@@ -317,129 +318,22 @@ func TestMaxAge(t *testing.T) {
 	})
 }
 
-// Shares by hand.
-func TestExcess(t *testing.T) {
-	now := time.Unix(1000, 0)
-	node := func(name string, current int, change func(*NodeStatus)) NodeStatus {
-		s := NodeStatus{Name: name, State: StateUp, Since: now.Add(-time.Minute), Weight: 1, current: current,
-			ProbeLatency: Latency{}.add(time.Millisecond)}
-		if change != nil {
-			change(&s)
-		}
-		return s
-	}
-	with := func(changes ...func(*NodeStatus)) func(*NodeStatus) {
-		return func(s *NodeStatus) {
-			for _, c := range changes {
-				c(s)
-			}
-		}
-	}
-	young := func(s *NodeStatus) { s.Since = now.Add(-4 * time.Second) }
-	heavy := func(s *NodeStatus) { s.Weight = 2 }
-	later := func(s *NodeStatus) { s.Priority = 1 }
-	suspect := func(s *NodeStatus) { s.State = StateSuspect }
-	fallen := func(s *NodeStatus) { s.State = StateDown }
-	returning := func(s *NodeStatus) { s.Returning = true }
-	back := func(s *NodeStatus) { s.back, s.LastSuccess = now.Add(-time.Minute), now.Add(-time.Hour) }
-	served := func(s *NodeStatus) { s.back, s.LastSuccess = now.Add(-time.Minute), now.Add(-time.Second) }
-	donor := func(s *NodeStatus) { s.Donor = true }
-	slow := func(d time.Duration) func(*NodeStatus) {
-		return func(s *NodeStatus) { s.ProbeLatency = Latency{}.add(d) }
-	}
-	cases := []struct {
-		name  string
-		r     Rebalance
-		nodes []NodeStatus
-		want  []int
-		begun bool
-	}{
-		{"even", RebalanceShares, []NodeStatus{node("a", 10, nil), node("b", 10, nil), node("c", 10, nil)}, []int{0, 0, 0}, false},
-		{"one is back", RebalanceShares, []NodeStatus{node("a", 0, nil), node("b", 16, nil), node("c", 14, nil)}, []int{0, 6, 4}, false},
-		{"back for a moment", RebalanceShares, []NodeStatus{node("a", 0, young), node("b", 16, nil), node("c", 14, nil)}, []int{0, 0, 0}, false},
-		{"nearly even", RebalanceShares, []NodeStatus{node("a", 10, nil), node("b", 11, nil), node("c", 11, nil)}, []int{0, 0, 0}, false},
-		{"and begun", RebalanceShares, []NodeStatus{node("a", 10, nil), node("b", 12, nil), node("c", 11, nil)}, []int{0, 1, 0}, true},
-		{"many have a little too much", RebalanceShares, []NodeStatus{node("a", 12, nil), node("b", 22, nil), node("c", 22, nil), node("d", 22, nil), node("e", 22, nil)}, []int{0, 2, 2, 2, 2}, false},
-		{"by weight", RebalanceShares, []NodeStatus{node("a", 0, heavy), node("b", 20, nil), node("c", 20, nil)}, []int{0, 10, 10}, false},
-		{"few", RebalanceShares, []NodeStatus{node("a", 0, nil), node("b", 2, nil), node("c", 1, nil)}, []int{0, 1, 0}, false},
-		{"one for three", RebalanceShares, []NodeStatus{node("a", 0, nil), node("b", 1, nil), node("c", 0, nil)}, []int{0, 0, 0}, false},
-		{"none for the one that is back", RebalanceShares, []NodeStatus{node("a", 0, back), node("b", 1, nil), node("c", 1, nil)}, []int{0, 1, 1}, false},
-		{"it has had one", RebalanceShares, []NodeStatus{node("a", 0, served), node("b", 1, nil), node("c", 1, nil)}, []int{0, 0, 0}, false},
-		{"a later tier gives all", RebalanceShares, []NodeStatus{node("a", 0, nil), node("b", 7, later)}, []int{0, 7}, false},
-		{"a suspect for long too", RebalanceShares, []NodeStatus{node("a", 3, nil), node("b", 7, suspect)}, []int{0, 7}, false},
-		{"one of a moment not", RebalanceShares, []NodeStatus{node("a", 3, nil), node("b", 7, with(suspect, young))}, []int{0, 0}, false},
-		{"nobody is up", RebalanceShares, []NodeStatus{node("a", 3, suspect), node("b", 7, suspect)}, []int{0, 0}, false},
-		{"a fallen one counts for nobody", RebalanceShares, []NodeStatus{node("a", 9, fallen), node("b", 7, nil), node("c", 7, nil)}, []int{0, 0, 0}, false},
-		{"a donor keeps what it has", RebalanceShares, []NodeStatus{node("a", 9, donor), node("b", 2, nil)}, []int{0, 0}, false},
-		{"far slower gives all", RebalanceShares, []NodeStatus{node("a", 1, nil), node("b", 7, slow(time.Second))}, []int{0, 7}, false},
-		{"somewhat slower keeps", RebalanceShares, []NodeStatus{node("a", 1, nil), node("b", 7, slow(20*time.Millisecond))}, []int{0, 0}, false},
-
-		{"all on the first", RebalanceFirst, []NodeStatus{node("a", 0, nil), node("b", 7, nil), node("c", 2, suspect)}, []int{0, 7, 2}, false},
-		{"the first is a donor", RebalanceFirst, []NodeStatus{node("a", 5, donor), node("b", 7, nil), node("c", 2, nil)}, []int{0, 0, 2}, false},
-		{"not yet", RebalanceFirst, []NodeStatus{node("a", 0, returning), node("b", 7, nil)}, []int{0, 0}, false},
-		{"strays come home meanwhile", RebalanceFirst, []NodeStatus{node("a", 1, returning), node("b", 7, nil), node("c", 2, nil)}, []int{1, 0, 2}, false},
-		{"the first is young", RebalanceFirst, []NodeStatus{node("a", 0, young), node("b", 7, nil)}, []int{0, 0}, false},
-		{"the first is down", RebalanceFirst, []NodeStatus{node("a", 5, fallen), node("b", 7, nil), node("c", 2, nil)}, []int{0, 0, 2}, false},
-
-		{"off", RebalanceOff, []NodeStatus{node("a", 0, nil), node("b", 70, nil)}, []int{0, 0}, false},
-	}
-	for _, tc := range cases {
-		t.Run(tc.name, func(t *testing.T) {
-			for i, s := range tc.nodes {
-				got, why := excess(s.Name, tc.nodes, tc.r, 5*time.Second, now, tc.begun)
-				if got != tc.want[i] || (why == "") != (got == 0) && got > 0 {
-					t.Errorf("%s gives %d, want %d (%s)", s.Name, got, tc.want[i], why)
-				}
-			}
-		})
-	}
-}
-
-// A fifth of what was too many at first gives way in a second, at least one,
-// whatever the tick; and what was missed does not pile up.
-func TestPace(t *testing.T) {
-	for _, tick := range []time.Duration{200 * time.Millisecond, time.Second, 1200 * time.Millisecond} {
-		for _, start := range []int{1, 4, 5, 30, 100} {
-			var p pace
-			now := time.Unix(0, 0)
-			left, spent := start, time.Duration(0)
-			for left > 0 && spent < time.Minute {
-				n := p.turns(left, now)
-				if most := max(1, start/paceFifth) * 5 / 4; n > max(1, most) {
-					t.Errorf("tick %v, %d at the start: %d turns at once", tick, start, n)
-				}
-				left -= n
-				now, spent = now.Add(tick), spent+tick
-			}
-			if start > 5 && spent < 4*time.Second || spent > 7*time.Second {
-				t.Errorf("tick %v, %d at the start: gone after %v", tick, start, spent)
-			}
-		}
-	}
-	var p pace
-	now := time.Unix(0, 0)
-	p.turns(100, now)
-	if n := p.turns(100, now.Add(time.Hour)); n > 25 {
-		t.Errorf("%d turns after an hour", n)
-	}
-}
-
 // The strategies of the package have their own rebalancing, others none.
 func TestRebalanceByStrategy(t *testing.T) {
 	var named Strategy
 	if err := named.UnmarshalText([]byte("balanced")); err != nil {
 		t.Fatal(err)
 	}
-	for want, s := range map[Rebalance][]Strategy{
-		RebalanceShares: {Balanced, named}, RebalanceFirst: {Ordered}, RebalanceRefresh: {Race, Hedged},
-		RebalanceOff: {inOrder, func(n []NodeStatus) []Launch { return Balanced(n) }},
+	for want, s := range map[balance.Goal][]Strategy{
+		balance.Shares: {Balanced, named}, balance.First: {Ordered}, balance.Refresh: {Race, Hedged},
+		balance.Stay: {inOrder, NewStrategy("mine", Balanced.Plan)},
 	} {
 		for i := range s {
-			if got := (&Config{Strategy: s[i]}).rebalance(); got != want {
-				t.Errorf("%d: %q, want %q", i, got, want)
+			if got := (&Config{Strategy: s[i]}).goal(); got != want {
+				t.Errorf("%v: %v, want %v", s[i], got, want)
 			}
-			if got := (&Config{Strategy: s[i], Rebalance: RebalanceFirst}).rebalance(); got != RebalanceFirst {
-				t.Errorf("set to first, it is %q", got)
+			if got := (&Config{Strategy: s[i], Rebalance: RebalanceFirst}).goal(); got != balance.First {
+				t.Errorf("set to first, it is %v", got)
 			}
 		}
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/EnumApps/clustersql/internal/health"
 )
 
 // A probe that never comes back does not keep its node out.
@@ -421,22 +422,29 @@ func TestRisingIsPaced(t *testing.T) {
 		b.Node("n1").SetHealth(errBoom, 0, false)
 		time.Sleep(30 * time.Second)
 		b.Node("n1").SetHealth(nil, 0, false)
-		seen := d.Status().Nodes[0].Probes
-		var at []time.Time
-		for len(at) < 3 {
-			time.Sleep(time.Millisecond)
+		// A probe of this backend takes no time, so the wait for the next one
+		// begins when it starts.
+		next := func() time.Duration {
+			t.Helper()
+			before := d.Status().Nodes[0]
+			time.Sleep(time.Until(before.NextCheck))
 			synctest.Wait()
-			if probes := d.Status().Nodes[0].Probes; probes > seen {
-				seen = probes
-				at = append(at, time.Now())
+			s := d.Status().Nodes[0]
+			if s.Probes != before.Probes+1 {
+				t.Errorf("%d probes when one was due", s.Probes-before.Probes)
 			}
+			return time.Until(s.NextCheck)
 		}
-		if second := at[1].Sub(at[0]).Round(time.Millisecond); second != backoffFirst {
-			t.Errorf("the second good check came after %v", second)
+		if second := next(); second != health.BackoffFirst {
+			t.Errorf("the second good check comes after %v", second)
 		}
-		if regular := at[2].Sub(at[1]); regular < 799*time.Millisecond || regular > 1201*time.Millisecond {
-			t.Errorf("the first regular probe came after %v", regular)
+		if regular := next(); regular <= leastWait(time.Second) || regular >= mostWait(time.Second) {
+			t.Errorf("the first regular probe comes after %v", regular)
 		}
+		if s := d.Status().Nodes[0]; s.State != StateUp {
+			t.Errorf("%s after two good checks", s.State)
+		}
+		next()
 	})
 }
 
@@ -485,7 +493,7 @@ func TestDriverCloseWaitsBesideTheLastConnectors(t *testing.T) {
 }
 
 func TestStrategyThatPanicsIsAnError(t *testing.T) {
-	d := fakeCluster(t, fakedb.New(), 1, WithStrategy(func([]NodeStatus) []Launch { panic("no plan") }))
+	d := fakeCluster(t, fakedb.New(), 1, WithStrategy(NewStrategy("broken", func([]NodeStatus) []Launch { panic("no plan") })))
 	if err := openDB(t, d).Ping(); err == nil || !strings.Contains(err.Error(), "the strategy panicked: no plan") {
 		t.Errorf("got %v", err)
 	}
@@ -537,3 +545,10 @@ func TestEverythingAndCloseAtOnce(t *testing.T) {
 		wantNothingLeft(t, b)
 	}
 }
+
+// The bounds of the wait before a regular probe, both exclusive: it is drawn
+// from 80 to 120 percent of the interval, and shortened by less than a tick.
+func leastWait(interval time.Duration) time.Duration {
+	return interval*4/5 - interval/health.ProbeTicks
+}
+func mostWait(interval time.Duration) time.Duration { return interval * 6 / 5 }

@@ -41,10 +41,6 @@ func (c *Config) set(key string, value any) error {
 		*field, err = boolSetting(value)
 	case *string:
 		*field, err = stringSetting(value)
-	case *Rebalance:
-		var text string
-		text, err = stringSetting(value)
-		*field = Rebalance(text)
 	case encoding.TextUnmarshaler:
 		var text string
 		if text, err = stringSetting(value); err == nil {

@@ -18,6 +18,8 @@ func TestSettingsCoverConfig(t *testing.T) {
 		reflect.TypeFor[Strategy]():      "race",
 		reflect.TypeFor[Check]():         "ping",
 		reflect.TypeFor[Rebalance]():     "first",
+		reflect.TypeFor[Require]():       "writable",
+		reflect.TypeFor[DialMode]():      "backend",
 	}
 	texts := map[reflect.Type]string{reflect.TypeFor[int](): "7", reflect.TypeFor[bool](): "true"}
 	for i := range reflect.TypeFor[Config]().NumField() {

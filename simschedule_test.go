@@ -107,7 +107,7 @@ func (s *simSchedule) drawSettings() {
 		cfg.Check = CheckPing
 	}
 	if s.oneIn(4) {
-		cfg.Require = requireWritable
+		cfg.Require = RequireWritable
 	}
 	names := []string{"race", "hedged", "balanced", "ordered"}
 	s.settings = simSettings{

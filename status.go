@@ -1,6 +1,10 @@
 package clustersql
 
-import "time"
+import (
+	"time"
+
+	"github.com/EnumApps/clustersql/internal/health"
+)
 
 // ClusterStatus is a snapshot of a cluster.
 type ClusterStatus struct {
@@ -50,14 +54,24 @@ type NodeStatus struct {
 
 	ProbeLatency Latency // of checks on the lasting probe connection
 	OpenLatency  Latency // of fresh connections: dial, handshake and check
-
-	class     class     // what took the node down
-	lastErr   error     // what LastErrorMessage tells of; nil where no error did
-	chances   uint64    // grows when an open that failed here may ask again: with good checks, connections handed out, and backoffs of a full node
-	fullUntil time.Time // no open before that; zero while there is room
-	confSeen  time.Time // of ConfID
-	group     string    // whose view that is
-	seqno     uint64    // committed at that look
-	current   int       // connections of the present generation
-	back      time.Time // when it last came back; zero if it never did
 }
+
+// Latency summarises how long something took. It is an immutable value; the
+// zero Latency has no samples.
+type Latency struct{ l health.Latency }
+
+// Count returns the number of samples ever taken.
+func (l Latency) Count() uint64 { return l.l.Count() }
+
+// Mean returns the exponentially weighted moving average with a weight of 0.2
+// for a new sample; the first sample sets it. It is 0 without samples.
+// The estimator is that of MongoDB's server selection specification.
+func (l Latency) Mean() time.Duration { return l.l.Mean() }
+
+// Deviation returns the smoothed mean deviation of RFC 6298, with a weight of
+// 0.25 for a new sample. It is 0 with fewer than two samples.
+func (l Latency) Deviation() time.Duration { return l.l.Deviation() }
+
+// Percentile returns the value that p of the last 64 samples do not exceed,
+// by the nearest-rank method; p runs from 0 to 1. It is 0 without samples.
+func (l Latency) Percentile(p float64) time.Duration { return l.l.Percentile(p) }

@@ -1,25 +1,118 @@
 package clustersql
 
 import (
-	"cmp"
 	"fmt"
-	"math/rand/v2"
-	"slices"
 	"time"
+
+	"github.com/EnumApps/clustersql/internal/balance"
 )
 
-// A Strategy plans one open: it returns which of the nodes are asked, in
-// which order, and how long to wait before each. It is given the snapshots of
-// the usable nodes, sorted by name: those that are not down. It is not asked
-// where none is. It must be pure: no side effect but drawing random numbers, no
-// waiting, safe for concurrent use. A plan may leave nodes out; names it does
-// not know, and a node's second launch, are passed over. It is asked twice
-// where some nodes are donors, whose launches follow those of the others.
+// A Strategy plans one open: which nodes are asked, in which order, and how
+// long to wait before each. It has a name. [Race], [Hedged], [Balanced] and
+// [Ordered] are those of this package; [NewStrategy] makes one of a func. The
+// zero Strategy plans nothing and is no valid setting.
 //
-// The strategies here put every node into the plan, a node of a higher
-// [NodeConfig.Priority] after all those of a lower one, and suspect nodes
-// last whatever theirs is; Race alone asks suspect nodes with the others.
-type Strategy func(nodes []NodeStatus) []Launch
+// The strategies here put every node into the plan. A node of a higher
+// [NodeConfig.Priority] comes after all those of a lower one. Suspect nodes
+// come last, whatever their priority; Race alone asks them with the others.
+type Strategy struct {
+	name string
+	// Exactly one of the two is set in a valid Strategy.
+	plan func(members []balance.Member, draw func(n int) int) []balance.Launch
+	own  func(nodes []NodeStatus) []Launch
+
+	goal balance.Goal // of RebalanceByStrategy
+}
+
+var (
+	// Race asks every usable node at once and takes the first connection. An
+	// open is as fast as the fastest node, and costs a connection opened and
+	// closed again on each of the others. Nodes of a higher priority number
+	// follow when all of a lower one have failed, or after 2 s. It is the
+	// default.
+	Race = Strategy{name: "race", plan: undrawn(balance.Race), goal: balance.Refresh}
+
+	// Hedged asks the node with the shortest round trip. It asks the next one
+	// only when the first fails or is slower than usual. An open is about as
+	// fast as Race's and costs about one connection. Nodes not yet heard of
+	// come after those that are up.
+	//
+	// The wait for a node is the mean of its time to open plus four deviations,
+	// at least 100 ms and at most 2 s, and 250 ms where it was never measured.
+	// Before nodes of a higher priority number it is 2 s.
+	Hedged = Strategy{name: "hedged", plan: undrawn(balance.Hedged), goal: balance.Refresh}
+
+	// Balanced spreads connections over the nodes that are about equally fast:
+	// those whose round trip exceeds the shortest by no more than 15 ms or a
+	// quarter. It draws two of them at random, heavier ones more often, and
+	// asks the one with the smaller load for its weight. The others follow as
+	// with Hedged.
+	Balanced = Strategy{name: "balanced", plan: balance.Balanced, goal: balance.Shares}
+
+	// Ordered asks the node of the lowest priority number, among equals the
+	// first by name. The others follow as with Hedged. So every process uses
+	// the same node while that is well. A node that has come back is asked
+	// after the others until it has been up for [Config.FailbackAfter].
+	Ordered = Strategy{name: "ordered", plan: undrawn(balance.Ordered), goal: balance.First}
+)
+
+// undrawn is for a strategy that draws nothing.
+func undrawn(plan func([]balance.Member) []balance.Launch) func([]balance.Member, func(int) int) []balance.Launch {
+	return func(members []balance.Member, _ func(int) int) []balance.Launch { return plan(members) }
+}
+
+// NewStrategy returns a strategy of the program's own. The name is what
+// [Strategy.String] gives.
+//
+// plan gets the status of the usable nodes, sorted by name: those that are
+// neither down nor draining. It is not called where there is none. It must be
+// pure: it waits for nothing, changes nothing, and may be called by several
+// goroutines at once. A plan may leave nodes out. Names that the cluster does
+// not have, and the second launch of a node, are passed over. Where some nodes
+// are donors or full, plan is called twice: the launches of those follow the
+// launches of the others. A panic in plan fails the open.
+func NewStrategy(name string, plan func(nodes []NodeStatus) []Launch) Strategy {
+	return Strategy{name: name, own: plan}
+}
+
+// String returns the strategy's name.
+func (s Strategy) String() string { return s.name }
+
+// Plan returns the launches for the given nodes, as an open gets them. It
+// serves strategies that are built on this one. Balanced draws from the
+// source of math/rand/v2 here. The zero Strategy plans nothing.
+func (s Strategy) Plan(nodes []NodeStatus) []Launch {
+	switch {
+	case s.own != nil:
+		return s.own(nodes)
+	case s.plan == nil:
+		return nil
+	}
+	members := make([]balance.Member, len(nodes))
+	for i := range nodes {
+		members[i] = nodes[i].member()
+	}
+	steps := s.plan(members, runtimeDraw)
+	plan := make([]Launch, len(steps))
+	for i, step := range steps {
+		plan[i] = Launch{Node: nodes[step.At].Name, Wait: step.Wait}
+	}
+	return plan
+}
+
+// valid reports whether the strategy can plan.
+func (s Strategy) valid() bool { return s.plan != nil || s.own != nil }
+
+// UnmarshalText sets the strategy by its name in config.toml.
+func (s *Strategy) UnmarshalText(text []byte) error {
+	for _, known := range []Strategy{Race, Hedged, Balanced, Ordered} {
+		if known.name == string(text) {
+			*s = known
+			return nil
+		}
+	}
+	return fmt.Errorf("unknown strategy %q: use \"race\", \"hedged\", \"balanced\" or \"ordered\"", text)
+}
 
 // A Launch is one entry of a plan.
 type Launch struct {
@@ -32,228 +125,52 @@ type Launch struct {
 	Wait time.Duration
 }
 
-// The bounds of a Wait; staggerUnknown is for a node that was never opened
-// on. All three are RFC 8305's.
+// Rebalance is which share of a cluster's connections each node is to have,
+// once nodes have come back; see [Config.Rebalance].
+type Rebalance string
+
 const (
-	staggerLeast   = 100 * time.Millisecond
-	staggerMost    = 2 * time.Second
-	staggerUnknown = 250 * time.Millisecond
+	// RebalanceByStrategy stands for what goes with the strategy: shares with
+	// Balanced, first with Ordered, refresh with Race and Hedged, off with a
+	// strategy of the program's own.
+	RebalanceByStrategy Rebalance = ""
+	// RebalanceShares has shares by weight on the nodes that are about equally
+	// fast; see Balanced.
+	RebalanceShares Rebalance = "shares"
+	// RebalanceFirst has all on the node that Ordered asks first.
+	RebalanceFirst Rebalance = "first"
+	// RebalanceRefresh has no shares: connections that are older than a node's
+	// return are made anew, once, wherever the strategy puts them then.
+	RebalanceRefresh Rebalance = "refresh"
+	// RebalanceOff leaves connections where they are.
+	RebalanceOff Rebalance = "off"
 )
 
-// The window of Balanced: nodes whose round trip is that much longer than the
-// shortest count as equally fast.
-const (
-	windowLeast = 15 * time.Millisecond
-	windowPart  = 4 // of the shortest round trip, one part in that many
-)
-
-// Race asks every usable node at once and takes the first connection: the
-// lowest latency of an open, at the price of a connection opened and closed
-// again on each of the other nodes. Nodes of a higher priority number follow
-// when all of a lower one have failed, or after 2 s. It is the default.
-func Race(nodes []NodeStatus) []Launch {
-	order := pointers(nodes)
-	start := startingPriority(order)
-	tier := func(s *NodeStatus) int { return max(s.Priority, start) }
-	slices.SortStableFunc(order, func(a, b *NodeStatus) int { return cmp.Compare(tier(a), tier(b)) })
-	plan := make([]Launch, len(order))
-	for i, s := range order {
-		plan[i].Node = s.Name
-		if i > 0 && tier(s) > tier(order[i-1]) {
-			plan[i].Wait = staggerMost
-		}
-	}
-	return plan
+// UnmarshalText sets the value as config.toml has it. Empty stands for
+// RebalanceByStrategy.
+func (r *Rebalance) UnmarshalText(text []byte) error {
+	return setChoice(r, text, Rebalance.problem)
 }
 
-// startingPriority is the lowest priority of a node that is not suspect, or
-// the lowest where all are.
-func startingPriority(nodes []*NodeStatus) int {
-	if len(nodes) == 0 {
-		return 0
+func (r Rebalance) problem() error {
+	switch r {
+	case RebalanceByStrategy, RebalanceShares, RebalanceFirst, RebalanceRefresh, RebalanceOff:
+		return nil
 	}
-	return slices.MinFunc(nodes, compareTiers).Priority
+	return fmt.Errorf("there is no %q: use \"shares\", \"first\", \"refresh\" or \"off\", or leave it out", string(r))
 }
 
-// Hedged asks the node with the shortest round trip, and the next ones only
-// when it fails or is slower than it is used to be: an open is about as fast
-// as Race's and costs about one connection. Nodes not yet heard of come after
-// those that are up.
-//
-// The wait for a node is the mean of its time to open plus four deviations,
-// at least 100 ms, at most 2 s, and 250 ms where it was never measured.
-// Before nodes of a higher priority number it is 2 s.
-func Hedged(nodes []NodeStatus) []Launch {
-	return stagger(byLatency(nodes))
-}
-
-// Balanced spreads connections over the nodes that are about equally fast:
-// those whose round trip exceeds the shortest by no more than 15 ms or a
-// quarter. It draws two of them at random, heavier ones more often, asks the
-// one with the smaller load for its weight, and then the others as Hedged
-// does.
-func Balanced(nodes []NodeStatus) []Launch {
-	return balanced(nodes, rand.IntN)
-}
-
-// balanced is Balanced with its source of numbers from 0 to below n.
-func balanced(nodes []NodeStatus, draw func(n int) int) []Launch {
-	order := byLatency(nodes)
-	if near := withinWindow(order); len(near) > 1 {
-		i := betterOfTwo(order, near, draw)
-		chosen := order[i]
-		copy(order[1:i+1], order[:i])
-		order[0] = chosen
+// goal is what the configuration comes to.
+func (c *Config) goal() balance.Goal {
+	switch c.Rebalance {
+	case RebalanceByStrategy:
+		return c.Strategy.goal
+	case RebalanceShares:
+		return balance.Shares
+	case RebalanceFirst:
+		return balance.First
+	case RebalanceRefresh:
+		return balance.Refresh
 	}
-	return stagger(order)
-}
-
-// Ordered asks the node of the lowest priority number, among equals the first
-// by name, and then the others as Hedged does: every process uses the same
-// node while it is well. A node that has come back is asked after the others
-// until it has been up for [Config.FailbackAfter].
-func Ordered(nodes []NodeStatus) []Launch {
-	return stagger(inTurn(nodes))
-}
-
-// UnmarshalText sets the strategy by its name in config.toml.
-func (s *Strategy) UnmarshalText(text []byte) error {
-	switch string(text) {
-	case "race":
-		*s = Race
-	case "hedged":
-		*s = Hedged
-	case "balanced":
-		*s = Balanced
-	case "ordered":
-		*s = Ordered
-	default:
-		return fmt.Errorf("unknown strategy %q: use \"race\", \"hedged\", \"balanced\" or \"ordered\"", text)
-	}
-	return nil
-}
-
-func pointers(nodes []NodeStatus) []*NodeStatus {
-	order := make([]*NodeStatus, len(nodes))
-	for i := range nodes {
-		order[i] = &nodes[i]
-	}
-	return order
-}
-
-// compareTiers puts suspect nodes last, else the lower priority first.
-func compareTiers(a, b *NodeStatus) int {
-	if sa, sb := a.State == StateSuspect, b.State == StateSuspect; sa != sb {
-		if sb {
-			return -1
-		}
-		return 1
-	}
-	return cmp.Compare(a.Priority, b.Priority)
-}
-
-// acquaintance ranks what is known of a node's latency: measured, up but not
-// measured yet, not up.
-func acquaintance(s *NodeStatus) int {
-	switch {
-	case s.State == StateUnknown || s.State == StateDown:
-		return 2
-	case s.ProbeLatency.Count() == 0:
-		return 1
-	}
-	return 0
-}
-
-// byLatency ranks by the probe's round trip, which every node gets whether it
-// is chosen or not; the time of opens would shut out for good a node that was
-// slow once.
-func byLatency(nodes []NodeStatus) []*NodeStatus {
-	order := pointers(nodes)
-	slices.SortFunc(order, func(a, b *NodeStatus) int {
-		return cmp.Or(
-			compareTiers(a, b),
-			cmp.Compare(acquaintance(a), acquaintance(b)),
-			cmp.Compare(a.ProbeLatency.mean, b.ProbeLatency.mean),
-			cmp.Compare(a.Name, b.Name))
-	})
-	return order
-}
-
-// withinWindow returns the places of the nodes in a ranking that count as
-// fast as the first: of its tier, and either within the window or, being up,
-// not measured yet.
-func withinWindow(order []*NodeStatus) []int {
-	var near []int
-	if len(order) == 0 {
-		return near
-	}
-	best := order[0]
-	limit := best.ProbeLatency.Mean()
-	limit += max(windowLeast, limit/windowPart)
-	for i, s := range order {
-		if compareTiers(best, s) != 0 || acquaintance(best) < 2 && acquaintance(s) == 2 {
-			break
-		}
-		if s.ProbeLatency.Mean() <= limit { // 0 where it was not measured
-			near = append(near, i)
-		}
-	}
-	return near
-}
-
-// betterOfTwo draws two of the near places by their nodes' weights and
-// returns the one whose share would be the smaller one with one more
-// connection; the first drawn where both are equal.
-func betterOfTwo(order []*NodeStatus, near []int, draw func(n int) int) int {
-	weight := func(i int) int { return max(1, order[i].Weight) }
-	total := 0
-	for _, i := range near {
-		total += weight(i)
-	}
-	pick := func(not int) int {
-		left := total
-		if not >= 0 {
-			left -= weight(not)
-		}
-		at := draw(left)
-		for _, i := range near {
-			if i == not {
-				continue
-			}
-			if at -= weight(i); at < 0 {
-				return i
-			}
-		}
-		return near[len(near)-1]
-	}
-	share := func(i int) float64 { return float64(order[i].Load+1) / float64(weight(i)) }
-	one := pick(-1)
-	other := pick(one)
-	if share(other) < share(one) {
-		return other
-	}
-	return one
-}
-
-// stagger makes an order a plan.
-func stagger(order []*NodeStatus) []Launch {
-	plan := make([]Launch, len(order))
-	for i, s := range order {
-		plan[i].Node = s.Name
-		if i > 0 {
-			plan[i].Wait = patience(order[i-1], s)
-		}
-	}
-	return plan
-}
-
-// patience is how long a node has to itself before the next one is asked.
-func patience(s, next *NodeStatus) time.Duration {
-	switch {
-	case next.Priority > s.Priority:
-		return staggerMost
-	case s.OpenLatency.Count() == 0:
-		return staggerUnknown
-	}
-	return min(max(s.OpenLatency.Mean()+4*s.OpenLatency.Deviation(), staggerLeast), staggerMost)
+	return balance.Stay
 }

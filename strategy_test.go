@@ -10,9 +10,12 @@ import (
 	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
-// plan makes a strategy of fixed launches.
+// strategies are those of the package, by their names in config.toml.
+var strategies = map[string]Strategy{"race": Race, "hedged": Hedged, "balanced": Balanced, "ordered": Ordered}
+
+// fixedPlan makes a strategy of fixed launches.
 func fixedPlan(plan ...Launch) Strategy {
-	return func([]NodeStatus) []Launch { return plan }
+	return NewStrategy("fixed", func([]NodeStatus) []Launch { return plan })
 }
 
 // A launch starts when its wait is over, or at once when an earlier one has
@@ -80,13 +83,13 @@ func TestLaunchesAreStaggered(t *testing.T) {
 func TestStrategySeesUsableNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var seen []string
-		strategy := func(nodes []NodeStatus) []Launch {
+		strategy := NewStrategy("watched", func(nodes []NodeStatus) []Launch {
 			seen = nil
 			for _, n := range nodes {
 				seen = append(seen, n.Name+" "+n.State.String())
 			}
-			return Race(nodes)
-		}
+			return Race.Plan(nodes)
+		})
 		b := fakedb.New()
 		b.Node("n2").Set(fakedb.Script{Err: errRefused})
 		d := fakeCluster(t, b, 3, WithStrategy(strategy))

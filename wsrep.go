@@ -7,7 +7,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"time"
+
+	"github.com/EnumApps/clustersql/internal/health"
 )
 
 // wsrepQuery asks for all that a wsrepStatus holds in one round trip. SHOW
@@ -74,25 +75,25 @@ const (
 // worse for it.
 func lookAtView(ctx context.Context, backend driver.Conn) error {
 	f := findingOf(ctx)
-	if f.want&^f.saw&sawView == 0 {
+	if f.Want&^f.Saw&health.ScopeView == 0 {
 		return nil
 	}
 	s, err := askWsrep(ctx, backend, viewQuery)
-	if err != nil && (classify(err) != classNeutral || ctx.Err() != nil) {
+	if err != nil && (health.Classify(err, mysqlClass) != health.Neutral || ctx.Err() != nil) {
 		return err
 	}
-	f.saw |= sawView
-	f.view = s.view()
+	f.Saw |= health.ScopeView
+	f.View = s.view()
 	return nil
 }
 
 // view is what it says of the group. Outside the primary component that is
 // nothing: the server gives the largest number there is.
-func (s wsrepStatus) view() *view {
+func (s wsrepStatus) view() *health.View {
 	if s.conf == 0 || s.conf == math.MaxUint64 {
 		return nil
 	}
-	return &view{s.group, s.conf, s.seqno}
+	return &health.View{Group: s.group, Conf: s.conf, Seqno: s.seqno}
 }
 
 // verdict is the galera check's decision: a nil error is fit, donor is fit but
@@ -101,7 +102,7 @@ func (s wsrepStatus) view() *view {
 func (s wsrepStatus) verdict(allowDonor bool) (donor bool, err error) {
 	switch {
 	case s.provider == "" && s.state == "" || s.provider == "" && !strings.EqualFold(s.ready, "ON"):
-		return false, &unfitError{classConfig, sawStatus, "check \"galera\": the server runs no wsrep provider, so it is no Galera node: use check = \"do1\", or set wsrep_on and wsrep_provider on the server"}
+		return false, &health.Unfit{Class: health.Misconfigured, Need: health.ScopeStatus, Text: "check \"galera\": the server runs no wsrep provider, so it is no Galera node: use check = \"do1\", or set wsrep_on and wsrep_provider on the server"}
 	case !strings.EqualFold(s.cluster, "Primary"):
 		return false, s.unfit("wsrep_cluster_status", s.cluster)
 	case !strings.EqualFold(s.ready, "ON"):
@@ -115,25 +116,5 @@ func (s wsrepStatus) verdict(allowDonor bool) (donor bool, err error) {
 }
 
 func (s wsrepStatus) unfit(variable, value string) error {
-	return &unfitError{classNotReady, sawStatus, fmt.Sprintf("%s is %q", variable, value)}
-}
-
-// outlasting turns a good check into evidence against the node when that has
-// been a donor for donorAfter, and keeps since when it is one. Checks that did
-// not ask for the status change nothing.
-func (h health) outlasting(e evidence, donorAfter time.Duration, now time.Time) (health, evidence) {
-	switch {
-	case !e.ok || e.saw&sawStatus == 0:
-		return h, e
-	case !e.donor:
-		h.donorSince = time.Time{}
-		return h, e
-	case h.donorSince.IsZero():
-		h.donorSince = now
-	}
-	if now.Sub(h.donorSince) >= donorAfter {
-		e = evidence{class: classNotReady, need: sawStatus, probe: e.probe,
-			reason: fmt.Sprintf("%s: donor or desynced for over %s (allow_donor = true keeps it in use)", classNotReady, donorAfter)}
-	}
-	return h, e
+	return &health.Unfit{Class: health.NotReady, Need: health.ScopeStatus, Text: fmt.Sprintf("%s is %q", variable, value)}
 }

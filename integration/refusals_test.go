@@ -17,13 +17,13 @@ import (
 )
 
 // firstOf asks the nodes one after the other, by name.
-func firstOf(nodes []clustersql.NodeStatus) []clustersql.Launch {
+var firstOf = clustersql.NewStrategy("by name", func(nodes []clustersql.NodeStatus) []clustersql.Launch {
 	var plan []clustersql.Launch
 	for _, n := range nodes {
 		plan = append(plan, clustersql.Launch{Node: n.Name, Wait: time.Second})
 	}
 	return plan
-}
+})
 
 // turnAway makes a node refuse work until the test ends.
 func turnAway(t *testing.T, c *galera.Cluster, n *galera.Node) {

@@ -1,4 +1,4 @@
-package clustersql
+package health
 
 import (
 	"math"
@@ -47,7 +47,7 @@ func (l Latency) Percentile(p float64) time.Duration {
 
 // add returns l with one more sample. It copies the window, so that what has
 // been published stays as it is.
-func (l Latency) add(d time.Duration) Latency {
+func (l Latency) Add(d time.Duration) Latency {
 	x := float64(d)
 	if l.count == 0 {
 		l.mean = x

@@ -1,4 +1,4 @@
-package clustersql
+package health
 
 import (
 	"math"
@@ -20,9 +20,9 @@ func TestLatencyMeanFollowsTheSpecification(t *testing.T) {
 	for _, tc := range cases {
 		var l Latency
 		if tc.before >= 0 {
-			l = l.add(ms(tc.before))
+			l = l.Add(ms(tc.before))
 		}
-		if got := l.add(ms(tc.sample)).Mean(); got != ms(tc.want) {
+		if got := l.Add(ms(tc.sample)).Mean(); got != ms(tc.want) {
 			t.Errorf("mean of (%v, %v) = %v, want %v", tc.before, tc.sample, got, ms(tc.want))
 		}
 	}
@@ -34,7 +34,7 @@ func TestLatencyPercentilesAreOfTheLastSamples(t *testing.T) {
 		t.Errorf("without samples: %v", got)
 	}
 	for i := range 1000 {
-		l = l.add(time.Duration(i + 1))
+		l = l.Add(time.Duration(i + 1))
 	}
 	for _, tc := range []struct {
 		p    float64
@@ -50,9 +50,9 @@ func TestLatencyPercentilesAreOfTheLastSamples(t *testing.T) {
 }
 
 func TestLatencyIsImmutable(t *testing.T) {
-	a := Latency{}.add(time.Second)
-	b := a.add(3 * time.Second)
-	a.add(9 * time.Second)
+	a := Latency{}.Add(time.Second)
+	b := a.Add(3 * time.Second)
+	a.Add(9 * time.Second)
 	if a.Percentile(1) != time.Second || b.Percentile(1) != 3*time.Second || a.Deviation() != 0 || b.Deviation() == 0 {
 		t.Errorf("a: %v, b: %v", a, b)
 	}

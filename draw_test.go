@@ -1,0 +1,57 @@
+package clustersql
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/EnumApps/clustersql/internal/seedtest"
+)
+
+// What a cluster draws, its seed decides: the moments of its nodes' probes, the
+// numbers for its strategy, and the ages of its connections. Another seed
+// decides otherwise: by chance not, less often than once in 2^100.
+func TestDrawsRepeat(t *testing.T) {
+	drawn := func(seed uint64) (text string) {
+		synctest.Test(t, func(t *testing.T) {
+			b := fakedb.New()
+			d := fakeCluster(t, b, 2, WithSeed(seed), WithMaxAge(time.Hour))
+			b.Node("n2").SetHealth(errBoom, 0, false)
+			c := d.Connector().(*connector)
+			defer c.Close()
+			for range 5 {
+				time.Sleep(2 * time.Second)
+				synctest.Wait()
+				now := time.Now()
+				for _, s := range d.Status().Nodes {
+					text += fmt.Sprint(s.Name, " ", s.NextCheck.Sub(now), "\n")
+				}
+				text += fmt.Sprint(c.m.draw(1<<30), " ", c.m.cfg.oldAt(now, c.m.draws).Sub(now), "\n")
+			}
+		})
+		return text
+	}
+	seed := seedtest.Of(t)
+	first := drawn(seed)
+	if again := drawn(seed); again != first {
+		t.Errorf("once:\n%sand then:\n%s", first, again)
+	}
+	if other := drawn(seed + 1); other == first {
+		t.Errorf("two seeds, and both:\n%s", first)
+	}
+}
+
+// Clusters without a seed draw each for itself, and so do the nodes of one.
+// By chance not, once in 2^62 each.
+func TestDrawsDifferWithoutASeed(t *testing.T) {
+	a := newManager(nil, t.Name()+"a", []Option{quiet})
+	b := newManager(nil, t.Name()+"b", []Option{quiet})
+	if a.draws.Int64N(1<<62) == b.draws.Int64N(1<<62) {
+		t.Error("two clusters draw the same")
+	}
+	if newRand(1, "n1").Uint64() == newRand(1, "n2").Uint64() {
+		t.Error("two nodes draw the same")
+	}
+}

@@ -1,0 +1,52 @@
+package health
+
+import (
+	"testing"
+	"time"
+
+	"github.com/EnumApps/clustersql/internal/seedtest"
+)
+
+// The bounds of the wait before a regular probe, both exclusive: it is drawn
+// from 80 to 120 percent of the interval, and shortened by less than a tick.
+func LeastWait(interval time.Duration) time.Duration { return interval*4/5 - interval/ProbeTicks }
+func MostWait(interval time.Duration) time.Duration  { return interval * 6 / 5 }
+
+// A wait ends on a tick, never later than it was to, and less than a tick
+// earlier.
+func TestWaitsAreAligned(t *testing.T) {
+	const tick = time.Second / ProbeTicks
+	r := seedtest.Rand(t)
+	from := time.Date(2026, 1, 2, 3, 4, 5, 678_901_234, time.UTC)
+	for i := range 10_000 {
+		now := from.Add(time.Duration(i) * 7919 * time.Microsecond)
+		wait := Jitter(time.Second, r)
+		got := Aligned(now, wait, tick)
+		if got > wait || got <= wait-tick || now.Add(got).UnixNano()%int64(tick) != 0 {
+			t.Fatalf("%v became %v, %v after a tick", wait, got, now.Add(got).UnixNano()%int64(tick))
+		}
+		if got <= LeastWait(time.Second) || got >= MostWait(time.Second) {
+			t.Fatalf("a wait of %v", got)
+		}
+	}
+}
+
+func TestBackoffIsBoundedWithEqualJitter(t *testing.T) {
+	r := seedtest.Rand(t)
+	for n := range 200 {
+		full := BackoffMost
+		if n < 5 {
+			full = min(BackoffFirst<<n, BackoffMost)
+		}
+		for range 50 {
+			if d := Backoff(n, r); d < full/2 || d >= full {
+				t.Fatalf("backoff(%d) = %v, want within [%v, %v)", n, d, full/2, full)
+			}
+		}
+	}
+	for range 1000 {
+		if d := Jitter(time.Second, r); d < 800*time.Millisecond || d >= 1200*time.Millisecond {
+			t.Fatalf("jitter(1s) = %v", d)
+		}
+	}
+}

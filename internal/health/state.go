@@ -1,0 +1,20 @@
+package health
+
+// State is what a cluster thinks of one of its nodes.
+type State uint8
+
+const (
+	Unknown  State = iota // never heard of
+	Up                    // the last check passed
+	Suspect               // one sign of trouble: still used, and being checked
+	Down                  // refused, or kept silent: left out while another node is usable
+	Draining              // drained or removed by the program
+)
+
+// String returns the state's name in lower case.
+func (s State) String() string {
+	return [...]string{"unknown", "up", "suspect", "down", "draining"}[s]
+}
+
+// Usable reports whether opens go to a node in this state.
+func (s State) Usable() bool { return s != Down && s != Draining }

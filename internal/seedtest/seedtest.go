@@ -1,0 +1,76 @@
+// Package seedtest gives tests seeds: a test that draws says its seed when it
+// fails, and takes it again with -seed.
+package seedtest
+
+import (
+	"flag"
+	"hash/fnv"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+)
+
+var given = flag.Uint64("seed", 0, "the seed of the tests that draw; 0: a fresh one for each")
+
+// A holding is the seed of a test, for as long as the test or a part of it
+// needs it.
+type holding struct {
+	seed  uint64
+	users int
+}
+
+var (
+	mu   sync.Mutex // guards what follows
+	held = make(map[string]*holding)
+)
+
+// Of returns the seed of a test, never 0. A test and its subtests have one as
+// long as the test holds it; a test that is run again has a fresh one. When
+// the caller fails it says how to run it with the same seed.
+func Of(t testing.TB) uint64 {
+	t.Helper()
+	root, _, _ := strings.Cut(t.Name(), "/")
+	seed := take(root)
+	t.Cleanup(func() {
+		giveBack(root)
+		if t.Failed() {
+			t.Logf("seed %d; again: go test -run '^%s$' -seed %d", seed, strings.ReplaceAll(t.Name(), "/", "$/^"), seed)
+		}
+	})
+	return seed
+}
+
+// Rand returns a source that the seed of a test, and its name, decide.
+func Rand(t testing.TB) *rand.Rand {
+	t.Helper()
+	h := fnv.New64a()
+	io.WriteString(h, t.Name())
+	return rand.New(rand.NewPCG(Of(t), h.Sum64()))
+}
+
+func take(root string) uint64 {
+	mu.Lock()
+	defer mu.Unlock()
+	h := held[root]
+	if h == nil {
+		h = &holding{seed: *given}
+		for h.seed == 0 {
+			h.seed = rand.Uint64()
+		}
+		held[root] = h
+	}
+	h.users++
+	return h.seed
+}
+
+func giveBack(root string) {
+	mu.Lock()
+	defer mu.Unlock()
+	h := held[root]
+	h.users--
+	if h.users == 0 {
+		delete(held, root)
+	}
+}
