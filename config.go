@@ -1,6 +1,7 @@
 package clustersql
 
 import (
+	"database/sql/driver"
 	"fmt"
 	"log/slog"
 	"time"
@@ -12,6 +13,13 @@ import (
 type Config struct {
 	// Strategy picks which nodes an open asks, and when.
 	Strategy Strategy `toml:"strategy"`
+	// Dialect names the database that the backend speaks to. It decides the
+	// default check, what errors mean, which statements may be sent again, what
+	// of a DSN is secret, and who dials. Empty, it is that of the backend's
+	// driver. Name it for a driver that wraps another, as those do that trace
+	// statements: "mysql" makes such a backend a full one. Its connections can be
+	// cut where it dials with [Dial].
+	Dialect Dialect `toml:"dialect"`
 	// Check judges a fresh connection and a probe's. Nil stands for the
 	// backend's default: DO 1 for mysql, Ping for the others.
 	Check Check `toml:"check"`
@@ -200,11 +208,11 @@ type SettingError struct {
 func (e *SettingError) Error() string { return e.Key + ": " + e.Problem }
 
 // validateFor returns a *SettingError for a setting that cannot work with the
-// backend. One that is not go-sql-driver/mysql may wrap it: naming a check
-// says so.
-func (c *Config) validateFor(isMySQL bool) error {
-	if c.Require == RequireWritable && !isMySQL && c.Check == nil {
-		return &SettingError{"require", "\"writable\" asks for MySQL's read_only, and the backend is not the mysql driver: use check_query, or name check = \"do1\" or \"galera\" if it wraps that driver"}
+// backend. A generic one may wrap a driver of which more is known: naming a
+// check says so.
+func (c *Config) validateFor(backend driver.Driver) error {
+	if _, unknown := c.dialectOf(backend).(generic); c.Require == RequireWritable && unknown && c.Check == nil {
+		return &SettingError{"require", fmt.Sprintf("%q asks for MySQL's read_only, and the backend is not the mysql driver: set dialect = %q if it wraps that driver, or use check_query", string(RequireWritable), string(DialectMySQL))}
 	}
 	return nil
 }
@@ -259,7 +267,7 @@ func (c *Config) validate() error {
 		key     string
 		problem error
 	}{
-		{"rebalance", c.Rebalance.problem()}, {"require", c.Require.problem()}, {"dial", c.Dial.problem()},
+		{"rebalance", c.Rebalance.problem()}, {"require", c.Require.problem()}, {"dial", c.Dial.problem()}, {"dialect", c.Dialect.problem()},
 	}
 	for _, s := range choices {
 		if s.problem != nil {
@@ -305,6 +313,9 @@ func WithMaxAge(d time.Duration) Option { return func(c *Config) { c.MaxAge = d 
 
 // WithDrainTimeout sets [Config.DrainTimeout].
 func WithDrainTimeout(d time.Duration) Option { return func(c *Config) { c.DrainTimeout = d } }
+
+// WithDialect sets [Config.Dialect].
+func WithDialect(d Dialect) Option { return func(c *Config) { c.Dialect = d } }
 
 // WithDial sets [Config.Dial].
 func WithDial(who DialMode) Option { return func(c *Config) { c.Dial = who } }

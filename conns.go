@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/EnumApps/clustersql/internal/session"
 	"github.com/EnumApps/clustersql/internal/socket"
 )
 
@@ -18,7 +19,7 @@ type conns struct {
 
 // A heldConn is one of them.
 type heldConn struct {
-	conn   *clusterConn
+	conn   session.Handle
 	seat   *seat
 	born   uint64 // generation
 	opened time.Time
@@ -75,7 +76,7 @@ func (c *conns) those(want func(heldConn) bool) []heldConn {
 	defer c.mu.Unlock()
 	var found []heldConn
 	for _, h := range c.open {
-		if h.conn.usage.open() && want(h) {
+		if h.conn.Open() && want(h) {
 			found = append(found, h)
 		}
 	}

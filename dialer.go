@@ -10,6 +10,7 @@ import (
 	"net"
 	"runtime/debug"
 
+	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/redact"
 	"github.com/EnumApps/clustersql/internal/socket"
@@ -45,6 +46,7 @@ func TrackSocket(ctx context.Context, conn net.Conn) {
 // method may be called from any goroutine.
 type dialer struct {
 	connector driver.Connector
+	dialect   dialect.Dialect
 	check     Check
 	redact    redact.Redactor
 	log       logger
@@ -84,7 +86,7 @@ func (d *dialer) open(ctx context.Context, released <-chan struct{}, want health
 // test runs the check on a conn that the caller owns. There is a finding
 // only without a failure.
 func (d *dialer) test(ctx context.Context, conn driver.Conn, want health.Scope) (*health.Report, *dialError) {
-	run, found := withFinding(ctx, want)
+	run, found := dialect.WithReport(ctx, want)
 	if err := d.examine(run, conn, found); err != nil {
 		return nil, d.judge(ctx, err, health.NotReady)
 	}
@@ -102,19 +104,15 @@ func (d *dialer) connect(ctx context.Context) (conn driver.Conn, err error) {
 	return conn, err
 }
 
-// examine is the check, with a panic made an error. DO 1 follows where it is
-// wanted and the check was another one: a node that has answered traffic with
-// 1047 answers Ping as ever.
+// examine is the check, with a panic made an error. Where the check does not
+// show whether the node does work, and that is wanted, the dialect looks: a
+// node that refuses statements may answer Ping as ever.
 func (d *dialer) examine(ctx context.Context, conn driver.Conn, found *health.Report) (err error) {
 	defer d.contain("check", &err)
 	if err := d.check(ctx, conn); err != nil || found.Want&^found.Saw&health.ScopeWork == 0 {
 		return err
 	}
-	if _, ok := conn.(driver.ExecerContext); !ok {
-		found.Saw |= health.ScopeWork // nothing can look closer on this backend
-		return nil
-	}
-	return CheckDo1(ctx, conn)
+	return d.dialect.Works(ctx, conn)
 }
 
 // close is the backend's Close for conns that database/sql does not get. Its
@@ -143,12 +141,12 @@ func (d *dialer) judge(ctx context.Context, err error, otherwise health.Class) (
 		failed.ours = true
 		return failed
 	}
-	c := health.Classify(err, mysqlClass)
+	c := health.Classify(err, d.dialect.Classify)
 	if c == health.Neutral && !health.OwnTrouble(err) {
 		c = otherwise
 	}
 	failed = d.failure(c, err)
-	failed.need = health.NeedOf(err, mysqlClass)
+	failed.need = health.NeedOf(err, d.dialect.Classify)
 	return failed
 }
 

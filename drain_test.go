@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
@@ -22,7 +23,7 @@ func TestDrainAndUndrainUnderLoad(t *testing.T) {
 		}
 		var seen diary
 		d := fakeCluster(t, b, 3, WithStrategy(Balanced), WithOnEvent(seen.write))
-		told(d, traits{single: true})
+		told(d, dialect.Session{Single: true})
 		db := openDB(t, d)
 		time.Sleep(time.Second)
 		fill(t, db, 30)
@@ -126,7 +127,7 @@ func TestDelNodeDrains(t *testing.T) {
 			well(b, nodeName(i))
 		}
 		d := fakeCluster(t, b, 3, WithStrategy(Balanced))
-		told(d, traits{single: true})
+		told(d, dialect.Session{Single: true})
 		db := openDB(t, d)
 		time.Sleep(time.Second)
 		fill(t, db, 30)

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"io"
 	"sync/atomic"
-
-	"github.com/EnumApps/clustersql/internal/redact"
 )
 
 // DefaultName is the name of a cluster made with an empty one.
@@ -68,7 +66,7 @@ func (d Driver) AddConnector(name string, c driver.Connector, opts ...NodeOption
 	if d.m == nil {
 		return errNoDriver
 	}
-	return d.m.add(name, c, nil, redact.Redactor{}, traits{}, opts)
+	return d.m.addConnector(name, c, opts)
 }
 
 // DelNode takes a node out of the cluster. No open goes there from now on.
@@ -186,6 +184,22 @@ func (d Driver) Close() error {
 		return nil
 	}
 	return d.m.close()
+}
+
+// A Conn is what [database/sql.Conn.Raw] hands to its function when the
+// database is a cluster: every connection of a [Driver] is one.
+//
+// Raw returns the backend's connection. It may be used only inside that
+// function, must not be closed there, and stays the cluster's: errors that it
+// gives are not seen by its node.
+//
+//	err := conn.Raw(func(c any) error {
+//		backend := c.(clustersql.Conn).Raw()
+//		...
+//	})
+type Conn interface {
+	driver.Conn
+	Raw() driver.Conn
 }
 
 // A connector is one user of the cluster: usually one sql.DB.

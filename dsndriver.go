@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+
+	"github.com/EnumApps/clustersql/internal/dialect"
 )
 
 // dsnDriverName is the name under which database/sql knows the driver for
@@ -67,10 +69,13 @@ func (c dsnCluster) Close() error {
 	return c.cluster.Close()
 }
 
+// backendDialect is that of the DSNs that a dsnDriver takes.
+var backendDialect dialect.Dialect = dialects[0]
+
 // clusterOf builds the cluster that a DSN describes; it dials nothing. The
 // error holds no part of the DSN's secrets.
 func clusterOf(dsn string) (Driver, error) {
-	hosts, err := splitHosts(dsn)
+	hosts, err := parseClusterDSN(backendDialect, dsn)
 	if err != nil {
 		return Driver{}, fmt.Errorf("clustersql: %w", err)
 	}
@@ -78,9 +83,9 @@ func clusterOf(dsn string) (Driver, error) {
 	if err != nil {
 		return Driver{}, fmt.Errorf("clustersql: %w", err)
 	}
-	d := NewDriver(mysqlBackend(), hosts.name(), func(c *Config) { *c = cfg })
-	for _, n := range hosts.nodes {
-		if err := d.AddNode(n.name, n.dsn); err != nil {
+	d := NewDriver(backendDialect.Driver(), hosts.name(), func(c *Config) { *c = cfg })
+	for _, h := range hosts.Hosts {
+		if err := d.AddNode(h.Name, h.DSN); err != nil {
 			d.Close()
 			return Driver{}, err
 		}

@@ -17,9 +17,12 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
+	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/fakedb"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/redact"
+	"github.com/EnumApps/clustersql/internal/session"
+	"github.com/EnumApps/clustersql/internal/socket"
 )
 
 var (
@@ -39,10 +42,10 @@ var inOrder = NewStrategy("in order", func(nodes []NodeStatus) []Launch {
 	return plan
 })
 
-// told marks every node as one whose DSN says what t says.
-func told(d Driver, t traits) {
+// told marks every node as one whose DSN says what s says.
+func told(d Driver, s dialect.Session) {
 	for _, n := range *d.m.nodes.Load() {
-		n.traits = t
+		n.session = s
 	}
 }
 
@@ -71,7 +74,7 @@ func TestRefusedStatementsMoveUnseen(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := fakedb.New()
 				d := fakeCluster(t, b, 3, WithStrategy(inOrder))
-				told(d, traits{single: true})
+				told(d, dialect.Session{Single: true})
 				db := openDB(t, d)
 				synctest.Wait()
 				fillPool(t, db, 16)
@@ -106,7 +109,7 @@ func TestRefusedStatementsMoveUnseen(t *testing.T) {
 func TestGenerationIsRaisedBeforeTheReport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := DefaultConfig()
-		n := newNode("n", &cfg, NodeConfig{}, dialer{log: logger{base: slog.New(slog.DiscardHandler)}}, nil)
+		n := newNode("n", &cfg, NodeConfig{}, dialer{dialect: generic{}, log: logger{base: slog.New(slog.DiscardHandler)}}, nil)
 		n.waiting = new(atomic.Int64)
 		ctx, cancel := context.WithCancel(t.Context())
 		l := newLife(ctx)
@@ -114,8 +117,8 @@ func TestGenerationIsRaisedBeforeTheReport(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 16 {
 			wg.Go(func() {
-				f := fault{err: errShutdown, class: health.Leaving, op: opExec, ctx: ctx}
-				if err := n.answer(f, 0); err != errShutdown {
+				f := session.Fault{Err: errShutdown, Op: session.OpExec, Ctx: ctx}
+				if err := n.answer(f, winner{socket: new(socket.Slot)}).Err; err != errShutdown {
 					t.Error(err)
 				}
 			})
@@ -147,10 +150,10 @@ type bench struct {
 	runs  int
 }
 
-func newBench(t *testing.T, tr traits, opts ...Option) *bench {
+func newBench(t *testing.T, says dialect.Session, opts ...Option) *bench {
 	s := &bench{t: t, b: fakedb.New(), ctx: t.Context()}
 	s.d = fakeCluster(t, s.b, 2, append([]Option{WithStrategy(inOrder)}, opts...)...)
-	told(s.d, tr)
+	told(s.d, says)
 	for _, n := range []string{"n1", "n2"} {
 		s.b.Node(n).OnStatement(func(_ context.Context, query string, _ []driver.NamedValue) error {
 			s.mu.Lock()
@@ -260,12 +263,12 @@ const (
 
 // What becomes of an error, by where it was met.
 func TestWhatBecomesOfAnError(t *testing.T) {
-	single, opaque, manual := traits{single: true}, traits{}, traits{single: true, manual: true}
+	single, opaque, manual := dialect.Session{Single: true}, dialect.Session{}, dialect.Session{Single: true, Manual: true}
 	cases := []struct {
 		way   string
 		query string
 		err   error
-		is    traits
+		is    dialect.Session
 		marks string // "call", "cluster", or neither
 		want  outcomeWanted
 	}{
@@ -401,7 +404,7 @@ func (s *bench) judge(want outcomeWanted, err error) {
 // as unseen as others.
 func TestRefusedPrepareMovesUnseen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, traits{})
+		s := newBench(t, dialect.Session{})
 		before, err := s.db.Prepare("INSERT INTO t VALUES (?)")
 		if err != nil {
 			t.Fatal(err)
@@ -428,7 +431,7 @@ func TestRefusedPrepareMovesUnseen(t *testing.T) {
 // the statement's outcome is unknown.
 func TestOnlyWhatWasSentMayHaveRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, traits{})
+		s := newBench(t, dialect.Session{})
 		tx, err := s.db.Begin()
 		if err != nil {
 			t.Fatal(err)
@@ -448,7 +451,7 @@ func TestOnlyWhatWasSentMayHaveRun(t *testing.T) {
 func TestCallersDeadlineSaysNothing(t *testing.T) {
 	for _, broken := range []error{io.ErrUnexpectedEOF, mysql.ErrInvalidConn, context.DeadlineExceeded} {
 		synctest.Test(t, func(t *testing.T) {
-			s := newBench(t, traits{})
+			s := newBench(t, dialect.Session{})
 			s.b.Node("n1").OnStatement(func(ctx context.Context, _ string, _ []driver.NamedValue) error {
 				<-ctx.Done()
 				return broken
@@ -469,7 +472,7 @@ func TestCallersDeadlineSaysNothing(t *testing.T) {
 // A transaction begun by hand through a prepared statement is seen as well.
 func TestPreparedBeginIsSeen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, traits{single: true})
+		s := newBench(t, dialect.Session{Single: true})
 		s.db.SetMaxOpenConns(1)
 		begin, err := s.db.Prepare("BEGIN")
 		if err != nil {
@@ -490,68 +493,27 @@ func TestPreparedBeginIsSeen(t *testing.T) {
 // touched.
 func TestNodeErrorHoldsNoSecret(t *testing.T) {
 	cfg := DefaultConfig()
-	n := newNode("n", &cfg, NodeConfig{}, dialer{redact: redact.New("app:hunter22@tcp(h)/db", []string{"hunter22"}, true)}, nil)
+	n := newNode("n", &cfg, NodeConfig{}, dialer{dialect: generic{}, redact: redact.New("app:hunter22@tcp(h)/db", []string{"hunter22"}, true)}, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	n.life.Store(newLife(ctx))
 	lost := fmt.Errorf("%w: app:hunter22@tcp(h)/db", io.ErrUnexpectedEOF)
-	err := n.answer(fault{err: lost, class: health.Lost, op: opExec, ctx: ctx}, 0)
+	err := n.answer(session.Fault{Err: lost, Op: session.OpExec, Ctx: ctx}, winner{socket: new(socket.Slot)}).Err
 	if !errors.Is(err, ErrUnknownOutcome) || !errors.Is(err, lost) || strings.Contains(err.Error(), "hunter22") {
 		t.Error(err)
 	}
 }
 
-func TestTraitsOfADSN(t *testing.T) {
-	for dsn, want := range map[string]traits{
-		"u:p@tcp(h)/db":                       {single: true},
-		"u:p@tcp(h)/db?multiStatements=false": {single: true},
-		"u:p@tcp(h)/db?multiStatements=true":  {},
-		"u:p@tcp(h)/db?autocommit=1":          {single: true},
-		"u:p@tcp(h)/db?autocommit=true":       {single: true},
-		"u:p@tcp(h)/db?autocommit=0":          {single: true, manual: true},
-		"u:p@tcp(h)/db?AutoCommit=%27OFF%27":  {single: true, manual: true},
-		"no dsn":                              {manual: true},
-	} {
-		if got := mysqlTraits(dsn); got != want {
-			t.Errorf("%s: %+v, want %+v", dsn, got, want)
-		}
-	}
+// A node knows what its DSN does to every session, and what its driver says.
+func TestSessionOfANode(t *testing.T) {
 	d := NewDriver(mysql.MySQLDriver{}, t.Name(), quiet)
 	defer d.Close()
 	if err := errors.Join(d.AddNode("n", "u:p@tcp(h)/db"), d.AddConnector("o", refusingConnector{})); err != nil {
 		t.Fatal(err)
 	}
-	for i, want := range []traits{{single: true, exact: true}, {exact: true}} {
-		if got := (*d.m.nodes.Load())[i].traits; got != want {
+	for i, want := range []dialect.Session{{Single: true, Exact: true}, {Exact: true}} {
+		if got := (*d.m.nodes.Load())[i].session; got != want {
 			t.Errorf("node %d: %+v, want %+v", i, got, want)
-		}
-	}
-}
-
-// A backend's driver.ErrBadConn says that nothing was sent, but not when the
-// cluster has closed the socket under a statement: that comes back as what may
-// have run, unless it may run again.
-func TestBadConnOfACutConnIsNotTrusted(t *testing.T) {
-	for _, tc := range []struct {
-		f    fault
-		want verdict
-	}{
-		{fault{op: opExec}, verdict{unknown: true, hides: true}},
-		{fault{op: opStmt}, verdict{unknown: true, hides: true}},
-		{fault{op: opQuery, query: "SELECT 1"}, verdict{unknown: true, hides: true}},
-		{fault{op: opExec, ctx: Idempotent(context.Background())}, verdict{moves: true}},
-		{fault{op: opExec, opened: true}, verdict{unknown: true, hides: true}},
-		{fault{op: opExec, inTx: true}, verdict{unknown: true, hides: true}},
-		{fault{op: opExec, lost: true}, verdict{hides: true}},
-		{fault{op: opIdle}, verdict{}},
-		{fault{op: opCommit}, verdict{unknown: true, hides: true}},
-	} {
-		if tc.f.ctx == nil {
-			tc.f.ctx = context.Background()
-		}
-		tc.f.err, tc.f.class, tc.f.cut = driver.ErrBadConn, health.Lost, true
-		if got := tc.f.verdict(false); got != tc.want {
-			t.Errorf("%+v: %+v, want %+v", tc.f, got, tc.want)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,17 +14,18 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/EnumApps/clustersql/internal/galeratest"
 )
 
 // heldCluster has three Galera nodes, of which n1 was silent for 12 s while
 // the others went on in a new view; it answers again from now on, and still
 // has the old one.
-func heldCluster(t *testing.T, opts ...Option) (Driver, *fakedb.Backend, [3]*galeraScript) {
+func heldCluster(t *testing.T, opts ...Option) (Driver, *fakedb.Backend, [3]*galeratest.Script) {
 	t.Helper()
 	b := fakedb.New()
-	var g [3]*galeraScript
+	var g [3]*galeratest.Script
 	for i := range g {
-		g[i] = galeraNode(b.Node(nodeName(i)))
+		g[i] = galeratest.Node(b.Node(nodeName(i)))
 	}
 	d := NewDriver(mysql.MySQLDriver{}, t.Name(), append([]Option{quiet}, opts...)...)
 	t.Cleanup(func() { d.Close() })
@@ -41,8 +43,8 @@ func heldCluster(t *testing.T, opts ...Option) (Driver, *fakedb.Backend, [3]*gal
 	b.Node("n1").SetHealth(nil, 0, true)
 	b.Node("n1").Set(fakedb.Script{Silent: true})
 	time.Sleep(6 * time.Second)
-	g[1].conf.Store(4)
-	g[2].conf.Store(4)
+	g[1].Conf.Store(4)
+	g[2].Conf.Store(4)
 	time.Sleep(6 * time.Second)
 	if s := d.Status().Nodes[0].State; s != StateDown {
 		t.Fatalf("the silent node is %v", s)
@@ -100,7 +102,7 @@ func TestSilentNodeIsHeldUntilItsViewIsTheOthers(t *testing.T) {
 				if want := "silent before: held until its view of the group (3) and its last transaction (0) are the others'"; s.State != StateDown || s.Reason != want || s.ConfID != 3 {
 					t.Errorf("%v, %q, view %d", s.State, s.Reason, s.ConfID)
 				}
-				wantHeldUntil(t, d, "its view was the others'", func() { g[0].conf.Store(4) })
+				wantHeldUntil(t, d, "its view was the others'", func() { g[0].Conf.Store(4) })
 			})
 		})
 	}
@@ -111,11 +113,11 @@ func TestSilentNodeIsHeldUntilItsViewIsTheOthers(t *testing.T) {
 func TestSilentNodeIsHeldUntilItHasTheirTransactions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _, g := heldCluster(t)
-		g[0].conf.Store(4)
-		g[1].seqno.Store(1001)
-		g[2].seqno.Store(1000)
-		g[0].seqno.Store(1000)
-		wantHeldUntil(t, d, "it had what the others have", func() { g[0].seqno.Store(1001) })
+		g[0].Conf.Store(4)
+		g[1].Seqno.Store(1001)
+		g[2].Seqno.Store(1000)
+		g[0].Seqno.Store(1000)
+		wantHeldUntil(t, d, "it had what the others have", func() { g[0].Seqno.Store(1001) })
 	})
 }
 
@@ -123,17 +125,17 @@ func TestSilentNodeIsHeldUntilItHasTheirTransactions(t *testing.T) {
 func TestHeldNodeIsNotHeldByWhatIsWrittenSince(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _, g := heldCluster(t)
-		g[0].conf.Store(4)
+		g[0].Conf.Store(4)
 		ctx, stop := context.WithCancel(t.Context())
 		var writer sync.WaitGroup
 		defer writer.Wait()
 		defer stop()
 		writer.Go(func() {
 			for n := uint64(1); ctx.Err() == nil; n++ { // 5 ms behind
-				g[1].seqno.Store(n)
-				g[2].seqno.Store(n)
+				g[1].Seqno.Store(n)
+				g[2].Seqno.Store(n)
 				time.Sleep(5 * time.Millisecond)
-				g[0].seqno.Store(n)
+				g[0].Seqno.Store(n)
 			}
 		})
 		if took := untilUp(t, d, 0); took > 6*time.Second {
@@ -147,9 +149,9 @@ func TestHeldNodeIsNotHeldByWhatIsWrittenSince(t *testing.T) {
 func TestViewsOfAnotherGroupHoldNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _, g := heldCluster(t)
-		g[2].group.Store("22e2-b")
-		g[2].conf.Store(500)
-		wantHeldUntil(t, d, "its view was its group's", func() { g[0].conf.Store(4) })
+		g[2].Group.Store("22e2-b")
+		g[2].Conf.Store(500)
+		wantHeldUntil(t, d, "its view was its group's", func() { g[0].Conf.Store(4) })
 	})
 }
 
@@ -160,10 +162,10 @@ func TestServersWithoutAView(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := fakedb.New()
-				galeraNode(b.Node("n1")).provider.Store(false)
+				galeratest.Node(b.Node("n1")).Provider.Store(false)
 				var asked atomic.Int64
 				b.Node("n1").OnStatement(func(_ context.Context, query string, _ []driver.NamedValue) error {
-					if query != viewQuery {
+					if !strings.HasPrefix(query, "SHOW GLOBAL STATUS") {
 						return nil
 					}
 					asked.Add(1)
@@ -196,9 +198,9 @@ func TestServersWithoutAView(t *testing.T) {
 func TestHeldNodeHasTheOthersLookAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
-		var g [2]*galeraScript
+		var g [2]*galeratest.Script
 		for i := range g {
-			g[i] = galeraNode(b.Node(nodeName(i)))
+			g[i] = galeratest.Node(b.Node(nodeName(i)))
 		}
 		d := fakeCluster(t, b, 2, WithCheck(CheckGalera), WithProbe(time.Minute, time.Second))
 		openDB(t, d)
@@ -206,15 +208,15 @@ func TestHeldNodeHasTheOthersLookAgain(t *testing.T) {
 		b.Node("n1").SetHealth(nil, 0, true)
 		b.Node("n1").Set(fakedb.Script{Silent: true})
 		time.Sleep(4 * time.Minute)
-		looks := g[1].statuses.Load()
-		g[1].conf.Store(4) // which no probe of n2 has seen
+		looks := g[1].Statuses.Load()
+		g[1].Conf.Store(4) // which no probe of n2 has seen
 		b.Node("n1").SetHealth(nil, 0, false)
 		b.Node("n1").Set(fakedb.Script{})
 		time.Sleep(20 * time.Second)
-		if s := d.Status().Nodes; s[0].State != StateDown || s[1].ConfID != 4 || g[1].statuses.Load() == looks {
+		if s := d.Status().Nodes; s[0].State != StateDown || s[1].ConfID != 4 || g[1].Statuses.Load() == looks {
 			t.Errorf("%v beside view %d", s[0].State, s[1].ConfID)
 		}
-		g[0].conf.Store(4)
+		g[0].Conf.Store(4)
 		if took := untilUp(t, d, 0); took > time.Second {
 			t.Errorf("up after %v", took)
 		}
@@ -227,9 +229,9 @@ func TestNodeThatKnowsIsNotHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _, g := heldCluster(t)
 		time.Sleep(2 * time.Second)
-		g[0].reject.Store(true)
+		g[0].Reject.Store(true)
 		time.Sleep(2 * time.Second)
-		g[0].reject.Store(false)
+		g[0].Reject.Store(false)
 		if took := untilUp(t, d, 0); took > 6*time.Second {
 			t.Errorf("up after %v", took)
 		}
@@ -251,7 +253,7 @@ func TestHeldNodeWithoutOthers(t *testing.T) {
 					}
 					n := (*d.m.nodes.Load())[i]
 					n.overtaken(overtaking{&request{began: time.Now().Add(-100 * time.Millisecond)}, time.Millisecond, time.Now()})
-					g[i].conf.Store(9)
+					g[i].Conf.Store(9)
 					b.Node(nodeName(i)).Set(fakedb.Script{Delay: 400 * time.Millisecond})
 				}
 				took := untilUp(t, d, 0)
@@ -285,9 +287,9 @@ func TestOnlyGaleraNodesAreHeld(t *testing.T) {
 func TestSilentNodeIsHeldAfterADrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
-		var g [2]*galeraScript
+		var g [2]*galeratest.Script
 		for i := range g {
-			g[i] = galeraNode(b.Node(nodeName(i)))
+			g[i] = galeratest.Node(b.Node(nodeName(i)))
 		}
 		d := fakeCluster(t, b, 2, WithCheck(CheckGalera))
 		openDB(t, d)
@@ -298,7 +300,7 @@ func TestSilentNodeIsHeldAfterADrain(t *testing.T) {
 		b.Node("n1").SetHealth(nil, 0, true)
 		b.Node("n1").Set(fakedb.Script{Silent: true})
 		time.Sleep(12 * time.Second)
-		g[1].conf.Store(4)
+		g[1].Conf.Store(4)
 		b.Node("n1").SetHealth(nil, 0, false)
 		b.Node("n1").Set(fakedb.Script{})
 		if err := d.Undrain("n1"); err != nil {
@@ -308,7 +310,7 @@ func TestSilentNodeIsHeldAfterADrain(t *testing.T) {
 		if s := d.Status().Nodes[0]; s.State != StateDown {
 			t.Errorf("%v with the view %d", s.State, s.ConfID)
 		}
-		g[0].conf.Store(4)
+		g[0].Conf.Store(4)
 		if took := untilUp(t, d, 0); took > time.Second {
 			t.Errorf("up after %v", took)
 		}

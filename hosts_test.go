@@ -2,53 +2,13 @@ package clustersql
 
 import (
 	"fmt"
-	"maps"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
-
-	"github.com/go-sql-driver/mysql"
 )
 
-func TestSplitHosts(t *testing.T) {
-	cases := []struct {
-		dsn   string
-		nodes []hostNode
-	}{
-		{"app:pass@tcp(h1:3306,h2:3307,[::1]:3308)/db?parseTime=true", []hostNode{
-			{"h1:3306", "app:pass@tcp(h1:3306)/db?parseTime=true"},
-			{"h2:3307", "app:pass@tcp(h2:3307)/db?parseTime=true"},
-			{"[::1]:3308", "app:pass@tcp([::1]:3308)/db?parseTime=true"},
-		}},
-		{"app@tcp(h1, h2 ,[::1],fe80::1)/", []hostNode{
-			{"h1:3306", "app@tcp(h1:3306)/"},
-			{"h2:3306", "app@tcp(h2:3306)/"},
-			{"[::1]:3306", "app@tcp([::1]:3306)/"},
-			{"[fe80::1]:3306", "app@tcp([fe80::1]:3306)/"},
-		}},
-		{"app:p@s:s,w/o(r)?d%@tcp(h1,h2)/d%2Fb?clustersql.rise=3&loc=Europe%2FParis&clustersql.name=a%26b&x='1'", []hostNode{
-			{"h1:3306", "app:p@s:s,w/o(r)?d%@tcp(h1:3306)/d%2Fb?loc=Europe%2FParis&x='1'"},
-			{"h2:3306", "app:p@s:s,w/o(r)?d%@tcp(h2:3306)/d%2Fb?loc=Europe%2FParis&x='1'"},
-		}},
-		{"app@unix(/run/a.sock,/run/b.sock)/db?clustersql.rise=3", []hostNode{
-			{"/run/a.sock", "app@unix(/run/a.sock)/db"},
-			{"/run/b.sock", "app@unix(/run/b.sock)/db"},
-		}},
-		{"/db", []hostNode{{"127.0.0.1:3306", "tcp(127.0.0.1:3306)/db"}}},
-		{"app:pass@/db", []hostNode{{"127.0.0.1:3306", "app:pass@tcp(127.0.0.1:3306)/db"}}},
-		{"app:pass@tcp/db", []hostNode{{"127.0.0.1:3306", "app:pass@tcp(127.0.0.1:3306)/db"}}},
-	}
-	for _, tc := range cases {
-		l, err := splitHosts(tc.dsn)
-		if err != nil || !slices.Equal(l.nodes, tc.nodes) {
-			t.Errorf("%s: %v\ngot  %q\nwant %q", tc.dsn, err, l.nodes, tc.nodes)
-		}
-	}
-}
-
 func TestHostParameters(t *testing.T) {
-	l, err := splitHosts("app@tcp(h1,h2)/db?clustersql.strategy=race&clustersql.check=ping&clustersql.open_timeout=5s" +
+	l, err := parseClusterDSN(backendDialect, "app@tcp(h1,h2)/db?clustersql.strategy=race&clustersql.check=ping&clustersql.open_timeout=5s"+
 		"&clustersql.rise=3&parseTime=true&clustersql.name=read%20conn")
 	if err != nil {
 		t.Fatal(err)
@@ -69,13 +29,13 @@ func TestHostParameters(t *testing.T) {
 	if l.name() != "read conn" {
 		t.Errorf("name %q", l.name())
 	}
-	if l, err = splitHosts("app:pass@tcp(h1,h2)/db"); err != nil || l.name() != "clustersql/db@h1:3306,h2:3306" {
+	if l, err = parseClusterDSN(backendDialect, "app:pass@tcp(h1,h2)/db"); err != nil || l.name() != "clustersql/db@h1:3306,h2:3306" {
 		t.Errorf("name %q, %v", l.name(), err)
 	}
 }
 
 func TestSplitHostsErrors(t *testing.T) {
-	const all = "clustersql.name, clustersql.strategy, clustersql.check, clustersql.check_query, clustersql.require, clustersql.allow_donor, clustersql.donor_after, clustersql.silence_hold, clustersql.dial, clustersql.open_timeout, clustersql.attempt_timeout, clustersql.loser_grace, " +
+	const all = "clustersql.name, clustersql.strategy, clustersql.dialect, clustersql.check, clustersql.check_query, clustersql.require, clustersql.allow_donor, clustersql.donor_after, clustersql.silence_hold, clustersql.dial, clustersql.open_timeout, clustersql.attempt_timeout, clustersql.loser_grace, " +
 		"clustersql.max_opens_per_node, clustersql.probe_interval, clustersql.probe_timeout, clustersql.rise, clustersql.fall, clustersql.rebalance, clustersql.rebalance_after, clustersql.failback_after, clustersql.max_age, clustersql.drain_timeout, clustersql.idempotent"
 	cases := []struct{ dsn, want string }{
 		{"", "the DSN has no slash before the database: write it as user:password@tcp(host1,host2)/database"},
@@ -106,7 +66,7 @@ func TestSplitHostsErrors(t *testing.T) {
 		{"app:hunter22@tcp(hunter22,hunter22)/db", "the DSN's host list has ***:3306 twice: take one out"},
 	}
 	for _, tc := range cases {
-		l, err := splitHosts(tc.dsn)
+		l, err := parseClusterDSN(backendDialect, tc.dsn)
 		if err == nil {
 			_, err = l.config()
 		}
@@ -119,68 +79,10 @@ func TestSplitHostsErrors(t *testing.T) {
 	}
 }
 
-// FuzzSplitHosts: what is taken apart means to the mysql driver what the whole
-// meant, but for the address, and goes through the same way once more.
-func FuzzSplitHosts(f *testing.F) {
-	f.Add("app:hunter22@tcp(h1:3306,h2:3306,[::1]:3306)/db?parseTime=true&clustersql.rise=3")
-	f.Add("app:p@s:s,w/o(r)?d%@tcp(h1,h2)/d%2Fb?clustersql.name=a%26b&loc=Europe%2FParis")
-	f.Add("app@unix(/a,/b)/?tls=skip-verify&&charset=utf8mb4,utf8")
-	f.Add("/db?strict=1")
-	f.Add("@cloud(a)/")
-	f.Add("0/")
-	f.Fuzz(func(t *testing.T, dsn string) {
-		if len(dsn) > 300 {
-			t.Skip("longer ones only take longer")
-		}
-		l, err := splitHosts(dsn)
-		if err != nil {
-			if secrets, known := mysqlSecrets(dsn); known && len(secrets) > 0 {
-				checkNoSecret(t, err, secrets[0])
-			}
-			return
-		}
-		whole, err := parseMySQL(dsn)
-		if err != nil {
-			t.Fatalf("%q is refused as a whole: %v", dsn, err)
-		}
-		for _, n := range l.nodes {
-			cfg, err := parseMySQL(n.dsn)
-			if err != nil {
-				t.Fatalf("%q: %v", n.dsn, err)
-			}
-			if cfg.Addr != n.name {
-				t.Errorf("%q: address %q, name %q", n.dsn, cfg.Addr, n.name)
-			}
-			wantSameButAddress(t, cfg, whole)
-			again, err := splitHosts(n.dsn)
-			if err != nil || len(again.nodes) != 1 || again.nodes[0] != n {
-				t.Errorf("%q: %q again gives %q, %v", dsn, n, again.nodes, err)
-			}
-		}
-	})
-}
-
 // checkNoSecret looks for secrets that are not words of the messages.
 func checkNoSecret(t *testing.T, err error, secret string) {
 	t.Helper()
 	if strings.ContainsAny(secret, "0123456789@#!%$") && len(secret) > 5 && strings.Contains(err.Error(), secret) {
 		t.Errorf("%v holds the password %q", err, secret)
-	}
-}
-
-func wantSameButAddress(t *testing.T, got, want *mysql.Config) {
-	t.Helper()
-	for _, key := range slices.Collect(maps.Keys(want.Params)) {
-		if strings.HasPrefix(key, parameterPrefix) {
-			delete(want.Params, key)
-		}
-	}
-	got, want = got.Clone(), want.Clone()
-	got.Addr, want.Addr = "", ""
-	if g, w := got.FormatDSN(), want.FormatDSN(); g != w {
-		t.Errorf("\ngot  %q\nwant %q", g, w)
-	}
-	if got.User != want.User || got.Passwd != want.Passwd {
-		t.Errorf("got %q:%q, want %q:%q", got.User, got.Passwd, want.User, want.Passwd)
 	}
 }

@@ -1,6 +1,10 @@
 package clustersql
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/EnumApps/clustersql/internal/mysql"
+)
 
 // legacyTable is the array of tables in the original's config.toml.
 const legacyTable = "Nodes"
@@ -48,19 +52,19 @@ func parseLegacyNode(s section) (nodeSpec, error) {
 		return nodeSpec{}, err
 	}
 	s.what = fmt.Sprintf("%s: %q", s.what, name)
-	var n legacyNode
-	if n.host, err = s.needed("HostName", "give the server's name or address"); err != nil {
+	var n mysql.Account
+	if n.Host, err = s.needed("HostName", "give the server's name or address"); err != nil {
 		return nodeSpec{}, err
 	}
-	for key, field := range map[string]*string{"UserName": &n.user, "Password": &n.password, "DBName": &n.db} {
+	for key, field := range map[string]*string{"UserName": &n.User, "Password": &n.Password, "DBName": &n.DB} {
 		if *field, err = s.text(key); err != nil {
 			return nodeSpec{}, err
 		}
 	}
-	if n.port, err = legacyPort(s); err != nil {
+	if n.Port, err = legacyPort(s); err != nil {
 		return nodeSpec{}, err
 	}
-	dsn, err := legacyDSN(n)
+	dsn, err := n.DSN()
 	if err != nil {
 		return nodeSpec{}, s.wrong("", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/redact"
 )
 
@@ -53,7 +54,7 @@ func newManager(backend driver.Driver, name string, opts []Option) *manager {
 	m.draws = &lockedRand{rand: newRand(m.cfg.Seed, "")} // no node has that name
 	err := m.cfg.validate()
 	if err == nil {
-		err = m.cfg.validateFor(isMySQL(backend))
+		err = m.cfg.validateFor(backend)
 	}
 	if err != nil {
 		m.invalid = fmt.Errorf("clustersql: cluster %q: %w", name, err)
@@ -65,47 +66,51 @@ func newManager(backend driver.Driver, name string, opts []Option) *manager {
 
 // addDSN adds a node that the backend opens by its DSN.
 func (m *manager) addDSN(name, dsn string, opts []NodeOption) error {
-	c, redact, err := m.resolve(dsn)
+	d := m.cfg.dialectOf(m.backend)
+	secrets, known := d.Secrets(dsn)
+	redact := redact.New(dsn, secrets, known)
+	c, err := m.resolve(d, dsn)
 	if err != nil {
 		return m.refuse(name, errors.New(redact.Text(fmt.Sprint(err))))
 	}
-	var t traits
-	if isMySQL(m.backend) {
-		t = mysqlTraits(dsn)
-	}
 	owned, _ := c.(io.Closer)
-	if err := m.add(name, c, owned, redact, t, opts); err != nil {
+	if err := m.add(name, origin{c, owned, d, d.Session(dsn), redact}, opts); err != nil {
 		closeConnector(owned)
 		return err
 	}
 	return nil
 }
 
-// resolve makes a DSN a connector, and knows what of it is secret.
-func (m *manager) resolve(dsn string) (driver.Connector, redact.Redactor, error) {
-	var secrets []string
-	known := false
-	if isMySQL(m.backend) {
-		secrets, known = mysqlSecrets(dsn)
-	}
-	redact := redact.New(dsn, secrets, known)
-	switch {
-	case m.backend == nil:
-		return nil, redact, errors.New("the cluster has no backend driver: give one to NewDriver, or use AddConnector")
-	case dsn == "":
-		return nil, redact, errors.New("the DSN is empty: give the one that you would give the backend driver")
-	}
-	if isMySQL(m.backend) && m.cfg.Dial == DialCluster {
-		c, err := mysqlConnector(dsn)
-		return c, redact, err
-	}
-	c, err := connectorFor(m.backend, dsn)
-	return c, redact, err
+// addConnector adds a node that is a connector.
+func (m *manager) addConnector(name string, c driver.Connector, opts []NodeOption) error {
+	d := m.cfg.dialectOf(m.backendOf(c))
+	return m.add(name, origin{connector: c, dialect: d, session: d.AnySession()}, opts)
 }
 
-// add makes a node a member, and starts it if the cluster runs. owned is the
-// connector where it is the cluster's to close.
-func (m *manager) add(name string, c driver.Connector, owned io.Closer, redact redact.Redactor, t traits, opts []NodeOption) error {
+// resolve makes a DSN a connector.
+func (m *manager) resolve(d dialect.Dialect, dsn string) (driver.Connector, error) {
+	switch {
+	case m.backend == nil:
+		return nil, errors.New("the cluster has no backend driver: give one to NewDriver, or use AddConnector")
+	case dsn == "":
+		return nil, errors.New("the DSN is empty: give the one that you would give the backend driver")
+	case d.Owns(m.backend) && m.cfg.Dial == DialCluster:
+		return d.Connector(dsn, Dial)
+	}
+	return connectorFor(m.backend, dsn)
+}
+
+// An origin is where a node's connections come from, and what is known of them.
+type origin struct {
+	connector driver.Connector
+	owned     io.Closer // the connector where it is the cluster's to close, else nil
+	dialect   dialect.Dialect
+	session   dialect.Session
+	redact    redact.Redactor
+}
+
+// add makes a node a member, and starts it if the cluster runs.
+func (m *manager) add(name string, o origin, opts []NodeOption) error {
 	switch {
 	case m.invalid != nil:
 		return m.invalid
@@ -113,20 +118,18 @@ func (m *manager) add(name string, c driver.Connector, owned io.Closer, redact r
 		return m.refuse(name, errors.New("a node needs a name"))
 	case name == expvarFirst:
 		return m.refuse(name, errors.New("the cluster's expvar map has a key of that name: use another"))
-	case c == nil:
+	case o.connector == nil:
 		return m.refuse(name, errors.New("the connector is nil"))
 	}
 	settings, err := newNodeConfig(opts)
 	if err != nil {
 		return m.refuse(name, err)
 	}
-	check := m.cfg.fitness(isMySQL(m.backendOf(c)))
 	log := m.log
 	log.node = name
-	t.writable = m.cfg.Require == RequireWritable
-	t.exact = t.exact || isMySQL(m.backendOf(c))
-	n := newNode(name, &m.cfg, settings, dialer{c, check, redact, log}, owned)
-	n.traits, n.members, n.news, n.waiting, n.draws = t, &m.nodes, &m.news, &m.waiting, m.draws
+	d := dialer{connector: o.connector, dialect: o.dialect, check: m.cfg.fitness(o.dialect), redact: o.redact, log: log}
+	n := newNode(name, &m.cfg, settings, d, o.owned)
+	n.session, n.members, n.news, n.waiting, n.draws = o.session, &m.nodes, &m.news, &m.waiting, m.draws
 	if err := m.enlist(n); err != nil {
 		return m.refuse(name, err)
 	}
@@ -138,6 +141,9 @@ func (m *manager) add(name string, c driver.Connector, owned io.Closer, redact r
 // backendOf is the driver of a connector, which need not be the cluster's;
 // connectors that name none, or panic, are taken to be of the cluster's.
 func (m *manager) backendOf(c driver.Connector) (backend driver.Driver) {
+	if c == nil {
+		return m.backend
+	}
 	defer func() {
 		if r := recover(); r != nil || backend == nil {
 			backend = m.backend

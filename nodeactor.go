@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
@@ -20,7 +21,7 @@ type node struct {
 	cfg      *Config
 	settings NodeConfig
 	dial     dialer
-	traits   traits                   // of the DSN and the cluster
+	session  dialect.Session          // what is known of every session
 	members  *atomic.Pointer[[]*node] // the cluster's nodes, this one among them
 	news     *bulletin                // posted when the state has changed
 	waiting  *atomic.Int64            // opens of the cluster that wait for a node to come up

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/EnumApps/clustersql/internal/health"
+	"github.com/EnumApps/clustersql/internal/session"
 )
 
 // ErrUnknownOutcome marks the error of a statement or a Commit that may have
@@ -28,7 +29,7 @@ type NodeError struct {
 	Node string
 	Err  error // the backend's
 
-	verdict verdict
+	verdict session.Verdict
 	class   health.Class
 	text    string // Err's text, redacted
 }
@@ -37,9 +38,9 @@ type NodeError struct {
 func (e *NodeError) Error() string {
 	meaning := ""
 	switch {
-	case e.verdict.unknown:
+	case e.verdict.Unknown:
 		meaning = "; it is not known whether the statement was run"
-	case e.verdict.moves:
+	case e.verdict.Moves:
 		meaning = "; another connection may be tried"
 	}
 	return fmt.Sprintf("clustersql: node %s: %s: %s%s", e.Node, e.class, e.text, meaning)
@@ -50,26 +51,24 @@ func (e *NodeError) Error() string {
 func (e *NodeError) Is(target error) bool {
 	switch target {
 	case driver.ErrBadConn:
-		return e.verdict.moves
+		return e.verdict.Moves
 	case ErrUnknownOutcome:
-		return e.verdict.unknown
+		return e.verdict.Unknown
 	}
-	return e.verdict.hides && errors.Is(e.Err, target)
+	return e.verdict.Hides && errors.Is(e.Err, target)
 }
 
 // As finds the backend's errors where Unwrap has to hide them.
-func (e *NodeError) As(target any) bool { return e.verdict.hides && errors.As(e.Err, target) }
+func (e *NodeError) As(target any) bool { return e.verdict.Hides && errors.As(e.Err, target) }
 
 // Unwrap returns the backend's error, or nil where that is a
 // [driver.ErrBadConn] that database/sql must not see.
 func (e *NodeError) Unwrap() error {
-	if e.verdict.hides {
+	if e.verdict.Hides {
 		return nil
 	}
 	return e.Err
 }
-
-type idempotentKey struct{}
 
 // Idempotent returns a context whose statements may be run more than once.
 // When a connection is lost outside a transaction before the first row, and
@@ -78,7 +77,5 @@ type idempotentKey struct{}
 // for reads, and for writes that change nothing the second time. In a
 // transaction and on a sql.Conn it has no effect.
 func Idempotent(ctx context.Context) context.Context {
-	return context.WithValue(ctx, idempotentKey{}, true)
+	return session.WithIdempotent(ctx)
 }
-
-func isIdempotent(ctx context.Context) bool { return ctx.Value(idempotentKey{}) != nil }

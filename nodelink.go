@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/health"
+	"github.com/EnumApps/clustersql/internal/session"
 )
 
 // wrap makes the winner's conn the one that database/sql gets and counts it,
@@ -13,12 +14,12 @@ import (
 // nil, is called when the caller has closed the conn.
 func (n *node) wrap(w winner, closed func()) driver.Conn {
 	seat := n.load.join(w.born)
-	wrapped := wrapConn(w.conn, link{
-		generation: &n.generation,
-		born:       w.born,
-		report:     func(f fault) error { return n.answer(f.explained(w.socket.Cause()), w.born) },
-		traits:     n.traits,
-		closed: func() {
+	wrapped, handle := session.Wrap(w.conn, session.Link{
+		Generation: &n.generation,
+		Born:       w.born,
+		Report:     func(f session.Fault) session.Answer { return n.answer(f, w) },
+		Session:    n.session,
+		Closed: func() {
 			last := n.conns.remove(w.socket)
 			seat.leave()
 			if last && n.draining.Load() {
@@ -30,30 +31,32 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 		},
 	})
 	now := time.Now()
-	conn := wrapped.(interface{ base() *clusterConn }).base()
-	n.conns.add(w.socket, heldConn{conn, seat, w.born, now, n.cfg.oldAt(now, n.draws)})
+	n.conns.add(w.socket, heldConn{handle, seat, w.born, now, n.cfg.oldAt(now, n.draws)})
 	n.obeyCut(w)
 	n.load.planned.Add(-1)
 	return wrapped
 }
 
-// answer takes an error of real traffic on a conn of generation born, and
-// returns what the caller gets. By then the node's conns are retired if the
-// error says so, and the actor has been told.
-func (n *node) answer(f fault, born uint64) error {
-	v := f.verdict(n.cfg.Idempotent)
-	if f.class == health.Neutral && v == (verdict{}) {
-		return f.err
+// answer takes an error of real traffic on a winner's conn, and says what
+// becomes of it. By then the node's conns are retired if the error says so, and
+// the actor has been told.
+func (n *node) answer(f session.Fault, w winner) session.Answer {
+	known := n.dial.dialect.Classify
+	f.Class = health.ClassifyTraffic(f.Err, known, n.cfg.Require == RequireWritable)
+	lost := f.Class == health.Lost
+	f = f.Explained(w.socket.Cause())
+	v := f.Verdict(n.cfg.Idempotent, n.dial.dialect.MayHaveRun)
+	if f.Class == health.Neutral && v == (session.Verdict{}) {
+		return session.Answer{Err: f.Err, Lost: lost}
 	}
-	failed := n.dial.failure(f.class, f.err)
-	text := failed.text
-	if !f.left || f.class != health.Lost {
-		n.report(health.Evidence{Class: f.class, Need: health.NeedOf(f.err, mysqlClass), Reason: failed.reason(), Err: failed.err}, born)
+	failed := n.dial.failure(f.Class, f.Err)
+	if !f.Left || f.Class != health.Lost {
+		n.report(health.Evidence{Class: f.Class, Need: health.NeedOf(f.Err, known), Reason: failed.reason(), Err: failed.err}, w.born)
 	}
-	if v == (verdict{}) {
-		return f.err
+	if v == (session.Verdict{}) {
+		return session.Answer{Err: f.Err, Lost: lost}
 	}
-	return &NodeError{Node: n.name, Err: f.err, verdict: v, class: f.class, text: text}
+	return session.Answer{Err: &NodeError{Node: n.name, Err: f.Err, verdict: v, class: f.Class, text: failed.text}, Spent: true, Lost: lost}
 }
 
 // report tells the actor of an error of real traffic. It returns at once when

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/EnumApps/clustersql/internal/race"
 )
 
 // BenchmarkOpen is one raced open and its Close, losers included, beside the
@@ -72,7 +73,7 @@ func BenchmarkIdleNode(b *testing.B) {
 
 // An idle node stays under 16 KiB, stack and all.
 func TestIdleNodeIsSmall(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector's own memory would be measured; ./test.sh runs this test without it too")
 	}
 	if per := idleNodeBytes(t, 1000); per > 16<<10 {

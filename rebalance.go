@@ -6,16 +6,17 @@ import (
 
 	"github.com/EnumApps/clustersql/internal/balance"
 	"github.com/EnumApps/clustersql/internal/health"
+	"github.com/EnumApps/clustersql/internal/session"
 )
 
 // rebalancing is what a node's loop knows of connections that give way.
 type rebalancing struct {
 	shares, refresh, age balance.Pace
-	refreshed            time.Time      // the return after which all is new here
-	asked                []*clusterConn // since the last tick
-	why                  string         // they were asked
-	back                 time.Time      // when the node last came back; zero if it never did
-	due                  bool           // its coming back is still to be told
+	refreshed            time.Time        // the return after which all is new here
+	asked                []session.Handle // since the last tick
+	why                  string           // they were asked
+	back                 time.Time        // when the node last came back; zero if it never did
+	due                  bool             // its coming back is still to be told
 }
 
 // unrest is for how long after the last news of a cluster its connections may
@@ -44,7 +45,7 @@ func (n *node) rebalance(l *life) {
 		n.share(l, conns, now)
 	}
 	for _, h := range conns {
-		h.conn.usage.rest()
+		h.conn.Rest()
 	}
 }
 
@@ -89,14 +90,14 @@ func (n *node) giveWay(l *life, conns []heldConn, turns int, why string) {
 		return
 	}
 	unused := 0
-	var busy []*clusterConn
+	var busy []session.Handle
 	for _, h := range conns {
 		switch {
 		case unused == turns:
-		case h.conn.usage.takeRested():
+		case h.conn.TakeRested():
 			n.closeTaken(l, h)
 			unused++
-		case h.conn.usage.open():
+		case h.conn.Open():
 			busy = append(busy, h.conn)
 		}
 	}
@@ -106,7 +107,7 @@ func (n *node) giveWay(l *life, conns []heldConn, turns int, why string) {
 	b := &n.own.balance
 	b.why = why
 	for _, c := range busy[:min(turns-unused, len(busy))] {
-		if c.usage.plea.CompareAndSwap(unasked, asked) {
+		if c.Ask() {
 			b.asked = append(b.asked, c)
 		}
 	}
@@ -118,7 +119,7 @@ func (n *node) closeTaken(l *life, h heldConn) {
 	l.start(func() {
 		var err error
 		defer n.dial.contain("Close", &err)
-		err = h.conn.close()
+		err = h.conn.Close()
 	})
 }
 
@@ -127,7 +128,7 @@ func (n *node) closeTaken(l *life, h heldConn) {
 func (n *node) closeRetired(l *life) {
 	generation := n.generation.Load()
 	for _, h := range n.conns.those(func(h heldConn) bool { return h.born < generation }) {
-		if h.conn.usage.takeIdle() {
+		if h.conn.TakeIdle() {
 			n.closeTaken(l, h)
 		}
 	}
@@ -139,7 +140,7 @@ func (n *node) tellGaveWay(l *life) {
 	b := &n.own.balance
 	heard := 0
 	for _, c := range b.asked {
-		if !c.usage.plea.CompareAndSwap(asked, unasked) {
+		if !c.Withdraw() {
 			heard++
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/balance"
+	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
@@ -108,7 +109,7 @@ func TestReturnedNodeGetsItsShare(t *testing.T) {
 				}
 				var seen diary
 				d := fakeCluster(t, b, 3, WithStrategy(tc.strategy), WithOnEvent(seen.write), WithFailbackAfter(10*time.Second))
-				told(d, traits{single: true})
+				told(d, dialect.Session{Single: true})
 				db := openDB(t, d)
 				time.Sleep(time.Second)
 				down(b, "n1")
@@ -166,7 +167,7 @@ func TestNothingMovesWithoutNeed(t *testing.T) {
 					well(b, nodeName(i))
 				}
 				d := fakeCluster(t, b, 3, WithStrategy(strategy))
-				told(d, traits{single: true})
+				told(d, dialect.Session{Single: true})
 				db := openDB(t, d)
 				time.Sleep(time.Second)
 				fill(t, db, 30)
@@ -214,7 +215,7 @@ func TestOrderedFailsBack(t *testing.T) {
 		b := fakedb.New()
 		var seen diary
 		d := fakeCluster(t, b, 3, WithStrategy(Ordered), WithOnEvent(seen.write))
-		told(d, traits{single: true})
+		told(d, dialect.Session{Single: true})
 		db := openDB(t, d)
 		time.Sleep(time.Second)
 		newCrowd(t, db, 8, 5*time.Millisecond)

@@ -127,7 +127,7 @@ node  = [{ name = "n1", dsn = "reader:pw@tcp(127.0.0.1:1)/db" }]
 	if !ok || !slices.Equal(w.Nodes(), []string{"n1", "n2"}) || w.m.cfg.Rise != 1 || w.m.cfg.OpenTimeout != 20e9 {
 		t.Errorf("%t, nodes %q, settings %+v", ok, w.Nodes(), w.m.cfg)
 	}
-	if d, ok := r.Driver(read); !ok || d.m.cfg.Rise != 5 || !isMySQL(d.m.backend) {
+	if d, ok := r.Driver(read); !ok || d.m.cfg.Rise != 5 || !backendDialect.Owns(d.m.backend) {
 		t.Errorf("%t, settings %+v over %T", ok, d.m.cfg, d.m.backend)
 	}
 	if _, ok := r.Driver("none"); ok {
@@ -308,7 +308,7 @@ func TestBackendFor(t *testing.T) {
 	if _, err := backendFor(panics, "x"); !errors.As(err, &refused) || err.Error() != "the driver panicked in OpenConnector: bad x" {
 		t.Errorf("%v", err)
 	}
-	own := NewDriver(mysqlBackend(), "own")
+	own := NewDriver(backendDialect.Driver(), "own")
 	value, pointer := uniqueName("own"), uniqueName("own")
 	sql.Register(value, own)
 	sql.Register(pointer, &own)

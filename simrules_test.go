@@ -89,16 +89,16 @@ func (c *simConnector) Connect(ctx context.Context) (driver.Conn, error) {
 // handover judges a fresh conn on its way to database/sql.
 func (w *simWorld) handover(conn driver.Conn, before, after simGlance) {
 	backend := conn.(Conn).Raw().(*fakedb.Conn)
-	l := linkOf(conn)
+	born := conn.(interface{ Generation() uint64 }).Generation()
 	w.mu.Lock()
 	var n *node
 	for _, known := range w.nodes {
-		if &known.generation == l.generation {
+		if known.name == backend.NodeName() {
 			n = known
 		}
 	}
 	_, twice := w.handed[backend]
-	w.handed[backend] = simHandover{w.seq.Add(1), n, l.born}
+	w.handed[backend] = simHandover{w.seq.Add(1), n, born}
 	w.tally.handed++
 	w.mu.Unlock()
 	if twice {
@@ -129,14 +129,6 @@ func (w *simWorld) handover(conn driver.Conn, before, after simGlance) {
 	if better != "" && slices.ContainsFunc(*w.driver.m.nodes.Load(), func(o *node) bool { return before[o].State == StateDown }) {
 		w.tally.overlooked++
 	}
-}
-
-func linkOf(conn driver.Conn) link {
-	switch c := conn.(type) {
-	case *execQueryConn:
-		return c.link
-	}
-	return conn.(*clusterConn).link
 }
 
 // claim is called by who holds a sql.Conn.

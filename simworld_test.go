@@ -14,8 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/fakedb"
-	"github.com/EnumApps/clustersql/internal/redact"
 )
 
 // A simWorld is one seed under way: the cluster, its database, the callers,
@@ -188,8 +188,8 @@ func (w *simWorld) addNode(name string) {
 		w.violate("%v", err)
 		return
 	}
-	t := traits{single: w.plan.settings.single, exact: true} // as fakedb is
-	if err := w.driver.m.add(name, c, nil, redact.Redactor{}, t, nil); err != nil {
+	o := origin{connector: c, dialect: generic{}, session: dialect.Session{Single: w.plan.settings.single, Exact: true}} // as fakedb is
+	if err := w.driver.m.add(name, o, nil); err != nil {
 		return
 	}
 	nodes := *w.driver.m.nodes.Load()

@@ -196,6 +196,9 @@ func (c *Conn) ResetSession(context.Context) error {
 	return nil
 }
 
+// NodeName returns the name of the node that the conn leads to.
+func (c *Conn) NodeName() string { return c.node.name }
+
 // Closed reports that Close was called.
 func (c *Conn) Closed() bool { return c.closed.Load() }
 

@@ -1,4 +1,4 @@
-package clustersql
+package session
 
 import (
 	"context"
@@ -10,6 +10,9 @@ import (
 	"testing"
 
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/EnumApps/clustersql/internal/dialect"
+	mysqldialect "github.com/EnumApps/clustersql/internal/mysql"
 
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/sqltext"
@@ -34,26 +37,55 @@ func FuzzErrorClass(f *testing.F) {
 		if bits&1 != 0 {
 			err = fmt.Errorf("around: %w", err)
 		}
-		c := health.Classify(err, mysqlClass)
+		known := mysqldialect.Dialect{}.Classify
+		c := health.Classify(err, known)
 		if c.String() == "" || number == 1047 && c == health.NotReady && !strings.Contains(strings.ToUpper(message), "WSREP") {
 			t.Errorf("%v is %v", err, c)
 		}
 		writable := bits&2 != 0
-		traffic := health.ClassifyTraffic(err, mysqlClass, writable)
+		traffic := health.ClassifyTraffic(err, known, writable)
 		if !slices.Contains([]health.Class{health.Neutral, health.NotReady, health.Leaving, health.Lost, health.ReadOnly}, traffic) || traffic == health.ReadOnly && !writable {
 			t.Errorf("%v is %v in real traffic", err, traffic)
 		}
-		fault := fault{err: err, class: traffic, op: operation(op % 7), query: query, ctx: t.Context(),
-			traits: traits{single: bits&4 != 0}, inTx: bits&8 != 0, opened: bits&16 != 0, lost: bits&32 != 0}
-		v := fault.verdict(false)
+		fault := Fault{Err: err, Class: traffic, Op: Operation(op % 7), query: query, Ctx: t.Context(),
+			session: dialect.Session{Single: bits&4 != 0}, inTx: bits&8 != 0, opened: bits&16 != 0, lost: bits&32 != 0}
+		v := fault.Verdict(false, mysqldialect.Dialect{}.MayHaveRun)
 		mayHaveRun := fault.runs() && (traffic == health.Lost && !fault.lost || traffic == health.Leaving || !sqltext.Whole(query))
 		switch {
-		case v.moves && (fault.inTx || fault.opened || mayHaveRun):
+		case v.Moves && (fault.inTx || fault.opened || mayHaveRun):
 			t.Errorf("%+v moves", fault)
-		case v.moves && v.unknown:
+		case v.Moves && v.Unknown:
 			t.Errorf("%+v moves though it may have run", fault)
-		case v.hides != (errors.Is(err, driver.ErrBadConn) && (fault.inTx || fault.op == opEnd || fault.op == opCommit)):
-			t.Errorf("%+v: hides is %v", fault, v.hides)
+		case v.Hides != (errors.Is(err, driver.ErrBadConn) && (fault.inTx || fault.Op == OpRollback || fault.Op == OpCommit)):
+			t.Errorf("%+v: hides is %v", fault, v.Hides)
 		}
 	})
+}
+
+// A backend's driver.ErrBadConn says that nothing was sent, but not when the
+// cluster has closed the socket under a statement: that comes back as what may
+// have run, unless it may run again.
+func TestBadConnOfACutConnIsNotTrusted(t *testing.T) {
+	for _, tc := range []struct {
+		f    Fault
+		want Verdict
+	}{
+		{Fault{Op: OpExec}, Verdict{Unknown: true, Hides: true}},
+		{Fault{Op: OpStmtExec}, Verdict{Unknown: true, Hides: true}},
+		{Fault{Op: OpQuery, query: "SELECT 1"}, Verdict{Unknown: true, Hides: true}},
+		{Fault{Op: OpExec, Ctx: WithIdempotent(context.Background())}, Verdict{Moves: true}},
+		{Fault{Op: OpExec, opened: true}, Verdict{Unknown: true, Hides: true}},
+		{Fault{Op: OpExec, inTx: true}, Verdict{Unknown: true, Hides: true}},
+		{Fault{Op: OpExec, lost: true}, Verdict{Hides: true}},
+		{Fault{Op: OpIdle}, Verdict{}},
+		{Fault{Op: OpCommit}, Verdict{Unknown: true, Hides: true}},
+	} {
+		if tc.f.Ctx == nil {
+			tc.f.Ctx = context.Background()
+		}
+		tc.f.Err, tc.f.Class, tc.f.cut = driver.ErrBadConn, health.Lost, true
+		if got := tc.f.Verdict(false, func(error) bool { return false }); got != tc.want {
+			t.Errorf("%+v: %+v, want %+v", tc.f, got, tc.want)
+		}
+	}
 }

@@ -1,4 +1,4 @@
-package clustersql
+package session
 
 import (
 	"context"
@@ -41,7 +41,7 @@ type walk struct {
 func (w *walk) usable() bool { return w.stmt != nil && !(w.own && w.tx != nil) }
 
 // handle is where the next statement goes.
-func (w *walk) handle() handle {
+func (w *walk) handle() executor {
 	switch {
 	case w.tx != nil && w.tape.next(4) > 0:
 		return w.tx

@@ -1,4 +1,4 @@
-package clustersql
+package session
 
 import (
 	"database/sql/driver"
@@ -137,15 +137,15 @@ func TestWrapperHasTheInterfacesListed(t *testing.T) {
 			}
 		}
 	}
-	l := link{generation: new(atomic.Uint64), report: func(f fault) error { return f.err }, closed: func() {}}
+	l := Link{Generation: new(atomic.Uint64), Report: func(f Fault) Answer { return Answer{Err: f.Err} }, Closed: func() {}}
 	for _, newConn := range backendConns {
 		backend := newConn(nil)
-		look("conn", backend, wrapConn(backend, l))
+		look("conn", backend, wrapped(backend, l))
 	}
 	checker := reflect.TypeFor[driver.NamedValueChecker]()
 	for _, newStmt := range backendStmts {
 		backend := newStmt(nil)
-		s, err := new(clusterConn).wrapStmt(t.Context(), "", backend, nil)
+		s, err := new(conn).wrapStmt(t.Context(), "", backend, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package clustersql
+package session
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package clustersql
+package session
 
 import (
 	"context"
@@ -26,17 +26,23 @@ func (w *wrapping) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return wrapConn(c, link{
-		generation: &w.generation,
-		born:       w.generation.Load(),
-		report: func(f fault) error {
-			if !f.left || f.ctx.Err() != nil {
+	return wrapped(c, Link{
+		Generation: &w.generation,
+		Born:       w.generation.Load(),
+		Report: func(f Fault) Answer {
+			if !f.Left || f.Ctx.Err() != nil {
 				w.reports.Add(1)
 			}
-			return f.err
+			return Answer{Err: f.Err}
 		},
-		closed: func() { w.closes.Add(1) },
+		Closed: func() { w.closes.Add(1) },
 	}), nil
+}
+
+// wrapped is Wrap without the handle.
+func wrapped(backend driver.Conn, l Link) driver.Conn {
+	c, _ := Wrap(backend, l)
+	return c
 }
 
 // play has a user do something, and returns what happened.

@@ -1,4 +1,4 @@
-package clustersql
+package session
 
 import (
 	"context"
@@ -61,14 +61,14 @@ func (u *user) sawRows(what string, rows *sql.Rows, err error) {
 }
 
 // What *sql.DB, *sql.Conn and *sql.Tx have in common.
-type handle interface {
+type executor interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
 }
 
 // statements runs one of each kind.
-func (u *user) statements(ctx context.Context, h handle, args ...any) {
+func (u *user) statements(ctx context.Context, h executor, args ...any) {
 	r, err := h.ExecContext(ctx, "exec", args...)
 	u.sawResult("exec", r, err)
 	rows, err := h.QueryContext(ctx, "query", args...)
@@ -76,7 +76,7 @@ func (u *user) statements(ctx context.Context, h handle, args ...any) {
 	u.prepared(ctx, h, args...)
 }
 
-func (u *user) prepared(ctx context.Context, h handle, args ...any) {
+func (u *user) prepared(ctx context.Context, h executor, args ...any) {
 	stmt, err := h.PrepareContext(u.ctx, "prepared")
 	u.saw("prepare", "ok", err)
 	if err != nil {

@@ -1,4 +1,4 @@
-package clustersql
+package session
 
 import (
 	"context"
@@ -109,7 +109,7 @@ func TestLinkIsToldOfTheCloseOnce(t *testing.T) {
 
 	s = &script{shape: shape{newestConn, newestStmt, -1}}
 	backend, _ := s.Connect(t.Context())
-	again := wrapConn(backend, link{generation: new(atomic.Uint64), report: func(f fault) error { return f.err }, closed: func() { s.log("told") }})
+	again := wrapped(backend, Link{Generation: new(atomic.Uint64), Report: func(f Fault) Answer { return Answer{Err: f.Err} }, Closed: func() { s.log("told") }})
 	if err := again.Close(); err != nil || !slices.Equal(s.lines, []string{"  conn1.Close", "told"}) {
 		t.Errorf("%v, in this order: %q", err, s.lines)
 	}
@@ -163,12 +163,12 @@ func TestReportHasTheLastWord(t *testing.T) {
 	}} {
 		s := &script{shape: shape}
 		backend, _ := s.Connect(ctx)
-		c := wrapConn(backend, link{generation: &generation, report: func(f fault) error {
-			if f.err != errBackend {
-				t.Errorf("reported: %v", f.err)
+		c := wrapped(backend, Link{Generation: &generation, Report: func(f Fault) Answer {
+			if f.Err != errBackend {
+				t.Errorf("reported: %v", f.Err)
 			}
-			return instead
-		}, closed: func() {}}).(*execQueryConn)
+			return Answer{Err: instead}
+		}, Closed: func() {}}).(*execQueryConn)
 		stmt, err := c.PrepareContext(ctx, "prepared")
 		if err != nil {
 			t.Fatal(err)
@@ -246,7 +246,7 @@ func TestRaw(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := conn.Raw(func(c any) error {
-			if raw := c.(Conn).Raw(); raw != made {
+			if raw := c.(interface{ Raw() driver.Conn }).Raw(); raw != made {
 				return fmt.Errorf("Raw is a %T", raw)
 			}
 			return nil
@@ -352,7 +352,7 @@ func TestNothingIsNotWrapped(t *testing.T) {
 	for _, ctx := range []context.Context{t.Context(), ctx} {
 		for _, err := range []error{nil, errBackend} {
 			for _, backend := range []driver.Conn{nothing{err}, nothingOld{nothing{err}}} {
-				c := wrapConn(backend, link{generation: new(atomic.Uint64), report: func(f fault) error { return f.err }, closed: func() {}})
+				c := wrapped(backend, Link{Generation: new(atomic.Uint64), Report: func(f Fault) Answer { return Answer{Err: f.Err} }, Closed: func() {}})
 				if s, got := c.(driver.ConnPrepareContext).PrepareContext(ctx, ""); s != nil || got != err {
 					t.Errorf("PrepareContext: %v, %v", s, got)
 				}

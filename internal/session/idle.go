@@ -1,4 +1,4 @@
-package clustersql
+package session
 
 import "sync/atomic"
 
@@ -11,9 +11,9 @@ import "sync/atomic"
 // never used: its opener made it for a caller who had left by then. Its first
 // use is where it is taken out.
 type usage struct {
-	state atomic.Uint32 // one of those below
-	plea  atomic.Uint32 // unasked, asked or gaveWay
-	used  bool          // owned by the conn's user
+	state  atomic.Uint32 // one of those below
+	retire atomic.Uint32 // unasked, asked or gaveWay
+	used   bool          // owned by the conn's user
 }
 
 const (
@@ -34,7 +34,7 @@ const (
 // was asked to give way, which database/sql then closes, and makes any other
 // one idle.
 func (u *usage) checkIn() bool {
-	if u.plea.Load() == asked && u.plea.CompareAndSwap(asked, gaveWay) {
+	if u.retire.Load() == asked && u.retire.CompareAndSwap(asked, gaveWay) {
 		return false
 	}
 	u.state.CompareAndSwap(inUse, idle)
@@ -92,3 +92,32 @@ func (u *usage) borrow() (giveBack func(), ok bool) {
 	}
 	return func() {}, u.state.Load() != gone
 }
+
+// A handle is how the cluster reaches a conn that database/sql holds: to see
+// whether it lies idle, and to have it closed. All methods may be called from
+// any goroutine.
+type Handle struct{ c *conn }
+
+// rest marks a conn that lies idle. It is rested if nobody takes it until the
+// next look.
+func (h Handle) Rest() { h.c.usage.rest() }
+
+// takeRested takes a rested conn out of use. Whoever gets true closes it.
+func (h Handle) TakeRested() bool { return h.c.usage.takeRested() }
+
+// takeIdle takes an idle conn out of use, rested or not. Whoever gets true
+// closes it.
+func (h Handle) TakeIdle() bool { return h.c.usage.takeIdle() }
+
+// open reports whether nobody has closed the conn, or is about to.
+func (h Handle) Open() bool { return h.c.usage.open() }
+
+// ask asks the conn to give way when it is next put into the pool. It reports
+// whether the conn was not asked yet.
+func (h Handle) Ask() bool { return h.c.usage.retire.CompareAndSwap(unasked, asked) }
+
+// withdraw takes that back. It reports false for a conn that has given way.
+func (h Handle) Withdraw() bool { return h.c.usage.retire.CompareAndSwap(asked, unasked) }
+
+// close closes the backend's conn, which the caller has taken out of use.
+func (h Handle) Close() error { return h.c.close() }

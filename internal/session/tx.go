@@ -1,4 +1,4 @@
-package clustersql
+package session
 
 import (
 	"context"
@@ -9,13 +9,13 @@ import (
 //lint:file-ignore SA1019 older backends have only the deprecated interfaces
 
 // A clusterTx is a backend's transaction.
-type clusterTx struct {
+type tx struct {
 	backend driver.Tx
-	conn    *clusterConn
+	conn    *conn
 	ctx     context.Context // BeginTx's where its end is to discard the conn; else nil
 }
 
-var _ driver.Tx = (*clusterTx)(nil)
+var _ driver.Tx = (*tx)(nil)
 
 var (
 	errIsolation = errors.New("sql: driver does not support non-default isolation level")
@@ -24,7 +24,7 @@ var (
 
 // BeginTx begins a transaction. A backend without ConnBeginTx gets no options;
 // what it has begun when ctx is done is rolled back.
-func (c *clusterConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	if !c.usage.used {
 		if err := c.taken(); err != nil {
 			return nil, err
@@ -50,7 +50,7 @@ func (c *clusterConn) BeginTx(ctx context.Context, opts driver.TxOptions) (drive
 }
 
 // Begin is the backend's Begin.
-func (c *clusterConn) Begin() (driver.Tx, error) {
+func (c *conn) Begin() (driver.Tx, error) {
 	if !c.usage.used {
 		if err := c.taken(); err != nil {
 			return nil, err
@@ -65,15 +65,15 @@ func (c *clusterConn) Begin() (driver.Tx, error) {
 
 // wrapTx wraps what the backend answered. A transaction beside an error is not
 // touched, and none without one stays none.
-func (c *clusterConn) wrapTx(ctx context.Context, backend driver.Tx, err error) (driver.Tx, error) {
+func (c *conn) wrapTx(ctx context.Context, backend driver.Tx, err error) (driver.Tx, error) {
 	if err != nil {
-		return nil, c.failed(ctx, opIdle, "", err)
+		return nil, c.failed(ctx, OpIdle, "", err)
 	}
 	if backend == nil {
 		return nil, nil
 	}
 	c.inTx = true
-	t := &clusterTx{backend: backend, conn: c}
+	t := &tx{backend: backend, conn: c}
 	if c.resetter == nil || c.validator == nil {
 		t.ctx = ctx
 	}
@@ -81,9 +81,9 @@ func (c *clusterConn) wrapTx(ctx context.Context, backend driver.Tx, err error) 
 }
 
 // Commit is the backend's Commit.
-func (t *clusterTx) Commit() error {
+func (t *tx) Commit() error {
 	if err := t.backend.Commit(); err != nil {
-		return t.conn.failed(context.Background(), opCommit, "", err)
+		return t.conn.failed(context.Background(), OpCommit, "", err)
 	}
 	t.conn.inTx = false
 	return nil
@@ -92,12 +92,12 @@ func (t *clusterTx) Commit() error {
 // Rollback is the backend's Rollback. When BeginTx's context is done it is
 // database/sql that rolls back, maybe in the middle of the session's work: a
 // backend that cannot both reset and judge its sessions loses the conn.
-func (t *clusterTx) Rollback() error {
+func (t *tx) Rollback() error {
 	if t.ctx != nil && t.ctx.Err() != nil {
 		t.conn.discarded = true
 	}
 	if err := t.backend.Rollback(); err != nil {
-		return t.conn.failed(context.Background(), opEnd, "", err)
+		return t.conn.failed(context.Background(), OpRollback, "", err)
 	}
 	t.conn.inTx = false
 	return nil

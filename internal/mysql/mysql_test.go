@@ -1,4 +1,4 @@
-package clustersql
+package mysql
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
-func TestMySQLClass(t *testing.T) {
+func TestClass(t *testing.T) {
 	server := func(number uint16, message string) error {
 		return &mysql.MySQLError{Number: number, Message: message}
 	}
@@ -57,30 +57,30 @@ func TestMySQLClass(t *testing.T) {
 		{context.DeadlineExceeded, health.Neutral, false},
 	}
 	for _, tc := range cases {
-		if got, ok := mysqlClass(tc.err); got != tc.want || ok != tc.ok {
+		if got, ok := classify(tc.err); got != tc.want || ok != tc.ok {
 			t.Errorf("%v: got %s, %t; want %s, %t", tc.err, got, ok, tc.want, tc.ok)
 		}
 	}
 }
 
-func TestIsMySQL(t *testing.T) {
+func TestOwns(t *testing.T) {
 	for _, tc := range []struct {
 		backend driver.Driver
 		want    bool
 	}{
 		{mysql.MySQLDriver{}, true},
 		{&mysql.MySQLDriver{}, true},
-		{mysqlBackend(), true},
+		{(Dialect{}).Driver(), true},
 		{nil, false},
 		{struct{ mysql.MySQLDriver }{}, false},
 	} {
-		if got := isMySQL(tc.backend); got != tc.want {
+		if got := (Dialect{}).Owns(tc.backend); got != tc.want {
 			t.Errorf("%T: got %t", tc.backend, got)
 		}
 	}
 }
 
-func TestMySQLSecrets(t *testing.T) {
+func TestSecrets(t *testing.T) {
 	cases := []struct {
 		dsn     string
 		secrets []string
@@ -101,14 +101,14 @@ func TestMySQLSecrets(t *testing.T) {
 		{"host=h password=pass", nil, false},
 	}
 	for _, tc := range cases {
-		secrets, known := mysqlSecrets(tc.dsn)
+		secrets, known := (Dialect{}).Secrets(tc.dsn)
 		if !slices.Equal(secrets, tc.secrets) || known != tc.known {
 			t.Errorf("%s: got %q, %t; want %q, %t", tc.dsn, secrets, known, tc.secrets, tc.known)
 		}
 	}
 }
 
-func FuzzLegacyDSN(f *testing.F) {
+func FuzzAccount(f *testing.F) {
 	f.Add("h1", 3306, "app", "p@s:s/w(o)r?d%", "db")
 	f.Add("::1", 3306, "app", "", "d/b?")
 	f.Add("[::1]", 1, "", "", "")
@@ -116,7 +116,7 @@ func FuzzLegacyDSN(f *testing.F) {
 		if host == "" || port < 1 || port > 65535 {
 			t.Skip("refused before")
 		}
-		dsn, err := legacyDSN(legacyNode{host, port, user, password, db})
+		dsn, err := Account{host, port, user, password, db}.DSN()
 		if err != nil {
 			checkNoSecret(t, err, password)
 			return
@@ -143,7 +143,7 @@ func FuzzSecrets(f *testing.F) {
 			t.Skip("mysql takes the last of these for the end of the address and of the password")
 		}
 		dsn := user + ":" + password + "@tcp(" + host + ")/" + url.PathEscape(db)
-		secrets, known := mysqlSecrets(dsn)
+		secrets, known := (Dialect{}).Secrets(dsn)
 		if known && password != "" && !slices.Contains(secrets, password) {
 			t.Errorf("dsn %q: the password %q is not among its secrets %q", dsn, password, secrets)
 		}

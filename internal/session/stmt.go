@@ -1,4 +1,4 @@
-package clustersql
+package session
 
 import (
 	"context"
@@ -9,10 +9,10 @@ import (
 
 // A clusterStmt is a backend's prepared statement. It has no ColumnConverter;
 // see converterStmt.
-type clusterStmt struct {
+type stmt struct {
 	// immutable; an optional interface is nil where the backend has none
 	backend driver.Stmt
-	conn    *clusterConn
+	conn    *conn
 	query   string
 	execer  driver.StmtExecContext
 	queryer driver.StmtQueryContext
@@ -23,21 +23,21 @@ type clusterStmt struct {
 // arguments column by column. database/sql converts by other rules where there
 // is a ColumnConverter, whatever that does.
 type converterStmt struct {
-	clusterStmt
+	stmt
 	converter driver.ColumnConverter
 }
 
 var (
-	_ driver.Stmt              = (*clusterStmt)(nil)
-	_ driver.StmtExecContext   = (*clusterStmt)(nil)
-	_ driver.StmtQueryContext  = (*clusterStmt)(nil)
-	_ driver.NamedValueChecker = (*clusterStmt)(nil)
+	_ driver.Stmt              = (*stmt)(nil)
+	_ driver.StmtExecContext   = (*stmt)(nil)
+	_ driver.StmtQueryContext  = (*stmt)(nil)
+	_ driver.NamedValueChecker = (*stmt)(nil)
 	_ driver.ColumnConverter   = (*converterStmt)(nil)
 )
 
 // PrepareContext prepares a statement. What a backend without contexts has
 // prepared when ctx is done is closed again.
-func (c *clusterConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
 	if !c.usage.used {
 		if err := c.taken(); err != nil {
 			return nil, err
@@ -59,7 +59,7 @@ func (c *clusterConn) PrepareContext(ctx context.Context, query string) (driver.
 }
 
 // Prepare is the backend's Prepare.
-func (c *clusterConn) Prepare(query string) (driver.Stmt, error) {
+func (c *conn) Prepare(query string) (driver.Stmt, error) {
 	if !c.usage.used {
 		if err := c.taken(); err != nil {
 			return nil, err
@@ -74,14 +74,14 @@ func (c *clusterConn) Prepare(query string) (driver.Stmt, error) {
 
 // wrapStmt wraps what the backend's Prepare answered. A statement beside an
 // error is not touched, and none without one stays none.
-func (c *clusterConn) wrapStmt(ctx context.Context, query string, backend driver.Stmt, err error) (driver.Stmt, error) {
+func (c *conn) wrapStmt(ctx context.Context, query string, backend driver.Stmt, err error) (driver.Stmt, error) {
 	if err != nil {
-		return nil, c.failed(ctx, opIdle, query, err)
+		return nil, c.failed(ctx, OpIdle, query, err)
 	}
 	if backend == nil {
 		return nil, nil
 	}
-	s := clusterStmt{backend: backend, conn: c, query: query}
+	s := stmt{backend: backend, conn: c, query: query}
 	s.execer, _ = backend.(driver.StmtExecContext)
 	s.queryer, _ = backend.(driver.StmtQueryContext)
 	var ok bool
@@ -96,7 +96,7 @@ func (c *clusterConn) wrapStmt(ctx context.Context, query string, backend driver
 
 // Close closes the backend's statement, unless its conn is gone. database/sql
 // closes statements on conns that lie in its pool.
-func (s *clusterStmt) Close() error {
+func (s *stmt) Close() error {
 	giveBack, ok := s.conn.usage.borrow()
 	if !ok {
 		return nil
@@ -106,10 +106,10 @@ func (s *clusterStmt) Close() error {
 }
 
 // NumInput is the backend's; -1 where it does not know.
-func (s *clusterStmt) NumInput() int { return s.backend.NumInput() }
+func (s *stmt) NumInput() int { return s.backend.NumInput() }
 
 // CheckNamedValue asks the backend's statement, or its conn.
-func (s *clusterStmt) CheckNamedValue(v *driver.NamedValue) error {
+func (s *stmt) CheckNamedValue(v *driver.NamedValue) error {
 	if s.checker == nil {
 		return driver.ErrSkip
 	}
@@ -122,7 +122,7 @@ func (s *converterStmt) ColumnConverter(i int) driver.ValueConverter {
 }
 
 // ExecContext runs the statement.
-func (s *clusterStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
+func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
 	if s.conn.discarded {
 		return nil, errDiscarded
 	}
@@ -134,11 +134,11 @@ func (s *clusterStmt) ExecContext(ctx context.Context, args []driver.NamedValue)
 		return s.exec(ctx, values)
 	}
 	result, err := s.execer.ExecContext(ctx, args)
-	return result, s.ended(ctx, opStmt, err)
+	return result, s.ended(ctx, OpStmtExec, err)
 }
 
 // QueryContext runs the query.
-func (s *clusterStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
+func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
 	if s.conn.discarded {
 		return nil, errDiscarded
 	}
@@ -150,31 +150,31 @@ func (s *clusterStmt) QueryContext(ctx context.Context, args []driver.NamedValue
 		return s.rows(ctx, values)
 	}
 	rows, err := s.queryer.QueryContext(ctx, args)
-	return rows, s.ended(ctx, opSelect, err)
+	return rows, s.ended(ctx, OpStmtQuery, err)
 }
 
 // Exec is the backend's Exec.
-func (s *clusterStmt) Exec(args []driver.Value) (driver.Result, error) {
+func (s *stmt) Exec(args []driver.Value) (driver.Result, error) {
 	return s.exec(context.Background(), args)
 }
 
-func (s *clusterStmt) exec(ctx context.Context, args []driver.Value) (driver.Result, error) {
+func (s *stmt) exec(ctx context.Context, args []driver.Value) (driver.Result, error) {
 	result, err := s.backend.Exec(args)
-	return result, s.ended(ctx, opStmt, err)
+	return result, s.ended(ctx, OpStmtExec, err)
 }
 
 // Query is the backend's Query.
-func (s *clusterStmt) Query(args []driver.Value) (driver.Rows, error) {
+func (s *stmt) Query(args []driver.Value) (driver.Rows, error) {
 	return s.rows(context.Background(), args)
 }
 
-func (s *clusterStmt) rows(ctx context.Context, args []driver.Value) (driver.Rows, error) {
+func (s *stmt) rows(ctx context.Context, args []driver.Value) (driver.Rows, error) {
 	rows, err := s.backend.Query(args)
-	return rows, s.ended(ctx, opSelect, err)
+	return rows, s.ended(ctx, OpStmtQuery, err)
 }
 
 // ended returns what the caller gets of the statement's error, if it has one.
-func (s *clusterStmt) ended(ctx context.Context, op operation, err error) error {
+func (s *stmt) ended(ctx context.Context, op Operation, err error) error {
 	if err != nil {
 		err = s.conn.failed(ctx, op, s.query, err)
 	}

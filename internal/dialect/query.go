@@ -1,4 +1,4 @@
-package clustersql
+package dialect
 
 import (
 	"context"
@@ -12,48 +12,21 @@ import (
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
-// CheckGalera is the check for Galera nodes. It runs DO 1, which a node that
-// refuses work answers with error 1047; on every fifth probe, on those of a
-// node that is not up, and when it is called from elsewhere it also asks for
-// the node's status: fit is a node of the primary component that is ready and
-// Synced. A donor, or a node that was desynced, is fit but used last; see
-// [Config.AllowDonor]. A server without wsrep is an error that says so. A
-// check of your own that calls it hands its own ctx on.
-func CheckGalera(ctx context.Context, backend driver.Conn) error {
-	if err := CheckDo1(ctx, backend); err != nil {
-		return err
+var errNoDriver = errors.New("the dialect has no driver of its own")
+
+// Ping asks the backend's Ping. A backend without one passes, as it does with
+// database/sql.
+func Ping(ctx context.Context, conn driver.Conn) error {
+	if p, ok := conn.(driver.Pinger); ok {
+		return p.Ping(ctx)
 	}
-	f := findingOf(ctx)
-	if f.Want&health.ScopeStatus == 0 {
-		return nil
-	}
-	s, err := askWsrep(ctx, backend, wsrepQuery)
-	if err != nil {
-		return fmt.Errorf("check \"galera\": the status query failed: %w", err)
-	}
-	f.Saw |= health.ScopeStatus | health.ScopeView
-	f.View = s.view()
-	f.Donor, err = s.verdict(f.AllowDonor)
-	return err
+	return nil
 }
 
-// checkWritable wants read_only OFF. MySQL's super_read_only is never ON
-// without it.
-func checkWritable(ctx context.Context, backend driver.Conn) error {
-	rows, err := queryRows(ctx, backend, "SELECT @@GLOBAL.read_only", 2)
-	if err != nil {
-		return fmt.Errorf("require \"writable\": the server does not tell read_only: %w", err)
-	}
-	if len(rows) == 1 && len(rows[0]) == 1 && (rows[0][0] == "0" || strings.EqualFold(rows[0][0], "OFF")) {
-		return nil
-	}
-	return &health.Unfit{Class: health.ReadOnly, Text: "require \"writable\": read_only is not OFF"}
-}
-
-// checkQuery wants one row whose first column is true.
-func checkQuery(query string) Check {
-	return func(ctx context.Context, backend driver.Conn) error {
-		rows, err := queryRows(ctx, backend, query, 2)
+// QueryCheck wants one row whose first column is true.
+func QueryCheck(query string) Check {
+	return func(ctx context.Context, conn driver.Conn) error {
+		rows, err := QueryRows(ctx, conn, query, 2)
 		switch {
 		case err != nil:
 			return fmt.Errorf("check_query: %w", err)
@@ -78,10 +51,10 @@ func isTrue(text string) bool {
 	return err == nil && n != 0 && n == n
 }
 
-// queryRows runs a query and returns its first rows, at most limit, as texts;
+// QueryRows runs a query and returns its first rows, at most limit, as texts;
 // NULL is empty. The backend's rows are closed.
-func queryRows(ctx context.Context, backend driver.Conn, query string, limit int) (table [][]string, err error) {
-	rows, done, err := runQuery(ctx, backend, query)
+func QueryRows(ctx context.Context, conn driver.Conn, query string, limit int) (table [][]string, err error) {
+	rows, done, err := runQuery(ctx, conn, query)
 	if err != nil {
 		return nil, err
 	}
@@ -111,18 +84,18 @@ func queryRows(ctx context.Context, backend driver.Conn, query string, limit int
 
 // runQuery queries directly, or by a prepared statement where the backend
 // cannot; done is to be called after the rows' Close.
-func runQuery(ctx context.Context, backend driver.Conn, query string) (rows driver.Rows, done func() error, err error) {
-	if q, ok := backend.(driver.QueryerContext); ok {
+func runQuery(ctx context.Context, conn driver.Conn, query string) (rows driver.Rows, done func() error, err error) {
+	if q, ok := conn.(driver.QueryerContext); ok {
 		rows, err = q.QueryContext(ctx, query, nil)
 		if !errors.Is(err, driver.ErrSkip) {
 			return rows, func() error { return nil }, err
 		}
 	}
 	var stmt driver.Stmt
-	if p, ok := backend.(driver.ConnPrepareContext); ok {
+	if p, ok := conn.(driver.ConnPrepareContext); ok {
 		stmt, err = p.PrepareContext(ctx, query)
 	} else {
-		stmt, err = backend.Prepare(query)
+		stmt, err = conn.Prepare(query)
 	}
 	if err != nil {
 		return nil, nil, err

@@ -1,4 +1,4 @@
-package clustersql
+package session
 
 import (
 	"context"
@@ -7,33 +7,19 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+
+	"github.com/EnumApps/clustersql/internal/dialect"
 )
 
 //lint:file-ignore SA1019 older backends have only the deprecated interfaces
 
-// A Conn is what [database/sql.Conn.Raw] hands to its function when the
-// database is a cluster: every connection of a [Driver] is one.
-//
-// Raw returns the backend's connection. It may be used only inside that
-// function, must not be closed there, and stays the cluster's: errors that it
-// gives are not seen by its node.
-//
-//	err := conn.Raw(func(c any) error {
-//		backend := c.(clustersql.Conn).Raw()
-//		...
-//	})
-type Conn interface {
-	driver.Conn
-	Raw() driver.Conn
-}
-
 // link is all that a wrapped conn knows of where it comes from.
-type link struct {
-	generation *atomic.Uint64      // the node's, shared; never nil
-	born       uint64              // its value when the conn was opened
-	report     func(f fault) error // gets every error of the backend's Conn, Stmts and Txs but driver.ErrSkip; returns what the caller gets
-	closed     func()              // called once, after the backend's Close returned
-	traits     traits              // the node's
+type Link struct {
+	Generation *atomic.Uint64       // the node's, shared; never nil
+	Born       uint64               // its value when the conn was opened
+	Report     func(f Fault) Answer // gets every error of the backend's Conn, Stmts and Txs but driver.ErrSkip
+	Closed     func()               // called once, after the backend's Close returned
+	Session    dialect.Session      // what is known of every session on the node
 }
 
 // A clusterConn is a backend's conn on its way through database/sql. It
@@ -44,10 +30,10 @@ type link struct {
 //
 // ExecerContext and QueryerContext are not here but in the three types below:
 // database/sql converts arguments by other rules where a conn has neither.
-type clusterConn struct {
+type conn struct {
 	// immutable; an optional interface is nil where the backend has none
 	backend       driver.Conn
-	link          link
+	link          Link
 	pinger        driver.Pinger
 	execer        driver.ExecerContext
 	legacyExecer  driver.Execer // used only without execer
@@ -74,19 +60,19 @@ type clusterConn struct {
 }
 
 type (
-	execConn      struct{ clusterConn }
-	queryConn     struct{ clusterConn }
-	execQueryConn struct{ clusterConn }
+	execConn      struct{ conn }
+	queryConn     struct{ conn }
+	execQueryConn struct{ conn }
 )
 
 var (
-	_ Conn                      = (*clusterConn)(nil)
-	_ driver.Pinger             = (*clusterConn)(nil)
-	_ driver.ConnPrepareContext = (*clusterConn)(nil)
-	_ driver.ConnBeginTx        = (*clusterConn)(nil)
-	_ driver.SessionResetter    = (*clusterConn)(nil)
-	_ driver.Validator          = (*clusterConn)(nil)
-	_ driver.NamedValueChecker  = (*clusterConn)(nil)
+	_ driver.Conn               = (*conn)(nil)
+	_ driver.Pinger             = (*conn)(nil)
+	_ driver.ConnPrepareContext = (*conn)(nil)
+	_ driver.ConnBeginTx        = (*conn)(nil)
+	_ driver.SessionResetter    = (*conn)(nil)
+	_ driver.Validator          = (*conn)(nil)
+	_ driver.NamedValueChecker  = (*conn)(nil)
 	_ driver.ExecerContext      = (*execConn)(nil)
 	_ driver.QueryerContext     = (*queryConn)(nil)
 	_ driver.ExecerContext      = (*execQueryConn)(nil)
@@ -94,10 +80,11 @@ var (
 )
 
 // wrapConn makes a backend's conn the one that database/sql gets. It calls
-// none of the backend's methods. The result owns backend and closes it.
-func wrapConn(backend driver.Conn, l link) driver.Conn {
+// none of the backend's methods. The result owns backend and closes it. The
+// handle is for the cluster.
+func Wrap(backend driver.Conn, l Link) (driver.Conn, Handle) {
 	c, wrapped := newClusterConn(backend)
-	c.backend, c.link, c.opened = backend, l, l.traits.manual
+	c.backend, c.link, c.opened = backend, l, l.Session.Manual
 	c.pinger, _ = backend.(driver.Pinger)
 	c.execer, _ = backend.(driver.ExecerContext)
 	c.legacyExecer, _ = backend.(driver.Execer)
@@ -108,15 +95,12 @@ func wrapConn(backend driver.Conn, l link) driver.Conn {
 	c.resetter, _ = backend.(driver.SessionResetter)
 	c.validator, _ = backend.(driver.Validator)
 	c.checker, _ = backend.(driver.NamedValueChecker)
-	return wrapped
+	return wrapped, Handle{c}
 }
-
-// base is what all types of wrapped conns have in common.
-func (c *clusterConn) base() *clusterConn { return c }
 
 // newClusterConn returns an empty conn of the type whose methods are the
 // backend's, and what all types share of it.
-func newClusterConn(backend driver.Conn) (*clusterConn, driver.Conn) {
+func newClusterConn(backend driver.Conn) (*conn, driver.Conn) {
 	_, execs := backend.(driver.ExecerContext)
 	if !execs {
 		_, execs = backend.(driver.Execer)
@@ -128,23 +112,26 @@ func newClusterConn(backend driver.Conn) (*clusterConn, driver.Conn) {
 	switch {
 	case execs && queries:
 		c := new(execQueryConn)
-		return &c.clusterConn, c
+		return &c.conn, c
 	case execs:
 		c := new(execConn)
-		return &c.clusterConn, c
+		return &c.conn, c
 	case queries:
 		c := new(queryConn)
-		return &c.clusterConn, c
+		return &c.conn, c
 	}
-	c := new(clusterConn)
+	c := new(conn)
 	return c, c
 }
 
+// Generation returns the generation of its node to which the conn belongs.
+func (c *conn) Generation() uint64 { return c.link.Born }
+
 // Raw returns the backend's conn.
-func (c *clusterConn) Raw() driver.Conn { return c.backend }
+func (c *conn) Raw() driver.Conn { return c.backend }
 
 // Close closes the backend's conn, unless the cluster has done so where it lay.
-func (c *clusterConn) Close() error {
+func (c *conn) Close() error {
 	if !c.usage.mayClose() {
 		return nil
 	}
@@ -153,21 +140,21 @@ func (c *clusterConn) Close() error {
 
 // close closes the backend's conn and tells the link, even when the backend
 // panics. Only who may by the usage calls it.
-func (c *clusterConn) close() error {
+func (c *conn) close() error {
 	defer func() {
 		if c.closed.CompareAndSwap(false, true) {
-			c.link.closed()
+			c.link.Closed()
 		}
 	}()
 	return c.backend.Close()
 }
 
 // retired reports whether the node has been given up since the conn was made.
-func (c *clusterConn) retired() bool { return c.link.generation.Load() != c.link.born }
+func (c *conn) retired() bool { return c.link.Generation.Load() != c.link.Born }
 
 // taken is asked before the conn is first used: one that was put into the pool
 // before that comes out of it without a ResetSession. Nothing has been sent.
-func (c *clusterConn) taken() error {
+func (c *conn) taken() error {
 	if pooled, ok := c.usage.firstUse(); !ok || pooled && c.retired() {
 		return driver.ErrBadConn
 	}
@@ -175,7 +162,7 @@ func (c *clusterConn) taken() error {
 }
 
 // Ping asks the backend; one without a Pinger is well.
-func (c *clusterConn) Ping(ctx context.Context) error {
+func (c *conn) Ping(ctx context.Context) error {
 	if !c.usage.used {
 		if err := c.taken(); err != nil {
 			return err
@@ -188,20 +175,20 @@ func (c *clusterConn) Ping(ctx context.Context) error {
 		return nil
 	}
 	if err := c.pinger.Ping(ctx); err != nil {
-		return c.failed(ctx, opIdle, "", err)
+		return c.failed(ctx, OpIdle, "", err)
 	}
 	return nil
 }
 
 // ResetSession refuses a conn that is retired or spent without sending
 // anything.
-func (c *clusterConn) ResetSession(ctx context.Context) error {
+func (c *conn) ResetSession(ctx context.Context) error {
 	if !c.usage.checkOut() || c.spent || c.retired() {
 		return driver.ErrBadConn
 	}
 	if c.resetter != nil {
 		if err := c.resetter.ResetSession(ctx); err != nil {
-			return c.failed(ctx, opIdle, "", err)
+			return c.failed(ctx, OpIdle, "", err)
 		}
 	}
 	c.left, c.lost, c.inTx = false, false, false
@@ -212,7 +199,7 @@ func (c *clusterConn) ResetSession(ctx context.Context) error {
 // to give way, and else what the backend says. Its first no is reported as a driver.ErrBadConn, unless a
 // caller who left is the reason: go-sql-driver breaks a conn whose query is
 // cancelled.
-func (c *clusterConn) IsValid() bool {
+func (c *conn) IsValid() bool {
 	if c.discarded || c.spent || c.retired() {
 		return false
 	}
@@ -221,14 +208,14 @@ func (c *clusterConn) IsValid() bool {
 	}
 	if !c.invalid {
 		c.invalid = true
-		_ = c.failed(context.Background(), opIdle, "", driver.ErrBadConn)
+		_ = c.failed(context.Background(), OpIdle, "", driver.ErrBadConn)
 	}
 	return false
 }
 
 // CheckNamedValue asks the backend. Its errors are about an argument, and
 // database/sql compares them, so they are passed on as they are.
-func (c *clusterConn) CheckNamedValue(v *driver.NamedValue) error {
+func (c *conn) CheckNamedValue(v *driver.NamedValue) error {
 	if c.checker == nil {
 		return driver.ErrSkip
 	}
@@ -255,7 +242,7 @@ func (c *execQueryConn) QueryContext(ctx context.Context, query string, args []d
 	return c.query(ctx, query, args)
 }
 
-func (c *clusterConn) exec(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+func (c *conn) exec(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	if !c.usage.used {
 		if err := c.taken(); err != nil {
 			return nil, err
@@ -269,26 +256,26 @@ func (c *clusterConn) exec(ctx context.Context, query string, args []driver.Name
 	}
 	result, err := c.execer.ExecContext(ctx, query, args)
 	if err != nil {
-		err = c.failed(ctx, opExec, query, err)
+		err = c.failed(ctx, OpExec, query, err)
 	}
-	c.ran(query, c.link.traits.single)
+	c.ran(query, c.link.Session.Single)
 	return result, err
 }
 
-func (c *clusterConn) legacyExec(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+func (c *conn) legacyExec(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	values, err := legacyArgs(ctx, args)
 	if err != nil {
 		return nil, err
 	}
 	result, err := c.legacyExecer.Exec(query, values)
 	if err != nil {
-		err = c.failed(ctx, opExec, query, err)
+		err = c.failed(ctx, OpExec, query, err)
 	}
-	c.ran(query, c.link.traits.single)
+	c.ran(query, c.link.Session.Single)
 	return result, err
 }
 
-func (c *clusterConn) query(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+func (c *conn) query(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	if !c.usage.used {
 		if err := c.taken(); err != nil {
 			return nil, err
@@ -302,22 +289,22 @@ func (c *clusterConn) query(ctx context.Context, query string, args []driver.Nam
 	}
 	rows, err := c.queryer.QueryContext(ctx, query, args)
 	if err != nil {
-		err = c.failed(ctx, opQuery, query, err)
+		err = c.failed(ctx, OpQuery, query, err)
 	}
-	c.ran(query, c.link.traits.single)
+	c.ran(query, c.link.Session.Single)
 	return rows, err
 }
 
-func (c *clusterConn) legacyQuery(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+func (c *conn) legacyQuery(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	values, err := legacyArgs(ctx, args)
 	if err != nil {
 		return nil, err
 	}
 	rows, err := c.legacyQueryer.Query(query, values)
 	if err != nil {
-		err = c.failed(ctx, opQuery, query, err)
+		err = c.failed(ctx, OpQuery, query, err)
 	}
-	c.ran(query, c.link.traits.single)
+	c.ran(query, c.link.Session.Single)
 	return rows, err
 }
 

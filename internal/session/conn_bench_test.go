@@ -1,4 +1,4 @@
-package clustersql
+package session
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/EnumApps/clustersql/internal/race"
 )
 
 // quietDB returns a database of one quiet node, and its conn as database/sql
@@ -133,7 +134,7 @@ func BenchmarkConn(b *testing.B) {
 // A statement through the wrapper allocates what it does without, a prepared
 // statement and a transaction one small object more.
 func TestWrapperAllocatesNextToNothing(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector allocates too; ./test.sh runs this test without it")
 	}
 	ctx := context.Background() // one that can be cancelled has database/sql start goroutines

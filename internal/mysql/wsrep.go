@@ -1,4 +1,4 @@
-package clustersql
+package mysql
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
@@ -35,8 +36,8 @@ type wsrepStatus struct {
 }
 
 // askWsrep runs one of the queries here.
-func askWsrep(ctx context.Context, backend driver.Conn, query string) (s wsrepStatus, err error) {
-	rows, err := queryRows(ctx, backend, query, 16)
+func askWsrep(ctx context.Context, conn driver.Conn, query string) (s wsrepStatus, err error) {
+	rows, err := dialect.QueryRows(ctx, conn, query, 16)
 	for _, row := range rows {
 		if len(row) == 2 {
 			s.set(row[0], row[1])
@@ -69,23 +70,6 @@ const (
 	wsrepDonor  = "2" // giving its state to a joiner, or desynced by hand
 	wsrepSynced = "4"
 )
-
-// lookAtView notes a node's view of its group where that is wanted and no check
-// has. A server without wsrep has none, and one that does not tell is none the
-// worse for it.
-func lookAtView(ctx context.Context, backend driver.Conn) error {
-	f := findingOf(ctx)
-	if f.Want&^f.Saw&health.ScopeView == 0 {
-		return nil
-	}
-	s, err := askWsrep(ctx, backend, viewQuery)
-	if err != nil && (health.Classify(err, mysqlClass) != health.Neutral || ctx.Err() != nil) {
-		return err
-	}
-	f.Saw |= health.ScopeView
-	f.View = s.view()
-	return nil
-}
 
 // view is what it says of the group. Outside the primary component that is
 // nothing: the server gives the largest number there is.

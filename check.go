@@ -1,0 +1,51 @@
+package clustersql
+
+import (
+	"context"
+	"database/sql/driver"
+	"fmt"
+
+	"github.com/EnumApps/clustersql/internal/dialect"
+)
+
+// A Check judges whether a connection is fit for use: nil is fit. It runs on
+// a fresh connection before database/sql gets it, within the rest of
+// attempt_timeout, and on the probe connection. It has the backend's conn to
+// itself and must not keep it or close it.
+type Check func(ctx context.Context, backend driver.Conn) error
+
+// UnmarshalText sets the check by its name in config.toml.
+func (c *Check) UnmarshalText(text []byte) error {
+	check, ok := namedChecks[string(text)]
+	if !ok {
+		return fmt.Errorf("unknown check %q: use \"do1\" (mysql's default), \"galera\" or \"ping\"", text)
+	}
+	*c = check
+	return nil
+}
+
+// fitness is all that a cluster asks of a connection: its check, and what
+// require and check_query add. A probe then notes what the dialect looks at
+// whatever the check.
+func (c *Config) fitness(d dialect.Dialect) Check {
+	checks := []dialect.Check{c.Check}
+	if c.Check == nil {
+		checks[0] = d.Check()
+	}
+	if c.Require == RequireWritable {
+		checks = append(checks, d.Writable())
+	}
+	if c.CheckQuery != "" {
+		checks = append(checks, dialect.QueryCheck(c.CheckQuery))
+	}
+	allowDonor := c.AllowDonor
+	return func(ctx context.Context, backend driver.Conn) error {
+		dialect.ReportOf(ctx).AllowDonor = allowDonor
+		for _, check := range checks {
+			if err := check(ctx, backend); err != nil {
+				return err
+			}
+		}
+		return d.Observe(ctx, backend)
+	}
+}

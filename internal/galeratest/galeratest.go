@@ -1,0 +1,73 @@
+// Package galeratest makes nodes of fakedb answer as Galera nodes do.
+package galeratest
+
+import (
+	"context"
+	"database/sql/driver"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/go-sql-driver/mysql"
+
+	"github.com/EnumApps/clustersql/internal/fakedb"
+)
+
+// A Script is a fake Galera node whose answers a test changes.
+type Script struct {
+	Cluster, Ready, State, ReadOnly atomic.Value // string
+	Group                           atomic.Value
+	Provider                        atomic.Bool
+	Reject                          atomic.Bool // DO 1 gets 1047
+	Statuses, Works                 atomic.Int64
+	Conf, Seqno                     atomic.Uint64
+}
+
+// Node makes n a Synced, writable Galera node.
+func Node(n *fakedb.Node) *Script {
+	g := new(Script)
+	g.Cluster.Store("Primary")
+	g.Ready.Store("ON")
+	g.State.Store("4")
+	g.ReadOnly.Store("0")
+	g.Group.Store("11f1-a")
+	g.Provider.Store(true)
+	g.Conf.Store(3)
+	n.OnStatement(func(_ context.Context, query string, _ []driver.NamedValue) error {
+		switch {
+		case strings.HasPrefix(query, "DO 1"):
+			g.Works.Add(1)
+			if g.Reject.Load() {
+				return &mysql.MySQLError{Number: 1047, Message: "WSREP has not yet prepared node for application use"}
+			}
+		case strings.HasPrefix(query, "INSERT") && g.ReadOnly.Load() != "0":
+			return &mysql.MySQLError{Number: 1290, Message: "running with the --read-only option"}
+		}
+		return nil
+	})
+	n.OnQuery(g.answer)
+	return g
+}
+
+func (g *Script) answer(query string) ([][]driver.Value, bool) {
+	switch {
+	case strings.HasPrefix(query, "SELECT @@GLOBAL.read_only"):
+		return [][]driver.Value{{g.ReadOnly.Load()}}, true
+	case strings.HasPrefix(query, "SHOW GLOBAL STATUS"):
+		g.Statuses.Add(1)
+		if !g.Provider.Load() {
+			return nil, true
+		}
+		text := func(v *atomic.Value) driver.Value { return []byte(v.Load().(string)) }
+		return [][]driver.Value{
+			{"wsrep_cluster_status", text(&g.Cluster)},
+			{"wsrep_local_state", text(&g.State)},
+			{"wsrep_provider_name", "Galera"},
+			{"wsrep_ready", text(&g.Ready)},
+			{"wsrep_cluster_state_uuid", text(&g.Group)},
+			{"wsrep_last_committed", strconv.FormatUint(g.Seqno.Load(), 10)},
+			{"wsrep_cluster_conf_id", strconv.FormatUint(g.Conf.Load(), 10)},
+		}, true
+	}
+	return nil, false
+}

@@ -1,0 +1,84 @@
+package mysql
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/EnumApps/clustersql/internal/dialect"
+	"github.com/EnumApps/clustersql/internal/health"
+)
+
+// Do1 runs DO 1, MariaDB's and MySQL's smallest statement: no table, no
+// right, one packet. A Galera node that refuses work (not in a primary
+// component, joining, wsrep_reject_queries) answers it with error 1047, while
+// it goes on to answer Ping and SELECT 1.
+func Do1(ctx context.Context, conn driver.Conn) error {
+	e, ok := conn.(driver.ExecerContext)
+	if !ok {
+		return fmt.Errorf("check \"do1\" needs a backend whose connections implement ExecerContext: use \"ping\"")
+	}
+	dialect.ReportOf(ctx).Saw |= health.ScopeWork
+	_, err := e.ExecContext(ctx, "DO 1", nil)
+	if errors.Is(err, driver.ErrSkip) {
+		return fmt.Errorf("check \"do1\": the backend does not run statements without preparing them: use \"ping\"")
+	}
+	return err
+}
+
+// Galera is the check for Galera nodes. It runs DO 1, which a node that
+// refuses work answers with error 1047; on every fifth probe, on those of a
+// node that is not up, and when it is called from elsewhere it also asks for
+// the node's status: fit is a node of the primary component that is ready and
+// Synced. A donor, or a node that was desynced, is fit but used last; see
+// [Config.AllowDonor]. A server without wsrep is an error that says so. A
+// check of your own that calls it hands its own ctx on.
+func Galera(ctx context.Context, conn driver.Conn) error {
+	if err := Do1(ctx, conn); err != nil {
+		return err
+	}
+	f := dialect.ReportOf(ctx)
+	if f.Want&health.ScopeStatus == 0 {
+		return nil
+	}
+	s, err := askWsrep(ctx, conn, wsrepQuery)
+	if err != nil {
+		return fmt.Errorf("check \"galera\": the status query failed: %w", err)
+	}
+	f.Saw |= health.ScopeStatus | health.ScopeView
+	f.View = s.view()
+	f.Donor, err = s.verdict(f.AllowDonor)
+	return err
+}
+
+// writable wants read_only OFF. MySQL's super_read_only is never ON
+// without it.
+func writable(ctx context.Context, conn driver.Conn) error {
+	rows, err := dialect.QueryRows(ctx, conn, "SELECT @@GLOBAL.read_only", 2)
+	if err != nil {
+		return fmt.Errorf("require \"writable\": the server does not tell read_only: %w", err)
+	}
+	if len(rows) == 1 && len(rows[0]) == 1 && (rows[0][0] == "0" || strings.EqualFold(rows[0][0], "OFF")) {
+		return nil
+	}
+	return &health.Unfit{Class: health.ReadOnly, Text: "require \"writable\": read_only is not OFF"}
+}
+
+// observe notes a node's view of its group where that is wanted and no check
+// has. A server without wsrep has none, and one that does not tell is none the
+// worse for it.
+func observe(ctx context.Context, conn driver.Conn) error {
+	f := dialect.ReportOf(ctx)
+	if f.Want&^f.Saw&health.ScopeView == 0 {
+		return nil
+	}
+	s, err := askWsrep(ctx, conn, viewQuery)
+	if err != nil && (health.Classify(err, classify) != health.Neutral || ctx.Err() != nil) {
+		return err
+	}
+	f.Saw |= health.ScopeView
+	f.View = s.view()
+	return nil
+}

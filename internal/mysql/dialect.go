@@ -1,0 +1,48 @@
+// Package mysql is the dialect of MariaDB, MySQL and Galera, and the door of
+// go-sql-driver/mysql.
+package mysql
+
+import (
+	"context"
+	"database/sql/driver"
+
+	"github.com/go-sql-driver/mysql"
+
+	"github.com/EnumApps/clustersql/internal/dialect"
+	"github.com/EnumApps/clustersql/internal/health"
+)
+
+// A Dialect is that of MariaDB, MySQL and Galera.
+type Dialect struct{}
+
+var _ dialect.Dialect = Dialect{}
+
+// Driver returns go-sql-driver/mysql.
+func (Dialect) Driver() driver.Driver { return mysql.MySQLDriver{} }
+
+// Owns reports whether the backend is go-sql-driver/mysql itself.
+func (Dialect) Owns(backend driver.Driver) bool {
+	switch backend.(type) {
+	case mysql.MySQLDriver, *mysql.MySQLDriver:
+		return true
+	}
+	return false
+}
+
+// Check is [Do1].
+func (Dialect) Check() dialect.Check { return Do1 }
+
+// Writable wants read_only OFF.
+func (Dialect) Writable() dialect.Check { return writable }
+
+// Works is [Do1], where the backend can run it without preparing it.
+func (Dialect) Works(ctx context.Context, conn driver.Conn) error {
+	if _, ok := conn.(driver.ExecerContext); !ok {
+		dialect.ReportOf(ctx).Saw |= health.ScopeWork // nothing can look closer on this backend
+		return nil
+	}
+	return Do1(ctx, conn)
+}
+
+// Observe notes a node's view of its Galera group.
+func (Dialect) Observe(ctx context.Context, conn driver.Conn) error { return observe(ctx, conn) }

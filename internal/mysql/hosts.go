@@ -1,0 +1,129 @@
+package mysql
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/EnumApps/clustersql/internal/dialect"
+	"github.com/EnumApps/clustersql/internal/redact"
+)
+
+// A hostList is being taken apart.
+type hostList struct {
+	dialect.HostList
+	redact redact.Redactor // for texts made of parts of the DSN
+}
+
+// SplitHosts takes a DSN like user:pw@tcp(h1:3306,h2:3306)/db?clustersql.rise=3
+// apart. As the mysql driver does, it takes the last slash for the one before
+// the database, and the last @ before that for the end of the password. The
+// error holds no part of the DSN's secrets.
+func (d Dialect) SplitHosts(dsn, prefix string) (dialect.HostList, error) {
+	secrets, known := d.Secrets(dsn)
+	l := hostList{redact: redact.New(dsn, secrets, known)}
+	err := l.split(dsn, prefix)
+	return l.HostList, err
+}
+
+func (l *hostList) split(dsn, prefix string) error {
+	slash := strings.LastIndexByte(dsn, '/')
+	if slash < 0 {
+		return errors.New("the DSN has no slash before the database: write it as user:password@tcp(host1,host2)/database")
+	}
+	at := strings.LastIndexByte(dsn[:slash], '@') + 1
+	network, hosts, found := strings.Cut(dsn[at:slash], "(")
+	if found {
+		if !strings.HasSuffix(hosts, ")") {
+			return errors.New("the DSN's host list does not end with \")\" before the last slash: close it, and write slashes in parameters as %2F")
+		}
+		hosts = strings.TrimSuffix(hosts, ")")
+	}
+	if network == "" {
+		network = "tcp"
+	}
+	path, query, _ := strings.Cut(dsn[slash:], "?")
+	query = l.takeParameters(query, prefix)
+	for _, host := range strings.Split(hosts, ",") {
+		if err := l.add(network, strings.TrimSpace(host), found, dsn[:at], path+query); err != nil {
+			return err
+		}
+	}
+	cfg, err := parse(l.Hosts[0].DSN)
+	if err != nil {
+		return errors.New(l.redact.Error(err))
+	}
+	l.Database = cfg.DBName
+	return nil
+}
+
+// add appends the node of one host; there need not be any host when there are
+// no brackets either.
+func (l *hostList) add(network, host string, brackets bool, userinfo, rest string) error {
+	if host == "" {
+		if brackets {
+			return errors.New("the DSN's host list has an empty host: take the comma or the brackets out")
+		}
+		if network != "tcp" {
+			return errors.New("the DSN names no address: write it in brackets after the network, as in unix(/path/to/socket)")
+		}
+		host = "127.0.0.1"
+	}
+	if strings.HasPrefix(network, "tcp") {
+		full, err := withPort(host)
+		if err != nil {
+			return fmt.Errorf("host %s: %w", l.redact.Text(strconv.Quote(host)), err)
+		}
+		host = full
+	}
+	if slices.ContainsFunc(l.Hosts, func(h dialect.Host) bool { return h.Name == host }) {
+		return fmt.Errorf("the DSN's host list has %s twice: take one out", l.redact.Text(host))
+	}
+	l.Hosts = append(l.Hosts, dialect.Host{Name: host, DSN: userinfo + network + "(" + host + ")" + rest})
+	return nil
+}
+
+// withPort adds mysql's port where a host has none.
+func withPort(host string) (string, error) {
+	_, port, err := net.SplitHostPort(host)
+	switch {
+	case strings.ContainsFunc(host, unicode.IsSpace):
+		return "", errors.New("there is a space in it: take it out")
+	case err == nil && port == "":
+		return "", errors.New("there is a colon but no port: write host:3306")
+	case err == nil:
+		return host, nil
+	}
+	bare := host
+	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
+		bare = host[1 : len(host)-1]
+	}
+	joined := net.JoinHostPort(bare, "3306")
+	if _, _, err := net.SplitHostPort(joined); err != nil {
+		return "", errors.New("that is none: write host:3306 or [::1]:3306, with commas between hosts")
+	}
+	return joined, nil
+}
+
+// takeParameters moves the cluster's own parameters out of a query and
+// returns what is left, with the question mark if that is anything.
+func (l *hostList) takeParameters(query, prefix string) string {
+	var others []string
+	for _, p := range strings.Split(query, "&") {
+		name, value, _ := strings.Cut(p, "=")
+		switch {
+		case len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix):
+			l.Parameters = append(l.Parameters, dialect.Parameter{Name: name, Value: value})
+		case p != "":
+			others = append(others, p)
+		}
+	}
+	if len(others) == 0 {
+		return ""
+	}
+	return "?" + strings.Join(others, "&")
+}

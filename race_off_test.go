@@ -1,5 +1,0 @@
-//go:build !race
-
-package clustersql
-
-const raceEnabled = false
