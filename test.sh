@@ -1,28 +1,54 @@
 #!/usr/bin/env bash
 # test.sh is the one door to the project's checks.
 #
-#   ./test.sh              install what the tests need, lint, test every module with -race, bench-quick
+#   ./test.sh              all of it: install what the tests need, lint, the tests of every module
+#                          with -race, the oldest Go, faults on real servers, bench-quick
 #   ./test.sh quick        the root module's tests without real database servers
-#   ./test.sh integration  every fault of a node under load, on real servers; ends with a table
-#   ./test.sh lint         gofmt, go vet and staticcheck in every module
+#   ./test.sh integration  every fault of a node under load, on real servers; with a table of them
+#   ./test.sh lint         gofmt, vet, staticcheck, other platforms, go.mod files, known vulnerabilities
+#   ./test.sh oldest       the quick tests with the oldest Go that go.mod allows
 #   ./test.sh bench        clustersql beside a plain driver and HAProxy; writes bench/RESULTS.md
 #   ./test.sh bench-quick  the same in small, into a temporary folder, judging no times
 #   ./test.sh microbench [N]  the Go benchmarks, N times (default 1), with allocations
 #   ./test.sh fuzz [S]     every fuzz test for S seconds each (default 30)
 #   ./test.sh simulate [M]  the simulation of faults on fresh seeds for M minutes (default 10)
+#   ./test.sh repeat N [busy] [PKG...]  the quick tests N times; busy: beside a busy loop on every core
 #   ./test.sh soak [M]     a ledger under random faults on real servers for M minutes (default 30)
 #   ./test.sh install      only install what is missing (Debian's packages)
-set -euo pipefail
-cd "$(dirname "$0")"
+#
+# A step that fails does not stop the others. At the end comes one table, and
+# the exit code is 1 if anything failed.
+set -u -o pipefail
+cd "$(dirname "$0")" || exit
 
-modules=(. demo compat bench tools)
+# Each module is tested as it stands, also where a workspace joins them.
+export GOWORK=off
 
-say() { printf '\n== %s\n' "$*"; }
+modules=(. demo compat bench tools tools/testtable)
+platforms=(GOOS=darwin GOOS=windows GOARCH=386)
+
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/clustersql-bin.XXXXXX") || exit # what is built on the way
+# shellcheck source=tools/steps.sh
+. tools/steps.sh
+# shellcheck source=tools/repeat.sh
+. tools/repeat.sh
+
+logs=
+trap 'end_children; rm -rf "$scratch"' EXIT
+trap interrupted INT TERM
+
+interrupted() {
+  trap - INT TERM
+  printf '\ntest.sh: interrupted\n' >&2
+  [ -z "$logs" ] || end_steps
+  [ -z "$folder" ] || echo "The output so far is in $folder"
+  exit 130
+}
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"
   elif command -v sudo >/dev/null; then sudo "$@"
-  else echo "test.sh: run as root, or install by hand: $*" >&2; exit 1
+  else echo "test.sh: run as root, or install by hand: $*" >&2; return 1
   fi
 }
 
@@ -43,90 +69,201 @@ install_packages() {
   [ ${#missing[@]} -gt 0 ] || return 0
   if ! command -v apt-get >/dev/null; then
     echo "test.sh: not Debian: install these by hand: ${missing[*]}" >&2
-    exit 1
+    return 1
   fi
-  say "installing ${missing[*]}"
-  as_root apt-get update -q
+  echo "installing ${missing[*]}"
+  as_root apt-get update -q || return
   # The tests start servers of their own; the packaged service stays off.
   as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
     apt-get install -q -y --no-install-recommends "${missing[@]}"
 }
 
-lint() {
+# short_packages are those of the root module that need no real servers.
+short_packages() { go list ./... | grep -v -E '/(integration|internal/galera)$'; }
+
+# ---- lint
+
+format() {
   local unformatted
-  say "gofmt"
-  unformatted=$(git ls-files -co --exclude-standard '*.go' | xargs -r gofmt -l)
-  [ -z "$unformatted" ] || { echo "gofmt -w these: $unformatted" >&2; return 1; }
-  local bin
-  bin=$(mktemp -d)
-  trap 'rm -rf "$bin"' RETURN
-  go build -C tools -o "$bin/staticcheck" honnef.co/go/tools/cmd/staticcheck
+  unformatted=$(git ls-files -co --exclude-standard '*.go' | while read -r f; do [ ! -e "$f" ] || echo "$f"; done | xargs -r gofmt -l) || return
+  [ -z "$unformatted" ] || { echo "gofmt -w these: $unformatted"; return 1; }
+}
+
+# The tools module has no packages of its own. A list that fails is no excuse.
+has_packages() {
+  local list
+  list=$(cd "$1" && go list ./... 2>/dev/null) || return 0
+  [ -n "$list" ]
+}
+
+vet() {
+  local code=0
+  [ -x "$scratch/staticcheck" ] || go build -C tools -o "$scratch/staticcheck" honnef.co/go/tools/cmd/staticcheck || return
+  cd "$1" || return
+  go vet ./... || code=1
+  "$scratch/staticcheck" ./... || code=1
+  return $code
+}
+
+# Most of the driver's users run it where no test of ours runs.
+cross() {
+  local code=0
+  export CGO_ENABLED=0 "${1?}"
+  go build ./... || code=1
+  go vet ./... || code=1
+  return $code
+}
+
+tidy() {
+  local m code=0
   for m in "${modules[@]}"; do
-    [ "$m" = tools ] && continue
-    say "go vet, staticcheck: $m"
-    (cd "$m" && go vet ./... && "$bin/staticcheck" ./...)
+    (cd "$m" && go mod tidy -diff) || { echo "go mod tidy: $m"; code=1; }
   done
+  return $code
 }
 
-test_modules() {
+# vulnerabilities looks at the module that other programs use. The list of known
+# ones is fetched each time, so there is nothing to tell without a network.
+vulnerabilities() {
+  local code=0 said
+  go build -C tools -o "$scratch/govulncheck" golang.org/x/vuln/cmd/govulncheck || return
+  said=$(timeout -k 5 90 "$scratch/govulncheck" ./... 2>&1) || code=$?
+  printf '%s\n' "$said"
+  case $code in
+    0) return 0 ;;
+    3)
+      grep -q '^ *Module: ' <<<"$said" && return 1
+      # Neither the driver nor its user can do anything but build with a newer Go.
+      echo "only $(go env GOVERSION) itself has known vulnerabilities: build with a newer Go"
+      return $cannot ;;
+    124 | 137)
+      echo "the list of known vulnerabilities did not come within 90 seconds"
+      return $cannot ;;
+  esac
+  grep -q 'fetching vulnerabilities' <<<"$said" || return $code
+  echo "the list of known vulnerabilities is out of reach from here"
+  return $cannot
+}
+
+lint_steps() {
+  local m p
+  step check "gofmt" format
   for m in "${modules[@]}"; do
-    [ "$m" = tools ] && continue
-    say "go test -race: $m"
-    (cd "$m" && go test -race -timeout 15m "$@" ./...)
+    ! has_packages "$m" || step check "vet, staticcheck: $m" vet "$m"
   done
-  say "go test: memory and allocations, which -race would falsify"
-  go test -count=1 -run 'Small|Alloc' .
+  for p in "${platforms[@]}"; do
+    step check "build, vet: $p" cross "$p"
+  done
+  step check "go mod tidy" tidy
+  step check "known vulnerabilities" vulnerabilities
 }
 
-# What clients see of every fault; the table at the end is the result.
-faults() {
-  say "go test -race: faults under load"
-  go test -race -count=1 -timeout 15m -v -run '^TestFaults$' ./integration
+# ---- tests
+
+quick() { mapfile -t list < <(short_packages) && go test -json -race -short -count=1 -skip '^TestConfiguredClusters$' "${list[@]}"; }
+
+test_module() { cd "$1" && go test -json -race -timeout 15m -count=1 -skip '^TestFaults$' ./...; }
+
+# -race falsifies memory and allocations.
+measure() { mapfile -t list < <(short_packages) && go test -json -count=1 -run 'Small|Alloc' "${list[@]}"; }
+
+# What clients see of every fault; the test's own table is the result.
+faults() { go test -json -race -count=1 -timeout 15m -run '^TestFaults$' ./integration; }
+
+# oldest has no -race: what it is after is what does not compile, or is not
+# there yet.
+oldest() {
+  local code=0 version
+  version=go$(go list -m -f '{{.GoVersion}}') || return
+  if ! GOTOOLCHAIN=$version timeout -k 5 300 go version; then
+    echo "$version cannot be had: neither is it installed nor does the module proxy give it; install it and put it first in PATH"
+    return $cannot
+  fi
+  export GOTOOLCHAIN=$version
+  mapfile -t list < <(short_packages)
+  go vet "${list[@]}" || code=1
+  go test -json -vet=off -short -count=1 -skip '^TestConfiguredClusters$' "${list[@]}" || code=1
+  return $code
 }
 
-bench_quick() {
-  say "bench, in small"
-  go -C bench run . -quick
+test_steps() {
+  local m
+  for m in "${modules[@]}"; do
+    ! has_packages "$m" || step tests "tests: $m" test_module "$m"
+  done
+  step tests "memory and allocations" measure
+  step tests "oldest Go" oldest
 }
 
-fuzz() {
-  local seconds=${1:-30} pkg name
+faults_steps() {
+  watch_flags=(-show '^TestFaults$')
+  step tests "faults under load" faults
+}
+
+bench_quick() { go -C bench run . -quick; }
+
+fuzz_one() { go test -json -run '^$' -fuzz "^$2\$" -fuzztime "$3s" -fuzzminimizetime 2s "$1"; }
+
+fuzz_steps() {
+  local pkg name
+  whole "fuzz" seconds "$1"
+  echo "looking for fuzz tests"
   for pkg in $(go list ./...); do
-    for name in $(go test -list '^Fuzz' "$pkg" | grep '^Fuzz' || true); do
-      say "$pkg $name, $seconds s"
-      go test -run '^$' -fuzz "^$name\$" -fuzztime "${seconds}s" -fuzzminimizetime 2s "$pkg"
+    for name in $(go test -list '^Fuzz' "$pkg" | grep '^Fuzz'); do
+      step tests "$name, $1 s: $pkg" fuzz_one "$pkg" "$name" "$1"
     done
   done
 }
 
-minutes() {
-  case "$2" in ''|*[!0-9]*) echo "test.sh: $1 takes whole minutes, not \"$2\"" >&2; exit 2 ;; esac
+whole() {
+  case $3 in '' | *[!0-9]*) echo "test.sh: $1 takes whole $2, not \"$3\"" >&2; exit 2 ;; esac
+}
+
+simulation_package() {
+  local pkg
+  for pkg in ./internal/simulation .; do
+    if go test -list '^TestSimulation$' "$pkg" 2>/dev/null | grep -q '^TestSimulation$'; then
+      echo "$pkg"
+      return
+    fi
+  done
+  echo "test.sh: no package has TestSimulation" >&2
+  return 1
 }
 
 # simulate says every failing seed with its steps, and how to run it again.
 simulate() {
-  minutes simulate "$1"
-  go test -race -count=1 -timeout "$(($1 + 10))m" -run '^TestSimulation$' . -simulate.for "$1m"
+  local pkg
+  pkg=$(simulation_package) || return
+  go test -json -race -count=1 -timeout "$(($1 + 10))m" -run '^TestSimulation$' "$pkg" -simulate.for "$1m"
 }
 
 # soak says its seed first: the same faults again with -soak.seed.
-soak() {
-  minutes soak "$1"
-  install_packages
-  go test -race -count=1 -timeout "$(($1 + 10))m" -v -run '^TestSoak$' ./integration -soak.for "$1m"
-}
+soak() { go test -json -race -count=1 -timeout "$(($1 + 10))m" -run '^TestSoak$' ./integration -soak.for "$1m"; }
+
+install_step() { step check "install what the tests need" install_packages; }
 
 case "${1:-all}" in
-  all)     install_packages; lint; test_modules -count=1 -skip '^TestFaults$'; faults; bench_quick ;;
-  quick)   go test -race -short -count=1 -skip '^TestConfiguredClusters$' . ./internal/fakedb ;;
-  integration) install_packages; faults ;;
-  lint)    lint ;;
-  bench)   install_packages; go -C bench run . ;;
-  bench-quick) install_packages; bench_quick ;;
-  microbench) go test -run '^$' -bench . -benchmem -count "${2:-1}" . ;;
-  fuzz)    fuzz "${2:-30}" ;;
-  simulate) simulate "${2:-10}" ;;
-  soak)    soak "${2:-30}" ;;
-  install) install_packages ;;
-  *)       sed -n '2,14p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
+  all) install_step; lint_steps; test_steps; faults_steps; step live "bench, in small" bench_quick ;;
+  quick) step tests "tests without real servers" quick ;;
+  integration) install_step; faults_steps ;;
+  lint) lint_steps ;;
+  oldest) step tests "oldest Go" oldest ;;
+  bench-quick) install_step; step live "bench, in small" bench_quick ;;
+  fuzz) fuzz_steps "${2:-30}" ;;
+  simulate)
+    whole simulate minutes "${2:-10}"
+    watch_flags=(-v)
+    step tests "simulation, ${2:-10} minutes" simulate "${2:-10}" ;;
+  soak)
+    whole soak minutes "${2:-30}"
+    watch_flags=(-v)
+    install_step
+    step tests "soak, ${2:-30} minutes" soak "${2:-30}" ;;
+  bench) install_packages && go -C bench run .; exit ;;
+  microbench) mapfile -t list < <(short_packages); go test -run '^$' -bench . -benchmem -count "${2:-1}" "${list[@]}"; exit ;;
+  repeat) shift; repeat "$@"; exit ;;
+  install) install_packages; exit ;;
+  *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2 ;;
 esac
+run_steps || exit 1
