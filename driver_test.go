@@ -69,7 +69,8 @@ func TestProbeConnectionLasts(t *testing.T) {
 		if opens := b.Stats().Opens; opens != 1 {
 			t.Errorf("%d connections in a minute, want 1", opens)
 		}
-		if s.Probes < 50 || s.Probes > 75 || s.ProbeLatency.Count() != s.Probes-1 {
+		fewest, most := 1+uint64(time.Minute/mostWait(time.Second)), 1+uint64(time.Minute/leastWait(time.Second))
+		if s.Probes < fewest || s.Probes > most || s.ProbeLatency.Count() != s.Probes-1 {
 			t.Errorf("%d probes with %d latencies in a minute", s.Probes, s.ProbeLatency.Count())
 		}
 	})

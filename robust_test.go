@@ -353,8 +353,12 @@ func TestLogHandlerMayMakeAClusterWhileOneIsMade(t *testing.T) {
 // the pool.
 func TestNoConnectionOfARemovedNodeStaysValid(t *testing.T) {
 	b := fakedb.New()
-	for range 3000 {
-		d := fakeCluster(t, b, 1)
+	rounds := 3000
+	if testing.Short() {
+		rounds = 1000
+	}
+	for range rounds {
+		d := ownFakeCluster(t, b, 1)
 		c := d.Connector().(*connector)
 		var conn driver.Conn
 		var wg sync.WaitGroup

@@ -22,10 +22,10 @@ var (
 //
 //	go test -run 'TestSimulation$' -simulate.seed 17 -count 20 .
 //
-// runs one seed again, twenty times. The schedule is the same each time. What
-// the scheduler makes of calls of the same instant is not, nor are the random
-// numbers of the cluster itself (the jitter of probes, the draws of balanced):
-// a violation that hangs on those may need many runs to come back.
+// runs one seed again, twenty times. The schedule is the same each time, and so
+// is the jitter of probes. What the scheduler makes of calls of the same instant
+// is not, nor is which of them has which of the numbers that calls draw: a
+// violation that hangs on those may need many runs to come back.
 func TestSimulation(t *testing.T) {
 	if *simulateSeed != 0 {
 		simulateReported(t, *simulateSeed, new(simTally))

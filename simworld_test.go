@@ -68,6 +68,7 @@ func newSimWorld(name string, plan *simSchedule, tally *simTally) *simWorld {
 	}
 	cfg := plan.settings.cfg
 	cfg.OnEvent = w.onEvent
+	cfg.Seed = plan.seed
 	w.driver = NewDriver(w.backend.Driver(), name, func(c *Config) { *c = cfg }, quiet)
 	for i := range plan.settings.nodes {
 		name := nodeName(i)

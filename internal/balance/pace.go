@@ -15,7 +15,7 @@ type Pace struct {
 }
 
 const (
-	paceFifth   = 5
+	PaceFifth   = 5
 	paceLongest = 1.25 // seconds that count at a time, a little over the longest jittered tick at the default interval
 )
 
@@ -32,7 +32,7 @@ func (p *Pace) Turns(tooMany int, now time.Time) int {
 		p.at = now.Add(-time.Second)
 	}
 	p.start = max(p.start, tooMany)
-	rate := max(1, float64(p.start)/paceFifth)
+	rate := max(1, float64(p.start)/PaceFifth)
 	p.credit += rate * min(now.Sub(p.at).Seconds(), paceLongest)
 	p.at = now
 	n := min(int(p.credit), tooMany)

@@ -95,7 +95,7 @@ func TestPace(t *testing.T) {
 			left, spent := start, time.Duration(0)
 			for left > 0 && spent < time.Minute {
 				n := p.Turns(left, now)
-				if most := max(1, start/paceFifth) * 5 / 4; n > max(1, most) {
+				if most := max(1, start/PaceFifth) * 5 / 4; n > max(1, most) {
 					t.Errorf("tick %v, %d at the start: %d turns at once", tick, start, n)
 				}
 				left -= n

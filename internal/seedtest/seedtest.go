@@ -18,7 +18,7 @@ var given = flag.Uint64("seed", 0, "the seed of the tests that draw; 0: a fresh 
 // needs it.
 type holding struct {
 	seed  uint64
-	users int
+	users map[testing.TB]bool
 }
 
 var (
@@ -32,9 +32,12 @@ var (
 func Of(t testing.TB) uint64 {
 	t.Helper()
 	root, _, _ := strings.Cut(t.Name(), "/")
-	seed := take(root)
+	seed, first := take(root, t)
+	if !first {
+		return seed
+	}
 	t.Cleanup(func() {
-		giveBack(root)
+		giveBack(root, t)
 		if t.Failed() {
 			t.Logf("seed %d; again: go test -run '^%s$' -seed %d", seed, strings.ReplaceAll(t.Name(), "/", "$/^"), seed)
 		}
@@ -50,27 +53,29 @@ func Rand(t testing.TB) *rand.Rand {
 	return rand.New(rand.NewPCG(Of(t), h.Sum64()))
 }
 
-func take(root string) uint64 {
+// take returns the seed, and whether t has it for the first time.
+func take(root string, t testing.TB) (seed uint64, first bool) {
 	mu.Lock()
 	defer mu.Unlock()
 	h := held[root]
 	if h == nil {
-		h = &holding{seed: *given}
+		h = &holding{seed: *given, users: make(map[testing.TB]bool)}
 		for h.seed == 0 {
 			h.seed = rand.Uint64()
 		}
 		held[root] = h
 	}
-	h.users++
-	return h.seed
+	first = !h.users[t]
+	h.users[t] = true
+	return h.seed, first
 }
 
-func giveBack(root string) {
+func giveBack(root string, t testing.TB) {
 	mu.Lock()
 	defer mu.Unlock()
 	h := held[root]
-	h.users--
-	if h.users == 0 {
+	delete(h.users, t)
+	if len(h.users) == 0 {
 		delete(held, root)
 	}
 }
