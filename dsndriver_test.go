@@ -26,7 +26,7 @@ func refusedAddrs(t *testing.T, n int) []string {
 
 func TestDSNDriver(t *testing.T) {
 	nodes := refusedAddrs(t, 2)
-	dsn := "app:hunter22@tcp(" + strings.Join(nodes, ",") + ")/db?clustersql.open_timeout=700ms&clustersql.attempt_timeout=500ms&timeout=5s"
+	dsn := "app:hunter22@tcp(" + strings.Join(nodes, ",") + ")/db?clustersql.open_timeout=70ms&clustersql.attempt_timeout=50ms&timeout=5s"
 	first, err := sql.Open("clustersql", dsn)
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +39,7 @@ func TestDSNDriver(t *testing.T) {
 	defer second.Close()
 
 	d := first.Driver().(Driver)
-	if want := slices.Sorted(slices.Values(nodes)); !slices.Equal(d.Nodes(), want) || d.m.cfg.OpenTimeout != 7e8 ||
+	if want := slices.Sorted(slices.Values(nodes)); !slices.Equal(d.Nodes(), want) || d.m.cfg.OpenTimeout != 7e7 ||
 		d.Status().Name != "clustersql/db@"+strings.Join(nodes, ",") {
 		t.Errorf("cluster %q, nodes %q, settings %+v", d.Status().Name, d.Nodes(), d.m.cfg)
 	}

@@ -105,10 +105,14 @@ func memoryInUse() int64 {
 	return int64(m.HeapAlloc + m.StackInuse)
 }
 
-// A thousand nodes start, probe three times each and stop.
+// A thousand nodes start, probe three times each and stop; 300 in the short run.
 func TestThousandNodes(t *testing.T) {
+	nodes := 1000
+	if testing.Short() {
+		nodes = 300
+	}
 	b := fakedb.New()
-	d := fakeCluster(t, b, 1000, WithProbe(20*time.Millisecond, 10*time.Millisecond))
+	d := fakeCluster(t, b, nodes, WithProbe(20*time.Millisecond, 10*time.Millisecond))
 	c := d.Connector().(*connector)
 	for _, n := range *d.m.nodes.Load() {
 		for n.status().Probes < 3 {
