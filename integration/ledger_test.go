@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/EnumApps/clustersql"
 	"github.com/EnumApps/clustersql/internal/galera"
+	"github.com/EnumApps/clustersql/internal/seedtest"
 )
 
 const (
@@ -29,6 +29,7 @@ const (
 type ledger struct {
 	c     *galera.Cluster
 	users []*user
+	draws *seedtest.Source
 	gate  sync.RWMutex // held for reading by every operation, for writing while the books are checked
 
 	counter counter
@@ -42,8 +43,9 @@ type ledger struct {
 	wrongs []string
 }
 
-// openLedger makes the tables and a user for every strategy.
-func openLedger(t *testing.T, c *galera.Cluster) *ledger {
+// openLedger makes the tables and a user for every strategy. The seed decides
+// what the users draw.
+func openLedger(t *testing.T, c *galera.Cluster, seed uint64) *ledger {
 	t.Helper()
 	run(t, c,
 		"CREATE TABLE app.ledger_accounts (id INT PRIMARY KEY, balance BIGINT NOT NULL)",
@@ -52,7 +54,7 @@ func openLedger(t *testing.T, c *galera.Cluster) *ledger {
 		"CREATE TABLE app.ledger_rows (id BIGINT PRIMARY KEY AUTO_INCREMENT, k VARCHAR(64), KEY (k))",
 		"CREATE TABLE app.ledger_counter (id INT PRIMARY KEY, v BIGINT)",
 		"INSERT INTO app.ledger_counter VALUES (0, 0)")
-	l := &ledger{c: c}
+	l := &ledger{c: c, draws: seedtest.NewSource(seed)}
 	for i := range l.balances {
 		l.balances[i] = opening
 	}
@@ -95,12 +97,12 @@ func (l *ledger) repeat(ctx context.Context, every time.Duration, once func(cont
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(rand.N(2 * every)):
+		case <-time.After(l.draws.Until(2 * every)):
 		}
 		l.gate.RLock()
 		caller, cancel := context.Background(), context.CancelFunc(func() {})
-		if rand.IntN(5) == 0 {
-			caller, cancel = context.WithTimeout(caller, rand.N(3*time.Second))
+		if l.draws.IntN(5) == 0 {
+			caller, cancel = context.WithTimeout(caller, l.draws.Until(3*time.Second))
 		}
 		once(caller)
 		cancel()
@@ -156,7 +158,7 @@ func (l *ledger) insert(ctx context.Context, u *user) {
 func (l *ledger) transfer(ctx context.Context, u *user) {
 	line, key := u.transfers.enter()
 	began := time.Now()
-	committing, err := move(ctx, u.db, key)
+	committing, err := l.move(ctx, u.db, key)
 	raiseTo(&u.slowWrite, int64(time.Since(began)))
 	f := fateOf(err)
 	if !committing && f != acknowledged {
@@ -166,8 +168,8 @@ func (l *ledger) transfer(ctx context.Context, u *user) {
 }
 
 // move is a transfer; it tells whether it has come to the Commit.
-func move(ctx context.Context, db *sql.DB, key string) (committing bool, err error) {
-	debit, credit, amount := rand.IntN(accounts), rand.IntN(accounts), 1+rand.IntN(100)
+func (l *ledger) move(ctx context.Context, db *sql.DB, key string) (committing bool, err error) {
+	debit, credit, amount := l.draws.IntN(accounts), l.draws.IntN(accounts), 1+l.draws.IntN(100)
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return false, err
@@ -191,7 +193,7 @@ func move(ctx context.Context, db *sql.DB, key string) (committing bool, err err
 // raise raises the counter, by a user chosen at random. A statement that comes
 // late does not lower it.
 func (l *ledger) raise(ctx context.Context, v int64) {
-	u := l.users[rand.IntN(len(l.users))]
+	u := l.users[l.draws.IntN(len(l.users))]
 	if _, err := u.db.ExecContext(ctx, "UPDATE ledger_counter SET v = GREATEST(v, ?) WHERE id = 0", v); err == nil {
 		l.counter.commit(v)
 	}

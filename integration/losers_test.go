@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
-	"math/rand/v2"
 	"net"
 	"strconv"
 	"sync"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/EnumApps/clustersql"
 	"github.com/EnumApps/clustersql/internal/galera"
+	"github.com/EnumApps/clustersql/internal/seedtest"
 	"github.com/go-sql-driver/mysql"
 )
 
@@ -40,10 +40,11 @@ func losersAreClosed(t *testing.T, c *galera.Cluster) {
 func race(t *testing.T, c *galera.Cluster, opens int, grace time.Duration) int {
 	t.Helper()
 	before := abortedConnects(t, c)
-	d := clustersql.NewDriver(mysql.MySQLDriver{}, t.Name(),
+	draws := seedtest.NewSource(seedtest.Of(t))
+	d := clustersql.NewDriver(mysql.MySQLDriver{}, t.Name(), clustersql.WithSeed(seedtest.Of(t)),
 		clustersql.WithLoserGrace(grace), clustersql.WithMaxOpensPerNode(64))
 	for i, n := range c.Nodes {
-		pace := func() time.Duration { return rand.N(slowBy * 5 / 4) }
+		pace := func() time.Duration { return draws.Until(slowBy * 5 / 4) }
 		if i == 2 {
 			pace = func() time.Duration { return slowBy }
 		}

@@ -46,7 +46,7 @@ func TestSoak(t *testing.T) {
 	t.Logf("-soak.seed %d", seed)
 	c := galera.StartT(t, galera.Options{})
 	before := stand(t, c)
-	s := &soak{T: t, c: c, ledger: openLedger(t, c), random: rand.New(rand.NewPCG(seed, 0)), counts: make(map[string]int)}
+	s := &soak{T: t, c: c, ledger: openLedger(t, c, seed), random: rand.New(rand.NewPCG(seed, 0)), counts: make(map[string]int)}
 	ctx, stop := context.WithCancel(t.Context())
 	var work sync.WaitGroup
 	t.Cleanup(work.Wait) // after stop, also where a check ends the test

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 var given = flag.Uint64("seed", 0, "the seed of the tests that draw; 0: a fresh one for each")
@@ -78,4 +79,30 @@ func giveBack(root string, t testing.TB) {
 	if len(h.users) == 0 {
 		delete(held, root)
 	}
+}
+
+// A Source is one source for many goroutines. Which of them has which of its
+// numbers the scheduler decides.
+type Source struct {
+	mu   sync.Mutex // guards what follows
+	rand *rand.Rand
+}
+
+// NewSource returns a source that a seed decides.
+func NewSource(seed uint64) *Source {
+	return &Source{rand: rand.New(rand.NewPCG(seed, 0))}
+}
+
+// IntN draws from 0 to below n.
+func (s *Source) IntN(n int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rand.IntN(n)
+}
+
+// Until draws from 0 to below d.
+func (s *Source) Until(d time.Duration) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Duration(s.rand.Int64N(int64(d)))
 }
