@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/EnumApps/clustersql/internal/conffile"
 )
 
 // Every kind of mistake gives a message with the file, the line, the key and
@@ -237,7 +239,7 @@ func TestConfigFileMistakes(t *testing.T) {
 			"clustersql: config.toml:4: Nodes: name: it is there twice: take one out",
 		},
 		{
-			"original: settings in conflict", "fall = 0\n[[Nodes]]\nName = \"a\"\nPassword = \"" + password + "\"",
+			"original: settings in conflict", "fall = 0\n[[Nodes]]\nName = \"a\"\nHostName = \"h\"\nPassword = \"" + password + "\"",
 			"clustersql: config.toml:1: fall: 0 is too small: it must be at least 1",
 		},
 	}
@@ -254,8 +256,8 @@ func TestConfigFileMistakes(t *testing.T) {
 			if strings.Contains(fmt.Sprint(err), password) {
 				t.Error("the message holds the password")
 			}
-			var mistake *fileError
-			if !errors.As(err, &mistake) || mistake.path != defaultConfigFile {
+			var mistake *conffile.Mistake
+			if !errors.As(err, &mistake) || mistake.Path != conffile.DefaultPath {
 				t.Errorf("got a %T", err)
 			}
 		})
@@ -270,23 +272,27 @@ func FuzzConfigFile(f *testing.F) {
 	f.Add("cluster = [{name = 'c', node = [{name = 'n', dsn = '${X}'}]}]\nopen_timeout = 5")
 	f.Add("[[cluster]]\nname = 2001-01-01\n[cluster.node]\nname = [1, {a = 'b'}]")
 	f.Fuzz(func(t *testing.T, text string) {
-		file, err := parseConfigFile("x", text)
+		file, err := conffile.Parse("x", text, fileKeys)
+		var clusters []clusterSpec
+		if err == nil {
+			clusters, err = specs(file)
+		}
 		if err != nil {
-			var mistake *fileError
-			if !errors.As(err, &mistake) || mistake.line < 0 || mistake.line > strings.Count(text, "\n")+1 {
+			var mistake *conffile.Mistake
+			if !errors.As(err, &mistake) || mistake.Line < 0 || mistake.Line > strings.Count(text, "\n")+1 {
 				t.Fatalf("%q: %#v", text, err)
 			}
 			return
 		}
-		if len(file.clusters) == 0 {
+		if len(clusters) == 0 {
 			t.Fatalf("%q has neither clusters nor an error", text)
 		}
-		for _, c := range file.clusters {
-			if c.name == "" || len(c.nodes) == 0 || c.cfg.validate() != nil || c.cfg.OpenTimeout < time.Millisecond {
+		for _, c := range clusters {
+			if c.name == "" || len(c.in.Nodes) == 0 || c.cfg.validate() != nil || c.cfg.OpenTimeout < time.Millisecond {
 				t.Fatalf("%q: %+v", text, c)
 			}
-			for _, n := range c.nodes {
-				if n.name == "" || n.dsn == "" {
+			for _, n := range c.in.Nodes {
+				if n.Name == "" || n.DSN == "" && n.Account == nil {
 					t.Fatalf("%q: %+v", text, n)
 				}
 			}

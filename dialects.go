@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"fmt"
 
+	"github.com/EnumApps/clustersql/internal/conffile"
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/mysql"
@@ -109,3 +110,14 @@ func CheckDo1(ctx context.Context, backend driver.Conn) error { return mysql.Do1
 // [Config.AllowDonor]. A server without wsrep is an error that says so. A
 // check of your own that calls it hands its own ctx on.
 func CheckGalera(ctx context.Context, backend driver.Conn) error { return mysql.Galera(ctx, backend) }
+
+// defaultDriver is the backend of a cluster of a file that names none.
+const defaultDriver = "mysql"
+
+// dsnOf is the DSN of a node of a file.
+func dsnOf(n *conffile.Node) (string, error) {
+	if n.Account != nil {
+		return mysql.Account(*n.Account).DSN()
+	}
+	return n.DSN, nil
+}

@@ -1,6 +1,10 @@
 package clustersql
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/EnumApps/clustersql/internal/conffile"
+)
 
 // NodeConfig holds the settings of one node. The options of [Driver.AddNode]
 // and [Driver.AddConnector] and the keys of a [[cluster.node]] change it. Both
@@ -47,21 +51,18 @@ func newNodeConfig(opts []NodeOption) (NodeConfig, error) {
 	return c, nil
 }
 
-// nodeOptions reads the settings that a [[cluster.node]] has.
-func (s section) nodeOptions() ([]NodeOption, error) {
+// nodeOptions reads the settings of a node in a file.
+func nodeOptions(settings []conffile.Setting) ([]NodeOption, error) {
 	var opts []NodeOption
 	options := map[string]func(int) NodeOption{priorityKey: WithPriority, weightKey: WithWeight}
-	for _, key := range s.keys() {
-		option, ok := options[key]
-		if !ok {
-			continue
-		}
-		n, err := intSetting(s.values[key])
+	for _, s := range settings {
+		option := options[s.Key]
+		n, err := conffile.Int(s.Value)
 		if err == nil {
 			_, err = newNodeConfig([]NodeOption{option(n)})
 		}
 		if err != nil {
-			return nil, s.wrong(key, problem(err))
+			return nil, s.Wrong(problem(err))
 		}
 		opts = append(opts, option(n))
 	}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/EnumApps/clustersql/internal/conffile"
 	"github.com/EnumApps/clustersql/internal/redact"
 )
 
@@ -40,15 +41,19 @@ var registering sync.Mutex
 // Every mistake in the file is an error with its line, the key and the cure.
 // No error holds a password.
 func Load(path string) (*Registry, error) {
-	f, err := readConfigFile(path)
+	f, err := conffile.Read(path, fileKeys)
 	if err != nil {
 		return nil, err
 	}
-	if err := f.expandDSNs(os.LookupEnv); err != nil {
+	clusters, err := specs(f)
+	if err != nil {
 		return nil, err
 	}
-	r := &Registry{selftest: f.selftest}
-	for _, spec := range f.clusters {
+	if err := f.Expand(os.LookupEnv); err != nil {
+		return nil, err
+	}
+	r := &Registry{selftest: Selftest(f.Selftest)}
+	for _, spec := range clusters {
 		d, err := spec.build()
 		if err != nil {
 			r.Close()
@@ -74,20 +79,96 @@ func RegisterFile(path string) (*Registry, error) {
 	return r, nil
 }
 
+// A clusterSpec describes one cluster of a file.
+type clusterSpec struct {
+	file         *conffile.File
+	in           *conffile.Cluster
+	name, driver string
+	cfg          Config
+}
+
+// fileKeys are the keys of settings that a file may have.
+var fileKeys = conffile.Keys{Settings: settingKeys, Node: []string{priorityKey, weightKey}}
+
+// specs applies the settings of a file.
+func specs(f *conffile.File) ([]clusterSpec, error) {
+	defaults := DefaultConfig()
+	if err := defaults.apply(f.Settings); err != nil {
+		return nil, err
+	}
+	var all []clusterSpec
+	for i := range f.Clusters {
+		c := &f.Clusters[i]
+		spec := clusterSpec{file: f, in: c, name: c.Name, driver: c.Driver, cfg: defaults}
+		if c.Original {
+			spec.name = DefaultName
+		}
+		if spec.driver == "" {
+			spec.driver = defaultDriver
+		}
+		if err := spec.cfg.apply(c.Settings); err != nil {
+			return nil, err
+		}
+		if err := spec.cfg.validate(); err != nil {
+			return nil, spec.conflict(err)
+		}
+		for _, n := range c.Nodes {
+			if _, err := nodeOptions(n.Settings); err != nil {
+				return nil, err
+			}
+		}
+		all = append(all, spec)
+	}
+	return all, nil
+}
+
+// apply sets the settings of a file.
+func (c *Config) apply(settings []conffile.Setting) error {
+	for _, s := range settings {
+		if err := c.set(s.Key, s.Value); err != nil {
+			return s.Wrong(problem(err))
+		}
+	}
+	return nil
+}
+
+// conflict returns the error for settings that do not go together. Keys that
+// the message names tell where to look.
+func (c *clusterSpec) conflict(err error) error {
+	var e *SettingError
+	if !errors.As(err, &e) {
+		return c.in.Wrong("", err)
+	}
+	keys := []string{e.Key}
+	for _, k := range settingKeys {
+		if strings.Contains(e.Problem, k) {
+			keys = append(keys, k)
+		}
+	}
+	return c.file.Conflict(c.in, problem(err), keys...)
+}
+
 // build makes the described cluster.
 func (c *clusterSpec) build() (Driver, error) {
-	first := c.nodes[0]
-	backend, err := backendFor(c.driver, first.dsn)
+	dsns := make([]string, len(c.in.Nodes))
+	for i := range c.in.Nodes {
+		var err error
+		if dsns[i], err = dsnOf(&c.in.Nodes[i]); err != nil {
+			return Driver{}, c.in.Nodes[i].Wrong(err)
+		}
+	}
+	backend, err := backendFor(c.driver, dsns[0])
 	if err != nil {
-		return Driver{}, c.in.wrong("driver", c.hidden(err))
+		return Driver{}, c.in.Wrong("driver", c.hidden(err, dsns[0]))
 	}
 	d := NewDriver(backend, c.name, func(cfg *Config) { *cfg = c.cfg })
-	for _, n := range c.nodes {
-		if err := d.AddNode(n.name, n.dsn, n.opts...); err != nil {
+	for i := range c.in.Nodes {
+		n := &c.in.Nodes[i]
+		opts, _ := nodeOptions(n.Settings) // which specs has checked
+		if err := d.AddNode(n.Name, dsns[i], opts...); err != nil {
 			d.Close()
-			prefix := fmt.Sprintf("clustersql: cluster %q: node %q: ", c.name, n.name)
-			return Driver{}, n.in.wrongf(n.dsnKey, "%s: write it as driver %q takes it",
-				strings.TrimPrefix(err.Error(), prefix), c.driver)
+			prefix := fmt.Sprintf("clustersql: cluster %q: node %q: ", c.name, n.Name)
+			return Driver{}, n.Wrong(fmt.Errorf("%s: write it as driver %q takes it", strings.TrimPrefix(err.Error(), prefix), c.driver))
 		}
 	}
 	return d, nil
@@ -96,11 +177,11 @@ func (c *clusterSpec) build() (Driver, error) {
 // hidden returns the error of a backend that was given the first node's DSN,
 // redacted; nothing is known of the DSN's form. Errors of ours have no part
 // of a DSN in them.
-func (c *clusterSpec) hidden(err error) error {
+func (c *clusterSpec) hidden(err error, dsn string) error {
 	var b *backendError
 	if errors.As(err, &b) {
-		return fmt.Errorf("driver %q refuses the DSN of node %q: %s", c.driver, c.nodes[0].name,
-			redact.New(c.nodes[0].dsn, nil, false).Error(b.err))
+		return fmt.Errorf("driver %q refuses the DSN of node %q: %s", c.driver, c.in.Nodes[0].Name,
+			redact.New(dsn, nil, false).Error(b.err))
 	}
 	return err
 }
@@ -117,23 +198,15 @@ func (r *Registry) Register() error {
 	taken := sql.Drivers()
 	for _, c := range r.clusters {
 		if slices.Contains(taken, c.spec.name) {
-			return c.spec.in.wrongf(c.spec.nameKey(), "database/sql has a driver %q already: give the cluster another name, and register a file only once", c.spec.name)
+			return c.spec.in.Wrong("name", fmt.Errorf("database/sql has a driver %q already: give the cluster another name, and register a file only once", c.spec.name))
 		}
 	}
 	for _, c := range r.clusters {
 		if err := register(c.spec.name, c.driver); err != nil {
-			return c.spec.in.wrong(c.spec.nameKey(), err)
+			return c.spec.in.Wrong("name", err)
 		}
 	}
 	return nil
-}
-
-// nameKey is the key that gives the name; the original's files have none.
-func (c *clusterSpec) nameKey() string {
-	if _, ok := c.in.values["name"]; ok {
-		return "name"
-	}
-	return ""
 }
 
 // register is sql.Register with its panic, for a name that a package has
@@ -182,4 +255,26 @@ func (r *Registry) Close() error {
 		errs = append(errs, c.driver.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// Selftest is what a configuration file says to the tests that run against
+// the clusters in it. Programs have no use for it.
+type Selftest struct {
+	// Throwaway is true where the tests start nodes of their own, and set the
+	// environment variables that the file's DSNs have in them.
+	Throwaway bool
+	// Table names an existing table that the tests may write to and clean up
+	// again. Without it they only read, but on throwaway nodes.
+	Table string
+}
+
+// readSelftest reads this table alone of the file that [Load] would read. The
+// file is checked but for its variables, so those may be set afterwards.
+func readSelftest(path string) (Selftest, error) {
+	f, err := conffile.Read(path, fileKeys)
+	if err != nil {
+		return Selftest{}, err
+	}
+	_, err = specs(f)
+	return Selftest(f.Selftest), err
 }

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/EnumApps/clustersql/internal/conffile"
 )
 
 // registrations counts what the tests register: database/sql keeps names for
@@ -68,8 +70,8 @@ func registerChoosy(refuse func(dsn string) error) (string, *choosyDriver) {
 func inFile(t *testing.T, text string) {
 	t.Helper()
 	t.Chdir(t.TempDir())
-	t.Setenv(configFileVariable, "")
-	if err := os.WriteFile(defaultConfigFile, []byte(text), 0o600); err != nil {
+	t.Setenv(conffile.PathVariable, "")
+	if err := os.WriteFile(conffile.DefaultPath, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -182,21 +184,25 @@ func TestLegacyFile(t *testing.T) {
 	if _, err := Load(""); err == nil || err.Error() != "clustersql: config.toml:9: nodes: it is there twice: take one out" {
 		t.Errorf("got %v", err)
 	}
-	text, err := os.ReadFile(defaultConfigFile)
+	text, err := os.ReadFile(conffile.DefaultPath)
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, err := parseConfigFile("x", strings.ReplaceAll(string(text), "[[nodes]]", "[[Nodes]]"))
+	file, err := conffile.Parse("x", strings.ReplaceAll(string(text), "[[nodes]]", "[[Nodes]]"), fileKeys)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := file.expandDSNs(func(string) (string, bool) { return "", false }); err != nil {
+	if err := file.Expand(func(string) (string, bool) { return "", false }); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{"root@tcp(127.0.0.1:3301)/shop", "root:p@s:s/w(o)r?d%${X}@tcp([::1]:3306)/a%2Fb"}
 	var got []string
-	for _, n := range file.clusters[0].nodes {
-		got = append(got, n.dsn)
+	for _, n := range file.Clusters[0].Nodes {
+		dsn, err := dsnOf(&n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, dsn)
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("\ngot  %q\nwant %q", got, want)
@@ -268,7 +274,7 @@ func TestConfigFileIsFound(t *testing.T) {
 	if got := load(t, "").Names(); got[0] != "c" {
 		t.Errorf("config.toml has %q", got)
 	}
-	t.Setenv(configFileVariable, other)
+	t.Setenv(conffile.PathVariable, other)
 	if got := load(t, "").Names(); got[0] != "o" {
 		t.Errorf("DBCONFIG's file has %q", got)
 	}
@@ -280,12 +286,12 @@ func TestConfigFileIsFound(t *testing.T) {
 		{"", "none.toml", "clustersql: none.toml: no such file or directory: create it, or name another file"},
 		{dir, "", "clustersql: " + dir + ": it is a directory: name the file in it"},
 	} {
-		t.Setenv(configFileVariable, tc.variable)
+		t.Setenv(conffile.PathVariable, tc.variable)
 		if _, err := Load(tc.path); err == nil || err.Error() != tc.want {
 			t.Errorf("\ngot  %v\nwant %s", err, tc.want)
 		}
 	}
-	t.Setenv(configFileVariable, "")
+	t.Setenv(conffile.PathVariable, "")
 	t.Chdir(t.TempDir())
 	want := "clustersql: config.toml: no such file or directory: create it, or name another file with the environment variable DBCONFIG"
 	if _, err := Load(""); !errors.Is(err, fs.ErrNotExist) || err.Error() != want {

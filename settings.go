@@ -3,11 +3,12 @@ package clustersql
 import (
 	"encoding"
 	"errors"
-	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/EnumApps/clustersql/internal/conffile"
 )
 
 // settingFields are the indexes of Config's fields that have a key.
@@ -34,16 +35,16 @@ func (c *Config) set(key string, value any) error {
 	var err error
 	switch field := reflect.ValueOf(c).Elem().Field(i).Addr().Interface().(type) {
 	case *time.Duration:
-		*field, err = durationSetting(value)
+		*field, err = conffile.Duration(value)
 	case *int:
-		*field, err = intSetting(value)
+		*field, err = conffile.Int(value)
 	case *bool:
-		*field, err = boolSetting(value)
+		*field, err = conffile.Bool(value)
 	case *string:
-		*field, err = stringSetting(value)
+		*field, err = conffile.Text(value)
 	case encoding.TextUnmarshaler:
 		var text string
-		if text, err = stringSetting(value); err == nil {
+		if text, err = conffile.Text(value); err == nil {
 			err = field.UnmarshalText([]byte(text))
 		}
 	default:
@@ -73,61 +74,10 @@ func (c *Config) setText(key, value string) error {
 	return c.set(key, value)
 }
 
-func durationSetting(value any) (time.Duration, error) {
-	switch value := value.(type) {
-	case string:
-		d, err := time.ParseDuration(value)
-		if err != nil {
-			return 0, fmt.Errorf("%q is not a duration: write one with its unit, as in \"1.5s\" or \"600ms\"", value)
-		}
-		return d, nil
-	case int64, float64:
-		return 0, fmt.Errorf("%v has no unit: write \"%vs\" for seconds", value, value)
+// problem is a SettingError without its key.
+func problem(err error) error {
+	if e, ok := err.(*SettingError); ok {
+		return errors.New(e.Problem)
 	}
-	return 0, fmt.Errorf("it is %s: write a duration with its unit, as in \"1.5s\"", typeName(value))
-}
-
-func intSetting(value any) (int, error) {
-	if n, ok := value.(int64); ok && int64(int(n)) == n {
-		return int(n), nil
-	}
-	if s, ok := value.(string); ok {
-		return 0, fmt.Errorf("%q is not a number: write one as in 8", s)
-	}
-	return 0, fmt.Errorf("it is %s: write a whole number as in 8", typeName(value))
-}
-
-func boolSetting(value any) (bool, error) {
-	if b, ok := value.(bool); ok {
-		return b, nil
-	}
-	return false, fmt.Errorf("it is %s: write true or false", typeName(value))
-}
-
-func stringSetting(value any) (string, error) {
-	if s, ok := value.(string); ok {
-		return s, nil
-	}
-	return "", fmt.Errorf("it is %s: write a text in quotes", typeName(value))
-}
-
-// typeName names the type of a TOML value, with its article.
-func typeName(value any) string {
-	switch value.(type) {
-	case string:
-		return "a text"
-	case int64, float64:
-		return "a number"
-	case bool:
-		return "a boolean"
-	case time.Time:
-		return "a time"
-	case map[string]any:
-		return "a table"
-	case []map[string]any:
-		return "an array of tables"
-	case []any:
-		return "an array"
-	}
-	return fmt.Sprintf("a %T", value)
+	return err
 }

@@ -1,4 +1,4 @@
-package clustersql
+package conffile
 
 import (
 	"fmt"
@@ -6,27 +6,29 @@ import (
 	"strings"
 )
 
-// A fileError is a mistake in a configuration file.
-type fileError struct {
-	path string
-	line int    // 0 for the file as a whole
-	what string // which cluster, node and key; may be empty
-	err  error  // holds no secret
+// A Mistake is one in a configuration file.
+type Mistake struct {
+	Path string // of the file
+	Line int    // 0 for the file as a whole
+	What string // which cluster, node and key; may be empty
+	Err  error  // what is wrong and the cure; holds no secret
 }
 
-func (e *fileError) Error() string {
+// Error gives file, line, place and cure.
+func (e *Mistake) Error() string {
 	var b strings.Builder
-	b.WriteString("clustersql: " + e.path)
-	if e.line > 0 {
-		fmt.Fprintf(&b, ":%d", e.line)
+	b.WriteString("clustersql: " + e.Path)
+	if e.Line > 0 {
+		fmt.Fprintf(&b, ":%d", e.Line)
 	}
-	if e.what != "" {
-		b.WriteString(": " + e.what)
+	if e.What != "" {
+		b.WriteString(": " + e.What)
 	}
-	return b.String() + ": " + e.err.Error()
+	return b.String() + ": " + e.Err.Error()
 }
 
-func (e *fileError) Unwrap() error { return e.err }
+// Unwrap returns what is wrong.
+func (e *Mistake) Unwrap() error { return e.Err }
 
 // A section is one table of a configuration file.
 type section struct {
@@ -39,7 +41,7 @@ type section struct {
 // wrong returns the error for a key, at its line. An empty key stands for the
 // section.
 func (s section) wrong(key string, err error) error {
-	return &fileError{s.path, s.at.key(key).line, s.label(key), err}
+	return &Mistake{s.path, s.at.key(key).line, s.label(key), err}
 }
 
 // label names a key for people.
@@ -85,7 +87,7 @@ func (s section) text(key string) (string, error) {
 	if !ok {
 		return "", nil
 	}
-	text, err := stringSetting(v)
+	text, err := Text(v)
 	if err != nil {
 		return "", s.wrong(key, err)
 	}
@@ -107,7 +109,7 @@ func (s section) flag(key string) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	b, err := boolSetting(v)
+	b, err := Bool(v)
 	if err != nil {
 		return false, s.wrong(key, err)
 	}
@@ -135,7 +137,7 @@ func (s section) tables(key, header string) ([]section, error) {
 			return nil, s.wrongf(key, "it is an array of something else than tables: write %s", header)
 		}
 	default:
-		return nil, s.wrongf(key, "it is %s and not an array of tables: write %s", typeName(v), header)
+		return nil, s.wrongf(key, "it is %s and not an array of tables: write %s", TypeName(v), header)
 	}
 	sections := make([]section, len(tables))
 	for i, t := range tables {
@@ -144,25 +146,16 @@ func (s section) tables(key, header string) ([]section, error) {
 	return sections, nil
 }
 
-// settings changes what the section says in cfg.
-func (s section) settings(cfg *Config) error {
+// settings returns the section's settings, of those that are known, in the
+// file's order.
+func (s section) settings(known []string) []Setting {
+	var settings []Setting
 	for _, k := range s.keys() {
-		if _, ok := settingFields[k]; !ok {
-			continue
-		}
-		if err := cfg.set(k, s.values[k]); err != nil {
-			return s.wrong(k, problem(err))
+		if slices.Contains(known, k) {
+			settings = append(settings, Setting{k, s.values[k], s})
 		}
 	}
-	return nil
-}
-
-// problem is a SettingError without its key.
-func problem(err error) error {
-	if e, ok := err.(*SettingError); ok {
-		return fmt.Errorf("%s", e.Problem)
-	}
-	return err
+	return settings
 }
 
 // folded returns the section with its keys as they are in names, whatever

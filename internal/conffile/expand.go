@@ -1,4 +1,4 @@
-package clustersql
+package conffile
 
 import (
 	"errors"

@@ -1,0 +1,27 @@
+package conffile
+
+// A Selftest is what a file says to the tests that run against its clusters.
+type Selftest struct {
+	Throwaway bool
+	Table     string
+}
+
+func parseSelftest(root section) (t Selftest, err error) {
+	v, ok := root.values["selftest"]
+	if !ok {
+		return t, nil
+	}
+	values, ok := v.(map[string]any)
+	if !ok {
+		return t, root.wrongf("selftest", "it is %s: write [selftest]", TypeName(v))
+	}
+	s := section{root.path, "selftest", values, root.at.key("selftest")}
+	if err := s.only("throwaway", "table"); err != nil {
+		return t, err
+	}
+	if t.Throwaway, err = s.flag("throwaway"); err != nil {
+		return t, err
+	}
+	t.Table, err = s.text("table")
+	return t, err
+}
