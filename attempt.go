@@ -206,3 +206,64 @@ func cancelAfter(grace time.Duration, cancel func(), ctxs ...context.Context) (o
 // returned tells the loop that runs now, which need not be that of the
 // attempt's own life, that a slot is free.
 func (n *node) returned() { n.life.Load().send(outcome{kind: outcomeReturned}) }
+
+// slots is how many attempts the node may have in flight now.
+func (n *node) slots() int {
+	switch f := &n.own.full; {
+	case !n.own.health.State.Usable(), time.Now().Before(f.Until):
+		return 0
+	case f.Refused > 0:
+		return 1
+	}
+	return n.cfg.MaxOpensPerNode
+}
+
+// refuseWaiting answers the requests that wait for a node that is down or
+// full: no open pays for testing the one, and few for testing the other.
+func (n *node) refuseWaiting() {
+	if len(n.own.waiting) == 0 {
+		return
+	}
+	why := n.own.fullWhy
+	switch {
+	case n.own.health.State == health.Draining:
+		why = n.dial.failure(health.Neutral, n.whyDrained())
+	case n.own.health.State == health.Down:
+		why = known(n.snapshot.Load(), n.own.health.Reason)
+	case why == nil:
+		return
+	}
+	for _, r := range n.own.waiting {
+		r.fail(why)
+	}
+	clear(n.own.waiting)
+	n.own.waiting = n.own.waiting[:0]
+}
+
+// noteChance notes that an open which failed here may ask again, and wakes
+// those that wait.
+func (n *node) allowRetry() {
+	n.own.facts.retryEpoch++
+	n.own.changed = n.own.changed || n.waiting.Load() > 0
+}
+
+// overtaken tells the actor, and returns when its loop has taken it.
+func (n *node) reportOutrun(e outrun) {
+	l := n.life.Load()
+	select {
+	case l.outrun <- e:
+	case <-l.ctx.Done():
+	}
+}
+
+// onOvertaken makes a node suspect that was slower than it is used to be. A
+// request that waited for a slot says nothing about the node, and neither
+// does one whose sibling was pulled forward by the failure of a third.
+func (n *node) onOutrun(l *life, e outrun) {
+	if e.req.began.IsZero() {
+		return
+	}
+	if took := e.at.Sub(e.req.began); took >= e.granted {
+		n.learn(l, health.Evidence{Class: health.Slow, Took: took, Reason: health.SlowReason(took)})
+	}
+}

@@ -1,7 +1,6 @@
 package clustersql
 
 import (
-	"database/sql/driver"
 	"fmt"
 	"log/slog"
 	"time"
@@ -123,59 +122,6 @@ type Config struct {
 	OnEvent func(Event) `toml:"-"`
 }
 
-// Require is what a cluster wants of its nodes beside that they work; see
-// [Config.Require].
-type Require string
-
-const (
-	// RequireAny is content with every node that works.
-	RequireAny Require = ""
-	// RequireWritable wants nodes whose read_only is OFF.
-	RequireWritable Require = "writable"
-)
-
-// UnmarshalText sets the value as config.toml has it.
-func (r *Require) UnmarshalText(text []byte) error { return setChoice(r, text, Require.problem) }
-
-func (r Require) problem() error {
-	switch r {
-	case RequireAny, RequireWritable:
-		return nil
-	}
-	return fmt.Errorf("there is no %q to require: use \"writable\", or leave it out", string(r))
-}
-
-// DialMode says who dials; see [Config.Dial].
-type DialMode string
-
-const (
-	// DialCluster has the cluster dial, so that it can cut connections.
-	DialCluster DialMode = "cluster"
-	// DialBackend leaves dialling to the backend.
-	DialBackend DialMode = "backend"
-)
-
-// UnmarshalText sets the value as config.toml has it.
-func (d *DialMode) UnmarshalText(text []byte) error { return setChoice(d, text, DialMode.problem) }
-
-func (d DialMode) problem() error {
-	switch d {
-	case DialCluster, DialBackend:
-		return nil
-	}
-	return fmt.Errorf("%q is neither %q nor %q", string(d), string(DialCluster), string(DialBackend))
-}
-
-// setChoice sets a value that is one of a few names.
-func setChoice[T ~string](value *T, text []byte, problem func(T) error) error {
-	v := T(text)
-	if err := problem(v); err != nil {
-		return err
-	}
-	*value = v
-	return nil
-}
-
 // DefaultConfig returns the settings that a cluster has when nothing else is
 // said.
 func DefaultConfig() Config {
@@ -206,16 +152,6 @@ type SettingError struct {
 
 // Error returns key and problem.
 func (e *SettingError) Error() string { return e.Key + ": " + e.Problem }
-
-// validateFor returns a *SettingError for a setting that cannot work with the
-// backend. A generic one may wrap a driver of which more is known: naming a
-// check says so.
-func (c *Config) validateFor(backend driver.Driver) error {
-	if _, unknown := c.dialectOf(backend).(generic); c.Require == RequireWritable && unknown && c.Check == nil {
-		return &SettingError{"require", fmt.Sprintf("%q asks for MySQL's read_only, and the backend is not the mysql driver: set dialect = %q if it wraps that driver, or use check_query", string(RequireWritable), string(DialectMySQL))}
-	}
-	return nil
-}
 
 // validate returns a *SettingError for the first setting that cannot work.
 func (c *Config) validate() error {
@@ -276,78 +212,3 @@ func (c *Config) validate() error {
 	}
 	return nil
 }
-
-// An Option changes one setting of a cluster; see [NewDriver].
-type Option func(*Config)
-
-// WithStrategy sets [Config.Strategy].
-func WithStrategy(s Strategy) Option { return func(c *Config) { c.Strategy = s } }
-
-// WithCheck sets [Config.Check].
-func WithCheck(check Check) Option { return func(c *Config) { c.Check = check } }
-
-// WithCheckQuery sets [Config.CheckQuery].
-func WithCheckQuery(query string) Option { return func(c *Config) { c.CheckQuery = query } }
-
-// WithRequire sets [Config.Require].
-func WithRequire(what Require) Option { return func(c *Config) { c.Require = what } }
-
-// WithDonors sets [Config.AllowDonor] and [Config.DonorAfter].
-func WithDonors(allow bool, after time.Duration) Option {
-	return func(c *Config) { c.AllowDonor, c.DonorAfter = allow, after }
-}
-
-// WithSilenceHold sets [Config.SilenceHold].
-func WithSilenceHold(d time.Duration) Option { return func(c *Config) { c.SilenceHold = d } }
-
-// WithRebalance sets [Config.Rebalance] and [Config.RebalanceAfter].
-func WithRebalance(what Rebalance, after time.Duration) Option {
-	return func(c *Config) { c.Rebalance, c.RebalanceAfter = what, after }
-}
-
-// WithFailbackAfter sets [Config.FailbackAfter].
-func WithFailbackAfter(d time.Duration) Option { return func(c *Config) { c.FailbackAfter = d } }
-
-// WithMaxAge sets [Config.MaxAge].
-func WithMaxAge(d time.Duration) Option { return func(c *Config) { c.MaxAge = d } }
-
-// WithDrainTimeout sets [Config.DrainTimeout].
-func WithDrainTimeout(d time.Duration) Option { return func(c *Config) { c.DrainTimeout = d } }
-
-// WithDialect sets [Config.Dialect].
-func WithDialect(d Dialect) Option { return func(c *Config) { c.Dialect = d } }
-
-// WithDial sets [Config.Dial].
-func WithDial(who DialMode) Option { return func(c *Config) { c.Dial = who } }
-
-// WithOpenTimeout sets [Config.OpenTimeout].
-func WithOpenTimeout(d time.Duration) Option { return func(c *Config) { c.OpenTimeout = d } }
-
-// WithAttemptTimeout sets [Config.AttemptTimeout].
-func WithAttemptTimeout(d time.Duration) Option { return func(c *Config) { c.AttemptTimeout = d } }
-
-// WithLoserGrace sets [Config.LoserGrace].
-func WithLoserGrace(d time.Duration) Option { return func(c *Config) { c.LoserGrace = d } }
-
-// WithMaxOpensPerNode sets [Config.MaxOpensPerNode].
-func WithMaxOpensPerNode(n int) Option { return func(c *Config) { c.MaxOpensPerNode = n } }
-
-// WithProbe sets [Config.ProbeInterval] and [Config.ProbeTimeout].
-func WithProbe(interval, timeout time.Duration) Option {
-	return func(c *Config) { c.ProbeInterval, c.ProbeTimeout = interval, timeout }
-}
-
-// WithRiseFall sets [Config.Rise] and [Config.Fall].
-func WithRiseFall(rise, fall int) Option { return func(c *Config) { c.Rise, c.Fall = rise, fall } }
-
-// WithIdempotent sets [Config.Idempotent].
-func WithIdempotent(on bool) Option { return func(c *Config) { c.Idempotent = on } }
-
-// WithSeed sets [Config.Seed].
-func WithSeed(seed uint64) Option { return func(c *Config) { c.Seed = seed } }
-
-// WithOnEvent sets [Config.OnEvent].
-func WithOnEvent(f func(Event)) Option { return func(c *Config) { c.OnEvent = f } }
-
-// WithLogger sets [Config.Logger].
-func WithLogger(l *slog.Logger) Option { return func(c *Config) { c.Logger = l } }

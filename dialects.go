@@ -89,6 +89,16 @@ func (generic) Works(ctx context.Context, conn driver.Conn) error {
 // that its backend wraps that driver.
 func (generic) Writable() dialect.Check { return mysql.Dialect{}.Writable() }
 
+// validateFor returns a *SettingError for a setting that cannot work with the
+// backend. A generic one may wrap a driver of which more is known: naming a
+// check says so.
+func (c *Config) validateFor(backend driver.Driver) error {
+	if _, unknown := c.dialectOf(backend).(generic); c.Require == RequireWritable && unknown && c.Check == nil {
+		return &SettingError{"require", fmt.Sprintf("%q asks for MySQL's read_only, and the backend is not the mysql driver: set dialect = %q if it wraps that driver, or use check_query", string(RequireWritable), string(DialectMySQL))}
+	}
+	return nil
+}
+
 // namedChecks are the checks by their names in config.toml.
 var namedChecks = map[string]Check{"ping": CheckPing, "do1": CheckDo1, "galera": CheckGalera}
 

@@ -32,8 +32,8 @@ func (m *manager) drain(name string, on bool) error {
 	if on {
 		n.generation.Add(1)
 	}
-	n.nudge()
-	m.news.post()
+	n.checkNow()
+	m.news.notify()
 	return nil
 }
 

@@ -252,7 +252,7 @@ func TestHeldNodeWithoutOthers(t *testing.T) {
 						continue
 					}
 					n := (*d.m.nodes.Load())[i]
-					n.overtaken(overtaking{&request{began: time.Now().Add(-100 * time.Millisecond)}, time.Millisecond, time.Now()})
+					n.reportOutrun(outrun{&request{began: time.Now().Add(-100 * time.Millisecond)}, time.Millisecond, time.Now()})
 					g[i].Conf.Store(9)
 					b.Node(nodeName(i)).Set(fakedb.Script{Delay: 400 * time.Millisecond})
 				}

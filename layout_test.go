@@ -1,9 +1,13 @@
 package clustersql
 
 import (
+	"bytes"
+	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -11,90 +15,288 @@ import (
 	"testing"
 )
 
-// Each dependency, and what only one part of the package is about, enters
-// through one file.
-func TestEachDependencyHasOneDoor(t *testing.T) {
-	doors := map[string]string{
-		"golang.org/x/sync/errgroup": "open.go",
-		"expvar":                     "expvar.go",
-	}
-	files, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	used := map[string]bool{}
-	for _, file := range files {
-		if strings.HasSuffix(file, "_test.go") {
-			continue
-		}
-		for _, path := range imports(t, file) {
-			door, guarded := doors[path]
-			if guarded && file != door {
-				t.Errorf("%s imports %s, whose door is %s", file, path, door)
-			}
-			if !guarded && strings.Contains(path, ".") && !strings.HasPrefix(path, "github.com/EnumApps/clustersql/internal/") {
-				t.Errorf("%s imports %s, which has no door", file, path)
-			}
-			used[path] = true
-		}
-	}
-	for path := range doors {
-		if !used[path] {
-			t.Errorf("nothing imports %s: take it off the list", path)
-		}
-	}
+const modulePath = "github.com/EnumApps/clustersql"
+
+// arrows are all imports within the module, of files that are no tests. The
+// root is ".". An arrow that is not here is a failure, and so is one that is
+// here and not in the code.
+var arrows = map[string][]string{
+	".": {
+		"internal/balance", "internal/conffile", "internal/dialect", "internal/health", "internal/mysql",
+		"internal/redact", "internal/session", "internal/socket",
+	},
+
+	"internal/conffile": {"internal/redact"},
+	"internal/mysql":    {"internal/dialect", "internal/health", "internal/redact"},
+	"internal/session":  {"internal/dialect", "internal/health", "internal/sqltext"},
+
+	"internal/balance": {"internal/health"},
+	"internal/dialect": {"internal/health"},
+	"internal/health":  {},
+	"internal/redact":  {},
+	"internal/socket":  {},
+	"internal/sqltext": {},
+
+	// What tests, demo and bench are made of; nothing above imports these.
+	"internal/fakedb":     {},
+	"internal/galera":     {},
+	"internal/galeratest": {"internal/fakedb"},
+	"internal/race":       {},
+	"internal/seedtest":   {},
+	"integration":         {},
+	"examples/threeclusters": {
+		".",
+	},
 }
 
-// Pure files have no goroutines, no channels and no clock of their own.
-func TestPureFilesStayPure(t *testing.T) {
-	for _, file := range []string{"strategy.go", "state.go", "errors.go", "config.go", "nodeerror.go"} {
-		for _, path := range imports(t, file) {
-			if slices.Contains([]string{"sync", "sync/atomic", "net/http", "os"}, path) {
-				t.Errorf("%s imports %s", file, path)
-			}
-		}
-		src, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, word := range []string{"\tgo ", "make(chan", "time.Now(", "time.Sleep("} {
-			if strings.Contains(string(src), word) {
-				t.Errorf("%s contains %q", file, word)
-			}
-		}
-	}
+// pure packages have no goroutine, no channel, no lock, no file and no clock of
+// their own, and import pure packages only.
+var pure = []string{"internal/balance", "internal/health", "internal/redact", "internal/sqltext"}
+
+// doors are the packages through which each dependency enters.
+var doors = map[string]string{
+	"github.com/go-sql-driver/mysql": "internal/mysql",
+	"github.com/BurntSushi/toml":     "internal/conffile",
+	"golang.org/x/sync/errgroup":     ".",
 }
 
-// One noun per file also means that none grows beyond reading.
-func TestFilesStayShort(t *testing.T) {
-	files, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range files {
-		src, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n := strings.Count(string(src), "\n"); n > 400 && !strings.HasSuffix(file, "_test.go") {
-			t.Errorf("%s has %d lines; 400 are enough", file, n)
-		}
-	}
+// doorFiles are the files through which these enter the root.
+var doorFiles = map[string]string{
+	"golang.org/x/sync/errgroup": "open.go",
+	"expvar":                     "expvar.go",
 }
 
-func imports(t *testing.T, file string) []string {
+// A sourceFile is one Go file of the module, parsed.
+type sourceFile struct {
+	dir, name string // the directory is relative to the module's root
+	test      bool
+	text      []byte
+	ast       *ast.File
+	lines     int
+}
+
+func (f *sourceFile) path() string { return path.Join(f.dir, f.name) }
+
+// imports returns the paths that the file imports.
+func (f *sourceFile) imports(t *testing.T) []string {
 	t.Helper()
-	f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var paths []string
-	for _, spec := range f.Imports {
-		path, err := strconv.Unquote(spec.Path.Value)
+	for _, spec := range f.ast.Imports {
+		p, err := strconv.Unquote(spec.Path.Value)
 		if err != nil {
 			t.Fatal(err)
 		}
-		paths = append(paths, path)
+		paths = append(paths, p)
 	}
 	return paths
+}
+
+// sources parses every Go file of the root module.
+func sources(t *testing.T) []*sourceFile {
+	t.Helper()
+	var files []*sourceFile
+	err := filepath.WalkDir(".", func(p string, e fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case e.IsDir() && p != ".":
+			if _, err := os.Stat(filepath.Join(p, "go.mod")); err == nil || strings.HasPrefix(e.Name(), ".") || e.Name() == "testdata" {
+				return fs.SkipDir
+			}
+			return nil
+		case filepath.Ext(p) != ".go":
+			return nil
+		}
+		text, err := os.ReadFile(p)
+		if err != nil {
+			return err
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), p, text, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		files = append(files, &sourceFile{
+			dir: filepath.ToSlash(filepath.Dir(p)), name: e.Name(), test: strings.HasSuffix(p, "_test.go"),
+			text: text, ast: parsed, lines: bytes.Count(text, []byte("\n")),
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) < 50 {
+		t.Fatalf("only %d files were found", len(files))
+	}
+	return files
+}
+
+// inModule returns the directory of a package of this module.
+func inModule(importPath string) (dir string, ok bool) {
+	if importPath == modulePath {
+		return ".", true
+	}
+	return strings.CutPrefix(importPath, modulePath+"/")
+}
+
+// The table of arrows is the import graph of the module.
+func TestArrowsAreThoseOfTheTable(t *testing.T) {
+	found := map[string]map[string]bool{}
+	for _, f := range sources(t) {
+		if found[f.dir] == nil {
+			found[f.dir] = map[string]bool{}
+		}
+		if _, known := arrows[f.dir]; !known {
+			t.Errorf("%s: the table has no package %s", f.path(), f.dir)
+		}
+		if f.test {
+			continue
+		}
+		for _, p := range f.imports(t) {
+			dir, ours := inModule(p)
+			if !ours {
+				continue
+			}
+			found[f.dir][dir] = true
+			if !slices.Contains(arrows[f.dir], dir) {
+				t.Errorf("%s imports %s, which the table does not have", f.path(), dir)
+			}
+		}
+	}
+	for from, tos := range arrows {
+		if found[from] == nil {
+			t.Errorf("there is no package %s: take it out of the table", from)
+		}
+		for _, to := range tos {
+			if !found[from][to] {
+				t.Errorf("%s does not import %s: take it out of the table", from, to)
+			}
+			if to == "." && strings.HasPrefix(from, "internal/") {
+				t.Errorf("%s imports the root", from)
+			}
+		}
+	}
+}
+
+// The arrows have no circle, which the compiler sees too, and pure packages
+// import pure ones only.
+func TestPurePackagesArePure(t *testing.T) {
+	for _, from := range pure {
+		for _, to := range arrows[from] {
+			if !slices.Contains(pure, to) {
+				t.Errorf("%s imports %s, which is not pure", from, to)
+			}
+		}
+	}
+	forbidden := []string{"sync", "sync/atomic", "os", "os/exec", "net/http", "io/fs", "runtime", "log", "log/slog"}
+	clocks := []string{"Now", "Sleep", "After", "AfterFunc", "NewTimer", "NewTicker", "Tick", "Since", "Until"}
+	for _, f := range sources(t) {
+		if f.test || !slices.Contains(pure, f.dir) {
+			continue
+		}
+		for _, p := range f.imports(t) {
+			if slices.Contains(forbidden, p) {
+				t.Errorf("%s imports %s", f.path(), p)
+			}
+		}
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.GoStmt:
+				t.Errorf("%s starts a goroutine", f.path())
+			case *ast.ChanType, *ast.SendStmt, *ast.SelectStmt:
+				t.Errorf("%s has a channel", f.path())
+			case *ast.SelectorExpr:
+				pkg, ok := n.X.(*ast.Ident)
+				if ok && pkg.Name == "time" && slices.Contains(clocks, n.Sel.Name) {
+					t.Errorf("%s asks a clock: time.%s", f.path(), n.Sel.Name)
+				}
+				if ok && pkg.Name == "rand" && !slices.Contains([]string{"Rand", "New", "NewPCG"}, n.Sel.Name) {
+					t.Errorf("%s draws from a source of its own: rand.%s", f.path(), n.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
+}
+
+// Each dependency enters through one package, and some through one file.
+func TestEachDependencyHasOneDoor(t *testing.T) {
+	used := map[string]bool{}
+	for _, f := range sources(t) {
+		if f.test || slices.Contains([]string{"internal/fakedb", "internal/galera", "internal/galeratest", "internal/seedtest", "internal/simulation", "integration"}, f.dir) || strings.HasPrefix(f.dir, "examples/") {
+			continue
+		}
+		for _, p := range f.imports(t) {
+			used[p] = true
+			if file, guarded := doorFiles[p]; guarded && f.dir == "." && f.name != file {
+				t.Errorf("%s imports %s, whose door is %s", f.path(), p, file)
+			}
+			if _, ours := inModule(p); ours || !strings.Contains(p, ".") {
+				continue
+			}
+			if door, guarded := doors[p]; !guarded {
+				t.Errorf("%s imports %s, which has no door", f.path(), p)
+			} else if f.dir != door {
+				t.Errorf("%s imports %s, whose door is %s", f.path(), p, door)
+			}
+		}
+	}
+	for p := range doors {
+		if !used[p] {
+			t.Errorf("nothing imports %s: take it off the list", p)
+		}
+	}
+}
+
+// A file is one noun, and a function is one thought. The root is what a reader
+// can hold.
+func TestTheRootIsWhatAReaderCanHold(t *testing.T) {
+	root := 0
+	for _, f := range sources(t) {
+		if f.test {
+			continue
+		}
+		if f.dir == "." {
+			root++
+		}
+		if f.lines > 400 {
+			t.Errorf("%s has %d lines; 400 are enough", f.path(), f.lines)
+		}
+	}
+	if root > 30 {
+		t.Errorf("the root has %d source files; 30 are enough", root)
+	}
+	for _, name := range []string{
+		"go.mod", "go.sum", "manager.go", "nodeactor.go", "dialer.go", "registry.go", "expvar.go",
+		"manager_test.go", "leak_test.go", "config.toml", "README.md",
+	} {
+		if _, err := os.Stat(name); err != nil {
+			t.Errorf("a file that users know is gone: %v", err)
+		}
+	}
+}
+
+// The core asks no driver's name: in the root only the choice of the dialect,
+// and comments, name a database.
+func TestTheCoreAsksNoDriversName(t *testing.T) {
+	for _, f := range sources(t) {
+		if f.test || f.dir != "." || f.name == "dialects.go" {
+			continue
+		}
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.CommentGroup, *ast.Comment:
+				return false
+			case *ast.Ident:
+				if strings.Contains(strings.ToLower(n.Name), "mysql") {
+					t.Errorf("%s names %s", f.path(), n.Name)
+				}
+			}
+			return true
+		})
+		for _, p := range f.imports(t) {
+			if strings.Contains(p, "mysql") || strings.Contains(p, "postgres") {
+				t.Errorf("%s imports %s", f.path(), p)
+			}
+		}
+	}
 }

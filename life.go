@@ -13,11 +13,11 @@ import (
 // earlier life can reach a later one.
 type life struct {
 	// the mailbox; unbuffered, never closed
-	open      chan *request        // from opens
-	outcome   chan outcome         // from this life's attempts and probes
-	report    chan health.Evidence // from conns
-	overtaken chan overtaking      // from opens
-	check     chan struct{}        // from opens that wait: test a down node soon; has room for one
+	open    chan *request        // from opens
+	outcome chan outcome         // from this life's attempts and probes
+	report  chan health.Evidence // from conns
+	outrun  chan outrun          // from opens
+	check   chan struct{}        // from opens that wait: test a down node soon; has room for one
 
 	ctx  context.Context // done when the life is to end; its cause is the reason
 	stop context.CancelCauseFunc
@@ -31,13 +31,13 @@ type life struct {
 
 func newLife(parent context.Context) *life {
 	l := &life{
-		open:      make(chan *request),
-		outcome:   make(chan outcome),
-		report:    make(chan health.Evidence),
-		overtaken: make(chan overtaking),
-		check:     make(chan struct{}, 1),
-		over:      make(chan struct{}),
-		idle:      make(chan struct{}),
+		open:    make(chan *request),
+		outcome: make(chan outcome),
+		report:  make(chan health.Evidence),
+		outrun:  make(chan outrun),
+		check:   make(chan struct{}, 1),
+		over:    make(chan struct{}),
+		idle:    make(chan struct{}),
 	}
 	l.ctx, l.stop = context.WithCancelCause(parent)
 	l.busy.Store(1)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/redact"
@@ -29,7 +30,7 @@ type manager struct {
 
 	// shared; the slice is never changed, only replaced, and sorted by name
 	nodes atomic.Pointer[[]*node]
-	news  bulletin
+	news  changes
 	// waiting is how many opens wait for a node to come up.
 	waiting atomic.Int64
 
@@ -133,7 +134,7 @@ func (m *manager) add(name string, o origin, opts []NodeOption) error {
 	if err := m.enlist(n); err != nil {
 		return m.refuse(name, err)
 	}
-	m.news.post()
+	m.news.notify()
 	exported.addNode(m, n)
 	return nil
 }
@@ -220,8 +221,8 @@ func (m *manager) remove(name string) error {
 	n.leaving.Store(true)
 	n.draining.Store(true)
 	n.generation.Add(1)
-	n.nudge()
-	m.news.post()
+	n.checkNow()
+	m.news.notify()
 	n.disown(l)
 	exported.removeNode(m, n)
 	return nil
@@ -346,4 +347,33 @@ func (m *manager) status() ClusterStatus {
 		s.Nodes[i] = n.status()
 	}
 	return s
+}
+
+// A bulletin wakes whoever waits for news of a cluster: a node's state has
+// changed, or the membership has. What changed is published before it is
+// posted, so a reader takes next first and looks then.
+type changes struct {
+	current atomic.Pointer[chan struct{}]
+	posted  atomic.Int64 // when the last one was, in Unix nanoseconds
+}
+
+// next returns a channel that the next post closes.
+func (b *changes) next() <-chan struct{} {
+	for {
+		if c := b.current.Load(); c != nil {
+			return *c
+		}
+		c := make(chan struct{})
+		b.current.CompareAndSwap(nil, &c)
+	}
+}
+
+// age is how long ago the last post was.
+func (b *changes) age(now time.Time) time.Duration { return now.Sub(time.Unix(0, b.posted.Load())) }
+
+func (b *changes) notify() {
+	b.posted.Store(time.Now().UnixNano())
+	if c := b.current.Swap(nil); c != nil {
+		close(*c)
+	}
 }

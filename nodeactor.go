@@ -23,7 +23,7 @@ type node struct {
 	dial     dialer
 	session  dialect.Session          // what is known of every session
 	members  *atomic.Pointer[[]*node] // the cluster's nodes, this one among them
-	news     *bulletin                // posted when the state has changed
+	news     *changes                 // posted when the state has changed
 	waiting  *atomic.Int64            // opens of the cluster that wait for a node to come up
 	draws    *lockedRand              // the cluster's, for callers' goroutines
 	// owned is the connector where it is the cluster's to close, else nil.
@@ -54,18 +54,18 @@ type history struct {
 	waiting []*request // opens that wait for a slot, oldest first
 	pending int        // attempts that have not told how they ended
 
-	probeConn  driver.Conn // the lasting probe connection; nil while lent to a probe
-	probing    bool        // a probe is under way and has not told how it ended
-	probeAgain bool        // one was asked for meanwhile
-	probeStart time.Time
-	blind      int // probes since the last one that saw the node's status
-	failures   int // failed probes in a row, for the backoff
-	timer      *time.Timer
-	full       health.Saturation
-	fullWhy    *dialError // of the last attempt that met no room; nil while there is room
-	balance    rebalancing
-	drained    bool // draining for drain_timeout, and cut
-	late       bool // it was added to a cluster that ran, and has not come up yet
+	probeConn   driver.Conn // the lasting probe connection; nil while lent to a probe
+	probing     bool        // a probe is under way and has not told how it ended
+	probeAgain  bool        // one was asked for meanwhile
+	probeStart  time.Time
+	sinceStatus int // probes since the last one that saw the node's status
+	failures    int // failed probes in a row, for the backoff
+	timer       *time.Timer
+	full        health.Saturation
+	fullWhy     *dialError // of the last attempt that met no room; nil while there is room
+	balance     rebalancing
+	drained     bool // draining for drain_timeout, and cut
+	late        bool // it was added to a cluster that ran, and has not come up yet
 
 	changed bool // there is news of the node's state that were not posted
 
@@ -113,7 +113,7 @@ func (n *node) run(l *life, prev *life) {
 		n.refuseWaiting()
 		if n.own.changed {
 			n.own.changed = false
-			n.news.post()
+			n.news.notify()
 		}
 		select {
 		case r := <-l.open:
@@ -122,10 +122,10 @@ func (n *node) run(l *life, prev *life) {
 			n.onOutcome(l, o)
 		case e := <-l.report:
 			n.onReport(l, e)
-		case e := <-l.overtaken:
-			n.onOvertaken(l, e)
+		case e := <-l.outrun:
+			n.onOutrun(l, e)
 		case <-l.check:
-			n.hurry(l)
+			n.onCheck(l)
 		case <-n.own.timer.C:
 			n.onTimer(l)
 		case <-l.ctx.Done():
@@ -188,7 +188,7 @@ func (n *node) onOutcome(l *life, o outcome) {
 	case outcomeWon:
 		s.won++
 		s.lastSuccess = time.Now()
-		n.noteChance()
+		n.allowRetry()
 		n.own.changed = n.own.full.End() || n.own.changed
 		n.own.fullWhy = nil
 	case outcomeLost:
@@ -199,7 +199,7 @@ func (n *node) onOutcome(l *life, o outcome) {
 		if o.evidence.Class == health.Saturated {
 			n.own.fullWhy = o.failed
 			if n.own.full.Again(time.Now(), n.own.rand) {
-				n.noteChance()
+				n.allowRetry()
 			}
 		}
 	}

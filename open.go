@@ -4,16 +4,12 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
-	"fmt"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/EnumApps/clustersql/internal/balance"
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
@@ -27,7 +23,7 @@ import (
 // The first attempt that is fit meets collect on won, and the conn is the
 // open's. That ends the group and with it the group's context, which is what
 // the other attempts see: they close what they have, or stop by and by.
-type opening struct {
+type round struct {
 	won       chan winner
 	kick      chan struct{} // one for every failure: starts the next launch
 	exhausted chan struct{} // closed when every launch has failed
@@ -43,12 +39,12 @@ type opening struct {
 // A failure is one launch that came to nothing; no why stands for one without
 // an answer yet.
 type failure struct {
-	node    *node
-	req     *request
-	asked   time.Time
-	at      time.Time
-	chances uint64 // of the node's status when it failed
-	why     *dialError
+	node       *node
+	req        *request
+	asked      time.Time
+	at         time.Time
+	retryEpoch uint64 // of the node's status when it failed
+	why        *dialError
 }
 
 // connect opens on the cluster's nodes and returns the first fit connection,
@@ -81,103 +77,8 @@ func (m *manager) connect(ctx context.Context, closed func()) (driver.Conn, erro
 	return w.node.wrap(w, closed), nil
 }
 
-// plan asks the strategy for the launches among the usable nodes. There are
-// none where no node is.
-func (m *manager) plan(nodes []*node) (plan []launch, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("clustersql: cluster %q: the strategy panicked: %v", m.name, r)
-		}
-	}()
-	now := time.Now()
-	usable := make([]candidate, 0, len(nodes))
-	for _, n := range nodes {
-		if c := (candidate{n, n.member(now)}); c.State.Usable() {
-			usable = append(usable, c)
-		}
-	}
-	if len(usable) == 0 {
-		return nil, nil
-	}
-	last := slices.IndexFunc(usable, candidate.secondRate)
-	if last < 0 || !slices.ContainsFunc(usable, candidate.firstRate) {
-		return m.ask(nil, usable, 0), nil
-	}
-	var others, rest []candidate
-	for _, c := range usable {
-		if c.secondRate() {
-			rest = append(rest, c)
-		} else {
-			others = append(others, c)
-		}
-	}
-	return m.ask(m.ask(nil, others, 0), rest, lastWait), nil
-}
-
-// lastWait is how long an open tries the other nodes before it asks those that
-// come last, unless one of them fails first.
-const lastWait = 250 * time.Millisecond
-
-// A candidate is a usable node with what the strategy is told of it.
-type candidate struct {
-	node *node
-	balance.Member
-}
-
-// secondRate reports whether the node is asked after the others, whatever the
-// strategy makes of it.
-func (c candidate) secondRate() bool { return c.Donor || c.Full }
-
-// firstRate reports whether the node is up, and not asked last.
-func (c candidate) firstRate() bool { return c.State == health.Up && !c.secondRate() }
-
-// ask appends what the strategy plans for the candidates. The first of them
-// waits at least for the given time.
-func (m *manager) ask(plan []launch, candidates []candidate, wait time.Duration) []launch {
-	s := m.cfg.Strategy
-	first := true
-	add := func(n *node, w time.Duration) {
-		if first {
-			w, first = max(w, wait), false
-		}
-		reserve := len(plan) > 0 && n.settings.Priority > plan[len(plan)-1].node.settings.Priority
-		plan = append(plan, launch{n, w, reserve})
-	}
-	if s.own == nil {
-		members := make([]balance.Member, len(candidates))
-		for i := range candidates {
-			members[i] = candidates[i].Member
-		}
-		for _, l := range s.plan(members, m.draw) {
-			add(candidates[l.At].node, l.Wait)
-		}
-		return plan
-	}
-	shown := make([]NodeStatus, len(candidates))
-	for i := range candidates {
-		shown[i] = candidates[i].node.status()
-	}
-	asked := make(map[string]bool, len(candidates))
-	for _, l := range s.own(shown) {
-		i, known := slices.BinarySearchFunc(candidates, l.Node, func(c candidate, name string) int { return strings.Compare(c.Name, name) })
-		if known && !asked[l.Node] {
-			asked[l.Node] = true
-			add(candidates[i].node, l.Wait)
-		}
-	}
-	return plan
-}
-
-// A launch is a [Launch] of a node that exists.
-type launch struct {
-	node *node
-	wait time.Duration
-	// reserve: a failure starts it early only if all before it have failed.
-	reserve bool
-}
-
-func newOpening(plan []launch) *opening {
-	o := &opening{
+func newRound(plan []launch) *round {
+	o := &round{
 		won:       make(chan winner),
 		kick:      make(chan struct{}, len(plan)),
 		exhausted: make(chan struct{}),
@@ -188,13 +89,13 @@ func newOpening(plan []launch) *opening {
 
 // carryOut launches the plan, and returns with a winner, when every launch has
 // failed, or when ctx is done.
-func (o *opening) carryOut(ctx context.Context, plan []launch) (winner, bool) {
-	defer o.unload()
+func (o *round) run(ctx context.Context, plan []launch) (winner, bool) {
+	defer o.releaseLoad()
 	group, released := errgroup.WithContext(ctx)
 	group.Go(func() error { return o.collect(released) })
 	o.launch(released, group, plan)
 	if err := group.Wait(); errors.Is(err, errWon) {
-		o.tellOvertaken(plan)
+		o.tellOutrun(plan)
 		return o.winner, true
 	}
 	return winner{}, false
@@ -202,7 +103,7 @@ func (o *opening) carryOut(ctx context.Context, plan []launch) (winner, bool) {
 
 // collect takes the first conn offered. It alone receives on won, and once,
 // so one open gets one conn at most.
-func (o *opening) collect(released context.Context) error {
+func (o *round) collect(released context.Context) error {
 	select {
 	case o.winner = <-o.won:
 		return errWon
@@ -214,7 +115,7 @@ func (o *opening) collect(released context.Context) error {
 
 // launch starts each launch when its wait is over, or at once when an earlier
 // one has failed (RFC 8305, section 5), until the open has ended.
-func (o *opening) launch(released context.Context, group *errgroup.Group, plan []launch) {
+func (o *round) launch(released context.Context, group *errgroup.Group, plan []launch) {
 	for i, l := range plan {
 		enough := len(plan)
 		if l.reserve {
@@ -231,7 +132,7 @@ func (o *opening) launch(released context.Context, group *errgroup.Group, plan [
 
 // unload lowers the load of the nodes that this open launched on, but for the
 // winner's: wrap does that.
-func (o *opening) unload() {
+func (o *round) releaseLoad() {
 	for _, n := range o.launched {
 		if n != o.winner.node {
 			n.load.planned.Add(-1)
@@ -241,7 +142,7 @@ func (o *opening) unload() {
 
 // pause returns when the wait is over, or at a failure that leaves no more
 // than enough launches, and reports whether the next launch is to start.
-func (o *opening) pause(released context.Context, wait time.Duration, enough int64) bool {
+func (o *round) pause(released context.Context, wait time.Duration, enough int64) bool {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
@@ -260,7 +161,7 @@ func (o *opening) pause(released context.Context, wait time.Duration, enough int
 
 // ask hands one node's actor the question and waits for its answer, or for
 // the end of the open. A conn does not come this way; see collect.
-func (o *opening) ask(released context.Context, n *node) {
+func (o *round) ask(released context.Context, n *node) {
 	r := &request{ctx: released, won: o.won, failed: make(chan *dialError, 1)}
 	i := o.begin(n, r)
 	l := n.life.Load()
@@ -283,17 +184,17 @@ func (o *opening) ask(released context.Context, n *node) {
 	}
 }
 
-func (o *opening) begin(n *node, r *request) int {
+func (o *round) begin(n *node, r *request) int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.failures = append(o.failures, failure{node: n, req: r, asked: time.Now()})
 	return len(o.failures) - 1
 }
 
-func (o *opening) fail(i int, why *dialError) {
+func (o *round) fail(i int, why *dialError) {
 	o.mu.Lock()
 	f := &o.failures[i]
-	f.why, f.at, f.chances = why, time.Now(), f.node.snapshot.Load().chances
+	f.why, f.at, f.retryEpoch = why, time.Now(), f.node.snapshot.Load().retryEpoch
 	o.mu.Unlock()
 	if o.left.Add(-1) == 0 {
 		close(o.exhausted)
@@ -307,13 +208,64 @@ var errNoAnswer = errors.New("no answer before the open ended")
 
 // failed returns how every launch failed; those without an answer by now have
 // failed for that.
-func (o *opening) failed() []failure {
+func (o *round) failed() []failure {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for i := range o.failures {
 		if f := &o.failures[i]; f.why == nil {
-			f.why, f.at, f.chances = f.node.dial.failure(health.Neutral, errNoAnswer), time.Now(), f.node.snapshot.Load().chances
+			f.why, f.at, f.retryEpoch = f.node.dial.failure(health.Neutral, errNoAnswer), time.Now(), f.node.snapshot.Load().retryEpoch
 		}
 	}
 	return o.failures
+}
+
+// An overtaking is an attempt that lost to a sibling launched later: the
+// node had the open to itself for the granted time, and is slower than that.
+type outrun struct {
+	req     *request
+	granted time.Duration
+	at      time.Time
+}
+
+// tellOvertaken tells the actors of the nodes whose attempts were overtaken.
+// Launches that started together are a volley; none of them overtakes another.
+// It is called when all goroutines of the open have ended.
+func (o *round) tellOutrun(plan []launch) {
+	won := volley(plan, o.winner.node)
+	if won == 0 {
+		return
+	}
+	now := time.Now()
+	for _, f := range o.failures {
+		if v := volley(plan, f.node); f.why == nil && v < won {
+			f.node.reportOutrun(outrun{f.req, granted(plan, v), now})
+		}
+	}
+}
+
+// volley is the number of waits before a node's launch.
+func volley(plan []launch, n *node) int {
+	v := 0
+	for i, l := range plan {
+		if i > 0 && l.wait > 0 {
+			v++
+		}
+		if l.node == n {
+			break
+		}
+	}
+	return v
+}
+
+// granted is the wait after a volley, which is not the plan's last.
+func granted(plan []launch, v int) time.Duration {
+	for i, l := range plan {
+		if i > 0 && l.wait > 0 {
+			if v == 0 {
+				return l.wait
+			}
+			v--
+		}
+	}
+	return 0
 }

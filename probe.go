@@ -3,6 +3,7 @@ package clustersql
 import (
 	"context"
 	"database/sql/driver"
+	"slices"
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/health"
@@ -87,7 +88,7 @@ func (n *node) probeDeadline() time.Duration {
 // has to be seen to be rid of.
 func (n *node) want() health.Scope {
 	h := &n.own.health
-	if h.State != health.Up || !h.DonorSince.IsZero() || n.own.blind >= health.StatusEvery-1 {
+	if h.State != health.Up || !h.DonorSince.IsZero() || n.own.sinceStatus >= health.StatusEvery-1 {
 		if h.State == health.Up && h.Conf == 0 && !n.own.facts.viewAt.IsZero() {
 			return h.Need | health.ScopeStatus // no Galera node
 		}
@@ -157,13 +158,13 @@ func (n *node) onProbe(l *life, o outcome) {
 	switch {
 	case o.evidence.OK:
 		n.own.failures = 0
-		n.own.blind++
-		n.noteChance()
+		n.own.sinceStatus++
+		n.allowRetry()
 		if o.evidence.Saw&health.ScopeStatus != 0 {
-			n.own.blind = 0
+			n.own.sinceStatus = 0
 		}
 		if o.evidence.Saw&health.ScopeView != 0 {
-			n.own.blind = 0
+			n.own.sinceStatus = 0
 			s.view, s.viewAt = health.View{}, time.Now()
 			if v := o.evidence.View; v != nil {
 				s.view = *v
@@ -229,10 +230,46 @@ func (n *node) views(group string, answered time.Time) *health.Peers {
 		v.Conf = max(v.Conf, s.view.Conf)
 		if !s.viewAt.After(answered) {
 			v.Stale = true
-			other.nudge()
+			other.checkNow()
 			continue
 		}
 		v.Seqno = max(v.Seqno, s.view.Seqno)
 	}
 	return v
+}
+
+// nudge asks the actor to test a node that is down soon, or to look at the
+// status of one that is up. It never waits.
+func (n *node) checkNow() {
+	if l := n.life.Load(); l != nil {
+		select {
+		case l.check <- struct{}{}:
+		default: // somebody has asked
+		}
+	}
+}
+
+// hurry moves the next probe of a down node forward to where the first of its
+// backoff would be: an open waits for it. Of a node that is up another one
+// wants to know the view.
+func (n *node) onCheck(l *life) {
+	switch {
+	case n.own.health.State == health.Up:
+		n.own.sinceStatus = health.StatusEvery
+		n.probeNow(l)
+		return
+	case n.own.health.State != health.Down, n.own.probing:
+		return
+	}
+	due := n.own.probeStart.Add(health.Backoff(0, n.own.rand))
+	if due.Before(n.own.facts.nextCheck) {
+		n.schedule(max(time.Millisecond, time.Until(due)))
+	}
+}
+
+// alone reports whether no other node of the cluster is usable.
+func (n *node) alone() bool {
+	return !slices.ContainsFunc(*n.members.Load(), func(other *node) bool {
+		return other != n && other.snapshot.Load().state.Usable()
+	})
 }

@@ -349,7 +349,7 @@ func TestSuspectNodeServesThoseWhoWait(t *testing.T) {
 		synctest.Wait()
 		n := (*d.m.nodes.Load())[0]
 		b.Node("n1").Set(fakedb.Script{Delay: 400 * time.Millisecond})
-		n.overtaken(overtaking{&request{began: time.Now().Add(-100 * time.Millisecond)}, time.Millisecond, time.Now()})
+		n.reportOutrun(outrun{&request{began: time.Now().Add(-100 * time.Millisecond)}, time.Millisecond, time.Now()})
 		time.Sleep(5 * time.Second)
 		b.Node("n1").Set(fakedb.Script{Err: io.ErrUnexpectedEOF})
 		time.AfterFunc(50*time.Millisecond, func() { b.Node("n1").Set(fakedb.Script{Delay: 400 * time.Millisecond}) })

@@ -3,6 +3,7 @@ package clustersql
 import (
 	"encoding"
 	"errors"
+	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
@@ -10,6 +11,94 @@ import (
 
 	"github.com/EnumApps/clustersql/internal/conffile"
 )
+
+// Require is what a cluster wants of its nodes beside that they work; see
+// [Config.Require].
+type Require string
+
+const (
+	// RequireAny is content with every node that works.
+	RequireAny Require = ""
+	// RequireWritable wants nodes whose read_only is OFF.
+	RequireWritable Require = "writable"
+)
+
+// UnmarshalText sets the value as config.toml has it.
+func (r *Require) UnmarshalText(text []byte) error { return setChoice(r, text, Require.problem) }
+
+func (r Require) problem() error {
+	switch r {
+	case RequireAny, RequireWritable:
+		return nil
+	}
+	return fmt.Errorf("there is no %q to require: use \"writable\", or leave it out", string(r))
+}
+
+// DialMode says who dials; see [Config.Dial].
+type DialMode string
+
+const (
+	// DialCluster has the cluster dial, so that it can cut connections.
+	DialCluster DialMode = "cluster"
+	// DialBackend leaves dialling to the backend.
+	DialBackend DialMode = "backend"
+)
+
+// UnmarshalText sets the value as config.toml has it.
+func (d *DialMode) UnmarshalText(text []byte) error { return setChoice(d, text, DialMode.problem) }
+
+func (d DialMode) problem() error {
+	switch d {
+	case DialCluster, DialBackend:
+		return nil
+	}
+	return fmt.Errorf("%q is neither %q nor %q", string(d), string(DialCluster), string(DialBackend))
+}
+
+// setChoice sets a value that is one of a few names.
+func setChoice[T ~string](value *T, text []byte, problem func(T) error) error {
+	v := T(text)
+	if err := problem(v); err != nil {
+		return err
+	}
+	*value = v
+	return nil
+}
+
+// Rebalance is which share of a cluster's connections each node is to have,
+// once nodes have come back; see [Config.Rebalance].
+type Rebalance string
+
+const (
+	// RebalanceByStrategy stands for what goes with the strategy: shares with
+	// Balanced, first with Ordered, refresh with Race and Hedged, off with a
+	// strategy of the program's own.
+	RebalanceByStrategy Rebalance = ""
+	// RebalanceShares has shares by weight on the nodes that are about equally
+	// fast; see Balanced.
+	RebalanceShares Rebalance = "shares"
+	// RebalanceFirst has all on the node that Ordered asks first.
+	RebalanceFirst Rebalance = "first"
+	// RebalanceRefresh has no shares: connections that are older than a node's
+	// return are made anew, once, wherever the strategy puts them then.
+	RebalanceRefresh Rebalance = "refresh"
+	// RebalanceOff leaves connections where they are.
+	RebalanceOff Rebalance = "off"
+)
+
+// UnmarshalText sets the value as config.toml has it. Empty stands for
+// RebalanceByStrategy.
+func (r *Rebalance) UnmarshalText(text []byte) error {
+	return setChoice(r, text, Rebalance.problem)
+}
+
+func (r Rebalance) problem() error {
+	switch r {
+	case RebalanceByStrategy, RebalanceShares, RebalanceFirst, RebalanceRefresh, RebalanceOff:
+		return nil
+	}
+	return fmt.Errorf("there is no %q: use \"shares\", \"first\", \"refresh\" or \"off\", or leave it out", string(r))
+}
 
 // settingFields are the indexes of Config's fields that have a key.
 var settingFields, settingKeys = func() (map[string]int, []string) {

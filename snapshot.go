@@ -18,11 +18,11 @@ type snapshot struct {
 	since     time.Time
 	nextCheck time.Time
 
-	chances   uint64      // grows when an open that failed here may ask again
-	fullUntil time.Time   // no open before that; zero while there is room
-	back      time.Time   // when the node last came back; zero if it never did
-	view      health.View // of the Galera group at the last look; zero if none was told
-	viewAt    time.Time   // of that look
+	retryEpoch uint64      // grows when an open that failed here may ask again
+	fullUntil  time.Time   // no open before that; zero while there is room
+	back       time.Time   // when the node last came back; zero if it never did
+	view       health.View // of the Galera group at the last look; zero if none was told
+	viewAt     time.Time   // of that look
 
 	opens, won, lost, errors uint64
 	probes, probeErrors      uint64

@@ -1,6 +1,9 @@
 package clustersql
 
 import (
+	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/health"
@@ -75,3 +78,79 @@ func (l Latency) Deviation() time.Duration { return l.l.Deviation() }
 // Percentile returns the value that p of the last 64 samples do not exceed,
 // by the nearest-rank method; p runs from 0 to 1. It is 0 without samples.
 func (l Latency) Percentile(p float64) time.Duration { return l.l.Percentile(p) }
+
+// State is what a cluster thinks of one of its nodes.
+type State uint8
+
+const (
+	// StateUnknown is a node that was never heard of.
+	StateUnknown State = iota
+	// StateUp is a node whose last check passed.
+	StateUp
+	// StateSuspect is a node with one sign of trouble; it is still used and
+	// is being checked.
+	StateSuspect
+	// StateDown is a node that refused, or kept silent; it is left out of
+	// opens while another node is usable, and tested in the background.
+	StateDown
+	// StateDraining is a node that the program drains or has removed: opens
+	// do not go there, and what runs there may end.
+	StateDraining
+)
+
+// String returns the state's name in lower case.
+func (s State) String() string {
+	names := [...]string{"unknown", "up", "suspect", "down", "draining"}
+	if int(s) < len(names) {
+		return names[s]
+	}
+	return fmt.Sprintf("State(%d)", uint8(s))
+}
+
+// waitReady waits until at least want nodes are up.
+func (m *manager) waitReady(ctx context.Context, want int) error {
+	running, err := m.running()
+	if err != nil {
+		return err
+	}
+	for {
+		news := m.news.next()
+		s := m.status()
+		if s.up() >= want {
+			return nil
+		}
+		select {
+		case <-news:
+		case <-running.Done():
+			return ErrClosed
+		case <-ctx.Done():
+			return fmt.Errorf("clustersql: cluster %q: %d of %d wanted nodes up%s: %w", m.name, s.up(), want, s.missing(), context.Cause(ctx))
+		}
+	}
+}
+
+func (s *ClusterStatus) up() int {
+	up := 0
+	for i := range s.Nodes {
+		if s.Nodes[i].State == StateUp {
+			up++
+		}
+	}
+	return up
+}
+
+// missing lists the nodes that are not up, each with its reason.
+func (s *ClusterStatus) missing() string {
+	var b strings.Builder
+	sep := ": "
+	for i := range s.Nodes {
+		if n := &s.Nodes[i]; n.State != StateUp {
+			fmt.Fprintf(&b, "%s%s is %s", sep, n.Name, n.State)
+			if n.Reason != "" {
+				fmt.Fprintf(&b, " (%s)", n.Reason)
+			}
+			sep = "; "
+		}
+	}
+	return b.String()
+}

@@ -125,41 +125,6 @@ type Launch struct {
 	Wait time.Duration
 }
 
-// Rebalance is which share of a cluster's connections each node is to have,
-// once nodes have come back; see [Config.Rebalance].
-type Rebalance string
-
-const (
-	// RebalanceByStrategy stands for what goes with the strategy: shares with
-	// Balanced, first with Ordered, refresh with Race and Hedged, off with a
-	// strategy of the program's own.
-	RebalanceByStrategy Rebalance = ""
-	// RebalanceShares has shares by weight on the nodes that are about equally
-	// fast; see Balanced.
-	RebalanceShares Rebalance = "shares"
-	// RebalanceFirst has all on the node that Ordered asks first.
-	RebalanceFirst Rebalance = "first"
-	// RebalanceRefresh has no shares: connections that are older than a node's
-	// return are made anew, once, wherever the strategy puts them then.
-	RebalanceRefresh Rebalance = "refresh"
-	// RebalanceOff leaves connections where they are.
-	RebalanceOff Rebalance = "off"
-)
-
-// UnmarshalText sets the value as config.toml has it. Empty stands for
-// RebalanceByStrategy.
-func (r *Rebalance) UnmarshalText(text []byte) error {
-	return setChoice(r, text, Rebalance.problem)
-}
-
-func (r Rebalance) problem() error {
-	switch r {
-	case RebalanceByStrategy, RebalanceShares, RebalanceFirst, RebalanceRefresh, RebalanceOff:
-		return nil
-	}
-	return fmt.Errorf("there is no %q: use \"shares\", \"first\", \"refresh\" or \"off\", or leave it out", string(r))
-}
-
 // goal is what the configuration comes to.
 func (c *Config) goal() balance.Goal {
 	switch c.Rebalance {

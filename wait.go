@@ -12,9 +12,9 @@ import (
 
 // A quest is one open from its beginning to its end: rounds of attempts, and
 // between them the wait for a node that is worth another one.
-type quest struct {
-	m    *manager
-	past map[*node]failure // each node's latest failure in this open; nil while there is none
+type opening struct {
+	m        *manager
+	failures map[*node]failure // each node's latest failure in this open; nil while there is none
 }
 
 // open asks the usable nodes, as the strategy plans it. When none gives a
@@ -22,7 +22,7 @@ type quest struct {
 // again, until ctx is done. It gives up before where waiting is no use; see
 // hopeful.
 func (m *manager) open(ctx context.Context) (winner, error) {
-	q := &quest{m: m}
+	q := &opening{m: m}
 	for {
 		news := m.news.next()
 		nodes := *m.nodes.Load()
@@ -33,7 +33,7 @@ func (m *manager) open(ctx context.Context) (winner, error) {
 		if err != nil {
 			return winner{}, err
 		}
-		plan = slices.DeleteFunc(plan, func(l launch) bool { return !q.worth(l.node) })
+		plan = slices.DeleteFunc(plan, func(l launch) bool { return !q.worthAsking(l.node) })
 		switch {
 		case len(plan) > 0:
 			w, won := q.round(ctx, plan)
@@ -52,15 +52,15 @@ func (m *manager) open(ctx context.Context) (winner, error) {
 }
 
 // round carries out one plan, and remembers how it failed.
-func (q *quest) round(ctx context.Context, plan []launch) (winner, bool) {
-	o := newOpening(plan)
-	w, won := o.carryOut(ctx, plan)
+func (q *opening) round(ctx context.Context, plan []launch) (winner, bool) {
+	o := newRound(plan)
+	w, won := o.run(ctx, plan)
 	if !won {
-		if q.past == nil {
-			q.past = make(map[*node]failure, len(plan))
+		if q.failures == nil {
+			q.failures = make(map[*node]failure, len(plan))
 		}
 		for _, f := range o.failed() {
-			q.past[f.node] = f
+			q.failures[f.node] = f
 		}
 	}
 	return w, won
@@ -68,15 +68,15 @@ func (q *quest) round(ctx context.Context, plan []launch) (winner, bool) {
 
 // worth reports whether a node may be asked: it was not asked yet, or has had
 // another chance since. A full one has it when its backoff is over.
-func (q *quest) worth(n *node) bool {
-	f, asked := q.past[n]
+func (q *opening) worthAsking(n *node) bool {
+	f, asked := q.failures[n]
 	s := n.snapshot.Load()
-	return !asked || s.chances > f.chances && !s.fullUntil.After(time.Now())
+	return !asked || s.retryEpoch > f.retryEpoch && !s.fullUntil.After(time.Now())
 }
 
 // hopeful reports whether a node may come to be worth asking. One that is up
 // and failed all the same failed for a reason that is not the node's.
-func (q *quest) hopeful(nodes []*node) bool {
+func (q *opening) hopeful(nodes []*node) bool {
 	return slices.ContainsFunc(nodes, func(n *node) bool {
 		switch s := n.snapshot.Load(); s.state {
 		case health.Down:
@@ -86,7 +86,7 @@ func (q *quest) hopeful(nodes []*node) bool {
 		case health.Draining:
 			return false
 		default:
-			f, asked := q.past[n]
+			f, asked := q.failures[n]
 			return asked && passes(f.why.class, s)
 		}
 	})
@@ -100,7 +100,7 @@ func passes(c health.Class, s *snapshot) bool {
 	case health.Neutral, health.Misconfigured:
 		return false
 	case health.Failed:
-		return s.chances > 0
+		return s.retryEpoch > 0
 	}
 	return true
 }
@@ -108,14 +108,14 @@ func passes(c health.Class, s *snapshot) bool {
 // wait waits for news, and has the nodes that are down tested soon: no open
 // does that itself, so however many wait, a node gets its actor's probes and
 // no more.
-func (q *quest) wait(ctx context.Context, nodes []*node, news <-chan struct{}) {
+func (q *opening) wait(ctx context.Context, nodes []*node, news <-chan struct{}) {
 	q.m.waiting.Add(1)
 	defer q.m.waiting.Add(-1)
 	now := time.Now()
 	room := time.Hour // until a full node is tried again
 	for _, n := range nodes {
 		if n.snapshot.Load().state == health.Down {
-			n.nudge()
+			n.checkNow()
 		}
 		if until := n.snapshot.Load().fullUntil; until.After(now) {
 			room = min(room, until.Sub(now))
@@ -130,53 +130,17 @@ func (q *quest) wait(ctx context.Context, nodes []*node, news <-chan struct{}) {
 	}
 }
 
-// nudge asks the actor to test a node that is down soon, or to look at the
-// status of one that is up. It never waits.
-func (n *node) nudge() {
-	if l := n.life.Load(); l != nil {
-		select {
-		case l.check <- struct{}{}:
-		default: // somebody has asked
-		}
-	}
-}
-
-// hurry moves the next probe of a down node forward to where the first of its
-// backoff would be: an open waits for it. Of a node that is up another one
-// wants to know the view.
-func (n *node) hurry(l *life) {
-	switch {
-	case n.own.health.State == health.Up:
-		n.own.blind = health.StatusEvery
-		n.probeNow(l)
-		return
-	case n.own.health.State != health.Down, n.own.probing:
-		return
-	}
-	due := n.own.probeStart.Add(health.Backoff(0, n.own.rand))
-	if due.Before(n.own.facts.nextCheck) {
-		n.schedule(max(time.Millisecond, time.Until(due)))
-	}
-}
-
-// alone reports whether no other node of the cluster is usable.
-func (n *node) alone() bool {
-	return !slices.ContainsFunc(*n.members.Load(), func(other *node) bool {
-		return other != n && other.snapshot.Load().state.Usable()
-	})
-}
-
 // report is the error of an open without a winner: what every node said, the
 // latest first, and last the nodes that were not asked.
-func (q *quest) report(nodes []*node, cause error) error {
+func (q *opening) report(nodes []*node, cause error) error {
 	e := &OpenError{Cluster: q.m.name, Cause: cause}
 	now := time.Now()
 	var failures []failure
-	for _, f := range q.past {
+	for _, f := range q.failures {
 		failures = append(failures, f)
 	}
 	for _, n := range nodes {
-		if _, asked := q.past[n]; !asked {
+		if _, asked := q.failures[n]; !asked {
 			failures = append(failures, failure{node: n, why: n.notAsked()})
 		}
 	}

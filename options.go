@@ -1,0 +1,147 @@
+package clustersql
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/EnumApps/clustersql/internal/conffile"
+)
+
+// An Option changes one setting of a cluster; see [NewDriver].
+type Option func(*Config)
+
+// WithStrategy sets [Config.Strategy].
+func WithStrategy(s Strategy) Option { return func(c *Config) { c.Strategy = s } }
+
+// WithCheck sets [Config.Check].
+func WithCheck(check Check) Option { return func(c *Config) { c.Check = check } }
+
+// WithCheckQuery sets [Config.CheckQuery].
+func WithCheckQuery(query string) Option { return func(c *Config) { c.CheckQuery = query } }
+
+// WithRequire sets [Config.Require].
+func WithRequire(what Require) Option { return func(c *Config) { c.Require = what } }
+
+// WithDonors sets [Config.AllowDonor] and [Config.DonorAfter].
+func WithDonors(allow bool, after time.Duration) Option {
+	return func(c *Config) { c.AllowDonor, c.DonorAfter = allow, after }
+}
+
+// WithSilenceHold sets [Config.SilenceHold].
+func WithSilenceHold(d time.Duration) Option { return func(c *Config) { c.SilenceHold = d } }
+
+// WithRebalance sets [Config.Rebalance] and [Config.RebalanceAfter].
+func WithRebalance(what Rebalance, after time.Duration) Option {
+	return func(c *Config) { c.Rebalance, c.RebalanceAfter = what, after }
+}
+
+// WithFailbackAfter sets [Config.FailbackAfter].
+func WithFailbackAfter(d time.Duration) Option { return func(c *Config) { c.FailbackAfter = d } }
+
+// WithMaxAge sets [Config.MaxAge].
+func WithMaxAge(d time.Duration) Option { return func(c *Config) { c.MaxAge = d } }
+
+// WithDrainTimeout sets [Config.DrainTimeout].
+func WithDrainTimeout(d time.Duration) Option { return func(c *Config) { c.DrainTimeout = d } }
+
+// WithDialect sets [Config.Dialect].
+func WithDialect(d Dialect) Option { return func(c *Config) { c.Dialect = d } }
+
+// WithDial sets [Config.Dial].
+func WithDial(who DialMode) Option { return func(c *Config) { c.Dial = who } }
+
+// WithOpenTimeout sets [Config.OpenTimeout].
+func WithOpenTimeout(d time.Duration) Option { return func(c *Config) { c.OpenTimeout = d } }
+
+// WithAttemptTimeout sets [Config.AttemptTimeout].
+func WithAttemptTimeout(d time.Duration) Option { return func(c *Config) { c.AttemptTimeout = d } }
+
+// WithLoserGrace sets [Config.LoserGrace].
+func WithLoserGrace(d time.Duration) Option { return func(c *Config) { c.LoserGrace = d } }
+
+// WithMaxOpensPerNode sets [Config.MaxOpensPerNode].
+func WithMaxOpensPerNode(n int) Option { return func(c *Config) { c.MaxOpensPerNode = n } }
+
+// WithProbe sets [Config.ProbeInterval] and [Config.ProbeTimeout].
+func WithProbe(interval, timeout time.Duration) Option {
+	return func(c *Config) { c.ProbeInterval, c.ProbeTimeout = interval, timeout }
+}
+
+// WithRiseFall sets [Config.Rise] and [Config.Fall].
+func WithRiseFall(rise, fall int) Option { return func(c *Config) { c.Rise, c.Fall = rise, fall } }
+
+// WithIdempotent sets [Config.Idempotent].
+func WithIdempotent(on bool) Option { return func(c *Config) { c.Idempotent = on } }
+
+// WithSeed sets [Config.Seed].
+func WithSeed(seed uint64) Option { return func(c *Config) { c.Seed = seed } }
+
+// WithOnEvent sets [Config.OnEvent].
+func WithOnEvent(f func(Event)) Option { return func(c *Config) { c.OnEvent = f } }
+
+// WithLogger sets [Config.Logger].
+func WithLogger(l *slog.Logger) Option { return func(c *Config) { c.Logger = l } }
+
+// NodeConfig holds the settings of one node. The options of [Driver.AddNode]
+// and [Driver.AddConnector] and the keys of a [[cluster.node]] change it. Both
+// go from small to large as in DNS SRV records (RFC 2782).
+type NodeConfig struct {
+	// Priority is the node's tier, from 0 to 65535: a lower number is used
+	// first, as in MaxScale, and a higher one only while every node of a lower
+	// one is down or suspect, refuses the open, or keeps it waiting for 2 s.
+	// The default is 0; a standby, HAProxy's backup server, has 1.
+	Priority int
+	// Weight is the node's share of connections beside the others', from 1
+	// to 65535. Only Balanced heeds it. The default is 1.
+	Weight int
+}
+
+// A NodeOption changes one setting of a node; see [Driver.AddNode].
+type NodeOption func(*NodeConfig)
+
+// WithPriority sets [NodeConfig.Priority].
+func WithPriority(priority int) NodeOption { return func(c *NodeConfig) { c.Priority = priority } }
+
+// WithWeight sets [NodeConfig.Weight].
+func WithWeight(weight int) NodeOption { return func(c *NodeConfig) { c.Weight = weight } }
+
+const (
+	priorityKey = "priority"
+	weightKey   = "weight"
+	settingMost = 65535 // of both, as in an SRV record
+)
+
+// newNodeConfig applies options to the defaults. The error is a
+// *SettingError.
+func newNodeConfig(opts []NodeOption) (NodeConfig, error) {
+	c := NodeConfig{Weight: 1}
+	for _, opt := range opts {
+		opt(&c)
+	}
+	switch {
+	case c.Priority < 0 || c.Priority > settingMost:
+		return c, &SettingError{priorityKey, fmt.Sprintf("%d is out of range: write a number from 0, used first, to %d", c.Priority, settingMost)}
+	case c.Weight < 1 || c.Weight > settingMost:
+		return c, &SettingError{weightKey, fmt.Sprintf("%d is out of range: write a number from 1 to %d", c.Weight, settingMost)}
+	}
+	return c, nil
+}
+
+// nodeOptions reads the settings of a node in a file.
+func nodeOptions(settings []conffile.Setting) ([]NodeOption, error) {
+	var opts []NodeOption
+	options := map[string]func(int) NodeOption{priorityKey: WithPriority, weightKey: WithWeight}
+	for _, s := range settings {
+		option := options[s.Key]
+		n, err := conffile.Int(s.Value)
+		if err == nil {
+			_, err = newNodeConfig([]NodeOption{option(n)})
+		}
+		if err != nil {
+			return nil, s.Wrong(problem(err))
+		}
+		opts = append(opts, option(n))
+	}
+	return opts, nil
+}

@@ -1,0 +1,151 @@
+package clustersql
+
+import (
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/EnumApps/clustersql/internal/balance"
+	"github.com/EnumApps/clustersql/internal/health"
+)
+
+// plan asks the strategy for the launches among the usable nodes. There are
+// none where no node is.
+func (m *manager) plan(nodes []*node) (plan []launch, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("clustersql: cluster %q: the strategy panicked: %v", m.name, r)
+		}
+	}()
+	now := time.Now()
+	usable := make([]candidate, 0, len(nodes))
+	for _, n := range nodes {
+		if c := (candidate{n, n.member(now)}); c.State.Usable() {
+			usable = append(usable, c)
+		}
+	}
+	if len(usable) == 0 {
+		return nil, nil
+	}
+	last := slices.IndexFunc(usable, candidate.secondRate)
+	if last < 0 || !slices.ContainsFunc(usable, candidate.firstRate) {
+		return m.ask(nil, usable, 0), nil
+	}
+	var others, rest []candidate
+	for _, c := range usable {
+		if c.secondRate() {
+			rest = append(rest, c)
+		} else {
+			others = append(others, c)
+		}
+	}
+	return m.ask(m.ask(nil, others, 0), rest, lastWait), nil
+}
+
+// lastWait is how long an open tries the other nodes before it asks those that
+// come last, unless one of them fails first.
+const lastWait = 250 * time.Millisecond
+
+// A candidate is a usable node with what the strategy is told of it.
+type candidate struct {
+	node *node
+	balance.Member
+}
+
+// secondRate reports whether the node is asked after the others, whatever the
+// strategy makes of it.
+func (c candidate) secondRate() bool { return c.Donor || c.Full }
+
+// firstRate reports whether the node is up, and not asked last.
+func (c candidate) firstRate() bool { return c.State == health.Up && !c.secondRate() }
+
+// ask appends what the strategy plans for the candidates. The first of them
+// waits at least for the given time.
+func (m *manager) ask(plan []launch, candidates []candidate, wait time.Duration) []launch {
+	s := m.cfg.Strategy
+	first := true
+	add := func(n *node, w time.Duration) {
+		if first {
+			w, first = max(w, wait), false
+		}
+		reserve := len(plan) > 0 && n.settings.Priority > plan[len(plan)-1].node.settings.Priority
+		plan = append(plan, launch{n, w, reserve})
+	}
+	if s.own == nil {
+		members := make([]balance.Member, len(candidates))
+		for i := range candidates {
+			members[i] = candidates[i].Member
+		}
+		for _, l := range s.plan(members, m.draw) {
+			add(candidates[l.At].node, l.Wait)
+		}
+		return plan
+	}
+	shown := make([]NodeStatus, len(candidates))
+	for i := range candidates {
+		shown[i] = candidates[i].node.status()
+	}
+	asked := make(map[string]bool, len(candidates))
+	for _, l := range s.own(shown) {
+		i, known := slices.BinarySearchFunc(candidates, l.Node, func(c candidate, name string) int { return strings.Compare(c.Name, name) })
+		if known && !asked[l.Node] {
+			asked[l.Node] = true
+			add(candidates[i].node, l.Wait)
+		}
+	}
+	return plan
+}
+
+// A launch is a [Launch] of a node that exists.
+type launch struct {
+	node *node
+	wait time.Duration
+	// reserve: a failure starts it early only if all before it have failed.
+	reserve bool
+}
+
+// A cluster draws random numbers for two kinds of users. Each node's loop has a
+// source of its own, which nobody else touches. Callers' goroutines share one
+// source per cluster. All of them come from [Config.Seed], so that a test which
+// names its seed meets the same draws again.
+
+// newRand returns the source that belongs to a name under a seed. Two names
+// have sources that know nothing of each other.
+func newRand(seed uint64, name string) *rand.Rand {
+	h := fnv.New64a()
+	io.WriteString(h, name)
+	return rand.New(rand.NewPCG(seed, h.Sum64()))
+}
+
+// A lockedRand is a source for many goroutines.
+type lockedRand struct {
+	mu   sync.Mutex // guards what follows; never held across a wait
+	rand *rand.Rand
+}
+
+// IntN draws from 0 to below n.
+func (l *lockedRand) IntN(n int) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.rand.IntN(n)
+}
+
+// Int64N draws from 0 to below n.
+func (l *lockedRand) Int64N(n int64) int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.rand.Int64N(n)
+}
+
+// draw draws from 0 to below n for an open: it is what a strategy of this
+// package is given to draw with.
+func (m *manager) draw(n int) int { return m.draws.IntN(n) }
+
+// runtimeDraw draws from 0 to below n for a strategy that is asked outside of
+// a cluster.
+func runtimeDraw(n int) int { return rand.IntN(n) }
