@@ -14,7 +14,8 @@ import (
 )
 
 // A node that is drained and used again under load: not an operation fails,
-// nothing of it is in use meanwhile, and it gets its share back.
+// nothing of it is in use meanwhile, and it gets its share back. It is not to be
+// short of it by chance: see TestReturnedNodeGetsItsShare, which has less time.
 func TestDrainAndUndrainUnderLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
