@@ -43,6 +43,7 @@ var arrows = map[string][]string{
 	"internal/galeratest": {"internal/fakedb"},
 	"internal/race":       {},
 	"internal/seedtest":   {},
+	"internal/simulation": {},
 	"integration":         {},
 	"examples/threeclusters": {
 		".",

@@ -21,6 +21,7 @@ type Backend struct {
 	nodes   map[string]*Node
 	refused map[string]error
 	quiet   bool
+	name    func(dsn string) string // of the node that a DSN leads to; nil: the DSN itself
 }
 
 // RefusedDSN is a DSN that every backend refuses with ErrRefused.
@@ -45,6 +46,25 @@ func (b *Backend) Node(dsn string) *Node {
 		b.nodes[dsn] = n
 	}
 	return n
+}
+
+// NameNodes has DSNs lead to the nodes that name gives for them, so that they
+// may be written as a real driver's are. It is called before the first DSN.
+func (b *Backend) NameNodes(name func(dsn string) string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.name = name
+}
+
+// behind returns the node that a DSN leads to.
+func (b *Backend) behind(dsn string) *Node {
+	b.mu.Lock()
+	name := b.name
+	b.mu.Unlock()
+	if name != nil {
+		dsn = name(dsn)
+	}
+	return b.Node(dsn)
 }
 
 // Quiet makes all nodes quiet, those to come included; see [Node.Quiet].
@@ -93,7 +113,7 @@ func (d legacyDriver) Open(dsn string) (driver.Conn, error) {
 	if err := d.b.refusal(dsn); err != nil {
 		return nil, err
 	}
-	return d.b.Node(dsn).connect(context.Background())
+	return d.b.behind(dsn).connect(context.Background())
 }
 
 type contextDriver struct{ legacyDriver }
@@ -102,7 +122,7 @@ func (d contextDriver) OpenConnector(dsn string) (driver.Connector, error) {
 	if err := d.b.refusal(dsn); err != nil {
 		return nil, err
 	}
-	return &Connector{d, d.b.Node(dsn)}, nil
+	return &Connector{d, d.b.behind(dsn)}, nil
 }
 
 // A Connector connects to one node.

@@ -1,4 +1,4 @@
-package clustersql
+package simulation
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"runtime"
 	"strings"
@@ -14,62 +15,65 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/EnumApps/clustersql/internal/dialect"
+	"github.com/EnumApps/clustersql"
 	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
-// A simWorld is one seed under way: the cluster, its database, the callers,
+// A world is one seed under way: the cluster, its database, the callers,
 // and what is known of every conn and statement.
-type simWorld struct {
+type world struct {
 	// immutable
-	plan    *simSchedule
+	plan    *schedule
 	backend *fakedb.Backend
-	driver  Driver
+	driver  clustersql.Driver
 	began   time.Time
 
 	statements atomic.Int64
 	seq        atomic.Int64 // orders calls and handovers
 	opening    atomic.Int64 // opens under way
 	callers    sync.WaitGroup
-	readOnly   map[string]*atomic.Bool // by node
+	readOnly   map[string]*atomic.Bool // by node; never changed after the start
 
 	// touched by the steps alone
 	db    *sql.DB
-	seen  int                       // runs of the ledger
-	owner map[*fakedb.Conn]*simCall // by a transaction
-	first map[*fakedb.Conn]*simCall // that sent something on it
+	seen  int                    // runs of the ledger
+	owner map[*fakedb.Conn]*call // by a transaction
+	first map[*fakedb.Conn]*call // that sent something on it
 
-	mu        sync.Mutex // guards what follows; never held across a wait
-	nodes     []*node    // ever, for the callers
-	out       int        // calls under way
-	handed    map[*fakedb.Conn]simHandover
-	held      map[*fakedb.Conn]*simCall // by a sql.Conn
-	texts     map[string]*simStatement
+	mu        sync.Mutex     // guards what follows; never held across a wait
+	numbers   map[string]int // how many nodes have had the name
+	out       int            // calls under way
+	handed    map[*fakedb.Conn]handover
+	held      map[*fakedb.Conn]*call // by a sql.Conn
+	texts     map[string]*statement
 	lines     []string
 	violation string
-	tally     *simTally
+	tally     *tally
 }
 
-// A simHandover is a conn that Connect has given to database/sql.
-type simHandover struct {
-	seq  int64
-	node *node
-	born uint64
+// A handover is a conn that Connect has given to database/sql.
+type handover struct {
+	seq    int64
+	node   string
+	number int    // which node of that name
+	born   uint64 // the generation of the conn
+	sure   bool   // the node was a member during the whole open
 }
 
-func newSimWorld(name string, plan *simSchedule, tally *simTally) *simWorld {
-	w := &simWorld{
+func newWorld(name string, plan *schedule, tally *tally) *world {
+	w := &world{
 		plan: plan, backend: fakedb.New(), began: time.Now(), tally: tally, readOnly: make(map[string]*atomic.Bool),
-		owner: make(map[*fakedb.Conn]*simCall), first: make(map[*fakedb.Conn]*simCall), handed: make(map[*fakedb.Conn]simHandover),
-		held: make(map[*fakedb.Conn]*simCall), texts: make(map[string]*simStatement),
+		owner: make(map[*fakedb.Conn]*call), first: make(map[*fakedb.Conn]*call), handed: make(map[*fakedb.Conn]handover),
+		held: make(map[*fakedb.Conn]*call), texts: make(map[string]*statement), numbers: make(map[string]int),
 	}
+	w.backend.NameNodes(nodeOf)
 	if plan.settings.cuttable {
-		w.backend.OnSocket(func(ctx context.Context, s net.Conn) { TrackSocket(ctx, s) })
+		w.backend.OnSocket(func(ctx context.Context, s net.Conn) { clustersql.TrackSocket(ctx, s) })
 	}
 	cfg := plan.settings.cfg
 	cfg.OnEvent = w.onEvent
 	cfg.Seed = plan.seed
-	w.driver = NewDriver(w.backend.Driver(), name, func(c *Config) { *c = cfg }, quiet)
+	w.driver = clustersql.NewDriver(w.backend.Driver(), name, func(c *clustersql.Config) { *c = cfg }, clustersql.WithLogger(slog.New(slog.DiscardHandler)))
 	for i := range plan.settings.nodes {
 		name := nodeName(i)
 		w.readOnly[name] = new(atomic.Bool)
@@ -86,12 +90,12 @@ func newSimWorld(name string, plan *simSchedule, tally *simTally) *simWorld {
 	return w
 }
 
-func (w *simWorld) well() simMood {
-	return simMood{name: "well", mood: fakedb.Mood{Delay: w.plan.settings.pace}}
+func (w *world) well() mood {
+	return mood{name: "well", mood: fakedb.Mood{Delay: w.plan.settings.pace}}
 }
 
 // run carries out the schedule, one step after the other, and ends everything.
-func (w *simWorld) run() {
+func (w *world) run() {
 	w.db = w.openDB()
 	for _, s := range w.plan.steps {
 		if d := s.at - time.Since(w.began); d > 0 {
@@ -121,7 +125,7 @@ func (w *simWorld) run() {
 }
 
 // settle waits for all callers, who have no reason to hang any more.
-func (w *simWorld) settle() {
+func (w *world) settle() {
 	for range 120 {
 		time.Sleep(time.Second)
 		w.check()
@@ -132,19 +136,19 @@ func (w *simWorld) settle() {
 	w.violate("%d calls do not return though all nodes are well:\n%s", w.callsOut(), bubble())
 }
 
-func (w *simWorld) callsOut() int {
+func (w *world) callsOut() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.out
 }
 
-func (w *simWorld) heal() {
+func (w *world) heal() {
 	for name := range w.readOnly {
 		w.setMood([]string{name}, w.well())
 	}
 }
 
-func (w *simWorld) setMood(nodes []string, m simMood) {
+func (w *world) setMood(nodes []string, m mood) {
 	for _, n := range nodes {
 		w.readOnly[n].Store(m.readOnly)
 		w.backend.Node(n).SetMood(m.mood)
@@ -152,14 +156,14 @@ func (w *simWorld) setMood(nodes []string, m simMood) {
 }
 
 // openDB opens a database on the cluster through a connector that watches.
-func (w *simWorld) openDB() *sql.DB {
-	db := sql.OpenDB(&simConnector{w, w.driver.Connector()})
+func (w *world) openDB() *sql.DB {
+	db := sql.OpenDB(&connector{w, w.driver.Connector()})
 	db.SetMaxOpenConns(w.plan.settings.pooled)
 	db.SetMaxIdleConns(w.plan.settings.idle)
 	return db
 }
 
-func (w *simWorld) reopen(overlap bool) {
+func (w *world) reopen(overlap bool) {
 	old := w.db
 	if overlap {
 		w.db = w.openDB()
@@ -172,7 +176,7 @@ func (w *simWorld) reopen(overlap bool) {
 
 // close closes a database, which waits for no backend longer than
 // attempt_timeout.
-func (w *simWorld) close(db *sql.DB) {
+func (w *world) close(db *sql.DB) {
 	began := time.Now()
 	if err := db.Close(); err != nil {
 		w.violate("Close: %v", err)
@@ -183,28 +187,33 @@ func (w *simWorld) close(db *sql.DB) {
 }
 
 // addNode adds a node unless the schedule has it already.
-func (w *simWorld) addNode(name string) {
-	c, err := w.backend.Driver().(driver.DriverContext).OpenConnector(name)
-	if err != nil {
-		w.violate("%v", err)
-		return
-	}
-	o := origin{connector: c, dialect: generic{}, session: dialect.Session{Single: w.plan.settings.single, Exact: true}} // as fakedb is
-	if err := w.driver.m.add(name, o, nil); err != nil {
-		return
-	}
-	nodes := *w.driver.m.nodes.Load()
-	i, _ := findNode(nodes, name)
+func (w *world) addNode(name string) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.nodes = append(w.nodes, nodes[i])
+	w.numbers[name]++ // before anybody can be given a conn of it
+	w.mu.Unlock()
+	dsn := "app@tcp(" + name + ")/sim"
+	if !w.plan.settings.single {
+		dsn += "?multiStatements=true"
+	}
+	if err := w.driver.AddNode(name, dsn); err != nil {
+		w.mu.Lock()
+		w.numbers[name]--
+		w.mu.Unlock()
+	}
 }
 
-func (w *simWorld) delNode(name string) { _ = w.driver.DelNode(name) }
+// nodeOf is the name of the node that a DSN leads to.
+func nodeOf(dsn string) string {
+	_, rest, _ := strings.Cut(dsn, "(")
+	name, _, _ := strings.Cut(rest, ")")
+	return name
+}
+
+func (w *world) delNode(name string) { _ = w.driver.DelNode(name) }
 
 // start has a caller make the call.
-func (w *simWorld) start(c *simCall) {
-	c.w, c.gens, c.seq = w, w.generations(), w.seq.Add(1)
+func (w *world) start(c *call) {
+	c.w, c.nodes, c.seq = w, w.glance(), w.seq.Add(1)
 	db := w.db
 	w.mu.Lock()
 	w.out++
@@ -213,18 +222,7 @@ func (w *simWorld) start(c *simCall) {
 	w.callers.Go(func() { c.do(db) })
 }
 
-// generations are those of all nodes, removed ones too.
-func (w *simWorld) generations() map[*atomic.Uint64]uint64 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	gens := make(map[*atomic.Uint64]uint64, len(w.nodes))
-	for _, n := range w.nodes {
-		gens[&n.generation] = n.generation.Load()
-	}
-	return gens
-}
-
-func (w *simWorld) ended(c *simCall, err error, took time.Duration) {
+func (w *world) ended(c *call, err error, took time.Duration) {
 	w.note("  call %d ended after %s: %v", c.number, took, err)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -232,39 +230,39 @@ func (w *simWorld) ended(c *simCall, err error, took time.Duration) {
 	switch {
 	case err == nil:
 		w.tally.good++
-	case errors.Is(err, ErrClosed), strings.Contains(err.Error(), "database is closed"):
+	case errors.Is(err, clustersql.ErrClosed), strings.Contains(err.Error(), "database is closed"):
 		w.tally.closed++
 	}
 }
 
-func (w *simWorld) register(s *simStatement) {
+func (w *world) register(s *statement) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.texts[s.text] = s
 }
 
-func (w *simWorld) onEvent(e Event) {
+func (w *world) onEvent(e clustersql.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
-	case e.Kind == EventState && e.To == StateDown:
+	case e.Kind == clustersql.EventState && e.To == clustersql.StateDown:
 		w.tally.downs++
-	case e.Kind == EventRetired:
+	case e.Kind == clustersql.EventRetired:
 		w.tally.retired += e.Conns
-	case e.Kind == EventCut:
+	case e.Kind == clustersql.EventCut:
 		w.tally.cuts += e.Conns
 	}
 	w.lines = append(w.lines, fmt.Sprintf("%12s   %s %s %s>%s %d %s", time.Since(w.began), e.Node, e.Kind, e.From, e.To, e.Conns, e.Reason))
 }
 
-func (w *simWorld) note(format string, args ...any) {
+func (w *world) note(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.lines = append(w.lines, fmt.Sprintf("%12s %s", time.Since(w.began), fmt.Sprintf(format, args...)))
 }
 
 // violate keeps the first violation, and when it was.
-func (w *simWorld) violate(format string, args ...any) {
+func (w *world) violate(format string, args ...any) {
 	w.note("VIOLATED: "+format, args...)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -273,14 +271,14 @@ func (w *simWorld) violate(format string, args ...any) {
 	}
 }
 
-func (w *simWorld) failed() bool {
+func (w *world) failed() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.violation != ""
 }
 
 // lastSteps are the latest lines up to the violation.
-func (w *simWorld) lastSteps() string {
+func (w *world) lastSteps() string {
 	if w == nil {
 		return ""
 	}
@@ -297,7 +295,7 @@ func (w *simWorld) lastSteps() string {
 }
 
 // check is called after every step, with nothing under way but what waits.
-func (w *simWorld) check() {
+func (w *world) check() {
 	synctest.Wait()
 	for _, r := range w.backend.Ledger(w.seen) {
 		w.seen++

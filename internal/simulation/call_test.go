@@ -1,33 +1,33 @@
-package clustersql
+package simulation
 
 import (
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
+	"github.com/EnumApps/clustersql"
 	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
-// simKind is what a call does.
-type simKind int
+// kind is what a call does.
+type kind int
 
 const (
-	simExec simKind = iota
-	simQuery
-	simTx
-	simConn
-	simPrepared
-	simPing
+	kindExec kind = iota
+	kindQuery
+	kindTx
+	kindConn
+	kindPrepared
+	kindPing
 )
 
-// A simCall is one caller's use of the database.
-type simCall struct {
+// A call is one caller's use of the database.
+type call struct {
 	// decided by the seed
 	number     int
-	kind       simKind
+	kind       kind
 	statements int // in a transaction or on a sql.Conn
 	verb       int
 	idempotent bool
@@ -37,23 +37,23 @@ type simCall struct {
 	commit     bool
 
 	// of the run
-	w      *simWorld
-	seq    int64                     // its place among calls and handovers
-	gens   map[*atomic.Uint64]uint64 // the nodes' generations when it began
-	conn   *fakedb.Conn              // that of its first statement
-	handle *fakedb.Conn              // that of its sql.Conn
-	from   int                       // the ledger's length when it got that
+	w      *world
+	seq    int64        // its place among calls and handovers
+	nodes  glance       // when it began
+	conn   *fakedb.Conn // that of its first statement
+	handle *fakedb.Conn // that of its sql.Conn
+	from   int          // the ledger's length when it got that
 }
 
 // String says what the seed has decided.
-func (c *simCall) String() string {
+func (c *call) String() string {
 	kind := [...]string{"exec", "query", "tx", "conn", "prepared", "ping"}[c.kind]
 	return fmt.Sprintf("call %d: %s, %d statements, timeout %s, cancel %s, hold %s, idempotent %t", c.number, kind, c.statements, c.timeout, c.cancel, c.hold, c.idempotent)
 }
 
-// A simStatement is one statement of a call; its text is its alone.
-type simStatement struct {
-	call *simCall
+// A statement is one statement of a call; its text is its alone.
+type statement struct {
+	call *call
 	text string
 	read bool
 	exec bool
@@ -62,14 +62,14 @@ type simStatement struct {
 	runs []fakedb.Run
 }
 
-type simCallKey struct{}
+type callKey struct{}
 
 // do runs the call and holds it to its deadline.
-func (c *simCall) do(db *sql.DB) {
-	ctx, stop := context.WithCancel(context.WithValue(context.Background(), simCallKey{}, c))
+func (c *call) do(db *sql.DB) {
+	ctx, stop := context.WithCancel(context.WithValue(context.Background(), callKey{}, c))
 	defer stop()
 	if c.idempotent {
-		ctx = Idempotent(ctx)
+		ctx = clustersql.Idempotent(ctx)
 	}
 	limit := time.Duration(0)
 	if c.timeout > 0 {
@@ -90,7 +90,7 @@ func (c *simCall) do(db *sql.DB) {
 }
 
 // inTime is called when an operation that has a context returns.
-func (c *simCall) inTime(began time.Time, limit time.Duration) {
+func (c *call) inTime(began time.Time, limit time.Duration) {
 	if took := time.Since(began); limit > 0 && took > limit {
 		c.w.violate("call %d was answered after %s, and was to be after %s", c.number, took, limit)
 	}
@@ -98,37 +98,37 @@ func (c *simCall) inTime(began time.Time, limit time.Duration) {
 
 // use does what the call's kind says; answered is called after whatever is
 // bound by ctx.
-func (c *simCall) use(ctx context.Context, db *sql.DB, answered func()) error {
+func (c *call) use(ctx context.Context, db *sql.DB, answered func()) error {
 	switch c.kind {
-	case simExec:
+	case kindExec:
 		defer answered()
 		return c.exec(ctx, db, c.statement(true, false, false))
-	case simQuery:
+	case kindQuery:
 		defer answered()
 		return c.query(ctx, db, c.statement(false, false, false))
-	case simPing:
+	case kindPing:
 		defer answered()
 		return db.PingContext(ctx)
-	case simTx:
+	case kindTx:
 		return c.transact(ctx, db, answered)
 	}
 	return c.hog(ctx, db, answered)
 }
 
-// A simRunner is a sql.DB, a sql.Conn or a sql.Tx.
-type simRunner interface {
+// A runner is a sql.DB, a sql.Conn or a sql.Tx.
+type runner interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
 }
 
-func (c *simCall) exec(ctx context.Context, r simRunner, s *simStatement) error {
+func (c *call) exec(ctx context.Context, r runner, s *statement) error {
 	_, err := r.ExecContext(ctx, s.text)
 	c.w.answered(ctx, s, err)
 	return err
 }
 
-func (c *simCall) query(ctx context.Context, r simRunner, s *simStatement) error {
+func (c *call) query(ctx context.Context, r runner, s *statement) error {
 	rows, err := r.QueryContext(ctx, s.text)
 	c.w.answered(ctx, s, err)
 	if err != nil {
@@ -139,7 +139,7 @@ func (c *simCall) query(ctx context.Context, r simRunner, s *simStatement) error
 	return errors.Join(rows.Err(), rows.Close())
 }
 
-func (c *simCall) prepared(ctx context.Context, r simRunner, s *simStatement) error {
+func (c *call) prepared(ctx context.Context, r runner, s *statement) error {
 	stmt, err := r.PrepareContext(ctx, s.text)
 	if err != nil {
 		return err
@@ -152,16 +152,19 @@ func (c *simCall) prepared(ctx context.Context, r simRunner, s *simStatement) er
 	}
 	rows, err := stmt.QueryContext(ctx)
 	c.w.answered(ctx, s, err)
-	return closing(rows, err)
+	if err == nil {
+		rows.Close()
+	}
+	return err
 }
 
 // several runs the call's statements on what is pinned to one conn.
-func (c *simCall) several(ctx context.Context, r simRunner, tx bool, answered func()) error {
+func (c *call) several(ctx context.Context, r runner, tx bool, answered func()) error {
 	for i := range c.statements {
 		s := c.statement((c.number+i)%2 == 0, true, tx)
 		var err error
 		switch {
-		case c.kind == simPrepared || c.kind == simTx && i == 1:
+		case c.kind == kindPrepared || c.kind == kindTx && i == 1:
 			err = c.prepared(ctx, r, s)
 		case s.exec:
 			err = c.exec(ctx, r, s)
@@ -183,7 +186,7 @@ func (c *simCall) several(ctx context.Context, r simRunner, tx bool, answered fu
 
 // transact runs a transaction. Its end has no context, so nothing bounds it
 // but the node's silence.
-func (c *simCall) transact(ctx context.Context, db *sql.DB, answered func()) error {
+func (c *call) transact(ctx context.Context, db *sql.DB, answered func()) error {
 	tx, err := db.BeginTx(ctx, nil)
 	answered()
 	if err != nil {
@@ -196,7 +199,7 @@ func (c *simCall) transact(ctx context.Context, db *sql.DB, answered func()) err
 }
 
 // hog holds a sql.Conn, and knows the backend's conn that it has.
-func (c *simCall) hog(ctx context.Context, db *sql.DB, answered func()) error {
+func (c *call) hog(ctx context.Context, db *sql.DB, answered func()) error {
 	conn, err := db.Conn(ctx)
 	answered()
 	if err != nil {
@@ -204,7 +207,7 @@ func (c *simCall) hog(ctx context.Context, db *sql.DB, answered func()) error {
 	}
 	defer conn.Close()
 	err = conn.Raw(func(raw any) error {
-		c.handle = raw.(Conn).Raw().(*fakedb.Conn)
+		c.handle = raw.(clustersql.Conn).Raw().(*fakedb.Conn)
 		return nil
 	})
 	if err != nil {
@@ -216,9 +219,9 @@ func (c *simCall) hog(ctx context.Context, db *sql.DB, answered func()) error {
 }
 
 // statement makes a statement that no other call sends.
-func (c *simCall) statement(exec, pins, tx bool) *simStatement {
+func (c *call) statement(exec, pins, tx bool) *statement {
 	number := c.w.statements.Add(1)
-	s := &simStatement{call: c, exec: exec, pins: pins, tx: tx}
+	s := &statement{call: c, exec: exec, pins: pins, tx: tx}
 	switch {
 	case exec && c.verb < 2:
 		s.text = fmt.Sprintf("CALL p(%d)", number)

@@ -1,7 +1,8 @@
-package clustersql
+package simulation
 
 import (
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -13,15 +14,16 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
+	"github.com/EnumApps/clustersql"
 	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
-// A simSchedule is all that a seed decides: the settings, and the steps in
+// A schedule is all that a seed decides: the settings, and the steps in
 // their order.
-type simSchedule struct {
+type schedule struct {
 	seed     uint64
-	settings simSettings
-	steps    []simStep
+	settings settings
+	steps    []step
 	healLast bool // the faults end only after the last Close
 
 	rand    *rand.Rand
@@ -29,10 +31,10 @@ type simSchedule struct {
 	calls   int
 }
 
-type simSettings struct {
+type settings struct {
 	nodes    int
 	strategy string
-	cfg      Config
+	cfg      clustersql.Config
 	cuttable bool // the backend tells its sockets
 	single   bool // a call sends one statement
 	pooled   int  // SetMaxOpenConns; 0: no bound
@@ -40,15 +42,15 @@ type simSettings struct {
 	pace     time.Duration // how fast a node is when it is well
 }
 
-// A simStep is one thing that happens, at a time since the start.
-type simStep struct {
+// A step is one thing that happens, at a time since the start.
+type step struct {
 	at   time.Duration
 	what string
-	do   func(w *simWorld)
+	do   func(w *world)
 }
 
-func newSimSchedule(seed uint64) *simSchedule {
-	s := &simSchedule{seed: seed, rand: rand.New(rand.NewPCG(seed, 0x51b))}
+func newSchedule(seed uint64) *schedule {
+	s := &schedule{seed: seed, rand: rand.New(rand.NewPCG(seed, 0x51b))}
 	s.drawSettings()
 	span := s.between(4*time.Second, 16*time.Second)
 	for range s.settings.nodes {
@@ -66,34 +68,35 @@ func newSimSchedule(seed uint64) *simSchedule {
 	for range s.rand.IntN(3) {
 		s.drawReopen(s.within(span))
 	}
-	slices.SortStableFunc(s.steps, func(a, b simStep) int { return int(a.at - b.at) })
+	slices.SortStableFunc(s.steps, func(a, b step) int { return int(a.at - b.at) })
 	s.healLast = s.oneIn(3)
 	return s
 }
 
 // String gives the seed and the settings.
-func (s *simSchedule) String() string {
+func (s *schedule) String() string {
 	c := &s.settings.cfg
 	return fmt.Sprintf("seed %d: %d nodes, strategy %s, cuttable %t, single %t, pool %d, idle %d, idempotent %t, rise %d, fall %d, probe %s/%s, open_timeout %s, attempt_timeout %s, loser_grace %s, max_opens_per_node %d, require %q",
 		s.seed, s.settings.nodes, s.settings.strategy, s.settings.cuttable, s.settings.single, s.settings.pooled, s.settings.idle,
 		c.Idempotent, c.Rise, c.Fall, c.ProbeInterval, c.ProbeTimeout, c.OpenTimeout, c.AttemptTimeout, c.LoserGrace, c.MaxOpensPerNode, c.Require)
 }
 
-func (s *simSchedule) oneIn(n int) bool { return s.rand.IntN(n) == 0 }
+func (s *schedule) oneIn(n int) bool { return s.rand.IntN(n) == 0 }
 
 // between draws a duration to the nanosecond: two events seldom meet.
-func (s *simSchedule) between(least, most time.Duration) time.Duration {
+func (s *schedule) between(least, most time.Duration) time.Duration {
 	return least + time.Duration(s.rand.Int64N(int64(most-least)))
 }
 
-func (s *simSchedule) within(span time.Duration) time.Duration { return s.between(1, span) }
+func (s *schedule) within(span time.Duration) time.Duration { return s.between(1, span) }
 
-func (s *simSchedule) add(at time.Duration, do func(w *simWorld), format string, args ...any) {
-	s.steps = append(s.steps, simStep{at, fmt.Sprintf(format, args...), do})
+func (s *schedule) add(at time.Duration, do func(w *world), format string, args ...any) {
+	s.steps = append(s.steps, step{at, fmt.Sprintf(format, args...), do})
 }
 
-func (s *simSchedule) drawSettings() {
-	cfg := DefaultConfig()
+func (s *schedule) drawSettings() {
+	cfg := clustersql.DefaultConfig()
+	cfg.Dialect = clustersql.DialectMySQL // its rules for statements and errors, over fakedb
 	cfg.Idempotent = s.oneIn(3)
 	cfg.Rise, cfg.Fall = 1+s.rand.IntN(3), 1+s.rand.IntN(3)
 	cfg.ProbeInterval = s.between(200*time.Millisecond, 2*time.Second)
@@ -102,46 +105,52 @@ func (s *simSchedule) drawSettings() {
 	cfg.OpenTimeout = s.between(cfg.AttemptTimeout, 6*time.Second)
 	cfg.LoserGrace = s.between(50*time.Millisecond, time.Second)
 	cfg.MaxOpensPerNode = 1 + s.rand.IntN(8)
-	cfg.Check = CheckDo1
+	cfg.Check = clustersql.CheckDo1
 	if s.oneIn(4) {
-		cfg.Check = CheckPing
+		cfg.Check = clustersql.CheckPing
 	}
 	if s.oneIn(4) {
-		cfg.Require = RequireWritable
+		cfg.Require = clustersql.RequireWritable
 	}
 	names := []string{"race", "hedged", "balanced", "ordered"}
-	s.settings = simSettings{
+	s.settings = settings{
 		nodes: 1 + s.rand.IntN(5), strategy: names[s.rand.IntN(len(names))], cfg: cfg,
 		cuttable: s.oneIn(2), single: !s.oneIn(3), pooled: []int{0, 0, 1, 3, 8}[s.rand.IntN(5)],
 		idle: []int{0, 2, 8, 16}[s.rand.IntN(4)], pace: s.between(time.Millisecond, 20*time.Millisecond),
 	}
-	s.settings.cfg.Strategy = strategies[s.settings.strategy]
+	if err := s.settings.cfg.Strategy.UnmarshalText([]byte(s.settings.strategy)); err != nil {
+		panic(err)
+	}
 }
 
 var (
-	errSimRefused   = &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
-	errSimReset     = &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
-	errSimSaturated = &mysql.MySQLError{Number: 1040, Message: "Too many connections"}
+	errRefused   = &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+	errReset     = &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
+	errSaturated = &mysql.MySQLError{Number: 1040, Message: "Too many connections"}
+	errNotReady  = &mysql.MySQLError{Number: 1047, Message: "WSREP has not yet prepared node for application use"}
+	errLeaving   = &mysql.MySQLError{Number: 1180, Message: "Got error 5 during COMMIT, provider status: Not connected to Primary Component"}
+	errReadOnly  = &mysql.MySQLError{Number: 1290, Message: "The MariaDB server is running with the --read-only option"}
+	errBoom      = errors.New("boom")
 )
 
-// simMood is one way of a node to be bad.
-type simMood struct {
+// mood is one way of a node to be bad.
+type mood struct {
 	name     string
 	mood     fakedb.Mood
 	readOnly bool
 }
 
-func (s *simSchedule) drawMood() simMood {
+func (s *schedule) drawMood() mood {
 	slow := s.between(50*time.Millisecond, 3*time.Second)
 	well := s.settings.pace
-	moods := []simMood{
-		{"refuse", fakedb.Mood{Dial: errSimRefused, Delay: well}, false},
+	moods := []mood{
+		{"refuse", fakedb.Mood{Dial: errRefused, Delay: well}, false},
 		{"silent", fakedb.Mood{Silent: true}, false},
 		{"silent and deaf", fakedb.Mood{Silent: true, Deaf: true}, false},
 		{"not ready", fakedb.Mood{Refuse: errNotReady, Delay: well}, false},
 		{"not ready", fakedb.Mood{Refuse: errNotReady, Delay: well}, false}, // twice as likely
-		{"read-only", fakedb.Mood{ReadOnly: errReadOnly1290, Delay: well}, true},
-		{"full", fakedb.Mood{Dial: errSimSaturated, Delay: well}, false},
+		{"read-only", fakedb.Mood{ReadOnly: errReadOnly, Delay: well}, true},
+		{"full", fakedb.Mood{Dial: errSaturated, Delay: well}, false},
 		{"slow " + slow.String(), fakedb.Mood{Delay: slow}, false},
 		{"slow and deaf " + slow.String(), fakedb.Mood{Delay: slow, Deaf: true}, false},
 		{"EOF at dials", fakedb.Mood{Dial: io.EOF, Delay: well}, false},
@@ -154,7 +163,7 @@ func (s *simSchedule) drawMood() simMood {
 }
 
 // drawFault draws one fault and its end: of one node, of all, or flipping.
-func (s *simSchedule) drawFault(at time.Duration) {
+func (s *schedule) drawFault(at time.Duration) {
 	m, lasts := s.drawMood(), s.between(50*time.Millisecond, 8*time.Second)
 	nodes := []string{nodeName(s.rand.IntN(s.settings.nodes))}
 	if s.oneIn(5) {
@@ -168,14 +177,14 @@ func (s *simSchedule) drawFault(at time.Duration) {
 		times, lasts = 2+s.rand.IntN(8), 500*time.Millisecond
 	}
 	for range times {
-		s.add(at, func(w *simWorld) { w.setMood(nodes, m) }, "%s: %s", strings.Join(nodes, ", "), m.name)
+		s.add(at, func(w *world) { w.setMood(nodes, m) }, "%s: %s", strings.Join(nodes, ", "), m.name)
 		if s.oneIn(3) {
 			s.drawBreak(at, nodes)
 		}
 		if times == 1 { // before anybody has noticed
 			s.drawCalls(at + s.between(1, 50*time.Millisecond))
 		}
-		s.add(at+lasts, func(w *simWorld) { w.setMood(nodes, w.well()) }, "%s: well", strings.Join(nodes, ", "))
+		s.add(at+lasts, func(w *world) { w.setMood(nodes, w.well()) }, "%s: well", strings.Join(nodes, ", "))
 		at += 2 * lasts
 	}
 	if s.oneIn(2) {
@@ -183,41 +192,41 @@ func (s *simSchedule) drawFault(at time.Duration) {
 	}
 }
 
-func (s *simSchedule) drawBreak(at time.Duration, nodes []string) {
-	errs := []error{mysql.ErrInvalidConn, io.ErrUnexpectedEOF, errSimReset}
+func (s *schedule) drawBreak(at time.Duration, nodes []string) {
+	errs := []error{mysql.ErrInvalidConn, io.ErrUnexpectedEOF, errReset}
 	err, hidden := errs[s.rand.IntN(len(errs))], s.oneIn(3)
-	s.add(at, func(w *simWorld) {
+	s.add(at, func(w *world) {
 		for _, n := range nodes {
 			w.backend.Node(n).Break(err, hidden)
 		}
 	}, "%s: conns break, hidden %t: %v", strings.Join(nodes, ", "), hidden, err)
 }
 
-func (s *simSchedule) drawMembership(at time.Duration) {
+func (s *schedule) drawMembership(at time.Duration) {
 	name := nodeName(s.rand.IntN(s.settings.nodes))
 	away := s.between(1, 6*time.Second)
 	if s.oneIn(2) {
-		s.add(at, func(w *simWorld) { _ = w.driver.Drain(name) }, "Drain %s", name)
-		s.add(at+away, func(w *simWorld) { _ = w.driver.Undrain(name) }, "Undrain %s", name)
+		s.add(at, func(w *world) { _ = w.driver.Drain(name) }, "Drain %s", name)
+		s.add(at+away, func(w *world) { _ = w.driver.Undrain(name) }, "Undrain %s", name)
 		return
 	}
-	s.add(at, func(w *simWorld) { w.delNode(name) }, "DelNode %s", name)
-	s.add(at+away, func(w *simWorld) { w.addNode(name) }, "AddNode %s", name)
+	s.add(at, func(w *world) { w.delNode(name) }, "DelNode %s", name)
+	s.add(at+away, func(w *world) { w.addNode(name) }, "AddNode %s", name)
 }
 
-func (s *simSchedule) drawReopen(at time.Duration) {
+func (s *schedule) drawReopen(at time.Duration) {
 	overlap := s.oneIn(2)
-	s.add(at, func(w *simWorld) { w.reopen(overlap) }, "the database is closed and opened again, overlapping %t", overlap)
+	s.add(at, func(w *world) { w.reopen(overlap) }, "the database is closed and opened again, overlapping %t", overlap)
 }
 
 // drawCalls draws a burst of calls.
-func (s *simSchedule) drawCalls(at time.Duration) {
+func (s *schedule) drawCalls(at time.Duration) {
 	var texts []string
-	var calls []*simCall
-	kinds := []simKind{simExec, simExec, simExec, simQuery, simQuery, simTx, simConn, simPrepared, simPing}
+	var calls []*call
+	kinds := []kind{kindExec, kindExec, kindExec, kindQuery, kindQuery, kindTx, kindConn, kindPrepared, kindPing}
 	for range []int{1, 1, 2, 4, 12}[s.rand.IntN(5)] {
 		s.calls++
-		c := &simCall{
+		c := &call{
 			number: s.calls, kind: kinds[s.rand.IntN(len(kinds))], statements: 1 + s.rand.IntN(3),
 			verb: s.rand.IntN(8), idempotent: s.oneIn(5), hold: s.between(1, 400*time.Millisecond), commit: !s.oneIn(3),
 		}
@@ -230,9 +239,11 @@ func (s *simSchedule) drawCalls(at time.Duration) {
 		calls = append(calls, c)
 		texts = append(texts, c.String())
 	}
-	s.add(at, func(w *simWorld) {
+	s.add(at, func(w *world) {
 		for _, c := range calls {
 			w.start(c)
 		}
 	}, "%s", strings.Join(texts, "; "))
 }
+
+func nodeName(i int) string { return fmt.Sprintf("n%d", i+1) }

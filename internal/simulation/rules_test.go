@@ -1,14 +1,15 @@
-package clustersql
+package simulation
 
 import (
 	"context"
 	"database/sql/driver"
 	"errors"
 	"io"
-	"slices"
+	"maps"
 	"strings"
 	"time"
 
+	"github.com/EnumApps/clustersql"
 	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
@@ -35,36 +36,52 @@ import (
 //     A transaction's Commit and Rollback have no context.
 //   - After the last Close nothing is left.
 
-// A simConnector watches the cluster's connector.
-type simConnector struct {
-	w     *simWorld
+// A connector watches the cluster's connector.
+type connector struct {
+	w     *world
 	inner driver.Connector
 }
 
-func (c *simConnector) Driver() driver.Driver { return c.inner.Driver() }
-func (c *simConnector) Close() error          { return c.inner.(io.Closer).Close() }
+func (c *connector) Driver() driver.Driver { return c.inner.Driver() }
+func (c *connector) Close() error          { return c.inner.(io.Closer).Close() }
 
-// A simGlance is what the cluster thought of a node at one time.
-type simGlance map[*node]NodeStatus
+// A glance is what the cluster thought of its nodes at one time, by name.
+type glance map[string]sighting
 
-func (w *simWorld) glance() simGlance {
-	g := simGlance{}
-	for _, n := range *w.driver.m.nodes.Load() {
-		g[n] = n.status()
+// A sighting is the status of a node, and which of the nodes that had its name
+// it is: the first, the second, and so on.
+type sighting struct {
+	clustersql.NodeStatus
+	number int
+}
+
+func (w *world) glance() glance {
+	w.mu.Lock()
+	numbers := maps.Clone(w.numbers)
+	w.mu.Unlock()
+	g := glance{}
+	for _, s := range w.driver.Status().Nodes {
+		g[s.Name] = sighting{s, numbers[s.Name]}
 	}
 	return g
 }
 
+// same reports whether the node was a member at both times, and the same one.
+func same(before, after glance, node string) bool {
+	b, ok := before[node]
+	a, still := after[node]
+	return ok && still && b.number == a.number
+}
+
 // unchanged reports whether the node was in the state at both times and at all
 // times between them.
-func unchanged(before, after simGlance, n *node, s State) bool {
-	b, ok := before[n]
-	a, still := after[n]
-	return ok && still && b.State == s && a.State == s && b.Since.Equal(a.Since) && b.Generation == a.Generation
+func unchanged(before, after glance, node string, s clustersql.State) bool {
+	b, a := before[node], after[node]
+	return same(before, after, node) && b.State == s && a.State == s && b.Since.Equal(a.Since) && b.Generation == a.Generation
 }
 
 // Connect is the cluster's.
-func (c *simConnector) Connect(ctx context.Context) (driver.Conn, error) {
+func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	w, before, began := c.w, c.w.glance(), time.Now()
 	end, ok := ctx.Deadline()
 	if !ok {
@@ -87,52 +104,60 @@ func (c *simConnector) Connect(ctx context.Context) (driver.Conn, error) {
 }
 
 // handover judges a fresh conn on its way to database/sql.
-func (w *simWorld) handover(conn driver.Conn, before, after simGlance) {
-	backend := conn.(Conn).Raw().(*fakedb.Conn)
-	born := conn.(interface{ Generation() uint64 }).Generation()
+func (w *world) handover(conn driver.Conn, before, after glance) {
+	backend := conn.(clustersql.Conn).Raw().(*fakedb.Conn)
+	node := backend.NodeName()
+	h := handover{node: node, born: conn.(interface{ Generation() uint64 }).Generation(), sure: same(before, after, node), number: before[node].number}
 	w.mu.Lock()
-	var n *node
-	for _, known := range w.nodes {
-		if known.name == backend.NodeName() {
-			n = known
-		}
-	}
 	_, twice := w.handed[backend]
-	w.handed[backend] = simHandover{w.seq.Add(1), n, born}
+	h.seq = w.seq.Add(1)
+	w.handed[backend] = h
 	w.tally.handed++
 	w.mu.Unlock()
 	if twice {
-		w.violate("a conn of %s was handed out twice", n.name)
+		w.violate("a conn of %s was handed out twice", node)
 	}
 	if backend.Closed() {
-		w.violate("a closed conn of %s was handed out", n.name)
+		w.violate("a closed conn of %s was handed out", node)
 	}
 	better := ""
-	allBad := true
+	allBad, someBad := true, false
 	for other, s := range before {
-		allBad = allBad && s.State == StateDown
-		if unchanged(before, after, other, StateUp) {
-			better = other.name
+		allBad = allBad && s.State == clustersql.StateDown
+		someBad = someBad || s.State == clustersql.StateDown
+		if unchanged(before, after, other, clustersql.StateUp) {
+			better = other
 		}
 	}
-	if better != "" && unchanged(before, after, n, StateDown) {
-		w.violate("an open was given %s, which was known to be down (%s), while %s was up", n.name, before[n].Reason, better)
+	if better != "" && unchanged(before, after, node, clustersql.StateDown) {
+		w.violate("an open was given %s, which was known to be down (%s), while %s was up", node, before[node].Reason, better)
 	}
-	if unchanged(before, after, n, StateDraining) {
-		w.violate("an open was given %s, which is drained", n.name)
+	if unchanged(before, after, node, clustersql.StateDraining) {
+		w.violate("an open was given %s, which is drained", node)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if allBad {
 		w.tally.allBad++
 	}
-	if better != "" && slices.ContainsFunc(*w.driver.m.nodes.Load(), func(o *node) bool { return before[o].State == StateDown }) {
+	if better != "" && someBad {
 		w.tally.overlooked++
 	}
 }
 
+// outdated reports whether the conn of a handover was of an older generation
+// than its node had when the call began, or of a node that was no member any
+// more. Where the membership changed during the open, nothing is known.
+func (h handover) outdated(call *call) bool {
+	if !h.sure {
+		return false
+	}
+	s, member := call.nodes[h.node]
+	return !member || s.number != h.number || h.born < s.Generation
+}
+
 // claim is called by who holds a sql.Conn.
-func (w *simWorld) claim(c *simCall) {
+func (w *world) claim(c *call) {
 	c.from = w.backend.Runs()
 	w.mu.Lock()
 	other := w.held[c.handle]
@@ -144,9 +169,9 @@ func (w *simWorld) claim(c *simCall) {
 }
 
 // disclaim is called before the sql.Conn is given back.
-func (w *simWorld) disclaim(c *simCall) {
+func (w *world) disclaim(c *call) {
 	for _, r := range w.backend.Ledger(c.from) {
-		other, _ := r.Ctx.Value(simCallKey{}).(*simCall)
+		other, _ := r.Ctx.Value(callKey{}).(*call)
 		if r.Conn == c.handle && r.Outcome != fakedb.NotSent && other != c {
 			w.violate("%q was sent on the sql.Conn of call %d", r.Query, c.number)
 		}
@@ -158,8 +183,8 @@ func (w *simWorld) disclaim(c *simCall) {
 
 // judge takes what a backend's conn was asked to run. All rules about
 // statements are here but for what the caller is told; see answered.
-func (w *simWorld) judge(r fakedb.Run) {
-	call, _ := r.Ctx.Value(simCallKey{}).(*simCall)
+func (w *world) judge(r fakedb.Run) {
+	call, _ := r.Ctx.Value(callKey{}).(*call)
 	w.mu.Lock()
 	s := w.texts[r.Query]
 	h, handed := w.handed[r.Conn]
@@ -181,9 +206,9 @@ func (w *simWorld) judge(r fakedb.Run) {
 	if first == nil {
 		w.first[r.Conn] = call
 	}
-	if first != nil && first != call && h.seq < call.seq && h.born < call.gens[&h.node.generation] {
+	if first != nil && first != call && h.seq < call.seq && h.outdated(call) {
 		w.violate("call %d: %q was sent on a conn of %s of generation %d, which was in the pool when the call began, at generation %d",
-			call.number, r.Query, r.Node, h.born, call.gens[&h.node.generation])
+			call.number, r.Query, r.Node, h.born, call.nodes[h.node].Generation)
 	}
 	if o := w.owner[r.Conn]; o != nil && o != call {
 		w.violate("call %d: %q was sent into the transaction of call %d", call.number, r.Query, o.number)
@@ -202,7 +227,7 @@ func (w *simWorld) judge(r fakedb.Run) {
 }
 
 // judgeRepeat judges a statement that was sent before.
-func (w *simWorld) judgeRepeat(s *simStatement, r fakedb.Run) {
+func (w *world) judgeRepeat(s *statement, r fakedb.Run) {
 	w.mu.Lock()
 	before := s.runs
 	s.runs = append(s.runs, r)
@@ -232,7 +257,7 @@ func (w *simWorld) judgeRepeat(s *simStatement, r fakedb.Run) {
 
 // answered compares what a caller is told of a statement with what became of
 // it.
-func (w *simWorld) answered(ctx context.Context, s *simStatement, err error) {
+func (w *world) answered(ctx context.Context, s *statement, err error) {
 	left := ctx.Err() != nil
 	var runs []fakedb.Run
 	for _, r := range w.backend.Ledger(0) {
@@ -245,7 +270,7 @@ func (w *simWorld) answered(ctx context.Context, s *simStatement, err error) {
 		ran = ran || r.Outcome == fakedb.Answered
 		lost = lost || r.Outcome == fakedb.Unanswered
 	}
-	unknown := errors.Is(err, ErrUnknownOutcome)
+	unknown := errors.Is(err, clustersql.ErrUnknownOutcome)
 	half := strings.HasPrefix(s.text, "CALL") || strings.Contains(s.text, ";")
 	switch {
 	case err == nil && !ran:
@@ -269,38 +294,49 @@ func (w *simWorld) answered(ctx context.Context, s *simStatement, err error) {
 
 // repeatable reports whether the caller or the cluster allows that the
 // statement runs again.
-func (s *simStatement) repeatable() bool {
+func (s *statement) repeatable() bool {
 	return s.call.idempotent || s.call.w.plan.settings.cfg.Idempotent && s.read
 }
 
 // count compares the backend's counts with the cluster's.
-func (w *simWorld) count() {
+func (w *world) count() {
 	stats := w.backend.Stats()
 	if stats.DoubleCloses+stats.UsedAfterClose+stats.TouchedWithErr+stats.Concurrent > 0 {
 		w.violate("a conn was misused: %s", stats)
 	}
+	now := w.glance()
 	w.mu.Lock()
-	nodes := slices.Clone(w.nodes)
-	out, open := map[*node]int{}, 0
+	out, unsure, open, removed := map[string]int{}, map[string]bool{}, 0, 0
 	for c, h := range w.handed {
-		if !c.Closed() {
+		if c.Closed() {
+			continue
+		}
+		open++
+		switch {
+		case !h.sure:
+			unsure[h.node] = true
+		case now[h.node].number == h.number:
 			out[h.node]++
-			open++
 		}
 	}
+	for _, n := range w.numbers {
+		removed += n - 1
+	}
+	removed += len(w.numbers) - len(now)
 	w.mu.Unlock()
-	spare := 0
-	for _, n := range nodes {
-		if counted, _ := n.conns.count(); counted != out[n] {
-			w.violate("%s counts %d conns that are out, and %d are", n.name, counted, out[n])
+	most := w.plan.settings.cfg.MaxOpensPerNode
+	spare := removed * (most + 2) // what a removed node still ends is not to be seen
+	for name, s := range now {
+		if s.OpenConns != out[name] && !unsure[name] {
+			w.violate("%s counts %d conns that are out, and %d are", name, s.OpenConns, out[name])
 		}
-		if p := n.load.planned.Load(); w.opening.Load() == 0 && p != 0 {
-			w.violate("%s counts %d opens under way, and there is none", n.name, p)
+		if w.opening.Load() == 0 && s.Load > s.OpenConns {
+			w.violate("%s has a load of %d with %d conns, and no open is under way", name, s.Load, s.OpenConns)
 		}
-		if most := int64(n.cfg.MaxOpensPerNode); n.inflight.Load() > most {
-			w.violate("%s has %d attempts in flight, and %d are allowed", n.name, n.inflight.Load(), most)
+		if s.Attempts > most {
+			w.violate("%s has %d attempts in flight, and %d are allowed", name, s.Attempts, most)
 		}
-		spare += int(n.inflight.Load()) + int(max(0, n.deaf.Load())) + 2 // its probe's, the stale one too
+		spare += s.Attempts + s.Deaf + 2 // its probe's, the stale one too
 	}
 	if stats.Live < open || stats.Live > open+spare {
 		w.violate("%d conns live, %d of them out: the others are neither handed out nor closed; %d could be in attempts or probes", stats.Live, open, spare)
@@ -308,17 +344,14 @@ func (w *simWorld) count() {
 }
 
 // nothingLeft is called when all is closed and all nodes are well.
-func (w *simWorld) nothingLeft() {
+func (w *world) nothingLeft() {
 	stats := w.backend.Stats()
 	if stats.Opens != stats.Closes || stats.Live != 0 || stats.Dialing != 0 {
 		w.violate("conns are left: %s", stats)
 	}
-	w.mu.Lock()
-	nodes := slices.Clone(w.nodes)
-	w.mu.Unlock()
-	for _, n := range nodes {
-		if n.inflight.Load() != 0 || n.deaf.Load() != 0 || n.load.planned.Load() != 0 {
-			w.violate("%s counts %d attempts, %d deaf ones and %d opens, and there are none", n.name, n.inflight.Load(), n.deaf.Load(), n.load.planned.Load())
+	for name, s := range w.glance() {
+		if s.Attempts != 0 || s.Deaf != 0 || s.Load != 0 || s.OpenConns != 0 {
+			w.violate("%s counts %d attempts, %d deaf ones, a load of %d and %d conns, and there are none", name, s.Attempts, s.Deaf, s.Load, s.OpenConns)
 		}
 	}
 	if left := bubble(); left != "" {

@@ -1,4 +1,4 @@
-package clustersql
+package simulation
 
 import (
 	"flag"
@@ -20,7 +20,7 @@ var (
 // faults, calls and changes of membership that its seed alone decides; what
 // has to hold whatever happens (see simRules) is checked after every step.
 //
-//	go test -run 'TestSimulation$' -simulate.seed 17 -count 20 .
+//	go test -run 'TestSimulation$' -count 20 ./internal/simulation -simulate.seed 17
 //
 // runs one seed again, twenty times. The schedule is the same each time, and so
 // is the jitter of probes. What the scheduler makes of calls of the same instant
@@ -28,7 +28,7 @@ var (
 // violation that hangs on those may need many runs to come back.
 func TestSimulation(t *testing.T) {
 	if *simulateSeed != 0 {
-		simulateReported(t, *simulateSeed, new(simTally))
+		simulateReported(t, *simulateSeed, new(tally))
 		return
 	}
 	if *simulateFor > 0 {
@@ -39,7 +39,7 @@ func TestSimulation(t *testing.T) {
 	if testing.Short() {
 		seeds = 60
 	}
-	sum := new(simTally)
+	sum := new(tally)
 	for seed := range seeds {
 		simulateReported(t, seed+1, sum)
 	}
@@ -53,7 +53,7 @@ func TestSimulation(t *testing.T) {
 
 // simulateOn takes fresh seeds for as long as it is told.
 func simulateOn(t *testing.T, d time.Duration) {
-	seeds, failed, sum := 0, []uint64(nil), new(simTally)
+	seeds, failed, sum := 0, []uint64(nil), new(tally)
 	end := time.Now().Add(d)
 	for told := time.Now(); time.Now().Before(end); seeds++ {
 		seed := rand.Uint64N(1<<53) + 1
@@ -70,7 +70,7 @@ func simulateOn(t *testing.T, d time.Duration) {
 
 // simulateReported runs one seed and reports what it violates at once, in case
 // that another one does not come back.
-func simulateReported(t *testing.T, seed uint64, sum *simTally) bool {
+func simulateReported(t *testing.T, seed uint64, sum *tally) bool {
 	stuck := time.AfterFunc(2*time.Minute, func() { fmt.Fprintf(os.Stderr, "seed %d has not ended\n", seed) })
 	defer stuck.Stop()
 	report := simulate(t, seed, sum)
@@ -78,15 +78,15 @@ func simulateReported(t *testing.T, seed uint64, sum *simTally) bool {
 		return true
 	}
 	fmt.Fprintln(os.Stderr, report)
-	t.Errorf("seed %d: violated, see above; again: go test -run 'TestSimulation$' -count 20 . -simulate.seed %d", seed, seed)
+	t.Errorf("seed %d: violated, see above; again: go test -run 'TestSimulation$' -count 20 ./internal/simulation -simulate.seed %d", seed, seed)
 	return false
 }
 
 // simulate runs one seed in a bubble of its own. The report is empty when all
 // held.
-func simulate(t *testing.T, seed uint64, sum *simTally) (report string) {
-	plan := newSimSchedule(seed)
-	var w *simWorld
+func simulate(t *testing.T, seed uint64, sum *tally) (report string) {
+	plan := newSchedule(seed)
+	var w *world
 	defer func() {
 		if r := recover(); r != nil { // the bubble's deadlock, or a goroutine that is left
 			what := fmt.Sprint(r)
@@ -97,7 +97,7 @@ func simulate(t *testing.T, seed uint64, sum *simTally) (report string) {
 		}
 	}()
 	synctest.Test(t, func(t *testing.T) {
-		w = newSimWorld(t.Name(), plan, sum)
+		w = newWorld(t.Name(), plan, sum)
 		w.run()
 		if w.violation != "" {
 			report = fmt.Sprintf("%s\n%sviolated: %s", plan, w.lastSteps(), w.violation)
@@ -106,14 +106,14 @@ func simulate(t *testing.T, seed uint64, sum *simTally) (report string) {
 	return report
 }
 
-// A simTally counts what the seeds have come to, to show that the rules were
+// A tally counts what the seeds have come to, to show that the rules were
 // put to the test.
-type simTally struct {
+type tally struct {
 	calls, good, moved, repeated, unknown, cancelled, refused, lost int
 	handed, retired, downs, cuts, allBad, closed, overlooked        int
 }
 
-func (s *simTally) counts() map[string]int {
+func (s *tally) counts() map[string]int {
 	return map[string]int{
 		"calls": s.calls, "calls that succeeded": s.good, "statements that moved to another conn": s.moved,
 		"statements that ran again because they may": s.repeated, "unknown outcomes": s.unknown,
@@ -125,7 +125,7 @@ func (s *simTally) counts() map[string]int {
 }
 
 // String shows the counts.
-func (s *simTally) String() string {
+func (s *tally) String() string {
 	var b strings.Builder
 	for what, n := range s.counts() {
 		fmt.Fprintf(&b, "%8d %s\n", n, what)
