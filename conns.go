@@ -25,7 +25,7 @@ type conns struct {
 // A heldConn is one of them.
 type heldConn struct {
 	conn   session.Handle
-	seat   *counted
+	place  *loadPlace
 	born   uint64 // generation
 	opened time.Time
 	old    time.Time // when it is to be given up; zero: never
@@ -93,7 +93,7 @@ func (c *conns) those(want func(heldConn) bool) []heldConn {
 // Ownership passes to the caller with the return value; closed, which may be
 // nil, is called when the caller has closed the conn.
 func (n *node) wrap(w winner, closed func()) driver.Conn {
-	seat := n.load.join(w.born)
+	place := n.load.join(w.born)
 	wrapped, handle := session.Wrap(w.conn, session.Link{
 		Generation: &n.generation,
 		Born:       w.born,
@@ -101,7 +101,7 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 		Session:    n.session,
 		Closed: func() {
 			last := n.conns.remove(w.socket)
-			seat.leave()
+			place.leave()
 			if last && n.draining.Load() {
 				n.checkNow()
 			}
@@ -111,7 +111,7 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 		},
 	})
 	now := time.Now()
-	n.conns.add(w.socket, heldConn{handle, seat, w.born, now, n.cfg.oldAt(now, n.draws)})
+	n.conns.add(w.socket, heldConn{handle, place, w.born, now, n.cfg.oldAt(now, n.draws)})
 	n.obeyCut(w)
 	n.load.planned.Add(-1)
 	return wrapped
@@ -181,21 +181,21 @@ type generationCount struct {
 	open       atomic.Int64
 }
 
-// A seat is one connection's place in a tally.
-type counted struct {
+// A place is one connection's place in a tally.
+type loadPlace struct {
 	open *atomic.Int64
 	left atomic.Bool
 }
 
 // leave gives it up, once.
-func (s *counted) leave() {
+func (s *loadPlace) leave() {
 	if s.left.CompareAndSwap(false, true) {
 		s.open.Add(-1)
 	}
 }
 
-// join counts a connection of a generation, until its seat is left.
-func (l *nodeLoad) join(generation uint64) *counted { return &counted{open: l.count(generation)} }
+// join counts a connection of a generation, until its place is left.
+func (l *nodeLoad) join(generation uint64) *loadPlace { return &loadPlace{open: l.count(generation)} }
 
 func (l *nodeLoad) count(generation uint64) *atomic.Int64 {
 	for {

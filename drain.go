@@ -65,7 +65,7 @@ func (n *node) obeyDrain(l *life) {
 		n.moveBy(l, health.Draining, n.whyDrained().Error())
 		n.tellRetired(l, n.own.health.Reason)
 	case !wanted && draining:
-		n.own.late = true
+		n.own.addedLate = true
 		if n.own.health.SilentBefore { // and is so until a check says that it has caught up
 			n.moveBy(l, health.Down, fmt.Sprintf("%s while it was drained", health.Silent))
 			n.own.health.Class = health.Silent

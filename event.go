@@ -97,8 +97,8 @@ func (n *node) tell(l *life, e Event) { n.tellWhen(l, e, nil) }
 // it comes on counted, and none makes no event.
 func (n *node) tellWhen(l *life, e Event, counted <-chan int) {
 	e.Time, e.Cluster, e.Node = time.Now(), n.dial.log.cluster, n.name
-	before, done := n.own.told, make(chan struct{})
-	n.own.told = done
+	before, done := n.own.lastTold, make(chan struct{})
+	n.own.lastTold = done
 	l.start(func() {
 		defer close(done)
 		if before != nil {
@@ -119,7 +119,7 @@ func (n *node) tellWhen(l *life, e Event, counted <-chan int) {
 // noteLoss tells of a lost connection: of the first one at once, of those that
 // follow it until the next probe together. A dying node loses hundreds.
 func (n *node) noteLoss(l *life, reason string) {
-	n.own.losses++
+	n.own.lossCount++
 	n.own.lossReason = reason
 	if !n.own.lossTold {
 		n.own.lossTold = true
@@ -128,9 +128,9 @@ func (n *node) noteLoss(l *life, reason string) {
 }
 
 func (n *node) tellLosses(l *life) {
-	if n.own.losses > 0 {
-		n.tell(l, Event{Kind: EventLost, Conns: n.own.losses, Reason: n.own.lossReason})
-		n.own.losses = 0
+	if n.own.lossCount > 0 {
+		n.tell(l, Event{Kind: EventLost, Conns: n.own.lossCount, Reason: n.own.lossReason})
+		n.own.lossCount = 0
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -95,6 +96,17 @@ func (f *sourceFile) imports(t *testing.T) []string {
 // sources parses every Go file of the root module.
 func sources(t *testing.T) []*sourceFile {
 	t.Helper()
+	files, err := parsedSources()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) < 50 {
+		t.Fatalf("only %d files were found", len(files))
+	}
+	return files
+}
+
+var parsedSources = sync.OnceValues(func() ([]*sourceFile, error) {
 	var files []*sourceFile
 	err := filepath.WalkDir(".", func(p string, e fs.DirEntry, err error) error {
 		switch {
@@ -122,14 +134,8 @@ func sources(t *testing.T) []*sourceFile {
 		})
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(files) < 50 {
-		t.Fatalf("only %d files were found", len(files))
-	}
-	return files
-}
+	return files, err
+})
 
 // inModule returns the directory of a package of this module.
 func inModule(importPath string) (dir string, ok bool) {

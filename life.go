@@ -19,6 +19,7 @@ type life struct {
 	outrun  chan outrun          // from opens
 	check   chan struct{}        // from opens that wait: test a down node soon; has room for one
 
+	late bool            // the node was added to a cluster in use
 	ctx  context.Context // done when the life is to end; its cause is the reason
 	stop context.CancelCauseFunc
 
@@ -29,8 +30,9 @@ type life struct {
 	busy atomic.Int64
 }
 
-func newLife(parent context.Context) *life {
+func newLife(parent context.Context, late bool) *life {
 	l := &life{
+		late:    late,
 		open:    make(chan *request),
 		outcome: make(chan outcome),
 		report:  make(chan health.Evidence),

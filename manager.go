@@ -168,8 +168,7 @@ func (m *manager) enlist(n *node) error {
 	m.nodes.Store(&nodes)
 	m.refused = nil
 	if m.connectors > 0 {
-		n.own.late = true
-		n.start(m.ctx)
+		n.start(m.ctx, true)
 	}
 	return nil
 }
@@ -244,7 +243,7 @@ func (m *manager) acquire() error {
 	}
 	m.ctx, m.stop = context.WithCancelCause(context.Background())
 	for _, n := range *m.nodes.Load() {
-		n.start(m.ctx)
+		n.start(m.ctx, false)
 	}
 	return nil
 }
@@ -281,12 +280,12 @@ func (m *manager) halt(stop context.CancelCauseFunc, lives []*life) {
 		return
 	}
 	stop(ErrClosed)
-	patience, cancel := context.WithTimeout(context.Background(), m.cfg.AttemptTimeout)
+	limit, cancel := context.WithTimeout(context.Background(), m.cfg.AttemptTimeout)
 	defer cancel()
 	for _, l := range lives {
 		select {
 		case <-l.idle:
-		case <-patience.Done():
+		case <-limit.Done():
 			return
 		}
 	}

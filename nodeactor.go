@@ -65,12 +65,12 @@ type history struct {
 	fullWhy     *dialError // of the last attempt that met no room; nil while there is room
 	balance     rebalancing
 	drained     bool // draining for drain_timeout, and cut
-	late        bool // it was added to a cluster that ran, and has not come up yet
+	addedLate   bool // it was added to a cluster that ran, and has not come up yet
 
 	changed bool // there is news of the node's state that were not posted
 
-	told       chan struct{} // closed when the last event has been told; nil before the first
-	losses     int           // connections lost that were not told of yet
+	lastTold   chan struct{} // closed when the last event has been told; nil before the first
+	lossCount  int           // connections lost that were not told of yet
 	lossReason string        // of the last one
 	lossTold   bool          // one was told of since the last probe
 }
@@ -87,12 +87,13 @@ func newNode(name string, cfg *Config, settings NodeConfig, d dialer, owned io.C
 	return n
 }
 
-// start begins a new life below parent. The loop waits until the loop of the
-// life before it has ended, which never waits for a backend. Calls must be
-// serialised, and the life before must have been told to stop.
-func (n *node) start(parent context.Context) {
+// start begins a new life below parent. late says that the node was added while
+// the cluster was in use. The new loop waits until the loop of the life before
+// has ended; that one never waits for a backend. Calls must be serialised, and
+// the life before must have been told to stop.
+func (n *node) start(parent context.Context, late bool) {
 	prev := n.life.Load()
-	l := newLife(parent)
+	l := newLife(parent, late)
 	n.life.Store(l)
 	go n.run(l, prev)
 }
@@ -104,6 +105,7 @@ func (n *node) run(l *life, prev *life) {
 	if prev != nil {
 		<-prev.over
 	}
+	n.own.addedLate = n.own.addedLate || l.late
 	n.own.timer = time.NewTimer(time.Hour)
 	defer n.own.timer.Stop()
 	n.probeNow(l)

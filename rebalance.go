@@ -115,7 +115,7 @@ func (n *node) giveWay(l *life, conns []heldConn, turns int, why string) {
 
 // closeTaken closes a conn that the caller has taken out of use.
 func (n *node) closeTaken(l *life, h heldConn) {
-	h.seat.leave()
+	h.place.leave()
 	l.start(func() {
 		var err error
 		defer n.dial.contain("Close", &err)
@@ -164,10 +164,10 @@ func (n *node) cluster(now time.Time) []balance.Member {
 // noteReturn notes that the node comes up, where others are in use by then:
 // after it was down, and as a new node of a running cluster.
 func (n *node) noteReturn(from health.State) {
-	if from == health.Down && !n.alone() || from == health.Unknown && n.own.late && !n.alone() {
+	if from == health.Down && !n.alone() || from == health.Unknown && n.own.addedLate && !n.alone() {
 		n.own.balance.back, n.own.balance.due = time.Now(), true
 	}
-	n.own.late = false
+	n.own.addedLate = false
 }
 
 // tellFailback tells that a node which is back is preferred again.

@@ -19,8 +19,8 @@ const fastFailure = "evs.keepalive_period=PT0.3S;evs.inactive_check_period=PT0.1
 
 // How long a call waits whose context has no deadline.
 const (
-	startPatience = 3 * time.Minute
-	sqlPatience   = 10 * time.Second
+	startTimeout  = 3 * time.Minute
+	sqlTimeout    = 10 * time.Second
 	probePatience = 2 * time.Second
 	stopPatience  = 4 * time.Second
 )
@@ -73,7 +73,7 @@ type Cluster struct {
 // minutes, if it has no deadline); the cluster then runs until Stop. After an
 // error nothing is left.
 func Start(ctx context.Context, opts Options) (*Cluster, error) {
-	ctx, cancel := patience(ctx, startPatience)
+	ctx, cancel := withTimeout(ctx, startTimeout)
 	defer cancel()
 	tools, err := findTools()
 	if err != nil {
@@ -181,7 +181,7 @@ func (c *Cluster) startAll(ctx context.Context) error {
 // when none runs, and when ctx is done (after 3 minutes, if it has no
 // deadline).
 func (c *Cluster) WaitSynced(ctx context.Context) error {
-	ctx, cancel := patience(ctx, startPatience)
+	ctx, cancel := withTimeout(ctx, startTimeout)
 	defer cancel()
 	running := c.running()
 	if len(running) == 0 {
@@ -266,7 +266,7 @@ func (c *Cluster) peers() string {
 }
 
 // patience gives ctx a deadline if it has none.
-func patience(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+func withTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {
 		return context.WithCancel(ctx)
 	}

@@ -37,7 +37,7 @@ func (n *Node) Freeze() error {
 	if err := p.signal(sigFreeze); err != nil {
 		return n.wrap("freeze", err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), sqlPatience)
+	ctx, cancel := context.WithTimeout(context.Background(), sqlTimeout)
 	defer cancel()
 	return n.wrap("freeze", poll(ctx, p.done, func() bool { return frozen(p.pid()) }))
 }
@@ -59,7 +59,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	if p == nil {
 		return nil
 	}
-	ctx, cancel := patience(ctx, sqlPatience)
+	ctx, cancel := withTimeout(ctx, sqlTimeout)
 	defer cancel()
 	n.log("shutdown")
 	if err := errors.Join(p.terminate(), p.resume()); err != nil {
@@ -82,7 +82,7 @@ func (n *Node) Start(ctx context.Context) error {
 	if n.Running() {
 		return n.wrap("start", errRunning)
 	}
-	ctx, cancel := patience(ctx, startPatience)
+	ctx, cancel := withTimeout(ctx, startTimeout)
 	defer cancel()
 	others := n.cluster.running()
 	if err := n.waitForgotten(ctx, others); err != nil {
@@ -139,7 +139,7 @@ func (n *Node) Rejoin(ctx context.Context) error {
 // Desync takes the node out of the group's flow control, or back in; its state
 // is that of a donor meanwhile. Nothing happens where it is so already.
 func (n *Node) Desync(ctx context.Context, on bool) error {
-	ctx, cancel := patience(ctx, sqlPatience)
+	ctx, cancel := withTimeout(ctx, sqlTimeout)
 	defer cancel()
 	var is bool
 	if err := n.admin.QueryRowContext(ctx, "SELECT @@GLOBAL.wsrep_desync").Scan(&is); err != nil {
@@ -171,7 +171,7 @@ func (n *Node) ReadOnly(ctx context.Context, on bool) error {
 // with, 400 if Options.Extra says nothing else.
 func (n *Node) MaxConnections(ctx context.Context, limit int) error {
 	if n.connLimit.Load() == 0 {
-		ctx, cancel := patience(ctx, sqlPatience)
+		ctx, cancel := withTimeout(ctx, sqlTimeout)
 		defer cancel()
 		var now int64
 		if err := n.admin.QueryRowContext(ctx, "SELECT @@GLOBAL.max_connections").Scan(&now); err != nil {

@@ -14,7 +14,7 @@ const headlessPolls = 40
 // off nodes rejoin, nodes that are down start. It waits until the cluster is
 // whole, at most 3 minutes if ctx has no deadline.
 func (c *Cluster) Heal(ctx context.Context) error {
-	ctx, cancel := patience(ctx, startPatience)
+	ctx, cancel := withTimeout(ctx, startTimeout)
 	defer cancel()
 	for _, n := range c.running() {
 		if err := n.Resume(); err != nil {

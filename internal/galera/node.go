@@ -118,7 +118,7 @@ func (n *Node) Status(ctx context.Context, name string) (string, error) {
 
 // AppConns counts the server's connections of the user app.
 func (n *Node) AppConns(ctx context.Context) (int, error) {
-	ctx, cancel := patience(ctx, sqlPatience)
+	ctx, cancel := withTimeout(ctx, sqlTimeout)
 	defer cancel()
 	var count int
 	err := n.admin.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = ?", User).Scan(&count)
@@ -129,7 +129,7 @@ func (n *Node) AppConns(ctx context.Context) (int, error) {
 // It fails when the server does not run or ends, and when ctx is done (after 3
 // minutes, if it has no deadline).
 func (n *Node) WaitSynced(ctx context.Context) error {
-	ctx, cancel := patience(ctx, startPatience)
+	ctx, cancel := withTimeout(ctx, startTimeout)
 	defer cancel()
 	return n.waitView(ctx, 0)
 }
@@ -187,7 +187,7 @@ func (n *Node) view(ctx context.Context) (view, error) {
 
 // status returns the variables that exist, with their names in lower case.
 func (n *Node) status(ctx context.Context, names ...string) (map[string]string, error) {
-	ctx, cancel := patience(ctx, sqlPatience)
+	ctx, cancel := withTimeout(ctx, sqlTimeout)
 	defer cancel()
 	list := "?" + strings.Repeat(", ?", len(names)-1)
 	args := make([]any, len(names))
@@ -212,7 +212,7 @@ func (n *Node) status(ctx context.Context, names ...string) (map[string]string, 
 
 // exec runs statements as the administrator, one after the other.
 func (n *Node) exec(ctx context.Context, statements ...string) error {
-	ctx, cancel := patience(ctx, sqlPatience)
+	ctx, cancel := withTimeout(ctx, sqlTimeout)
 	defer cancel()
 	for _, s := range statements {
 		if _, err := n.admin.ExecContext(ctx, s); err != nil {
@@ -224,7 +224,7 @@ func (n *Node) exec(ctx context.Context, statements ...string) error {
 
 // catchUp waits until the node has applied all that any node had committed.
 func (n *Node) catchUp(ctx context.Context) error {
-	ctx, cancel := patience(ctx, sqlPatience)
+	ctx, cancel := withTimeout(ctx, sqlTimeout)
 	defer cancel()
 	conn, err := n.admin.Conn(ctx)
 	if err != nil {

@@ -112,7 +112,7 @@ func TestGenerationIsRaisedBeforeTheReport(t *testing.T) {
 		n := newNode("n", &cfg, NodeConfig{}, dialer{dialect: generic{}, log: logger{base: slog.New(slog.DiscardHandler)}}, nil)
 		n.waiting = new(atomic.Int64)
 		ctx, cancel := context.WithCancel(t.Context())
-		l := newLife(ctx)
+		l := newLife(ctx, false)
 		n.life.Store(l) // and no loop
 		var wg sync.WaitGroup
 		for range 16 {
@@ -496,7 +496,7 @@ func TestNodeErrorHoldsNoSecret(t *testing.T) {
 	n := newNode("n", &cfg, NodeConfig{}, dialer{dialect: generic{}, redact: redact.New("app:hunter22@tcp(h)/db", []string{"hunter22"}, true)}, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	n.life.Store(newLife(ctx))
+	n.life.Store(newLife(ctx, false))
 	lost := fmt.Errorf("%w: app:hunter22@tcp(h)/db", io.ErrUnexpectedEOF)
 	err := n.answer(session.Fault{Err: lost, Op: session.OpExec, Ctx: ctx}, winner{socket: new(socket.Slot)}).Err
 	if !errors.Is(err, ErrUnknownOutcome) || !errors.Is(err, lost) || strings.Contains(err.Error(), "hunter22") {
