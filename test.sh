@@ -102,7 +102,7 @@ vet() {
   cd "$1" || return
   go vet ./... || code=1
   "$scratch/staticcheck" ./... || code=1
-  return $code
+  return "$code"
 }
 
 # Most of the driver's users run it where no test of ours runs.
@@ -111,7 +111,7 @@ cross() {
   export CGO_ENABLED=0 "${1?}"
   go build ./... || code=1
   go vet ./... || code=1
-  return $code
+  return "$code"
 }
 
 tidy() {
@@ -119,7 +119,7 @@ tidy() {
   for m in "${modules[@]}"; do
     (cd "$m" && go mod tidy -diff) || { echo "go mod tidy: $m"; code=1; }
   done
-  return $code
+  return "$code"
 }
 
 # vulnerabilities looks at the module that other programs use. The list of known
@@ -130,19 +130,22 @@ vulnerabilities() {
   said=$(timeout -k 5 90 "$scratch/govulncheck" ./... 2>&1) || code=$?
   printf '%s\n' "$said"
   case $code in
-    0) return 0 ;;
+    0)
+      grep -q -E '^(No vulnerabilities found|Your code is affected by 0 )' <<<"$said" && return 0
+      echo "govulncheck did not say what it has found"
+      return 1 ;;
     3)
       grep -q '^ *Module: ' <<<"$said" && return 1
       # Neither the driver nor its user can do anything but build with a newer Go.
       echo "only $(go env GOVERSION) itself has known vulnerabilities: build with a newer Go"
-      return $cannot ;;
+      return "$cannot" ;;
     124 | 137)
       echo "the list of known vulnerabilities did not come within 90 seconds"
-      return $cannot ;;
+      return "$cannot" ;;
   esac
-  grep -q 'fetching vulnerabilities' <<<"$said" || return $code
+  grep -q 'fetching vulnerabilities' <<<"$said" || return "$code"
   echo "the list of known vulnerabilities is out of reach from here"
-  return $cannot
+  return "$cannot"
 }
 
 lint_steps() {
@@ -177,13 +180,13 @@ oldest() {
   version=go$(go list -m -f '{{.GoVersion}}') || return
   if ! GOTOOLCHAIN=$version timeout -k 5 300 go version; then
     echo "$version cannot be had: neither is it installed nor does the module proxy give it; install it and put it first in PATH"
-    return $cannot
+    return "$cannot"
   fi
   export GOTOOLCHAIN=$version
   mapfile -t list < <(short_packages)
   go vet "${list[@]}" || code=1
   go test -json -vet=off -short -count=1 -skip '^TestConfiguredClusters$' "${list[@]}" || code=1
-  return $code
+  return "$code"
 }
 
 test_steps() {
@@ -272,4 +275,5 @@ case "${1:-all}" in
   install) install_packages; exit ;;
   *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2 ;;
 esac
-run_steps || exit 1
+# On one line: bash reads no further, so this file may change while it runs.
+run_steps && exit 0 || exit 1

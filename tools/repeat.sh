@@ -35,7 +35,7 @@ in_background() {
   wait $!
   code=$?
   unset 'children[-1]'
-  return $code
+  return "$code"
 }
 
 # once runs one test binary in its package's folder. The order of the tests is
@@ -48,7 +48,7 @@ once() {
   if [ -n "${simulates[$binary]:-}" ]; then
     in_background "${run[@]}" -test.run '^TestSimulation$' -simulate.for 15s >>"$log" 2>&1 || code=1
   fi
-  return $code
+  return "$code"
 }
 
 repeat() {

@@ -152,6 +152,20 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// What runs is named as closely as it can be, and what has ended is not.
+func TestProgress(t *testing.T) {
+	var out strings.Builder
+	w := newWatcher(&out, false, regexp.MustCompile("^$"))
+	w.progress()
+	for _, line := range []string{"TestA", "TestA/one", "TestAB"} {
+		w.line([]byte(`{"Action":"run","Package":"m/p","Test":"` + line + `"}`))
+	}
+	w.progress()
+	w.line([]byte(`{"Action":"pass","Package":"m/p","Test":"TestA/one"}`))
+	w.progress()
+	holds(t, out.String(), "so far; compiling\n", "so far; running TestA/one, TestAB\n", "1 passed, 0 failed, 0 skipped so far; running TestA, TestAB\n")
+}
+
 func TestTail(t *testing.T) {
 	var text strings.Builder
 	for i := range 100 {

@@ -63,27 +63,27 @@ func (w *watcher) line(line []byte) bool {
 		return w.test(e)
 	}
 	if e.Action != "pass" && e.Action != "fail" {
-		return false // a package without tests is no news
+		return false // a package without tests is no news, nor one of which none was asked for
 	}
 	word := "ok  "
 	if e.Action == "fail" {
 		word = "FAIL"
 	}
 	c := w.results.count(e.Package)
+	if e.Action == "pass" && c == (count{}) {
+		return false
+	}
 	fmt.Fprintf(w.out, "%s %s: %d passed, %d failed, %d skipped in %.1f s\n", word, e.Package, c.passed, c.failed, c.skipped, e.Elapsed)
 	return true
 }
 
 func (w *watcher) test(e event) bool {
-	top := !strings.Contains(e.Test, "/")
 	switch e.Action {
 	case "run":
-		if top {
-			w.running = append(w.running, e.Test)
-		}
+		w.running = append(w.running, e.Test)
 		return false
 	case "pass", "fail", "skip":
-		if i := slices.Index(w.running, e.Test); top && i >= 0 {
+		if i := slices.Index(w.running, e.Test); i >= 0 {
 			w.running = slices.Delete(w.running, i, i+1)
 		}
 	}
@@ -101,10 +101,21 @@ func (w *watcher) test(e event) bool {
 func (w *watcher) progress() {
 	c := w.results.count("")
 	what := "compiling"
-	if len(w.running) > 0 {
-		what = "running " + strings.Join(w.running[:min(3, len(w.running))], ", ")
+	if now := w.deepest(); len(now) > 0 {
+		what = "running " + strings.Join(now[:min(3, len(now))], ", ")
 	} else if len(w.results.tests) > 0 {
 		what = "between two tests"
 	}
 	fmt.Fprintf(w.out, "     %.0f s: %d passed, %d failed, %d skipped so far; %s\n", time.Since(w.began).Seconds(), c.passed, c.failed, c.skipped, what)
+}
+
+// Deepest returns the running tests that do not just wait for a subtest.
+func (w *watcher) deepest() []string {
+	var found []string
+	for _, name := range w.running {
+		if !slices.ContainsFunc(w.running, func(other string) bool { return strings.HasPrefix(other, name+"/") }) {
+			found = append(found, name)
+		}
+	}
+	return found
 }
