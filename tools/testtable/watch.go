@@ -87,7 +87,7 @@ func (w *watcher) test(e event) bool {
 			w.running = slices.Delete(w.running, i, i+1)
 		}
 	}
-	if e.Action == "pass" && w.shown.MatchString(e.Test) && !w.all {
+	if (e.Action == "pass" || e.Action == "fail") && w.shown.MatchString(e.Test) && !w.all {
 		fmt.Fprint(w.out, w.results.test(e.Package, e.Test).output.String())
 		return true
 	}
