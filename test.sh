@@ -53,7 +53,7 @@ as_root() {
 }
 
 # galera_library succeeds where Debian's galera-4 is installed.
-galera_library() { dpkg -L galera-4 2>/dev/null | grep -q 'libgalera_smm\.so$'; }
+galera_library() { dpkg -L galera-4 2>/dev/null | grep 'libgalera_smm\.so$' >/dev/null; }
 
 install_packages() {
   local missing=()
@@ -78,8 +78,13 @@ install_packages() {
     apt-get install -q -y --no-install-recommends "${missing[@]}"
 }
 
-# short_packages are those of the root module that need no real servers.
-short_packages() { go list ./... | grep -v -E '/(integration|internal/galera)$'; }
+# short_packages sets list to the packages of the root module that need no real
+# servers. An empty list would be taken for this folder alone.
+short_packages() {
+  local all
+  all=$(go list ./... | grep -v -E '/(integration|internal/galera)$') || return
+  mapfile -t list <<<"$all"
+}
 
 # ---- lint
 
@@ -163,12 +168,12 @@ lint_steps() {
 
 # ---- tests
 
-quick() { mapfile -t list < <(short_packages) && go test -json -race -short -count=1 -skip '^TestConfiguredClusters$' "${list[@]}"; }
+quick() { short_packages && go test -json -race -short -count=1 -skip '^TestConfiguredClusters$' "${list[@]}"; }
 
 test_module() { cd "$1" && go test -json -race -timeout 15m -count=1 -skip '^TestFaults$' ./...; }
 
 # -race falsifies memory and allocations.
-measure() { mapfile -t list < <(short_packages) && go test -json -count=1 -run 'Small|Alloc' "${list[@]}"; }
+measure() { short_packages && go test -json -count=1 -run 'Small|Alloc' "${list[@]}"; }
 
 # What clients see of every fault; the test's own table is the result.
 faults() { go test -json -race -count=1 -timeout 15m -run '^TestFaults$' ./integration; }
@@ -183,7 +188,7 @@ oldest() {
     return "$cannot"
   fi
   export GOTOOLCHAIN=$version
-  mapfile -t list < <(short_packages)
+  short_packages || return
   go vet "${list[@]}" || code=1
   go test -json -vet=off -short -count=1 -skip '^TestConfiguredClusters$' "${list[@]}" || code=1
   return "$code"
@@ -225,7 +230,8 @@ whole() {
 simulation_package() {
   local pkg
   for pkg in ./internal/simulation .; do
-    if go test -list '^TestSimulation$' "$pkg" 2>/dev/null | grep -q '^TestSimulation$'; then
+    # Not grep -q: it leaves early, and go test would fail for want of a reader.
+    if go test -list '^TestSimulation$' "$pkg" 2>/dev/null | grep '^TestSimulation$' >/dev/null; then
       echo "$pkg"
       return
     fi
@@ -270,7 +276,7 @@ case "${1:-all}" in
     install_step
     step tests "soak, ${2:-30} minutes" soak "${2:-30}" ;;
   bench) install_packages && go -C bench run .; exit ;;
-  microbench) mapfile -t list < <(short_packages); go test -run '^$' -bench . -benchmem -count "${2:-1}" "${list[@]}"; exit ;;
+  microbench) short_packages && go test -run '^$' -bench . -benchmem -count "${2:-1}" "${list[@]}"; exit ;;
   repeat) shift; repeat "$@"; exit ;;
   install) install_packages; exit ;;
   *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2 ;;

@@ -61,7 +61,12 @@ repeat() {
   shift
   local beside=
   if [ "${1:-}" = busy ]; then beside=yes; shift; fi
-  if [ $# -gt 0 ]; then packages=("$@"); else mapfile -t packages < <(short_packages); fi
+  if [ $# -gt 0 ]; then
+    packages=("$@")
+  else
+    short_packages || return
+    packages=("${list[@]}")
+  fi
 
   while read -r dir package; do
     echo "compiling the tests of $package"
