@@ -10,7 +10,6 @@ import (
 	"net"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -268,19 +267,4 @@ func keepaliveConnector(t *testing.T, dsn string) driver.Connector {
 		t.Fatal(err)
 	}
 	return connector
-}
-
-func keepsAlive(t *testing.T, conn net.Conn) bool {
-	t.Helper()
-	raw, err := conn.(*net.TCPConn).SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	on := 0
-	if err := raw.Control(func(fd uintptr) {
-		on, err = syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_KEEPALIVE)
-	}); err != nil {
-		t.Fatal(err)
-	}
-	return on != 0
 }

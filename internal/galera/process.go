@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -167,7 +168,14 @@ func marked(dir string) []int {
 	return pids
 }
 
+// isMarked reports whether a process is one below dir. In the middle of an
+// exec a process has no environment for a moment. Then its working directory,
+// which an exec keeps, tells.
 func isMarked(pid int, dir string) bool {
 	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
-	return err == nil && bytes.Contains(env, []byte(mark(dir)))
+	if err != nil || len(env) > 0 {
+		return err == nil && bytes.Contains(env, []byte(mark(dir)))
+	}
+	cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
+	return err == nil && strings.HasPrefix(cwd+"/", dir+"/")
 }
