@@ -162,6 +162,9 @@ func (c *clusterSpec) build() (Driver, error) {
 	if err != nil {
 		return Driver{}, c.in.Wrong("driver", c.hidden(err, dsns[0]))
 	}
+	if err := c.cfg.validateFor(backend); err != nil {
+		return Driver{}, c.conflict(err)
+	}
 	d := NewDriver(backend, c.name, func(cfg *Config) { *cfg = c.cfg })
 	for i := range c.in.Nodes {
 		n := &c.in.Nodes[i]

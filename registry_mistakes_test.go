@@ -20,6 +20,7 @@ func TestConfigFileMistakes(t *testing.T) {
 	const keys = "strategy, dialect, check, check_query, require, allow_donor, donor_after, silence_hold, dial, open_timeout, attempt_timeout, loser_grace, max_opens_per_node, probe_interval, probe_timeout, rise, fall, rebalance, rebalance_after, failback_after, max_age, drain_timeout, idempotent"
 	t.Setenv("MISTAKES_EMPTY", "")
 	t.Setenv("MISTAKES_DSN", "app:"+password+"@tcp(h1:3306)")
+	generic, _ := registerChoosy(nil)
 	refuses, _ := registerChoosy(func(dsn string) error { return fmt.Errorf("cannot use %q", dsn) })
 	cases := []struct{ name, text, want string }{
 		{
@@ -237,6 +238,10 @@ func TestConfigFileMistakes(t *testing.T) {
 		{
 			"original: key twice", "[[Nodes]]\nName = \"a\"\nPassword = \"" + password + "\"\nname = \"b\"",
 			"clustersql: config.toml:4: Nodes: name: it is there twice: take one out",
+		},
+		{
+			"a setting that the backend cannot keep", "[[cluster]]\nname = \"c\"\nrequire = \"writable\"\ndriver = \"" + generic + "\"" + node,
+			"clustersql: config.toml:3: cluster \"c\": require: \"writable\" asks for MySQL's read_only, and the backend is not the mysql driver: set dialect = \"mysql\" if it wraps that driver, or use check_query",
 		},
 		{
 			"original: settings in conflict", "fall = 0\n[[Nodes]]\nName = \"a\"\nHostName = \"h\"\nPassword = \"" + password + "\"",
