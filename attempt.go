@@ -10,22 +10,23 @@ import (
 	"github.com/EnumApps/clustersql/internal/socket"
 )
 
-// A request is one open's question to one node.
+// A request asks one node for a connection, for one open.
 type request struct {
 	// ctx is the open's: it carries the caller's values, and is done when the
-	// open has ended, however it did. That releases the attempt.
+	// open has ended, for any reason. That releases the attempt.
 	ctx context.Context
-	// won is the open's one unbuffered channel. What is sent on it belongs to
-	// the open from then on.
+	// won is the open's one unbuffered channel. A conn that is sent on it
+	// belongs to the open from then on.
 	won chan<- winner
-	// failed has room for one, so that nobody waits for an open that left.
+	// failed has room for one answer, so nobody waits for an open that has
+	// left.
 	failed chan *dialError
-	// began is when the attempt started; zero while it waits for a slot.
-	// Only the node's loop touches it.
+	// began is when the attempt started; zero while the request waits for a
+	// slot. Only the node's loop touches it.
 	began time.Time
 }
 
-// fail answers the open; only the first answer counts.
+// fail answers the open. Only the first answer counts; later ones are dropped.
 func (r *request) fail(e *dialError) {
 	select {
 	case r.failed <- e:
@@ -36,7 +37,7 @@ func (r *request) fail(e *dialError) {
 // A winner is a checked connection on its way to an open.
 type winner struct {
 	conn   driver.Conn
-	socket *socket.Slot // what the backend dialled, if it has told
+	socket *socket.Slot // the socket that the backend dialled, if it is known
 	node   *node
 	born   uint64 // the node's generation when the attempt began
 }
@@ -45,48 +46,51 @@ type outcomeKind uint8
 
 const (
 	outcomeWon      outcomeKind = iota // the conn was handed over
-	outcomeLost                        // released, or its life ended
+	outcomeLost                        // the open had ended, or the attempt's life had
 	outcomeFailed                      // refused, unfit, or past its deadline
-	outcomeReturned                    // after one of the former: the backend has come back, a slot is free
+	outcomeReturned                    // comes after one of the three above: the backend has returned, a slot is free
 	outcomeProbe                       // a probe has ended, or is past its deadline
 )
 
-// An outcome is what an attempt or a probe tells the loop.
+// An outcome is what an attempt or a probe reports to the loop.
 type outcome struct {
 	kind     outcomeKind
-	took     time.Duration // dial, handshake and check of a fresh conn; 0 if they were not all done
-	trip     time.Duration // a probe's check on its lasting conn; 0 if there was none
+	took     time.Duration // time for dial, handshake and check of a fresh conn; 0 if not all were done
+	trip     time.Duration // time for a probe's check on its lasting conn; 0 if there was none
 	evidence health.Evidence
-	conn     driver.Conn // of a probe: handed back to the loop, nil if there is none
-	// req is to be answered with failed once the loop has published what it
-	// made of it; nil where nobody is.
+	conn     driver.Conn // from a probe that passed: given back to the loop; else nil
+	// req is answered with failed after the loop has published what it learnt.
+	// It is nil if there is nobody to answer.
 	req    *request
 	failed *dialError
 }
 
-// answer tells the open, if one is to be told.
+// answer answers the open, if there is one to answer.
 func (o *outcome) answer() {
 	if o.req != nil {
 		o.req.fail(o.failed)
 	}
 }
 
-// An attempt is one request on its way through the backend, in a goroutine of
-// its own. It holds one of the node's slots until the backend has returned.
+// An attempt carries out one request in a goroutine of its own. It holds one of
+// the node's slots until the backend has returned.
 type attempt struct {
 	node *node
 	life *life
 	req  *request
 	born uint64
 
-	told atomic.Bool // overdue, abandon or run has told the loop how it ended
+	told atomic.Bool // overdue, abandon or run has reported to the loop
 }
 
-// run dials, and offers what it got to the open or closes it. It is bounded by
-// attempt_timeout, and ends loser_grace after the open let go of it, or its
-// life ended. What waits for it does not depend on the backend's heeding that:
-// the open and the loop are told at the deadline, and the loop at the end of
-// the life, and the rest is done when the backend returns.
+// run dials. It offers the conn to the open, or closes it. attempt_timeout
+// bounds it. It is cancelled loser_grace after the open has ended or the life
+// has.
+//
+// Nobody waits for a backend that does not react to cancel. The loop is
+// notified at the deadline, and answers the open then. At the end of the life
+// the open and the loop are notified at once. The rest is done when the backend
+// returns.
 func (a *attempt) run() {
 	n := a.node
 	cause := attemptTimeout(n.cfg.AttemptTimeout)
@@ -103,8 +107,8 @@ func (a *attempt) run() {
 		o.took, o.evidence = max(time.Since(began), 1), found.Evidence()
 		o.evidence.Took = o.took
 	}
-	// From here on everything is prompt, and this goroutine alone tells, unless
-	// overdue or abandon had to already.
+	// Nothing below waits for the backend, except close. Only this goroutine
+	// reports now, unless overdue or abandon has done so already.
 	lives, timely := alive(), inTime()
 	if !timely {
 		n.deaf.Add(-1)
@@ -126,8 +130,9 @@ func (a *attempt) run() {
 	n.returned()
 }
 
-// offer is the handover: it reports whether the open took the conn, and owns
-// it now. An open that has ended does not.
+// offer hands the conn over: if it returns true, the open owns the conn. If the
+// open or the life has ended, or the node is draining, it returns false and the
+// caller still owns the conn.
 func (a *attempt) offer(w winner) bool {
 	if n := a.node; n.draining.Load() {
 		a.req.fail(n.dial.failure(health.Neutral, n.whyDrained()))
@@ -143,37 +148,40 @@ func (a *attempt) offer(w winner) bool {
 	return false
 }
 
-// overdue speaks for an attempt whose ctx is done while the backend is still
-// at it: the deadline has passed, or the open let go long ago.
+// overdue reports for an attempt whose ctx is done while the backend has not
+// returned: the deadline has passed, or the open ended loser_grace ago.
 func (a *attempt) overdue(ctx context.Context) {
 	a.node.deaf.Add(1)
 	a.tellFailed(a.node.dial.judge(ctx, context.Cause(ctx), health.Silent))
 }
 
-// abandon speaks for an attempt whose life has ended: the loop does not wait
-// for it.
+// abandon reports for an attempt whose life has ended, so that the loop does
+// not wait for it.
 func (a *attempt) abandon() {
 	a.req.fail(a.node.dial.failure(health.Neutral, context.Cause(a.life.ctx)))
 	a.tell(outcome{kind: outcomeLost})
 }
 
-// tell sends the loop the attempt's one won, lost or failed.
+// report sends the attempt's outcome (won, lost or failed) to the loop. Only
+// the first call does.
 func (a *attempt) tell(o outcome) {
 	if a.told.CompareAndSwap(false, true) {
 		a.life.send(o)
 	}
 }
 
-// tellFailed tells the loop, which then answers the open: by what the open
-// sees of the node then, it decides whether it waits for it.
+// reportFailed reports a failure to the loop. The loop answers the open after
+// it has published the node's new state. The open needs that state to decide
+// whether to wait for the node.
 func (a *attempt) tellFailed(failed *dialError) {
 	o := failed.outcome()
 	o.req, o.failed = a.req, failed
 	a.tell(o)
 }
 
-// outcome is a failed attempt's for the loop. A failure that says nothing
-// about the node is our own doing: the open has ended, or the life has.
+// outcome returns a failed attempt's outcome. If the failure says nothing about
+// the node and we caused it ourselves, because the open or the life has ended,
+// the attempt counts as lost.
 func (e *dialError) outcome() outcome {
 	if e.class == health.Neutral && e.ours {
 		return outcome{kind: outcomeLost}
@@ -181,13 +189,14 @@ func (e *dialError) outcome() outcome {
 	return outcome{kind: outcomeFailed, evidence: e.evidence()}
 }
 
-// evidence is a failed dial or check for the transition function.
+// evidence returns a failed dial or check as evidence for the transition
+// function.
 func (e *dialError) evidence() health.Evidence {
 	return health.Evidence{Class: e.class, Need: e.need, Reason: e.reason(), Err: e.err}
 }
 
-// cancelAfter calls cancel a grace after the first of the contexts is done.
-// The func it returns calls that off; cancel may run once more meanwhile.
+// cancelAfter calls cancel a grace after the first of the contexts is done. The
+// func that it returns stops that. cancel may still run once while it does.
 func cancelAfter(grace time.Duration, cancel func(), ctxs ...context.Context) (off func()) {
 	started := make(chan *time.Timer, len(ctxs))
 	stops := make([]func() bool, len(ctxs))
@@ -203,11 +212,11 @@ func cancelAfter(grace time.Duration, cancel func(), ctxs ...context.Context) (o
 	}
 }
 
-// returned tells the loop that runs now, which need not be that of the
-// attempt's own life, that a slot is free.
+// returned notifies the loop that a slot is free. That is the loop that runs
+// now, which may be that of a later life than the attempt's.
 func (n *node) returned() { n.life.Load().send(outcome{kind: outcomeReturned}) }
 
-// slots is how many attempts the node may have in flight now.
+// slots returns how many attempts the node may have in flight now.
 func (n *node) slots() int {
 	switch f := &n.own.full; {
 	case !n.own.health.State.Usable(), time.Now().Before(f.Until):
@@ -218,8 +227,9 @@ func (n *node) slots() int {
 	return n.cfg.MaxOpensPerNode
 }
 
-// refuseWaiting answers the requests that wait for a node that is down or
-// full: no open pays for testing the one, and few for testing the other.
+// refuseWaiting answers the requests that wait for a draining, down or full
+// node. Opens must not spend time on testing a down node, and only one at a
+// time may test a full node.
 func (n *node) refuseWaiting() {
 	if len(n.own.waiting) == 0 {
 		return
@@ -240,14 +250,15 @@ func (n *node) refuseWaiting() {
 	n.own.waiting = n.own.waiting[:0]
 }
 
-// noteChance notes that an open which failed here may ask again, and wakes
-// those that wait.
+// allowRetry grows the retry epoch: an open that failed here may ask again.
+// Opens that wait are notified by the loop.
 func (n *node) allowRetry() {
 	n.own.facts.retryEpoch++
 	n.own.changed = n.own.changed || n.waiting.Load() > 0
 }
 
-// overtaken tells the actor, and returns when its loop has taken it.
+// reportOutrun notifies the actor. It returns when the loop has taken the
+// message or the life is to end.
 func (n *node) reportOutrun(e outrun) {
 	l := n.life.Load()
 	select {
@@ -256,9 +267,10 @@ func (n *node) reportOutrun(e outrun) {
 	}
 }
 
-// onOvertaken makes a node suspect that was slower than it is used to be. A
-// request that waited for a slot says nothing about the node, and neither
-// does one whose sibling was pulled forward by the failure of a third.
+// onOutrun makes a node suspect if it was slower than it usually is. It ignores
+// two cases that say nothing about the node's speed. The request may still have
+// waited for a slot. Or the node had less time than its headStart, because the
+// failure of a third node started the winner early.
 func (n *node) onOutrun(l *life, e outrun) {
 	if e.req.began.IsZero() {
 		return

@@ -8,13 +8,13 @@ import (
 	"github.com/EnumApps/clustersql/internal/dialect"
 )
 
-// A Check judges whether a connection is fit for use: nil is fit. It runs on
-// a fresh connection before database/sql gets it, within the rest of
-// attempt_timeout, and on the probe connection. It has the backend's conn to
-// itself and must not keep it or close it.
+// A Check judges whether a connection is fit for use; nil means fit. It runs on
+// a fresh connection before database/sql gets it, within what is left of
+// attempt_timeout, and on the probe connection. Nobody else uses the backend's
+// conn meanwhile. The check must not keep the conn or close it.
 type Check func(ctx context.Context, backend driver.Conn) error
 
-// UnmarshalText sets the check by its name in config.toml.
+// UnmarshalText sets the check from its name in config.toml.
 func (c *Check) UnmarshalText(text []byte) error {
 	check, ok := namedChecks[string(text)]
 	if !ok {
@@ -24,9 +24,9 @@ func (c *Check) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// fitness is all that a cluster asks of a connection: its check, and what
-// require and check_query add. A probe then notes what the dialect looks at
-// whatever the check.
+// fitness returns all that a cluster asks of a connection: its check, then what
+// require and check_query add. After these the dialect notes what a probe wants
+// to know and no check has looked at.
 func (c *Config) fitness(d dialect.Dialect) Check {
 	checks := []dialect.Check{c.Check}
 	if c.Check == nil {

@@ -6,124 +6,130 @@ import (
 	"time"
 )
 
-// Config holds the settings of one cluster. [DefaultConfig] is the start;
-// options of [NewDriver] and the keys of config.toml change it. Every
-// duration but MaxAge must be positive.
+// Config holds the settings of one cluster. [DefaultConfig] returns the
+// defaults. The options of [NewDriver] and the keys of config.toml change them.
+// Every duration except MaxAge must be positive.
 type Config struct {
-	// Strategy picks which nodes an open asks, and when.
+	// Strategy decides which nodes an open asks, and when.
 	Strategy Strategy `toml:"strategy"`
 	// Dialect names the database that the backend speaks to. It decides the
-	// default check, what errors mean, which statements may be sent again, what
-	// of a DSN is secret, and who dials. Empty, it is that of the backend's
-	// driver. Name it for a driver that wraps another, as those do that trace
-	// statements: "mysql" makes such a backend a full one. Its connections can be
-	// cut where it dials with [Dial].
+	// default check, what errors mean, which statements may be sent again,
+	// which parts of a DSN are secret, and who dials. If it is empty, the
+	// backend's driver decides it. Set it for a driver that wraps another one,
+	// such as a driver that traces statements: with "mysql" such a backend gets
+	// everything that the mysql driver gets. Its connections can be cut if it
+	// dials with [Dial].
 	Dialect Dialect `toml:"dialect"`
-	// Check judges a fresh connection and a probe's. Nil stands for the
-	// backend's default: DO 1 for mysql, Ping for the others.
+	// Check judges a fresh connection, and the connection of a probe. Nil
+	// stands for the backend's default: DO 1 for mysql, Ping for the others.
 	Check Check `toml:"check"`
-	// CheckQuery is asked after Check, and must give one row whose first
-	// column is true: a number other than 0, or true, t, on, yes or y. Empty:
-	// nothing is asked.
+	// CheckQuery is a query that runs after Check. It must return one row whose
+	// first column is true: a number other than 0, or true, t, on, yes or y. If
+	// it is empty, no query runs.
 	CheckQuery string `toml:"check_query"`
-	// Require is "writable" for a cluster that only wants nodes whose
-	// read_only is OFF; there, a statement that is refused because the node
-	// is read-only takes it down. It needs servers that speak MySQL's SQL.
+	// Require is "writable" for a cluster that uses only nodes whose read_only
+	// is OFF. In such a cluster a node is also taken down when it refuses a
+	// statement because it is read-only. It needs servers that speak MySQL's
+	// SQL.
 	Require Require `toml:"require"`
-	// AllowDonor makes a Galera donor, or a desynced node, count as any
-	// other. Without it CheckGalera has it used last.
+	// AllowDonor treats a Galera donor, or a desynced node, as any other node.
+	// Without it CheckGalera causes such a node to be used last.
 	AllowDonor bool `toml:"allow_donor"`
 	// DonorAfter is how long a node may be a donor or desynced before it is
 	// taken down, unless AllowDonor is set.
 	DonorAfter time.Duration `toml:"donor_after"`
 
-	// SilenceHold is how long a Galera node that was silent, and answers
-	// again, is held back where there is no other up node to compare it with.
-	// It may serve stale reads until it learns that the group went on without
-	// it. With other nodes up their wsrep_cluster_conf_id and
-	// wsrep_last_committed decide, which probes of mysql nodes ask for whatever
-	// the check; with none usable it is let in at once.
+	// SilenceHold is how long a Galera node that was silent and answers again
+	// is held back if there is no other up node to compare it with. Until it
+	// learns that the group went on without it, it may serve stale reads. If
+	// other nodes are up, their wsrep_cluster_conf_id and wsrep_last_committed
+	// decide instead; probes of mysql nodes ask for these with any check. If no
+	// other node is usable, the node is used at once.
 	SilenceHold time.Duration `toml:"silence_hold"`
 
-	// Dial says who dials for nodes with a mysql DSN on network tcp or unix:
-	// DialCluster, so that their connections can be cut, or DialBackend, for
-	// programs that have registered a dialer of their own for such a network.
+	// Dial decides who dials for nodes with a mysql DSN on network tcp or unix.
+	// DialCluster lets the cluster dial, so that it can cut their connections.
+	// DialBackend is for programs that have registered their own dialer for
+	// such a network.
 	Dial DialMode `toml:"dial"`
 
-	// OpenTimeout bounds an open whose caller brings no deadline, such as
-	// those of database/sql's own opener.
+	// OpenTimeout bounds an open whose caller sets no deadline. The opens of
+	// database/sql's own opener are such opens.
 	OpenTimeout time.Duration `toml:"open_timeout"`
-	// AttemptTimeout bounds one attempt: dial, handshake and check. It also
-	// bounds how long closing waits, for a backend that is deaf to cancel.
+	// AttemptTimeout bounds one attempt: dial, handshake and check. It is also
+	// the longest time that a Close waits for a backend that does not react to
+	// cancel.
 	AttemptTimeout time.Duration `toml:"attempt_timeout"`
-	// LoserGrace is how long an attempt that has lost, or that a Close finds
-	// under way, may go on before it is cancelled. A handshake that is broken
-	// off counts towards the server's max_connect_errors, after which it locks
-	// this host out.
+	// LoserGrace is how long an attempt may go on after it has lost, or after a
+	// Close, before it is cancelled. The reason is max_connect_errors: the
+	// server counts every broken handshake, and locks this host out when there
+	// are too many.
 	LoserGrace time.Duration `toml:"loser_grace"`
-	// MaxOpensPerNode bounds the attempts in flight per node; more wait.
+	// MaxOpensPerNode is the most attempts that may be in flight on one node.
+	// Further ones wait.
 	MaxOpensPerNode int `toml:"max_opens_per_node"`
 
-	// ProbeInterval is about the time between two probes of a node that is
-	// not down. Each wait is drawn from 80 to 120 percent of it, and is then
-	// shortened by less than 1/64 of it, so that probes of many nodes start
-	// together.
+	// ProbeInterval is about the time between two probes of a node that is not
+	// down. Each wait is drawn from 80 to 120 percent of it. It is then
+	// shortened by less than 1/64 of ProbeInterval, so that probes of many
+	// nodes start together.
 	ProbeInterval time.Duration `toml:"probe_interval"`
-	// ProbeTimeout bounds a probe on the lasting probe connection. One that
-	// has to dial first has the time that opens of the node take on top, and
-	// AttemptTimeout where the node is down or was never heard of.
+	// ProbeTimeout bounds a probe on the lasting probe connection. A probe that
+	// has to dial first also gets the time that opens of the node take, up to
+	// AttemptTimeout in all. If the node is down or was never heard of, the
+	// bound is AttemptTimeout.
 	ProbeTimeout time.Duration `toml:"probe_timeout"`
-	// Rise is how many good checks in a row bring a node that was down up
-	// again; one is enough for a node that never was up.
+	// Rise is how many good checks in a row bring a down node up again. For a
+	// node that was never up, one is enough.
 	Rise int `toml:"rise"`
-	// Fall is how many signs of silence, or failures without a known reason,
-	// in a row take a node down. Explicit evidence, such as a refused
+	// Fall is how many signs of silence in a row, or failures without a known
+	// reason, take a node down. Explicit evidence, such as a refused
 	// connection, takes it down at once.
 	Fall int `toml:"fall"`
 
-	// Rebalance says which connections give way when a node has come back, so
-	// that it gets its share: by the strategy, if it is empty. They are closed
-	// where they lie idle in the pool, or when they are put back into it, a
-	// fifth of those that are too many in a second; work on them always ends
-	// first.
+	// Rebalance decides which connections give way when a node has come back,
+	// so that it gets its share. If it is empty, the strategy decides.
+	// Connections that give way are closed while they lie idle in the pool, or
+	// when they are put back into it. In each second a fifth of the surplus
+	// gives way. Work on a connection always ends first.
 	Rebalance Rebalance `toml:"rebalance"`
-	// RebalanceAfter is how long a node must have been up before connections
-	// on others give way to it.
+	// RebalanceAfter is how long a node must have been up before connections on
+	// others give way to it.
 	RebalanceAfter time.Duration `toml:"rebalance_after"`
-	// FailbackAfter is how long Ordered prefers the others to a node that has
-	// come back.
+	// FailbackAfter is how long Ordered asks a node that has come back after
+	// the others.
 	FailbackAfter time.Duration `toml:"failback_after"`
-	// MaxAge is after how long, give or take a tenth, a connection is given
-	// up, once it lies in the pool. 0: never.
+	// MaxAge is the age, plus or minus a tenth, at which a connection is
+	// closed, as soon as it lies in the pool. 0 means never.
 	MaxAge time.Duration `toml:"max_age"`
-	// DrainTimeout is how long work on a node that is drained or removed may
-	// go on before its connections are cut.
+	// DrainTimeout is how long work on a drained or removed node may go on
+	// before its connections are cut.
 	DrainTimeout time.Duration `toml:"drain_timeout"`
 
-	// Idempotent has reads run again whose connection is lost before the
-	// first row: what a Query outside a transaction sends, if it begins with
-	// SELECT, SHOW, WITH, VALUES, TABLE, DESCRIBE or EXPLAIN and writes
-	// nothing. It never covers an Exec. [Idempotent] marks single calls.
+	// Idempotent lets reads run again if their connection is lost before the
+	// first row. It covers what a Query outside a transaction sends, if that
+	// begins with SELECT, SHOW, WITH, VALUES, TABLE, DESCRIBE or EXPLAIN and
+	// writes nothing. It never covers an Exec. To allow it for single calls,
+	// use the func [Idempotent].
 	Idempotent bool `toml:"idempotent"`
 
-	// Seed makes the cluster's random draws repeatable, for tests; 0: a seed
-	// of the runtime's.
+	// Seed makes the cluster's random draws repeatable, for tests. If it is 0,
+	// the runtime draws a seed.
 	Seed uint64 `toml:"-"`
 
-	// Logger gets one line for every [Event] and for a backend's panics. Nil
-	// stands for [slog.Default].
+	// Logger gets one line for every [Event] and for every panic of a backend.
+	// Nil stands for [slog.Default].
 	Logger *slog.Logger `toml:"-"`
-	// OnEvent is called for every change of a node's state, and for
-	// connections lost, retired and cut: for one node in their order and one
-	// at a time, for several nodes at once. It may use the cluster, but not
-	// close it. While it has not returned, the node's later events wait, and
-	// so does Close, for at most AttemptTimeout. Losses between two probes of
-	// a node are told together.
+	// OnEvent is called for every change of a node's state, and for connections
+	// that are lost, retired or cut. The events of one node come in order and
+	// one at a time. Events of several nodes may come at the same time. OnEvent
+	// may use the cluster, but must not close it. Until it returns, the node's
+	// later events wait, and so does Close, for at most AttemptTimeout. Losses
+	// between two probes of a node come as one event.
 	OnEvent func(Event) `toml:"-"`
 }
 
-// DefaultConfig returns the settings that a cluster has when nothing else is
-// said.
+// DefaultConfig returns the settings of a cluster that changes none of them.
 func DefaultConfig() Config {
 	return Config{
 		Strategy:        Race,
@@ -144,13 +150,13 @@ func DefaultConfig() Config {
 	}
 }
 
-// A SettingError is a setting that cannot work.
+// A SettingError reports a setting that cannot work.
 type SettingError struct {
 	Key     string // as in config.toml
-	Problem string // what is wrong with the value, and the cure
+	Problem string // what is wrong with the value, and the remedy
 }
 
-// Error returns key and problem.
+// Error returns the key and the problem.
 func (e *SettingError) Error() string { return e.Key + ": " + e.Problem }
 
 // validate returns a *SettingError for the first setting that cannot work.

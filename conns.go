@@ -13,25 +13,25 @@ import (
 	"github.com/EnumApps/clustersql/internal/socket"
 )
 
-// conns are the connections of one node that database/sql holds: what is
-// counted, what can be cut, and what can be asked to give way. Anyone may call
-// its methods.
+// conns are the connections of one node that database/sql holds. The cluster
+// counts them, cuts them, and asks them to give way. Anyone may call the
+// methods.
 type conns struct {
 	mu       sync.Mutex // guards what follows; never held across a Close
 	open     map[*socket.Slot]heldConn
-	cuttable map[*socket.Slot]struct{} // of these, those whose backend has told its socket
+	cuttable map[*socket.Slot]struct{} // the open ones whose backend has made its socket known
 }
 
-// A heldConn is one of them.
+// A heldConn is one connection that database/sql holds.
 type heldConn struct {
 	conn   session.Handle
 	place  *loadPlace
-	born   uint64 // generation
+	born   uint64 // the node's generation when its attempt began
 	opened time.Time
-	old    time.Time // when it is to be given up; zero: never
+	old    time.Time // when it reaches max_age; zero: never
 }
 
-// add counts a connection.
+// add adds a connection.
 func (c *conns) add(s *socket.Slot, h heldConn) {
 	cuttable := s.Known()
 	c.mu.Lock()
@@ -45,7 +45,7 @@ func (c *conns) add(s *socket.Slot, h heldConn) {
 	}
 }
 
-// remove reports whether none is left.
+// remove removes a connection. It reports whether none is left.
 func (c *conns) remove(s *socket.Slot) (last bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -54,15 +54,15 @@ func (c *conns) remove(s *socket.Slot) (last bool) {
 	return len(c.open) == 0
 }
 
-// count returns how many are open, and how many of them can be cut. It is
-// called for every open, and so does not look at them one by one.
+// count returns how many are open, and how many of them can be cut. It does not
+// look at them one by one, because it is called often.
 func (c *conns) count() (open, cuttable int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.open), len(c.cuttable)
 }
 
-// older returns the sockets of a generation before the given one.
+// older returns the sockets of generations before the given one.
 func (c *conns) older(generation uint64) []*socket.Slot {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -75,7 +75,7 @@ func (c *conns) older(generation uint64) []*socket.Slot {
 	return old
 }
 
-// those returns the open conns for which want is true, in no order.
+// filter returns the open conns for which want is true, in no order.
 func (c *conns) those(want func(heldConn) bool) []heldConn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -88,10 +88,9 @@ func (c *conns) those(want func(heldConn) bool) []heldConn {
 	return found
 }
 
-// wrap makes the winner's conn the one that database/sql gets and counts it,
-// as a connection from now on and no longer as an open under way.
-// Ownership passes to the caller with the return value; closed, which may be
-// nil, is called when the caller has closed the conn.
+// wrap wraps the winner's conn for database/sql. From now on it counts as a
+// connection and no longer as an open under way. The caller owns the returned
+// conn. closed may be nil; it is called once the caller has closed the conn.
 func (n *node) wrap(w winner, closed func()) driver.Conn {
 	place := n.load.join(w.born)
 	wrapped, handle := session.Wrap(w.conn, session.Link{
@@ -117,9 +116,10 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 	return wrapped
 }
 
-// answer takes an error of real traffic on a winner's conn, and says what
-// becomes of it. By then the node's conns are retired if the error says so, and
-// the actor has been told.
+// answer takes an error of real traffic on a winner's conn, and decides what
+// the caller gets and whether the conn is still used. If the error says that
+// the node's conns must retire, they are retired and the actor is notified
+// before answer returns.
 func (n *node) answer(f session.Fault, w winner) session.Answer {
 	known := n.dial.dialect.Classify
 	f.Class = health.ClassifyTraffic(f.Err, known, n.cfg.Require == RequireWritable)
@@ -139,12 +139,14 @@ func (n *node) answer(f session.Fault, w winner) session.Answer {
 	return session.Answer{Err: &NodeError{Node: n.name, Err: f.Err, verdict: v, class: f.Class, text: failed.text}, Spent: true, Lost: lost}
 }
 
-// report tells the actor of an error of real traffic. It returns at once when
+// report notifies the actor of an error of real traffic. It returns at once if
 // the error says nothing about the node, comes from a conn of an older
-// generation, or no actor runs; else when the loop has taken it. Explicit
-// evidence retires the node's conns first: the actor may be busy, and the pool
-// would hand the next one out meanwhile. Of those who find it at the same
-// time one tells.
+// generation, or no actor runs. Else it returns when the loop has taken the
+// message.
+//
+// Explicit evidence retires the node's conns before that: while the actor is
+// busy, the pool would hand the next one out. If several conns meet such an
+// error at the same time, only one of them reports it.
 func (n *node) report(e health.Evidence, born uint64) {
 	switch {
 	case e.Class == health.Neutral:
@@ -163,38 +165,38 @@ func (n *node) report(e health.Evidence, born uint64) {
 	}
 }
 
-// A nodeLoad is how much of a node's work comes from this cluster: connections of
-// the node's present generation, and opens under way. Everything in it may be
-// used by any goroutine.
+// nodeLoad is how much work this cluster has on a node: connections of the
+// node's present generation, and opens under way. Any goroutine may use it.
 type nodeLoad struct {
-	// planned counts launches whose open has not ended. It is raised before
-	// anyone else plans, so that opens that come together see each other.
+	// planned counts launches whose open has not ended. An open raises it as it
+	// launches, so that opens of the same moment see each other.
 	planned atomic.Int64
-	// conns is the tally of the newest generation that has one.
+	// conns is the count of the newest generation that has one.
 	conns atomic.Pointer[generationCount]
 }
 
-// A tally counts the connections of one generation. Those of an older one
-// linger in database/sql's pool until they are asked for; they count nowhere.
+// A generationCount counts the connections of one generation. Connections of
+// older generations may stay in database/sql's pool until they are next asked
+// for, and are not part of the load.
 type generationCount struct {
 	generation uint64
 	open       atomic.Int64
 }
 
-// A place is one connection's place in a tally.
+// A loadPlace is the part of one connection in a generationCount.
 type loadPlace struct {
 	open *atomic.Int64
 	left atomic.Bool
 }
 
-// leave gives it up, once.
+// leave ends the counting of the connection. Only the first call has an effect.
 func (s *loadPlace) leave() {
 	if s.left.CompareAndSwap(false, true) {
 		s.open.Add(-1)
 	}
 }
 
-// join counts a connection of a generation, until its place is left.
+// join counts a connection of a generation until its loadPlace is left.
 func (l *nodeLoad) join(generation uint64) *loadPlace { return &loadPlace{open: l.count(generation)} }
 
 func (l *nodeLoad) count(generation uint64) *atomic.Int64 {
@@ -202,7 +204,7 @@ func (l *nodeLoad) count(generation uint64) *atomic.Int64 {
 		t := l.conns.Load()
 		if t == nil || t.generation != generation {
 			fresh := &generationCount{generation: generation}
-			older := t != nil && t.generation > generation // too old to count
+			older := t != nil && t.generation > generation // older than the newest: not part of the load
 			if !older && !l.conns.CompareAndSwap(t, fresh) {
 				continue
 			}
@@ -213,8 +215,8 @@ func (l *nodeLoad) count(generation uint64) *atomic.Int64 {
 	}
 }
 
-// of returns the load while the given generation is the present one, and how
-// much of it are connections.
+// of returns the load if the given generation is the present one, and how many
+// connections are in it.
 func (l *nodeLoad) of(generation uint64) (load, conns int) {
 	if t := l.conns.Load(); t != nil && t.generation == generation {
 		conns = int(t.open.Load())
@@ -222,18 +224,19 @@ func (l *nodeLoad) of(generation uint64) (load, conns int) {
 	return int(l.planned.Load()) + conns, conns
 }
 
-// errCut is in the tree of what a call on a cut connection returns.
+// errCut is in the tree of the errors that calls on a cut connection return.
 var errCut = errors.New("clustersql cut the connection")
 
-// A cutOrder says that the conns of generations before below are cut, and why.
+// A cutOrder says that conns of generations before below are cut, and why.
 type cutOrder struct {
 	below uint64
 	why   error
 }
 
 // cut closes the sockets of all conns of older generations, so that queries
-// that hang on them return. The generation has been raised before: database/sql
-// must not meet the node again. Only run calls it.
+// that hang on them return. The generation must have been raised before, so
+// that database/sql does not get such a conn from its pool again. Only run
+// calls it.
 func (n *node) cut(l *life, reason string) {
 	o := &cutOrder{n.generation.Load(), fmt.Errorf("%w (%s)", errCut, reason)}
 	n.cutOrder.Store(o)
@@ -250,8 +253,8 @@ func (n *node) cut(l *life, reason string) {
 	})
 }
 
-// obeyCut cuts a conn that was on its way to database/sql when its node was
-// cut, and so was in nobody's list.
+// applyCut cuts a conn that was on its way to database/sql when its node was
+// cut. cut did not see it, because it was not in conns yet.
 func (n *node) obeyCut(w winner) {
 	if o := n.cutOrder.Load(); o != nil && w.born < o.below {
 		w.socket.Cut(o.why)

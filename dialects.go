@@ -16,16 +16,17 @@ import (
 type Dialect string
 
 const (
-	// DialectByBackend takes the dialect whose driver the backend is, and the
-	// generic one for other backends.
+	// DialectByBackend takes the dialect that the backend is the driver of. For
+	// other backends it is the generic dialect.
 	DialectByBackend Dialect = ""
-	// DialectMySQL is that of MariaDB, MySQL and Galera.
+	// DialectMySQL is the dialect of MariaDB, MySQL and Galera.
 	DialectMySQL Dialect = "mysql"
-	// DialectGeneric asks Ping and knows the errors of sockets.
+	// DialectGeneric is for any backend. It uses Ping as the check, and knows
+	// the errors of sockets.
 	DialectGeneric Dialect = "generic"
 )
 
-// UnmarshalText sets the value as config.toml has it.
+// UnmarshalText sets the value from its text in config.toml.
 func (d *Dialect) UnmarshalText(text []byte) error { return setChoice(d, text, Dialect.problem) }
 
 func (d Dialect) problem() error {
@@ -36,11 +37,11 @@ func (d Dialect) problem() error {
 	return fmt.Errorf("there is no dialect %q: use \"mysql\" or \"generic\", or leave it out", string(d))
 }
 
-// dialects are those of one database each.
+// dialects are the dialects of single databases; generic is not one of them.
 var dialects = []dialect.Dialect{mysql.Dialect{}}
 
-// dialectOf is the dialect of a node: the one that the configuration names, or
-// that whose driver the backend is.
+// dialectOf returns the dialect for a backend: the one that the configuration
+// names, else the one that the backend is the driver of, else generic.
 func (c *Config) dialectOf(backend driver.Driver) dialect.Dialect {
 	switch c.Dialect {
 	case DialectMySQL:
@@ -56,8 +57,9 @@ func (c *Config) dialectOf(backend driver.Driver) dialect.Dialect {
 	return generic{}
 }
 
-// A generic backend may be a driver that wraps another. Its errors are then
-// those of the driver inside, which their types tell.
+// generic is the dialect of every other backend. Such a backend may be a driver
+// that wraps one of a known database. Its errors are then that driver's errors,
+// and can be recognised by their types.
 type generic struct{ dialect.Generic }
 
 // Classify asks every dialect.
@@ -80,18 +82,19 @@ func (generic) MayHaveRun(err error) bool {
 	return false
 }
 
-// Works is mysql's: no other dialect's errors ask for it.
+// Works is that of the mysql dialect: only that dialect's errors lead to a call
+// of Works.
 func (generic) Works(ctx context.Context, conn driver.Conn) error {
 	return mysql.Dialect{}.Works(ctx, conn)
 }
 
-// Writable is mysql's: a cluster that requires it and names a check has said
-// that its backend wraps that driver.
+// Writable is that of the mysql dialect. It is used when a cluster requires
+// writable nodes and also names a check; see validateFor.
 func (generic) Writable() dialect.Check { return mysql.Dialect{}.Writable() }
 
 // validateFor returns a *SettingError for a setting that cannot work with the
-// backend. A generic one may wrap a driver of which more is known: naming a
-// check says so.
+// backend. A generic backend may wrap the mysql driver. A program that also
+// names a check says that it does.
 func (c *Config) validateFor(backend driver.Driver) error {
 	if _, unknown := c.dialectOf(backend).(generic); c.Require == RequireWritable && unknown && c.Check == nil {
 		return &SettingError{"require", fmt.Sprintf("%q asks for MySQL's read_only, and the backend is not the mysql driver: set dialect = %q if it wraps that driver, or use check_query", string(RequireWritable), string(DialectMySQL))}
@@ -102,29 +105,30 @@ func (c *Config) validateFor(backend driver.Driver) error {
 // namedChecks are the checks by their names in config.toml.
 var namedChecks = map[string]Check{"ping": CheckPing, "do1": CheckDo1, "galera": CheckGalera}
 
-// CheckPing asks the backend's Ping. A backend without one passes, as it does
-// with database/sql.
+// CheckPing calls the backend's Ping. A backend without Ping passes, as with
+// database/sql.
 func CheckPing(ctx context.Context, backend driver.Conn) error { return dialect.Ping(ctx, backend) }
 
-// CheckDo1 runs DO 1, MariaDB's and MySQL's smallest statement: no table, no
-// right, one packet. A Galera node that refuses work (not in a primary
-// component, joining, wsrep_reject_queries) answers it with error 1047, while
-// it goes on to answer Ping and SELECT 1.
+// CheckDo1 runs DO 1, the smallest statement of MariaDB and MySQL: it needs no
+// table, no right and one packet. A Galera node that refuses work (not in a
+// primary component, joining, wsrep_reject_queries) answers it with error 1047.
+// The same node still answers Ping and SELECT 1.
 func CheckDo1(ctx context.Context, backend driver.Conn) error { return mysql.Do1(ctx, backend) }
 
 // CheckGalera is the check for Galera nodes. It runs DO 1, which a node that
-// refuses work answers with error 1047; on every fifth probe, on those of a
-// node that is not up, and when it is called from elsewhere it also asks for
-// the node's status: fit is a node of the primary component that is ready and
-// Synced. A donor, or a node that was desynced, is fit but used last; see
-// [Config.AllowDonor]. A server without wsrep is an error that says so. A
-// check of your own that calls it hands its own ctx on.
+// refuses work answers with error 1047. It also asks for the node's status on
+// every fifth probe, on every probe of a node that is not up or is a donor, and
+// when it is called outside of a cluster's check. By its status a node is fit
+// if it is in the primary component, ready and Synced. A donor, or a node that
+// was desynced, is fit but used last; see [Config.AllowDonor]. On a server
+// without wsrep CheckGalera returns an error that says so. A check of your own
+// that calls CheckGalera must pass it the ctx that it was given.
 func CheckGalera(ctx context.Context, backend driver.Conn) error { return mysql.Galera(ctx, backend) }
 
-// defaultDriver is the backend of a cluster of a file that names none.
+// defaultDriver is the backend of a cluster whose file names none.
 const defaultDriver = "mysql"
 
-// dsnOf is the DSN of a node of a file.
+// dsnOf returns the DSN of a node in a file.
 func dsnOf(n *conffile.Node) (string, error) {
 	if n.Account != nil {
 		return mysql.Account(*n.Account).DSN()

@@ -16,15 +16,15 @@ import (
 	"github.com/EnumApps/clustersql/internal/socket"
 )
 
-// Dial dials like a net.Dialer and lets the cluster cut the connection: when
-// the node turns out to be silent, the socket is closed, and a query that
-// hangs on it returns. Nodes with a mysql DSN on network tcp or unix use it
-// by themselves, unless [Config.Dial] says "backend". Give it to other
+// Dial dials like a net.Dialer, and lets the cluster cut the connection: if the
+// node turns out to be silent, the cluster closes the socket, and a query that
+// hangs on it returns. Nodes with a mysql DSN on network tcp or unix use Dial
+// without being asked to, unless [Config.Dial] is "backend". Pass it to other
 // backends that dial in Connect, such as pgx with its DialFunc.
 //
-// The connection is returned as it is, so that a backend finds the type that
-// it looks for. ctx must be the one that the backend's Connect was given, or
-// made from it; with any other one Dial is a plain dial.
+// The connection is returned unwrapped, because a backend may look at its type.
+// ctx must be the one that the backend's Connect was given, or made from it.
+// With any other ctx Dial is a plain dial.
 func Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, network, addr)
 	if err != nil {
@@ -34,16 +34,17 @@ func Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	return conn, nil
 }
 
-// TrackSocket lets the cluster cut a connection that a dialer of your own has
-// made: it does what [Dial] does once the connection is there. The cluster
-// only ever closes it, from any goroutine and at any time; the backend goes
-// on to own it. Of several in one Connect the last one counts.
+// TrackSocket lets the cluster cut a connection that your own dialer has made.
+// It does what [Dial] does after its dial. The cluster never reads or writes on
+// the connection. It only closes it, from any goroutine and at any time. The
+// backend owns the connection. If one Connect tracks several, the last one
+// counts.
 func TrackSocket(ctx context.Context, conn net.Conn) {
 	socket.Track(ctx, conn)
 }
 
-// A dialer makes checked connections to one node. It has no state; every
-// method may be called from any goroutine.
+// A dialer makes checked connections to one node. It has no state; every method
+// may be called from any goroutine.
 type dialer struct {
 	connector driver.Connector
 	dialect   dialect.Dialect
@@ -56,19 +57,20 @@ type dialer struct {
 type dialError struct {
 	class health.Class
 	err   error
-	text  string       // of err, redacted
-	need  health.Scope // what a check must look at to see it again
-	ours  bool         // it failed because we ended it
+	text  string       // text of err, redacted
+	need  health.Scope // what a check must look at to see the fault again
+	ours  bool         // it failed because we cancelled it
 }
 
-// reason is the failure as it stands in snapshots and logs.
+// reason returns the failure's text for snapshots and logs.
 func (e *dialError) reason() string { return fmt.Sprintf("%s: %s", e.class, e.text) }
 
-// open dials, shakes hands and checks, bounded by ctx as far as the backend
-// heeds it. The caller owns the conn it returns, and closes it when failed is
-// set too: the check has found it unfit. When released is closed before the
-// check, the check is left out, since nobody is going to use the conn, and
-// there is no finding. A conn that comes with an error is never touched.
+// open dials, does the handshake and checks. ctx bounds it if the backend
+// reacts to cancel. The caller owns the conn that it returns. If failed is set
+// too, the check has found the conn unfit, and the caller closes it. If
+// released is closed before the check, nobody is going to use the conn, so the
+// check is left out and there is no report. A conn that comes with an error is
+// never touched.
 func (d *dialer) open(ctx context.Context, released <-chan struct{}, want health.Scope) (conn driver.Conn, found *health.Report, failed *dialError) {
 	conn, err := d.connect(ctx)
 	if err != nil {
@@ -83,8 +85,8 @@ func (d *dialer) open(ctx context.Context, released <-chan struct{}, want health
 	return conn, found, failed
 }
 
-// test runs the check on a conn that the caller owns. There is a finding
-// only without a failure.
+// test runs the check on a conn that the caller owns. It returns either a
+// report or a failure.
 func (d *dialer) test(ctx context.Context, conn driver.Conn, want health.Scope) (*health.Report, *dialError) {
 	run, found := dialect.WithReport(ctx, want)
 	if err := d.examine(run, conn, found); err != nil {
@@ -93,7 +95,7 @@ func (d *dialer) test(ctx context.Context, conn driver.Conn, want health.Scope) 
 	return found, nil
 }
 
-// connect is the backend's Connect, with a panic or an empty answer made an
+// connect calls the backend's Connect. A panic or an empty answer becomes an
 // error.
 func (d *dialer) connect(ctx context.Context) (conn driver.Conn, err error) {
 	defer d.contain("Connect", &err)
@@ -104,9 +106,9 @@ func (d *dialer) connect(ctx context.Context) (conn driver.Conn, err error) {
 	return conn, err
 }
 
-// examine is the check, with a panic made an error. Where the check does not
-// show whether the node does work, and that is wanted, the dialect looks: a
-// node that refuses statements may answer Ping as ever.
+// examine runs the check. A panic becomes an error. If it is wanted to know
+// whether the node does work, and the check does not show that, the dialect
+// tests it: a node that refuses statements may still answer Ping.
 func (d *dialer) examine(ctx context.Context, conn driver.Conn, found *health.Report) (err error) {
 	defer d.contain("check", &err)
 	if err := d.check(ctx, conn); err != nil || found.Want&^found.Saw&health.ScopeWork == 0 {
@@ -115,17 +117,17 @@ func (d *dialer) examine(ctx context.Context, conn driver.Conn, found *health.Re
 	return d.dialect.Works(ctx, conn)
 }
 
-// close is the backend's Close for conns that database/sql does not get. Its
-// error is of no use to anybody.
+// close calls the backend's Close, for conns that database/sql does not get.
+// Nobody can use the error, so it is dropped.
 func (d *dialer) close(conn driver.Conn) {
 	var err error
 	defer d.contain("Close", &err)
 	err = conn.Close()
 }
 
-// judge classes an error of a dial or a check. What has no class of its own
-// gets the given one, unless we ended ctx ourselves. It is the one place that
-// looks into a backend's error, whose methods may panic.
+// judge classes an error of a dial or a check. An error without a class of its
+// own gets the class otherwise, unless we cancelled ctx ourselves. The methods
+// of a backend's error may panic; judge recovers from that.
 func (d *dialer) judge(ctx context.Context, err error, otherwise health.Class) (failed *dialError) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -150,7 +152,8 @@ func (d *dialer) judge(ctx context.Context, err error, otherwise health.Class) (
 	return failed
 }
 
-// failure words an error, and takes driver.ErrBadConn out of it.
+// failure redacts an error's text. It replaces an error that is a
+// driver.ErrBadConn by that text.
 func (d *dialer) failure(c health.Class, err error) *dialError {
 	text := d.redact.Text(fmt.Sprint(err))
 	if errors.Is(err, driver.ErrBadConn) {
@@ -159,7 +162,8 @@ func (d *dialer) failure(c health.Class, err error) *dialError {
 	return &dialError{class: c, err: err, text: text}
 }
 
-// contain turns a panic of the backend into an error, and logs its stack.
+// contain turns a panic of the backend into an error, and logs its stack. It
+// must be deferred directly.
 func (d *dialer) contain(what string, err *error) {
 	r := recover()
 	if r == nil {
@@ -170,8 +174,8 @@ func (d *dialer) contain(what string, err *error) {
 	d.log.print(slog.LevelError, "backend panicked", "in", what, "panic", text, "stack", string(debug.Stack()))
 }
 
-// A dsnConnector is the connector of a backend without driver.DriverContext.
-// It is deaf to cancel, as the backend's Open is.
+// A dsnConnector is the connector of a backend without driver.DriverContext. It
+// does not react to cancel, because the backend's Open has no context.
 type dsnConnector struct {
 	backend driver.Driver
 	dsn     string
@@ -198,8 +202,8 @@ func connectorFor(backend driver.Driver, dsn string) (c driver.Connector, err er
 	return c, err
 }
 
-// disown closes the connector of a node that has left its cluster, once the
-// last goroutine of its last life, which may be nil, has ended.
+// closeOwned closes the connector of a node that has left its cluster, after
+// the last goroutine of its last life has ended. l is that life; it may be nil.
 func (n *node) disown(l *life) {
 	if n.owned == nil || l == nil {
 		closeConnector(n.owned)
@@ -216,8 +220,8 @@ func (n *node) disown(l *life) {
 	}
 }
 
-// closeConnector closes a connector, which may be nil. What it answers is of
-// no use to anybody.
+// closeConnector closes a connector, which may be nil. Nobody can use its
+// error, so it is dropped.
 func closeConnector(c io.Closer) {
 	if c == nil {
 		return

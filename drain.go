@@ -9,13 +9,14 @@ import (
 )
 
 var (
-	// errRemoved ends the life of a node that was taken out of its cluster.
+	// errRemoved ends the life of a node that was removed from its cluster.
 	errRemoved = errors.New("the node was removed")
 	errDrained = errors.New("drained by the program")
 )
 
-// drain has a node take nothing new, or end that. The pool gives its
-// connections up from now on; the actor does the rest.
+// drain stops or resumes new use of a node. To stop it, drain retires the
+// node's pooled connections. The actor does the rest. Any goroutine may call
+// it.
 func (m *manager) drain(name string, on bool) error {
 	if m.isClosed() {
 		return ErrClosed
@@ -47,7 +48,7 @@ func (m *manager) unknown(name string) error {
 	return fmt.Errorf("clustersql: cluster %q: there is no node %q", m.name, name)
 }
 
-// whyDrained is what opens that meet a draining node are told.
+// drainCause returns the error for opens that meet a draining node.
 func (n *node) whyDrained() error {
 	if n.leaving.Load() {
 		return errRemoved
@@ -55,9 +56,10 @@ func (n *node) whyDrained() error {
 	return errDrained
 }
 
-// obeyDrain brings the state in line with what the program wants, and ends a
-// drain that takes too long. A node that was removed ends its own life when
-// its last connection is closed, or all are cut that can be.
+// applyDrain brings the node's state in line with what the program wants, and
+// cuts the conns when the drain exceeds drain_timeout. A removed node ends its
+// own life when its last connection is closed, or when the drain is overdue and
+// all conns that can be cut are cut.
 func (n *node) obeyDrain(l *life) {
 	draining := n.own.health.State == health.Draining
 	switch wanted := n.draining.Load(); {
@@ -66,7 +68,7 @@ func (n *node) obeyDrain(l *life) {
 		n.tellRetired(l, n.own.health.Reason)
 	case !wanted && draining:
 		n.own.addedLate = true
-		if n.own.health.SilentBefore { // and is so until a check says that it has caught up
+		if n.own.health.SilentBefore { // and silence counts until a check shows that the node has caught up
 			n.moveBy(l, health.Down, fmt.Sprintf("%s while it was drained", health.Silent))
 			n.own.health.Class = health.Silent
 		} else {
@@ -92,8 +94,8 @@ func (n *node) obeyDrain(l *life) {
 	}
 }
 
-// moveBy changes the state at the program's word, and forgets what the node
-// was suspected of.
+// setState changes the state because the program wants it. What was known
+// against the node is forgotten, except that it was silent.
 func (n *node) moveBy(l *life, to health.State, reason string) {
 	from := n.own.health
 	n.own.health = health.Health{State: to, Reason: reason, Since: time.Now(), EverUp: from.EverUp, Conf: from.Conf, SilentBefore: from.SilentBefore}
@@ -101,7 +103,7 @@ func (n *node) moveBy(l *life, to health.State, reason string) {
 	n.tell(l, Event{Kind: EventState, From: State(from.State), To: State(to), Reason: reason})
 }
 
-// closeProbe gives up the probe connection.
+// closeProbe closes the probe connection, if the loop has it.
 func (n *node) closeProbe(l *life) {
 	if conn := n.own.probeConn; conn != nil {
 		n.own.probeConn = nil
@@ -109,7 +111,7 @@ func (n *node) closeProbe(l *life) {
 	}
 }
 
-// drainLeft is how long the drain may still take.
+// drainLeft returns how much time the drain has left, at least 1 ms.
 func (n *node) drainLeft() time.Duration {
 	return max(time.Millisecond, n.cfg.DrainTimeout-time.Since(n.own.health.Since))
 }

@@ -8,12 +8,12 @@ import (
 	"sync/atomic"
 )
 
-// DefaultName is the name of a cluster made with an empty one.
+// DefaultName is the name of a cluster that was given an empty name.
 const DefaultName = "ClusterSql"
 
-// A Driver is one cluster, as database/sql sees it: register it with
-// [database/sql.Register], or hand its [Driver.Connector] to
-// [database/sql.OpenDB]. It is a small value; copies stand for the same
+// A Driver is one cluster, as database/sql sees it. Register it with
+// [database/sql.Register], or pass its [Driver.Connector] to
+// [database/sql.OpenDB]. It is a small value; all copies of it are the same
 // cluster. All methods may be called from any goroutine.
 type Driver struct{ m *manager }
 
@@ -24,16 +24,17 @@ var (
 	_ io.Closer            = (*connector)(nil)
 )
 
-// errNoDriver is the answer of a Driver that was not made by NewDriver.
+// errNoDriver is what the methods of a Driver return that was not made by
+// NewDriver.
 var errNoDriver = errors.New("clustersql: this Driver is empty: make it with NewDriver")
 
-// NewDriver returns a cluster without nodes over the given backend. The name
-// is that of the cluster's expvar map and in logs and errors; "" stands for
-// [DefaultName]. It dials nothing and starts nothing.
+// NewDriver returns a cluster without nodes over the given backend. The
+// cluster's expvar map, its logs and its errors carry the name; "" stands for
+// [DefaultName]. NewDriver dials nothing and starts nothing.
 //
-// Two drivers may have one name: the expvar map then shows the newer one.
-// Settings that cannot work are reported as a [*SettingError] by AddNode and
-// by OpenConnector, and so by [database/sql.Open].
+// Two drivers may have the same name. The expvar map then shows the newer one.
+// AddNode and OpenConnector, and so [database/sql.Open], return a
+// [*SettingError] for settings that cannot work.
 func NewDriver(backend driver.Driver, name string, opts ...Option) Driver {
 	if name == "" {
 		name = DefaultName
@@ -43,14 +44,14 @@ func NewDriver(backend driver.Driver, name string, opts ...Option) Driver {
 	return Driver{m}
 }
 
-// AddNode adds a node under a name of its own, with a DSN as the backend
-// takes it. The node is dialled in the background if the cluster is in use,
-// else when it first is.
+// AddNode adds a node under a name of its own. The DSN is written as the
+// backend takes it. If the cluster is in use, the node is dialled in the
+// background now, else when the cluster is first used.
 //
-// A name that is taken, an empty name or DSN, and a DSN that the backend
-// refuses are errors, and so is an option that cannot work, a
-// [*SettingError]; the cluster then stays as it was. The error holds no part
-// of the DSN's secrets.
+// It is an error if the name is taken, if the name or the DSN is empty, or if
+// the backend refuses the DSN. An option that cannot work is a [*SettingError].
+// After an error the cluster is as it was. The error holds none of the DSN's
+// secrets.
 func (d Driver) AddNode(name, dsn string, opts ...NodeOption) error {
 	if d.m == nil {
 		return errNoDriver
@@ -58,10 +59,11 @@ func (d Driver) AddNode(name, dsn string, opts ...NodeOption) error {
 	return d.m.addDSN(name, dsn, opts)
 }
 
-// AddConnector adds a node that is a connector instead of a DSN: for tokens
-// that are made for every connection, for TLS set up in code, for another
-// backend than the cluster's. What its errors say is not redacted. A
-// connector that is an [io.Closer] is the caller's to close.
+// AddConnector adds a node that is a connector instead of a DSN. Use it for
+// tokens that are made anew for every connection, for TLS that is set up in
+// code, or for another backend than the cluster's. The text of the connector's
+// errors is shown unredacted. If the connector is an [io.Closer], the caller
+// closes it.
 func (d Driver) AddConnector(name string, c driver.Connector, opts ...NodeOption) error {
 	if d.m == nil {
 		return errNoDriver
@@ -69,11 +71,11 @@ func (d Driver) AddConnector(name string, c driver.Connector, opts ...NodeOption
 	return d.m.addConnector(name, c, opts)
 }
 
-// DelNode takes a node out of the cluster. No open goes there from now on.
-// Connections that lie idle in database/sql's pool are closed, work under way
-// on others goes on, and these are closed when they come back; those that have
-// not after drain_timeout are cut. Then nothing of the node is left. DelNode
-// does not wait for that. The name can be used again at once.
+// DelNode removes a node from the cluster. From now on no open goes there.
+// Connections that lie idle in database/sql's pool are closed. Connections in
+// use finish their work and are closed when they are put back. Those that are
+// not back after drain_timeout are cut. After that nothing of the node is left.
+// DelNode does not wait for any of this. The name can be used again at once.
 func (d Driver) DelNode(name string) error {
 	if d.m == nil {
 		return errNoDriver
@@ -81,11 +83,12 @@ func (d Driver) DelNode(name string) error {
 	return d.m.remove(name)
 }
 
-// Drain has a node take nothing new, for maintenance: as with [Driver.DelNode]
-// its connections are given up as they become idle, and cut after
-// drain_timeout. It stays a member, is probed on, and NodeStatus.OpenConns says
-// how much of it is still in use. Drain does not wait, and does nothing on a
-// node that is drained already. With all nodes drained opens fail.
+// Drain stops all new use of a node, for maintenance. As with [Driver.DelNode],
+// its connections are closed as they become idle, and cut after drain_timeout.
+// The node stays a member of the cluster and is still probed.
+// NodeStatus.OpenConns says how many of its connections are still open. Drain
+// does not wait. On a node that is drained already it does nothing. When all
+// nodes are drained, opens fail.
 func (d Driver) Drain(name string) error {
 	if d.m == nil {
 		return errNoDriver
@@ -93,9 +96,9 @@ func (d Driver) Drain(name string) error {
 	return d.m.drain(name, true)
 }
 
-// Undrain ends a Drain: the node is used again after its next good check, and
-// gets its share of connections back as any node that returns. It does nothing
-// on a node that is not drained.
+// Undrain ends a Drain. The node is used again after its next good check. It
+// then gets its share of connections back, as any node that returns does. On a
+// node that is not drained Undrain does nothing.
 func (d Driver) Undrain(name string) error {
 	if d.m == nil {
 		return errNoDriver
@@ -111,7 +114,7 @@ func (d Driver) Nodes() []string {
 	return d.m.names()
 }
 
-// Status returns a snapshot of the cluster; it never waits for a node.
+// Status returns a snapshot of the cluster. It never waits for a node.
 func (d Driver) Status() ClusterStatus {
 	if d.m == nil {
 		return ClusterStatus{}
@@ -119,11 +122,11 @@ func (d Driver) Status() ClusterStatus {
 	return d.m.status()
 }
 
-// WaitReady waits until at least n nodes are up, for programs that would
-// rather start late than with a cluster that is not there. A connector must
-// be open, as it is from [database/sql.Open] on: without one nothing looks at
-// the nodes, and the error is ErrClosed. Else the error is that of ctx, and
-// says which nodes are not up, and why.
+// WaitReady waits until at least n nodes are up. It is for programs that want
+// to start late rather than start without a working cluster. A connector must
+// be open, as one is after [database/sql.Open]: without one nothing checks the
+// nodes, and the error is ErrClosed. Any other error is that of ctx, with the
+// nodes that are not up and the reasons.
 func (d Driver) WaitReady(ctx context.Context, n int) error {
 	if d.m == nil {
 		return errNoDriver
@@ -131,10 +134,10 @@ func (d Driver) WaitReady(ctx context.Context, n int) error {
 	return d.m.waitReady(ctx, n)
 }
 
-// Open returns one connection to the cluster, as a [driver.Connector] of it
-// would within open_timeout; the argument is ignored. The connection keeps
-// the cluster's actors running until it is closed. database/sql does not use
-// it.
+// Open returns one connection to the cluster. It works as Connect of the
+// cluster's [driver.Connector] does, within open_timeout. The argument is
+// ignored. The cluster's actors keep running until the connection is closed.
+// database/sql does not use this method.
 func (d Driver) Open(string) (driver.Conn, error) {
 	c, err := d.OpenConnector("")
 	if err != nil {
@@ -148,9 +151,10 @@ func (d Driver) Open(string) (driver.Conn, error) {
 	return conn, err
 }
 
-// OpenConnector returns a connector to the cluster; the argument is ignored.
-// The first one starts the actors, which dial their probe connections in the
-// background. Whoever gets it closes it; [database/sql.DB.Close] does.
+// OpenConnector returns a connector to the cluster. The argument is ignored.
+// The first connector starts the actors, which dial their probe connections in
+// the background. The caller closes the connector; [database/sql.DB.Close] does
+// that for a sql.DB.
 func (d Driver) OpenConnector(string) (driver.Connector, error) {
 	if d.m == nil {
 		return nil, errNoDriver
@@ -162,8 +166,8 @@ func (d Driver) OpenConnector(string) (driver.Connector, error) {
 }
 
 // Connector returns a connector for [database/sql.OpenDB], for clusters that
-// are not registered under a name. It is [Driver.OpenConnector] with the
-// error kept for Connect.
+// are not registered under a name. It is [Driver.OpenConnector], but an error
+// is returned later, by Connect.
 func (d Driver) Connector() driver.Connector {
 	c, err := d.OpenConnector("")
 	if err != nil {
@@ -172,13 +176,13 @@ func (d Driver) Connector() driver.Connector {
 	return c
 }
 
-// Close ends the cluster for good: opens under way and later ones fail with
-// [ErrClosed], the actors stop, the expvar map is emptied. It waits for what
-// the actors started: handshakes under way have loser_grace to finish, and a
-// backend that is deaf to cancel holds it back for attempt_timeout at most.
-// Connections that are out stay usable and are closed by whoever holds them.
-// A second Close changes nothing. Programs that close their sql.DB need not
-// call it.
+// Close ends the cluster for good. Opens under way and later ones fail with
+// [ErrClosed], the actors stop, and the expvar map is emptied. Close waits for
+// what the actors started. Handshakes under way have loser_grace to finish. For
+// a backend that does not react to cancel, Close waits at most attempt_timeout.
+// Connections that database/sql holds stay usable; whoever holds them closes
+// them. A second Close changes nothing. Programs that close their sql.DB need
+// not call it.
 func (d Driver) Close() error {
 	if d.m == nil {
 		return nil
@@ -186,12 +190,12 @@ func (d Driver) Close() error {
 	return d.m.close()
 }
 
-// A Conn is what [database/sql.Conn.Raw] hands to its function when the
-// database is a cluster: every connection of a [Driver] is one.
+// A Conn is what [database/sql.Conn.Raw] passes to its function when the
+// database is a cluster: every connection of a [Driver] is a Conn.
 //
-// Raw returns the backend's connection. It may be used only inside that
-// function, must not be closed there, and stays the cluster's: errors that it
-// gives are not seen by its node.
+// Raw returns the backend's connection. Use it only inside that function and do
+// not close it: it still belongs to the cluster. The cluster does not see the
+// errors that it returns there, so they do not change the node's state.
 //
 //	err := conn.Raw(func(c any) error {
 //		backend := c.(clustersql.Conn).Raw()
@@ -202,16 +206,16 @@ type Conn interface {
 	Raw() driver.Conn
 }
 
-// A connector is one user of the cluster: usually one sql.DB.
+// A connector is one user of the cluster, usually one sql.DB.
 type connector struct {
 	m      *manager
 	closed atomic.Bool
 }
 
-// Connect opens on the cluster's nodes; see the package documentation. The
-// caller's deadline bounds it, or open_timeout where there is none. It never
-// returns a driver.ErrBadConn. After Close it is ErrClosed: database/sql does
-// call it then.
+// Connect opens a connection on one of the cluster's nodes; see the package
+// documentation. The caller's deadline bounds it, or open_timeout if there is
+// none. Connect never returns a driver.ErrBadConn. After Close it returns
+// ErrClosed: database/sql may still call it then.
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	if c.closed.Load() {
 		return nil, ErrClosed
@@ -222,8 +226,9 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 // Driver returns the cluster's Driver.
 func (c *connector) Driver() driver.Driver { return Driver{c.m} }
 
-// Close gives the connector up; the cluster's last one stops the actors, and
-// waits for them as [Driver.Close] does. It may be called more than once.
+// Close releases the connector. The cluster's last connector stops the actors,
+// and waits for them as [Driver.Close] does. Close may be called more than
+// once.
 func (c *connector) Close() error {
 	if c.closed.CompareAndSwap(false, true) {
 		c.m.release()
@@ -231,7 +236,8 @@ func (c *connector) Close() error {
 	return nil
 }
 
-// A failedConnector stands for one that could not be made.
+// A failedConnector takes the place of a connector that could not be made. Its
+// Connect returns the error.
 type failedConnector struct {
 	d   Driver
 	err error

@@ -13,20 +13,21 @@ import (
 	"github.com/EnumApps/clustersql/internal/redact"
 )
 
-// dsnDriverName is the name under which database/sql knows the driver for
-// programs that have nothing to give but a driver name and a DSN.
+// dsnDriverName is the driver's name in database/sql, for programs that can set
+// only a driver name and a DSN.
 const dsnDriverName = "clustersql"
 
 func init() { sql.Register(dsnDriverName, dsnDriver{}) }
 
-// A dsnDriver makes a cluster of a mysql DSN with a list of hosts. Every
-// sql.Open has a cluster of its own, which ends with the sql.DB.
+// A dsnDriver makes a cluster from a mysql DSN with a list of hosts. Every
+// sql.Open makes a cluster of its own, which ends with the sql.DB.
 type dsnDriver struct{}
 
 var _ driver.DriverContext = dsnDriver{}
 
-// OpenConnector builds the cluster and starts it. Its Driver method returns
-// the cluster's [Driver], for its Status. Close closes the cluster.
+// OpenConnector builds the cluster and starts it. The connector's Driver method
+// returns the cluster's [Driver], for its Status. The connector's Close closes
+// the cluster.
 func (dsnDriver) OpenConnector(dsn string) (driver.Connector, error) {
 	d, err := clusterOf(dsn)
 	if err != nil {
@@ -40,8 +41,8 @@ func (dsnDriver) OpenConnector(dsn string) (driver.Connector, error) {
 	return dsnCluster{c.(*connector), d}, nil
 }
 
-// Open returns one connection to a cluster of its own, which ends with the
-// connection. database/sql does not use it.
+// Open returns one connection to a cluster of its own. The cluster ends when
+// the connection is closed. database/sql does not use this method.
 func (dsnDriver) Open(dsn string) (driver.Conn, error) {
 	d, err := clusterOf(dsn)
 	if err != nil {
@@ -61,23 +62,23 @@ func (dsnDriver) Open(dsn string) (driver.Conn, error) {
 	return conn, nil
 }
 
-// A dsnCluster is a connector that is its cluster's only one.
+// A dsnCluster is a connector and the cluster that belongs to it alone.
 type dsnCluster struct {
 	*connector
 	cluster Driver
 }
 
-// Close ends the cluster. It may be called more than once.
+// Close closes the connector and the cluster. It may be called more than once.
 func (c dsnCluster) Close() error {
 	c.connector.Close()
 	return c.cluster.Close()
 }
 
-// backendDialect is that of the DSNs that a dsnDriver takes.
+// backendDialect is the dialect of the DSNs that a dsnDriver takes.
 var backendDialect dialect.Dialect = dialects[0]
 
-// clusterOf builds the cluster that a DSN describes; it dials nothing. The
-// error holds no part of the DSN's secrets.
+// clusterOf builds the cluster that a DSN describes. It dials nothing. The
+// error holds none of the DSN's secrets.
 func clusterOf(dsn string) (Driver, error) {
 	hosts, err := parseClusterDSN(backendDialect, dsn)
 	if err != nil {
@@ -97,18 +98,19 @@ func clusterOf(dsn string) (Driver, error) {
 	return d, nil
 }
 
-// parameterPrefix begins the DSN parameters that are the cluster's own.
+// parameterPrefix is the prefix of those DSN parameters that are the cluster's
+// own.
 const parameterPrefix = "clustersql."
 
-// A clusterDSN is a DSN that describes a whole cluster, taken apart.
+// A clusterDSN is a parsed DSN that describes a whole cluster.
 type clusterDSN struct {
 	dialect.HostList
-	settings []dialect.Parameter // without the prefix, unescaped
-	redact   redact.Redactor     // for texts made of parts of the DSN
+	settings []dialect.Parameter // names without the prefix, values unescaped
+	redact   redact.Redactor     // for texts that contain parts of the DSN
 }
 
-// parseClusterDSN takes a DSN with a list of hosts apart. The error holds no
-// part of the DSN's secrets.
+// parseClusterDSN parses a DSN with a list of hosts. The error holds none of
+// the DSN's secrets.
 func parseClusterDSN(d dialect.Dialect, dsn string) (clusterDSN, error) {
 	secrets, known := d.Secrets(dsn)
 	c := clusterDSN{redact: redact.New(dsn, secrets, known)}
@@ -124,7 +126,7 @@ func parseClusterDSN(d dialect.Dialect, dsn string) (clusterDSN, error) {
 	return c, nil
 }
 
-// take checks one of the cluster's own parameters.
+// take checks one of the cluster's own parameters and adds it to the settings.
 func (c *clusterDSN) take(p dialect.Parameter) error {
 	key, ours := strings.CutPrefix(p.Name, parameterPrefix)
 	if _, known := settingFields[key]; !ours || !known && key != "name" {
@@ -142,8 +144,8 @@ func (c *clusterDSN) take(p dialect.Parameter) error {
 	return nil
 }
 
-// config returns the cluster's settings as the parameters say. The error
-// holds no part of the DSN's secrets.
+// config returns the cluster's settings according to the parameters. The error
+// holds none of the DSN's secrets.
 func (c clusterDSN) config() (Config, error) {
 	cfg := DefaultConfig()
 	for _, p := range c.settings {
@@ -160,8 +162,8 @@ func (c clusterDSN) config() (Config, error) {
 	return cfg, nil
 }
 
-// name returns the cluster's name: the parameter, or else one made of the
-// database and the hosts.
+// name returns the cluster's name: that of the parameter, or else one made from
+// the database and the hosts.
 func (c clusterDSN) name() string {
 	for _, p := range c.settings {
 		if p.Name == "name" && p.Value != "" {

@@ -7,26 +7,26 @@ import (
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
-// A life is one run of a node's actor: from the first connector, or the
-// node's addition, to the last connector's Close, or the node's removal. The
-// mailbox belongs to the life and not to the node, so that nothing of an
-// earlier life can reach a later one.
+// A life is one run of a node's actor. It begins with the first connector or
+// when the node is added. It ends with the last connector's Close or when the
+// node is removed. The channels belong to the life and not to the node, so that
+// nothing of an earlier life can reach a later one.
 type life struct {
-	// the mailbox; unbuffered, never closed
+	// the mailbox; never closed; unbuffered, except check
 	open    chan *request        // from opens
 	outcome chan outcome         // from this life's attempts and probes
 	report  chan health.Evidence // from conns
 	outrun  chan outrun          // from opens
-	check   chan struct{}        // from opens that wait: test a down node soon; has room for one
+	check   chan struct{}        // from anyone: probe soon; has room for one
 
 	late bool            // the node was added to a cluster in use
 	ctx  context.Context // done when the life is to end; its cause is the reason
 	stop context.CancelCauseFunc
 
 	over chan struct{} // closed by run when the loop has ended
-	idle chan struct{} // closed when, after that, the last goroutine of the life has ended
+	idle chan struct{} // closed when the loop and all goroutines that it started have ended
 	// busy counts the loop and every goroutine it started. Only the loop adds,
-	// and it holds one itself, so zero is reached once.
+	// and it counts itself until it ends. So busy reaches zero only once.
 	busy atomic.Int64
 }
 
@@ -61,8 +61,8 @@ func (l *life) release() {
 	}
 }
 
-// send delivers an outcome to the loop. If that has ended, nothing is made of
-// the outcome but the answer.
+// send delivers an outcome to the loop. If the loop has ended, send only
+// answers the open.
 func (l *life) send(o outcome) {
 	select {
 	case l.outcome <- o:

@@ -17,8 +17,8 @@ import (
 	"github.com/EnumApps/clustersql/internal/redact"
 )
 
-// A manager is one cluster: its membership and its life cycle. How it opens
-// is in open.go.
+// A manager is one cluster: its nodes, and when their actors run. How it opens
+// a connection is in wait.go (one whole open) and open.go (one round of it).
 type manager struct {
 	// immutable
 	name    string
@@ -26,9 +26,9 @@ type manager struct {
 	cfg     Config
 	invalid error // why cfg cannot work; nil if it can
 	log     logger
-	draws   *lockedRand // for callers' goroutines
+	draws   *lockedRand // random numbers for callers' goroutines
 
-	// shared; the slice is never changed, only replaced, and sorted by name
+	// shared; the slice is sorted by name, and never changed, only replaced
 	nodes atomic.Pointer[[]*node]
 	news  changes
 	// waiting is how many opens wait for a node to come up.
@@ -36,12 +36,12 @@ type manager struct {
 
 	mu sync.Mutex // guards what follows; never held across a wait, a dial, a Close or a callback
 
-	connectors int                     // open ones
+	connectors int                     // how many are open
 	ctx        context.Context         // done when the last connector is closed; nil before the first
 	stop       context.CancelCauseFunc // ends ctx
-	leaving    []*life                 // of removed nodes, until their last goroutine has ended
+	leaving    []*life                 // the lives of removed nodes, until the last goroutine of each has ended
 	closed     bool                    // for good
-	refused    error                   // the last node that could not be added
+	refused    error                   // why the last AddNode or AddConnector failed; nil after one that worked
 }
 
 func newManager(backend driver.Driver, name string, opts []Option) *manager {
@@ -88,7 +88,7 @@ func (m *manager) addConnector(name string, c driver.Connector, opts []NodeOptio
 	return m.add(name, origin{connector: c, dialect: d, session: d.AnySession()}, opts)
 }
 
-// resolve makes a DSN a connector.
+// resolve turns a DSN into a connector.
 func (m *manager) resolve(d dialect.Dialect, dsn string) (driver.Connector, error) {
 	switch {
 	case m.backend == nil:
@@ -101,16 +101,17 @@ func (m *manager) resolve(d dialect.Dialect, dsn string) (driver.Connector, erro
 	return connectorFor(m.backend, dsn)
 }
 
-// An origin is where a node's connections come from, and what is known of them.
+// An origin is where a node's connections come from, and what is known about
+// them.
 type origin struct {
 	connector driver.Connector
-	owned     io.Closer // the connector where it is the cluster's to close, else nil
+	owned     io.Closer // the connector if the cluster has to close it, else nil
 	dialect   dialect.Dialect
 	session   dialect.Session
 	redact    redact.Redactor
 }
 
-// add makes a node a member, and starts it if the cluster runs.
+// add makes a node a member, and starts it if the cluster is running.
 func (m *manager) add(name string, o origin, opts []NodeOption) error {
 	switch {
 	case m.invalid != nil:
@@ -139,8 +140,9 @@ func (m *manager) add(name string, o origin, opts []NodeOption) error {
 	return nil
 }
 
-// backendOf is the driver of a connector, which need not be the cluster's;
-// connectors that name none, or panic, are taken to be of the cluster's.
+// backendOf returns the driver of a connector, which may be another than the
+// cluster's. A connector whose Driver method returns nil or panics is taken to
+// have the cluster's driver.
 func (m *manager) backendOf(c driver.Connector) (backend driver.Driver) {
 	if c == nil {
 		return m.backend
@@ -173,8 +175,9 @@ func (m *manager) enlist(n *node) error {
 	return nil
 }
 
-// refuse words the failure to add a node, and keeps it for an open that finds
-// no nodes: programs may ignore AddNode's error.
+// refuse returns the error for a node that could not be added. It also
+// remembers the error for opens that find no nodes, because programs may ignore
+// what AddNode returns.
 func (m *manager) refuse(name string, err error) error {
 	if !errors.Is(err, ErrClosed) {
 		err = fmt.Errorf("clustersql: cluster %q: node %q: %w", m.name, name, err)
@@ -191,9 +194,8 @@ func findNode(nodes []*node, name string) (int, bool) {
 	})
 }
 
-// remove takes a node out of the membership and has it drained: the pool does
-// not hand its conns out again, those that are out finish their work, and then
-// its actor ends.
+// remove takes a node out of the cluster and drains it: the pool does not hand
+// out its conns again, conns in use finish their work, and then its actor ends.
 func (m *manager) remove(name string) error {
 	m.mu.Lock()
 	if m.closed {
@@ -216,7 +218,8 @@ func (m *manager) remove(name string) error {
 	}
 	m.mu.Unlock()
 
-	// In this order: what is launched before is of the old generation.
+	// The order matters: every conn whose attempt began before this point must
+	// be of the old generation.
 	n.leaving.Store(true)
 	n.draining.Store(true)
 	n.generation.Add(1)
@@ -227,7 +230,7 @@ func (m *manager) remove(name string) error {
 	return nil
 }
 
-// acquire counts one more connector; the first starts the actors.
+// acquire counts one more connector. The first one starts the actors.
 func (m *manager) acquire() error {
 	if m.invalid != nil {
 		return m.invalid
@@ -248,9 +251,9 @@ func (m *manager) acquire() error {
 	return nil
 }
 
-// release counts one connector less; the last stops the actors and waits for
-// all that they started, but no longer than attempt_timeout for a backend
-// that is deaf to cancel.
+// release counts one connector less. The last one stops the actors and waits
+// for everything that they started. For a backend that does not react to cancel
+// it waits at most attempt_timeout.
 func (m *manager) release() {
 	m.mu.Lock()
 	m.connectors--
@@ -263,7 +266,7 @@ func (m *manager) release() {
 	m.halt(stop, lives)
 }
 
-// lives returns the lives under way; m.mu is held.
+// lives returns the lives that have not ended. The caller holds m.mu.
 func (m *manager) lives() []*life {
 	lives := m.leaving
 	m.leaving = nil
@@ -291,8 +294,8 @@ func (m *manager) halt(stop context.CancelCauseFunc, lives []*life) {
 	}
 }
 
-// close ends the cluster for good. Whoever calls it, the first or not, finds
-// it ended on return.
+// close ends the cluster for good. On return it has ended, for the first caller
+// and for every later one.
 func (m *manager) close() error {
 	m.mu.Lock()
 	first := !m.closed
@@ -310,7 +313,8 @@ func (m *manager) close() error {
 	return nil
 }
 
-// running returns the context of the actors' present life.
+// running returns the context of the actors' present life, or ErrClosed if no
+// actors run.
 func (m *manager) running() (context.Context, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -320,7 +324,7 @@ func (m *manager) running() (context.Context, error) {
 	return m.ctx, nil
 }
 
-// noNodes is ErrNoNodes, with the reason why there is none where one is known.
+// noNodes returns ErrNoNodes, with the reason if the last node was refused.
 func (m *manager) noNodes() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -348,15 +352,16 @@ func (m *manager) status() ClusterStatus {
 	return s
 }
 
-// A bulletin wakes whoever waits for news of a cluster: a node's state has
-// changed, or the membership has. What changed is published before it is
-// posted, so a reader takes next first and looks then.
+// changes tells waiting goroutines that something has changed in the cluster:
+// the state of a node, or the list of nodes. A writer publishes the change
+// first and calls notify after that. So a reader must call next first and look
+// at the cluster after that.
 type changes struct {
 	current atomic.Pointer[chan struct{}]
-	posted  atomic.Int64 // when the last one was, in Unix nanoseconds
+	posted  atomic.Int64 // time of the last notify, in Unix nanoseconds
 }
 
-// next returns a channel that the next post closes.
+// next returns a channel that the next notify closes.
 func (b *changes) next() <-chan struct{} {
 	for {
 		if c := b.current.Load(); c != nil {
@@ -367,7 +372,7 @@ func (b *changes) next() <-chan struct{} {
 	}
 }
 
-// age is how long ago the last post was.
+// age returns how long ago the last notify was.
 func (b *changes) age(now time.Time) time.Duration { return now.Sub(time.Unix(0, b.posted.Load())) }
 
 func (b *changes) notify() {

@@ -12,71 +12,71 @@ import (
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
-// A node is one named node of a cluster and, while a connector is open, an
-// actor: one goroutine, run, that alone touches the node's history. Everybody
-// else sends it messages or reads the snapshot that it publishes.
+// A node is one named node of a cluster. While a connector is open it is an
+// actor: one goroutine, run, that alone touches the node's loopState. All
+// others send it messages, or read the snapshot that it publishes.
 type node struct {
 	// immutable
 	name     string
 	cfg      *Config
 	settings NodeConfig
 	dial     dialer
-	session  dialect.Session          // what is known of every session
-	members  *atomic.Pointer[[]*node] // the cluster's nodes, this one among them
-	news     *changes                 // posted when the state has changed
-	waiting  *atomic.Int64            // opens of the cluster that wait for a node to come up
-	draws    *lockedRand              // the cluster's, for callers' goroutines
-	// owned is the connector where it is the cluster's to close, else nil.
+	session  dialect.Session          // what holds for every session on the node
+	members  *atomic.Pointer[[]*node] // the cluster's nodes, with this one
+	news     *changes                 // notified when the state has changed
+	waiting  *atomic.Int64            // how many opens of the cluster wait for a node to come up
+	draws    *lockedRand              // the cluster's random numbers, for callers' goroutines
+	// owned is the connector if the cluster has to close it, else nil.
 	owned io.Closer
 
-	// owned by run; passed on from one life to the next
+	// owned by run; each life takes it over from the life before
 	own history
 
 	// shared
-	life       atomic.Pointer[life] // nil before the first one; its ctx is done when the actor is stopped
+	life       atomic.Pointer[life] // nil before the first one; its ctx is done once the actor has been asked to stop
 	snapshot   atomic.Pointer[snapshot]
 	generation atomic.Uint64
-	conns      conns                    // handed to database/sql and not closed yet
-	cutOrder   atomic.Pointer[cutOrder] // the latest; nil before the first
+	conns      conns                    // the connections that database/sql holds
+	cutOrder   atomic.Pointer[cutOrder] // the latest one; nil before the first
 	load       nodeLoad
-	inflight   atomic.Int64 // attempts that hold a slot; raised by run, lowered by the attempt
-	draining   atomic.Bool  // takes nothing new
-	leaving    atomic.Bool  // was removed; draining is set too
-	deaf       atomic.Int64 // attempts and probes past their deadline whose backend has not returned
+	inflight   atomic.Int64 // attempts that hold a slot; run adds, the attempt subtracts
+	draining   atomic.Bool  // the node takes nothing new
+	leaving    atomic.Bool  // the node was removed; draining is set too
+	deaf       atomic.Int64 // attempts and probes that are past their deadline and whose backend has not returned
 }
 
-// history is what a node has lived through, and what its loop works with.
+// loopState is what a node's loop works with and remembers.
 type history struct {
 	health health.Health
 	rand   *rand.Rand // for the waits between probes
-	facts  snapshot   // what is published next
+	facts  snapshot   // what publish copies into the next snapshot
 
-	waiting []*request // opens that wait for a slot, oldest first
-	pending int        // attempts that have not told how they ended
+	waiting []*request // requests that wait for a slot, oldest first
+	pending int        // attempts that have not reported how they ended
 
-	probeConn   driver.Conn // the lasting probe connection; nil while lent to a probe
-	probing     bool        // a probe is under way and has not told how it ended
-	probeAgain  bool        // one was asked for meanwhile
+	probeConn   driver.Conn // the lasting probe connection; nil while a probe has it
+	probing     bool        // a probe is under way and has not reported how it ended
+	probeAgain  bool        // another probe was asked for meanwhile
 	probeStart  time.Time
-	sinceStatus int // probes since the last one that saw the node's status
+	sinceStatus int // good probes since the last one that looked at the node's status or view
 	failures    int // failed probes in a row, for the backoff
 	timer       *time.Timer
 	full        health.Saturation
-	fullWhy     *dialError // of the last attempt that met no room; nil while there is room
+	fullWhy     *dialError // error of the last attempt that found the node full; nil while there is room
 	balance     rebalancing
-	drained     bool // draining for drain_timeout, and cut
-	addedLate   bool // it was added to a cluster that ran, and has not come up yet
+	drained     bool // this drain has lasted for drain_timeout, and the conns were cut
+	addedLate   bool // the node was added to a cluster in use, or undrained, and has not come up since
 
-	changed bool // there is news of the node's state that were not posted
+	changed bool // something has changed, and the waiting goroutines were not notified yet
 
-	lastTold   chan struct{} // closed when the last event has been told; nil before the first
-	lossCount  int           // connections lost that were not told of yet
-	lossReason string        // of the last one
-	lossTold   bool          // one was told of since the last probe
+	lastTold   chan struct{} // closed when the last event has been delivered; nil before the first
+	lossCount  int           // lost connections that are in no event yet
+	lossReason string        // of the last lost connection
+	lossTold   bool          // there was an event about a lost connection since the last probe
 }
 
 // newNode returns a node that is not started. The caller owns it until it is
-// in the manager's membership.
+// one of the manager's nodes.
 func newNode(name string, cfg *Config, settings NodeConfig, d dialer, owned io.Closer) *node {
 	now := time.Now()
 	n := &node{name: name, cfg: cfg, settings: settings, dial: d, owned: owned}
@@ -87,10 +87,10 @@ func newNode(name string, cfg *Config, settings NodeConfig, d dialer, owned io.C
 	return n
 }
 
-// start begins a new life below parent. late says that the node was added while
-// the cluster was in use. The new loop waits until the loop of the life before
-// has ended; that one never waits for a backend. Calls must be serialised, and
-// the life before must have been told to stop.
+// start begins a new life, whose context is a child of parent. late says that
+// the node was added while the cluster was in use. The new loop waits until the
+// loop of the life before has ended; that one never waits for a backend. Calls
+// must not overlap. The life before must have been asked to stop.
 func (n *node) start(parent context.Context, late bool) {
 	prev := n.life.Load()
 	l := newLife(parent, late)
@@ -98,7 +98,7 @@ func (n *node) start(parent context.Context, late bool) {
 	go n.run(l, prev)
 }
 
-// run is the actor.
+// run is the actor's loop. It ends when the life's ctx is done.
 func (n *node) run(l *life, prev *life) {
 	defer l.release()
 	defer close(l.over)
@@ -137,7 +137,8 @@ func (n *node) run(l *life, prev *life) {
 	}
 }
 
-// onOpen starts an attempt when a slot is free and nobody waits for it longer.
+// onOpen queues a request. Its attempt starts when a slot is free and no older
+// request waits for one.
 func (n *node) onOpen(l *life, r *request) {
 	n.own.waiting = append(n.own.waiting, r)
 	n.fillSlots(l)
@@ -153,8 +154,8 @@ func (n *node) launch(l *life, r *request) {
 	l.start(a.run)
 }
 
-// dropReleased forgets waiting requests whose open has ended: a released
-// attempt that has not started never starts.
+// dropReleased drops waiting requests whose open has ended, so an attempt that
+// has not started by then never starts.
 func (n *node) dropReleased() {
 	kept := n.own.waiting[:0]
 	for _, r := range n.own.waiting {
@@ -166,7 +167,7 @@ func (n *node) dropReleased() {
 	n.own.waiting = kept
 }
 
-// fillSlots starts waiting requests while there are slots.
+// fillSlots starts waiting requests while there are free slots.
 func (n *node) fillSlots(l *life) {
 	n.dropReleased()
 	for len(n.own.waiting) > 0 && int(n.inflight.Load()) < n.slots() {
@@ -177,7 +178,7 @@ func (n *node) fillSlots(l *life) {
 	}
 }
 
-// onOutcome books what an attempt or a probe has to say.
+// onOutcome takes what an attempt or a probe reports, and answers the open.
 func (n *node) onOutcome(l *life, o outcome) {
 	s := &n.own.facts
 	switch o.kind {
@@ -231,7 +232,7 @@ func (n *node) noteError(e health.Evidence) {
 	s.lastErrorAt, s.lastErrorText, s.lastErr = time.Now(), e.Reason, e.Err
 }
 
-// learn takes evidence of an open or of real traffic.
+// learn takes evidence from an open or from real traffic.
 func (n *node) learn(l *life, e health.Evidence) {
 	eff := n.apply(l, e)
 	if eff.Changed && !n.own.probing {
@@ -242,8 +243,8 @@ func (n *node) learn(l *life, e health.Evidence) {
 	}
 }
 
-// apply applies the transition function. The effects that concern the next
-// probe are the caller's.
+// apply runs the transition function and carries out its effects, except those
+// about the next probe. The caller has to see to these.
 func (n *node) apply(l *life, e health.Evidence) health.Effects {
 	before := n.own.health
 	if e.OK && before.State == health.Down {
@@ -277,16 +278,18 @@ func (n *node) apply(l *life, e health.Evidence) health.Effects {
 	return eff
 }
 
-// tellRetired tells of the connections of older generations, if there are any.
+// emitRetired emits an event about the connections of older generations, if
+// there are any.
 func (n *node) tellRetired(l *life, reason string) {
 	if count := len(n.conns.older(n.generation.Load())); count > 0 {
 		n.tell(l, Event{Kind: EventRetired, Conns: count, Reason: reason})
 	}
 }
 
-// end answers what still waits, hears how the attempts under way end, and
-// gives up the probe connection. Attempts see the life's ctx and tell at once;
-// they and a probe close what they hold in their own time.
+// end answers the requests that still wait, takes the reports of the attempts
+// under way, and closes the probe connection. It does not wait for a backend:
+// attempts see the life's ctx and report at once. Attempts and a probe close
+// the conns that they hold when they return.
 func (n *node) end(l *life) {
 	for _, r := range n.own.waiting {
 		r.fail(n.dial.failure(health.Neutral, context.Cause(l.ctx)))

@@ -13,44 +13,46 @@ import (
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
-// An opening is one round of an open under way:
+// A round is one round of an open under way: one plan, carried out once.
 //
 //	Connect ── plan ──► launch loop ──► ask node 1 ──► its actor ──► attempt ─┐
 //	                               ├──► ask node 2 ──► its actor ──► attempt ─┤
 //	                               └──► ask node 3 ──► its actor ──► attempt ─┤
 //	   conn ◄───────────── collect ◄──────────── won (unbuffered) ◄───────────┘
 //
-// The first attempt that is fit meets collect on won, and the conn is the
-// open's. That ends the group and with it the group's context, which is what
-// the other attempts see: they close what they have, or stop by and by.
+// The first attempt with a fit conn sends it on won to collect. From then on
+// the open owns the conn. That ends the errgroup, and so cancels the group's
+// context. The other attempts see that: each one closes the conn that it gets,
+// and one that takes longer than loser_grace is cancelled.
 type round struct {
 	won       chan winner
-	kick      chan struct{} // one for every failure: starts the next launch
+	kick      chan struct{} // one value for every failure: starts the next launch
 	exhausted chan struct{} // closed when every launch has failed
 	left      atomic.Int64  // launches that have not failed
 
 	winner   winner  // written by collect before the group's Wait returns
-	launched []*node // whose load this open has raised; touched by open's goroutine alone
+	launched []*node // nodes whose load this round has raised; only run's goroutine touches it
 
 	mu       sync.Mutex
 	failures []failure
 }
 
-// A failure is one launch that came to nothing; no why stands for one without
-// an answer yet.
+// A failure is a launch that gave no conn. While why is nil there is no answer
+// yet.
 type failure struct {
 	node       *node
 	req        *request
 	asked      time.Time
 	at         time.Time
-	retryEpoch uint64 // of the node's status when it failed
+	retryEpoch uint64 // of the node's snapshot when the launch failed
 	why        *dialError
 }
 
 // connect opens on the cluster's nodes and returns the first fit connection,
-// wrapped; the caller owns it. The caller's deadline bounds it as a whole, or
-// open_timeout where there is none; so does the end of the actors' life.
-// closed, which may be nil, is called when the conn has been closed.
+// wrapped. The caller owns it. The caller's deadline bounds the whole open, or
+// open_timeout if there is none. The open also ends when the actors' life ends;
+// the error is ErrClosed then. closed may be nil; it is called once the conn
+// has been closed.
 func (m *manager) connect(ctx context.Context, closed func()) (driver.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -87,8 +89,8 @@ func newRound(plan []launch) *round {
 	return o
 }
 
-// carryOut launches the plan, and returns with a winner, when every launch has
-// failed, or when ctx is done.
+// run carries out the plan. It returns when there is a winner, when every
+// launch has failed, or when ctx is done.
 func (o *round) run(ctx context.Context, plan []launch) (winner, bool) {
 	defer o.releaseLoad()
 	group, released := errgroup.WithContext(ctx)
@@ -101,8 +103,8 @@ func (o *round) run(ctx context.Context, plan []launch) (winner, bool) {
 	return winner{}, false
 }
 
-// collect takes the first conn offered. It alone receives on won, and once,
-// so one open gets one conn at most.
+// collect takes the first conn offered. It alone receives on won, and only
+// once, so one open gets at most one conn.
 func (o *round) collect(released context.Context) error {
 	select {
 	case o.winner = <-o.won:
@@ -114,7 +116,7 @@ func (o *round) collect(released context.Context) error {
 }
 
 // launch starts each launch when its wait is over, or at once when an earlier
-// one has failed (RFC 8305, section 5), until the open has ended.
+// one has failed (RFC 8305, section 5). It stops when the open has ended.
 func (o *round) launch(released context.Context, group *errgroup.Group, plan []launch) {
 	for i, l := range plan {
 		enough := len(plan)
@@ -130,8 +132,8 @@ func (o *round) launch(released context.Context, group *errgroup.Group, plan []l
 	}
 }
 
-// unload lowers the load of the nodes that this open launched on, but for the
-// winner's: wrap does that.
+// releaseLoad lowers the load of the nodes that this round launched on, except
+// the winner's: wrap lowers that one.
 func (o *round) releaseLoad() {
 	for _, n := range o.launched {
 		if n != o.winner.node {
@@ -140,8 +142,8 @@ func (o *round) releaseLoad() {
 	}
 }
 
-// pause returns when the wait is over, or at a failure that leaves no more
-// than enough launches, and reports whether the next launch is to start.
+// pause returns when the wait is over, or when a failure leaves no more than
+// enough launches. It reports whether the next launch is to start.
 func (o *round) pause(released context.Context, wait time.Duration, enough int64) bool {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -159,8 +161,8 @@ func (o *round) pause(released context.Context, wait time.Duration, enough int64
 	}
 }
 
-// ask hands one node's actor the question and waits for its answer, or for
-// the end of the open. A conn does not come this way; see collect.
+// ask sends a request to one node's actor and waits for the answer, or for the
+// end of the open. A conn does not come back this way; see collect.
 func (o *round) ask(released context.Context, n *node) {
 	r := &request{ctx: released, won: o.won, failed: make(chan *dialError, 1)}
 	i := o.begin(n, r)
@@ -200,14 +202,15 @@ func (o *round) fail(i int, why *dialError) {
 		close(o.exhausted)
 		return
 	}
-	o.kick <- struct{}{} // has room for every launch
+	o.kick <- struct{}{} // never blocks: kick has room for every launch
 }
 
-// errNoAnswer stands for a node that had not answered when the open ended.
+// errNoAnswer is the failure of a node that had not answered when the open
+// ended.
 var errNoAnswer = errors.New("no answer before the open ended")
 
-// failed returns how every launch failed; those without an answer by now have
-// failed for that.
+// failed returns how every launch failed. Launches that have no answer yet are
+// given errNoAnswer.
 func (o *round) failed() []failure {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -219,17 +222,18 @@ func (o *round) failed() []failure {
 	return o.failures
 }
 
-// An overtaking is an attempt that lost to a sibling launched later: the
-// node had the open to itself for the granted time, and is slower than that.
+// An outrun is an attempt that lost to an attempt launched later on another
+// node. The node had the open to itself for headStart, and needed longer than
+// that.
 type outrun struct {
 	req     *request
 	granted time.Duration
 	at      time.Time
 }
 
-// tellOvertaken tells the actors of the nodes whose attempts were overtaken.
-// Launches that started together are a volley; none of them overtakes another.
-// It is called when all goroutines of the open have ended.
+// reportOutrun notifies the actors of the nodes whose attempts were outrun.
+// Launches of the same wave start together; none of them outruns another. All
+// goroutines of the round must have ended.
 func (o *round) tellOutrun(plan []launch) {
 	won := volley(plan, o.winner.node)
 	if won == 0 {
@@ -243,7 +247,8 @@ func (o *round) tellOutrun(plan []launch) {
 	}
 }
 
-// volley is the number of waits before a node's launch.
+// wave returns the number of the wave in which the node is launched, from 0.
+// After the first launch, every launch with a wait starts a new wave.
 func volley(plan []launch, n *node) int {
 	v := 0
 	for i, l := range plan {
@@ -257,7 +262,8 @@ func volley(plan []launch, n *node) int {
 	return v
 }
 
-// granted is the wait after a volley, which is not the plan's last.
+// headStart returns the wait between a wave and the next one. v must not be the
+// plan's last wave.
 func granted(plan []launch, v int) time.Duration {
 	for i, l := range plan {
 		if i > 0 && l.wait > 0 {

@@ -84,16 +84,18 @@ func WithOnEvent(f func(Event)) Option { return func(c *Config) { c.OnEvent = f 
 func WithLogger(l *slog.Logger) Option { return func(c *Config) { c.Logger = l } }
 
 // NodeConfig holds the settings of one node. The options of [Driver.AddNode]
-// and [Driver.AddConnector] and the keys of a [[cluster.node]] change it. Both
-// go from small to large as in DNS SRV records (RFC 2782).
+// and [Driver.AddConnector] change it, and so do the keys of a
+// [[cluster.node]]. Both numbers mean what they mean in DNS SRV records (RFC
+// 2782).
 type NodeConfig struct {
-	// Priority is the node's tier, from 0 to 65535: a lower number is used
-	// first, as in MaxScale, and a higher one only while every node of a lower
-	// one is down or suspect, refuses the open, or keeps it waiting for 2 s.
-	// The default is 0; a standby, HAProxy's backup server, has 1.
+	// Priority is the node's tier, from 0 to 65535. A lower number is used
+	// first, as in MaxScale. A node with a higher number is used only while
+	// every node with a lower one is down or suspect, refuses the open, or
+	// keeps it waiting for 2 s. The default is 0. A standby (HAProxy's backup
+	// server) gets 1.
 	Priority int
-	// Weight is the node's share of connections beside the others', from 1
-	// to 65535. Only Balanced heeds it. The default is 1.
+	// Weight is the node's share of the connections, relative to the other
+	// nodes, from 1 to 65535. Only Balanced uses it. The default is 1.
 	Weight int
 }
 
@@ -109,11 +111,10 @@ func WithWeight(weight int) NodeOption { return func(c *NodeConfig) { c.Weight =
 const (
 	priorityKey = "priority"
 	weightKey   = "weight"
-	settingMost = 65535 // of both, as in an SRV record
+	settingMost = 65535 // the largest priority and weight, as in an SRV record
 )
 
-// newNodeConfig applies options to the defaults. The error is a
-// *SettingError.
+// newNodeConfig applies options to the defaults. Its error is a *SettingError.
 func newNodeConfig(opts []NodeOption) (NodeConfig, error) {
 	c := NodeConfig{Weight: 1}
 	for _, opt := range opts {
@@ -128,7 +129,7 @@ func newNodeConfig(opts []NodeOption) (NodeConfig, error) {
 	return c, nil
 }
 
-// nodeOptions reads the settings of a node in a file.
+// nodeOptions returns the options for the settings of a node in a file.
 func nodeOptions(settings []conffile.Setting) ([]NodeOption, error) {
 	var opts []NodeOption
 	options := map[string]func(int) NodeOption{priorityKey: WithPriority, weightKey: WithWeight}

@@ -14,8 +14,8 @@ import (
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
-// plan asks the strategy for the launches among the usable nodes. There are
-// none where no node is.
+// plan asks the strategy for the launches among the usable nodes. The plan is
+// empty if no node is usable.
 func (m *manager) plan(nodes []*node) (plan []launch, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -47,25 +47,25 @@ func (m *manager) plan(nodes []*node) (plan []launch, err error) {
 	return m.ask(m.ask(nil, others, 0), rest, lastWait), nil
 }
 
-// lastWait is how long an open tries the other nodes before it asks those that
-// come last, unless one of them fails first.
+// lastResortWait is how long an open tries the other nodes before it asks the
+// nodes of last resort. A failure of one of the others ends the wait early.
 const lastWait = 250 * time.Millisecond
 
-// A candidate is a usable node with what the strategy is told of it.
+// A candidate is a usable node and what the strategy gets to know about it.
 type candidate struct {
 	node *node
 	balance.Member
 }
 
-// secondRate reports whether the node is asked after the others, whatever the
-// strategy makes of it.
+// lastResort reports whether the node is asked after the others, whatever order
+// the strategy gives.
 func (c candidate) secondRate() bool { return c.Donor || c.Full }
 
-// firstRate reports whether the node is up, and not asked last.
+// preferred reports whether the node is up and not one of last resort.
 func (c candidate) firstRate() bool { return c.State == health.Up && !c.secondRate() }
 
-// ask appends what the strategy plans for the candidates. The first of them
-// waits at least for the given time.
+// ask appends the launches that the strategy plans for the candidates. The
+// first of them waits at least the given time.
 func (m *manager) ask(plan []launch, candidates []candidate, wait time.Duration) []launch {
 	s := m.cfg.Strategy
 	first := true
@@ -105,47 +105,48 @@ func (m *manager) ask(plan []launch, candidates []candidate, wait time.Duration)
 type launch struct {
 	node *node
 	wait time.Duration
-	// reserve: a failure starts it early only if all before it have failed.
+	// reserve means that failures start this launch early only when all
+	// launches before it have failed.
 	reserve bool
 }
 
 // A cluster draws random numbers for two kinds of users. Each node's loop has a
 // source of its own, which nobody else touches. Callers' goroutines share one
-// source per cluster. All of them come from [Config.Seed], so that a test which
-// names its seed meets the same draws again.
+// source per cluster. All sources are made from [Config.Seed], so a test that
+// sets the seed gets the same numbers again.
 
-// newRand returns the source that belongs to a name under a seed. Two names
-// have sources that know nothing of each other.
+// newRand returns the source that belongs to a name under a seed. The sources
+// of two names are independent of each other.
 func newRand(seed uint64, name string) *rand.Rand {
 	h := fnv.New64a()
 	io.WriteString(h, name)
 	return rand.New(rand.NewPCG(seed, h.Sum64()))
 }
 
-// A lockedRand is a source for many goroutines.
+// A lockedRand is a source of random numbers for many goroutines.
 type lockedRand struct {
 	mu   sync.Mutex // guards what follows; never held across a wait
 	rand *rand.Rand
 }
 
-// IntN draws from 0 to below n.
+// IntN returns a random number from 0 to n-1.
 func (l *lockedRand) IntN(n int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.rand.IntN(n)
 }
 
-// Int64N draws from 0 to below n.
+// Int64N returns a random number from 0 to n-1.
 func (l *lockedRand) Int64N(n int64) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.rand.Int64N(n)
 }
 
-// draw draws from 0 to below n for an open: it is what a strategy of this
-// package is given to draw with.
+// draw returns a random number from 0 to n-1 for an open. The strategies of
+// this package draw with it.
 func (m *manager) draw(n int) int { return m.draws.IntN(n) }
 
-// runtimeDraw draws from 0 to below n for a strategy that is asked outside of
-// a cluster.
+// runtimeDraw returns a random number from 0 to n-1 for a strategy that is used
+// outside of a cluster.
 func runtimeDraw(n int) int { return rand.IntN(n) }

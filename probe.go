@@ -9,8 +9,9 @@ import (
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
-// probeNow probes at once, or as soon as the probe under way has ended and
-// probeGap allows. However many ask, one probe follows.
+// probeNow starts a probe at once. If a probe is under way, the next one starts
+// when that has ended. Two probes start at least health.ProbeGap apart. However
+// often it is called meanwhile, one probe follows.
 func (n *node) probeNow(l *life) {
 	if n.own.probing {
 		n.own.probeAgain = true
@@ -23,7 +24,7 @@ func (n *node) probeNow(l *life) {
 	n.startProbe(l)
 }
 
-// onTimer starts the probe that is due.
+// onTimer starts the probe that is due, and does the other work of each tick.
 func (n *node) onTimer(l *life) {
 	n.fillSlots(l)
 	n.flushLosses(l)
@@ -33,10 +34,12 @@ func (n *node) onTimer(l *life) {
 	}
 }
 
-// startProbe lends the probe connection to a probe in a goroutine of its own.
-// A suspect or down node is probed on a fresh one: what speaks against it may
-// be that it takes no new ones. One whose life ends is not probed, and one
-// whose backend holds too many probes that never came back is silent.
+// startProbe starts a probe in a goroutine of its own and gives it the probe
+// connection. A suspect or down node is probed on a fresh connection instead,
+// because it may be that only new connections fail. If the life is ending,
+// there is no probe. If more than max_opens_per_node attempts and probes are
+// past their deadline and have not returned, the node counts as silent without
+// a new probe.
 func (n *node) startProbe(l *life) {
 	if l.ctx.Err() != nil {
 		return
@@ -67,9 +70,11 @@ func (n *node) startProbe(l *life) {
 	})
 }
 
-// probeDeadline is how long the next probe has: probe_timeout, and where it
-// must dial also the time that opens of this node take; attempt_timeout where
-// nothing hangs on the answer's speed.
+// probeDeadline returns how long the next probe may take. On the lasting
+// connection that is probe_timeout. A probe that must dial also gets the time
+// that opens of this node take, up to attempt_timeout in all. If the node is
+// down or was never heard of, it is attempt_timeout, because nothing depends on
+// a quick answer then.
 func (n *node) probeDeadline() time.Duration {
 	switch n.own.health.State {
 	case health.Unknown, health.Down:
@@ -83,25 +88,25 @@ func (n *node) probeDeadline() time.Duration {
 	return min(n.cfg.ProbeTimeout+open.Mean()+4*open.Deviation(), n.cfg.AttemptTimeout)
 }
 
-// want is what the next probe has to look at: status and view on every fifth,
-// on those of a node that is not up or is a donor, and what a node that is down
-// has to be seen to be rid of.
+// want returns what the next probe has to look at. Every fifth probe looks at
+// status and view, and so does every probe of a node that is not up or is a
+// donor. The probe of a down node also looks at what took it down.
 func (n *node) want() health.Scope {
 	h := &n.own.health
 	if h.State != health.Up || !h.DonorSince.IsZero() || n.own.sinceStatus >= health.StatusEvery-1 {
 		if h.State == health.Up && h.Conf == 0 && !n.own.facts.viewAt.IsZero() {
-			return h.Need | health.ScopeStatus // no Galera node
+			return h.Need | health.ScopeStatus // not a Galera node: it showed no view
 		}
 		return h.Need | health.ScopeStatus | health.ScopeView
 	}
 	return h.Need
 }
 
-// probe checks conn, or dials and checks a fresh one, and hands the good one
+// probe checks conn, or dials and checks a fresh one, and gives a good conn
 // back to the loop. It runs in a goroutine of its own and owns conn meanwhile.
-// It tells the loop once: when it has ended, or when it is past its deadline,
-// from where on it is on its own. When the life ends it has loser_grace, since
-// it may be in a handshake.
+// It reports to the loop once: when it has ended, or when it is past its
+// deadline. After the deadline nobody waits for it. When the life ends, it has
+// loser_grace to finish, because it may be in a handshake.
 func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want health.Scope) {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), timeout, probeTimeout(timeout))
 	defer cancel()
@@ -148,7 +153,7 @@ func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want heal
 	}
 }
 
-// onProbe books a probe that has ended, or is past its deadline.
+// onProbe takes the outcome of a probe that has ended or is past its deadline.
 func (n *node) onProbe(l *life, o outcome) {
 	s := &n.own.facts
 	n.own.health, o.evidence = n.own.health.Outlasting(o.evidence, n.cfg.DonorAfter, time.Now())
@@ -184,7 +189,7 @@ func (n *node) onProbe(l *life, o outcome) {
 	n.settle(l, o.evidence)
 }
 
-// settle applies what a probe has found, and arranges for the next one.
+// settle applies what a probe has learnt, and schedules the next probe.
 func (n *node) settle(l *life, e health.Evidence) {
 	e.Probe = true
 	eff := n.apply(l, e)
@@ -194,9 +199,11 @@ func (n *node) settle(l *life, e health.Evidence) {
 	}
 }
 
-// scheduleNext arms the timer for the next regular probe: by the interval
-// while the node is used, by the backoff while it is down, soon after the
-// first good check of a node that is down.
+// scheduleNext arms the timer for the next regular probe. While the node is
+// used, the wait is the probe interval. While it is down, the wait is the
+// backoff. It is shorter in two cases: health.BackoffFirst after a down node's
+// first good check, and the first backoff while opens wait. A removed node is
+// not probed; the timer then fires when its drain is overdue.
 func (n *node) scheduleNext() {
 	switch {
 	case n.leaving.Load():
@@ -217,8 +224,9 @@ func (n *node) schedule(wait time.Duration) {
 	n.own.facts.nextCheck = time.Now().Add(wait)
 }
 
-// views collects what the other nodes of its group show, and has those look
-// again that have not since the node's first good answer.
+// views collects the views that the other up nodes of the group show. It asks a
+// node for a new look if its last one is older than answered, the first good
+// answer of this node.
 func (n *node) views(group string, answered time.Time) *health.Peers {
 	v := &health.Peers{Alone: n.alone(), Hold: n.cfg.SilenceHold}
 	for _, other := range *n.members.Load() {
@@ -238,20 +246,20 @@ func (n *node) views(group string, answered time.Time) *health.Peers {
 	return v
 }
 
-// nudge asks the actor to test a node that is down soon, or to look at the
-// status of one that is up. It never waits.
+// checkNow asks the actor to probe a down node soon, or to look at the status
+// of one that is up. It never waits. Anyone may call it.
 func (n *node) checkNow() {
 	if l := n.life.Load(); l != nil {
 		select {
 		case l.check <- struct{}{}:
-		default: // somebody has asked
+		default: // a request is there already
 		}
 	}
 }
 
-// hurry moves the next probe of a down node forward to where the first of its
-// backoff would be: an open waits for it. Of a node that is up another one
-// wants to know the view.
+// onCheck moves the next probe of a down node forward, to when the first probe
+// of its backoff would be: an open waits for the node. If the node is up,
+// another node wants to know its view, so it is probed now.
 func (n *node) onCheck(l *life) {
 	switch {
 	case n.own.health.State == health.Up:

@@ -9,22 +9,24 @@ import (
 	"github.com/EnumApps/clustersql/internal/session"
 )
 
-// rebalancing is what a node's loop knows of connections that give way.
+// rebalancing is what a node's loop remembers about connections that give way.
 type rebalancing struct {
 	shares, refresh, age balance.Pace
-	refreshed            time.Time        // the return after which all is new here
-	asked                []session.Handle // since the last tick
-	why                  string           // they were asked
+	refreshed            time.Time        // the latest return of another node for which all conns here are new
+	asked                []session.Handle // conns asked to retire since the last tick
+	why                  string           // why they were asked
 	back                 time.Time        // when the node last came back; zero if it never did
-	due                  bool             // its coming back is still to be told
+	due                  bool             // the event about its coming back is still to be emitted
 }
 
-// unrest is for how long after the last news of a cluster its connections may
-// come to lie wrong. At other times nobody compares all nodes with all.
+// rebalanceWindow, plus rebalance_after, is how long after the last change of a
+// cluster its connections may be unevenly spread. Later the nodes are not
+// compared any more, unless connections are giving way: each node would compare
+// all with all.
 const unrest = 2 * time.Minute
 
-// rebalance runs on the node's probe tick: it takes back what it had asked
-// for, and asks anew.
+// rebalance runs on the node's probe tick. It withdraws the retire requests of
+// the last tick, and makes new ones.
 func (n *node) rebalance(l *life) {
 	b := &n.own.balance
 	n.tellGaveWay(l)
@@ -49,7 +51,7 @@ func (n *node) rebalance(l *life) {
 	}
 }
 
-// giveUpOld has conns give way that are older than max_age.
+// giveUpOld retires conns that are older than max_age.
 func (n *node) giveUpOld(l *life, conns []heldConn, now time.Time) {
 	if n.cfg.MaxAge > 0 {
 		old := only(conns, func(h heldConn) bool { return !now.Before(h.old) })
@@ -57,8 +59,8 @@ func (n *node) giveUpOld(l *life, conns []heldConn, now time.Time) {
 	}
 }
 
-// share has conns give way that another node is to have, or that are to be
-// made anew after a return.
+// share retires conns that another node is to have, or that must be made anew
+// after a return.
 func (n *node) share(l *life, conns []heldConn, now time.Time) {
 	b := &n.own.balance
 	members := n.cluster(now)
@@ -83,8 +85,9 @@ func only(conns []heldConn, want func(heldConn) bool) []heldConn {
 	return slices.DeleteFunc(slices.Clone(conns), func(h heldConn) bool { return !want(h) })
 }
 
-// giveWay closes so many of the conns where they lie unused, and asks the rest
-// of them to give way when they are put back.
+// giveWay retires some of the conns, turns at most. It first closes those that
+// have been idle since the last tick. It asks others to give way when they are
+// next put back into the pool.
 func (n *node) giveWay(l *life, conns []heldConn, turns int, why string) {
 	if turns == 0 {
 		return
@@ -123,8 +126,8 @@ func (n *node) closeTaken(l *life, h heldConn) {
 	})
 }
 
-// closeRetired closes what lies idle of older generations: nobody is going to
-// get it, and the pool may never look at it again.
+// closeRetired closes idle conns of older generations. Nobody is going to get
+// them, and the pool may never look at them again.
 func (n *node) closeRetired(l *life) {
 	generation := n.generation.Load()
 	for _, h := range n.conns.those(func(h heldConn) bool { return h.born < generation }) {
@@ -134,8 +137,8 @@ func (n *node) closeRetired(l *life) {
 	}
 }
 
-// tellGaveWay takes back what conns were asked for since the last tick, and
-// tells how many heard it.
+// withdrawRequests withdraws the retire requests since the last tick, and emits
+// an event about the conns that have given way by then.
 func (n *node) tellGaveWay(l *life) {
 	b := &n.own.balance
 	heard := 0
@@ -151,7 +154,7 @@ func (n *node) tellGaveWay(l *life) {
 	}
 }
 
-// cluster returns what is known of all nodes.
+// cluster returns what is known about all nodes.
 func (n *node) cluster(now time.Time) []balance.Member {
 	nodes := *n.members.Load()
 	all := make([]balance.Member, len(nodes))
@@ -161,8 +164,9 @@ func (n *node) cluster(now time.Time) []balance.Member {
 	return all
 }
 
-// noteReturn notes that the node comes up, where others are in use by then:
-// after it was down, and as a new node of a running cluster.
+// noteReturn notes that the node comes up while other nodes are in use. It has
+// come back then if it was down, or if it was added or undrained while the
+// cluster was running.
 func (n *node) noteReturn(from health.State) {
 	if from == health.Down && !n.alone() || from == health.Unknown && n.own.addedLate && !n.alone() {
 		n.own.balance.back, n.own.balance.due = time.Now(), true
@@ -170,14 +174,15 @@ func (n *node) noteReturn(from health.State) {
 	n.own.addedLate = false
 }
 
-// tellFailback tells that a node which is back is preferred again.
+// emitFailback does its work once the node has been back for failback_after. It
+// emits an event if all connections are to go to one node and this is the node.
 func (n *node) tellFailback(l *life) {
 	b := &n.own.balance
 	if !b.due || time.Since(b.back) < n.cfg.FailbackAfter {
 		return
 	}
 	b.due = false
-	n.own.changed = true // others have waited for this
+	n.own.changed = true // the other nodes may rebalance now
 	if n.own.health.State != health.Up || n.cfg.goal() != balance.First {
 		return
 	}
@@ -187,8 +192,8 @@ func (n *node) tellFailback(l *life) {
 	}
 }
 
-// oldAt draws when a conn opened now is to be given up: after 90 to 110 percent
-// of max_age, so that those opened together do not go together.
+// oldAt draws the time when a conn that is opened now reaches max_age: after 90
+// to 110 percent of it, so that conns opened together are not retired together.
 func (c *Config) oldAt(now time.Time, draws *lockedRand) time.Time {
 	if c.MaxAge == 0 {
 		return time.Time{}

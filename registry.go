@@ -15,7 +15,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/redact"
 )
 
-// A Registry is the clusters of one configuration file. All methods may be
+// A Registry holds the clusters of one configuration file. All methods may be
 // called from any goroutine.
 type Registry struct {
 	// immutable
@@ -31,16 +31,17 @@ type registered struct {
 	driver Driver
 }
 
-// registering keeps two registries from finding one name free at once.
+// registering is held by Register, so that two registries do not both find the
+// same name free.
 var registering sync.Mutex
 
-// Load reads a configuration file and builds its clusters. An empty path
-// stands for the file that the environment variable DBCONFIG names, or else
-// for config.toml in the working directory. It dials nothing, starts nothing
-// and registers nothing; the caller closes the Registry.
+// Load reads a configuration file and builds its clusters. If path is empty, it
+// reads the file that the environment variable DBCONFIG names, or else
+// config.toml in the working directory. Load dials nothing, starts nothing and
+// registers nothing. The caller closes the Registry.
 //
-// Every mistake in the file is an error with its line, the key and the cure.
-// No error holds a password.
+// Every mistake in the file is an error that names the line, the key and the
+// remedy. No error holds a password.
 func Load(path string) (*Registry, error) {
 	f, err := conffile.Read(path, fileKeys)
 	if err != nil {
@@ -65,9 +66,9 @@ func Load(path string) (*Registry, error) {
 	return r, nil
 }
 
-// RegisterFile is [Load] and [Registry.Register] in one: after it,
-// [database/sql.Open] knows every cluster of the file by its name, with
-// whatever DSN.
+// RegisterFile is [Load] and [Registry.Register] in one. After it,
+// [database/sql.Open] knows every cluster of the file by its name, with any
+// DSN.
 func RegisterFile(path string) (*Registry, error) {
 	r, err := Load(path)
 	if err != nil {
@@ -91,7 +92,8 @@ type clusterSpec struct {
 // fileKeys are the keys of settings that a file may have.
 var fileKeys = conffile.Keys{Settings: settingKeys, Node: []string{priorityKey, weightKey}}
 
-// specs applies the settings of a file.
+// specs returns the clusters that a file describes, with the file's settings
+// applied to the defaults.
 func specs(f *conffile.File) ([]clusterSpec, error) {
 	defaults := DefaultConfig()
 	if err := defaults.apply(f.Settings); err != nil {
@@ -123,7 +125,7 @@ func specs(f *conffile.File) ([]clusterSpec, error) {
 	return all, nil
 }
 
-// apply sets the settings of a file.
+// apply applies the settings of a file.
 func (c *Config) apply(settings []conffile.Setting) error {
 	for _, s := range settings {
 		if err := c.set(s.Key, s.Value); err != nil {
@@ -133,8 +135,8 @@ func (c *Config) apply(settings []conffile.Setting) error {
 	return nil
 }
 
-// conflict returns the error for settings that do not go together. Keys that
-// the message names tell where to look.
+// conflict returns the error for settings that do not go together. It points at
+// the keys that the message names.
 func (c *clusterSpec) conflict(err error) error {
 	var e *SettingError
 	if !errors.As(err, &e) {
@@ -149,7 +151,7 @@ func (c *clusterSpec) conflict(err error) error {
 	return c.file.Conflict(c.in, problem(err), keys...)
 }
 
-// build makes the described cluster.
+// build makes the cluster that the spec describes.
 func (c *clusterSpec) build() (Driver, error) {
 	dsns := make([]string, len(c.in.Nodes))
 	for i := range c.in.Nodes {
@@ -168,7 +170,7 @@ func (c *clusterSpec) build() (Driver, error) {
 	d := NewDriver(backend, c.name, func(cfg *Config) { *cfg = c.cfg })
 	for i := range c.in.Nodes {
 		n := &c.in.Nodes[i]
-		opts, _ := nodeOptions(n.Settings) // which specs has checked
+		opts, _ := nodeOptions(n.Settings) // no error: specs has checked them
 		if err := d.AddNode(n.Name, dsns[i], opts...); err != nil {
 			d.Close()
 			prefix := fmt.Sprintf("clustersql: cluster %q: node %q: ", c.name, n.Name)
@@ -178,9 +180,9 @@ func (c *clusterSpec) build() (Driver, error) {
 	return d, nil
 }
 
-// hidden returns the error of a backend that was given the first node's DSN,
-// redacted; nothing is known of the DSN's form. Errors of ours have no part
-// of a DSN in them.
+// redacted returns an error from backendFor, without secrets. The form of the
+// DSN is not known, so the backend's error loses the whole DSN and its parts.
+// Our own errors hold nothing of a DSN and are returned as they are.
 func (c *clusterSpec) hidden(err error, dsn string) error {
 	var b *backendError
 	if errors.As(err, &b) {
@@ -190,9 +192,9 @@ func (c *clusterSpec) hidden(err error, dsn string) error {
 	return err
 }
 
-// Register makes every cluster known to [database/sql.Open] under its name.
-// Where one of the names is taken, by another cluster, another driver or an
-// earlier Register, it returns an error and registers none.
+// Register makes every cluster known to [database/sql.Open] under its name. If
+// one of the names is taken, by another cluster, another driver or an earlier
+// Register, it returns an error and registers none.
 func (r *Registry) Register() error {
 	registering.Lock()
 	defer registering.Unlock()
@@ -213,8 +215,8 @@ func (r *Registry) Register() error {
 	return nil
 }
 
-// register is sql.Register with its panic, for a name that a package has
-// taken in this moment, made an error.
+// register calls sql.Register. That panics if another goroutine has registered
+// the name since it was found free; register returns the panic as an error.
 func register(name string, d Driver) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -225,7 +227,7 @@ func register(name string, d Driver) (err error) {
 	return nil
 }
 
-// Names returns the clusters' names in the file's order.
+// Names returns the clusters' names in the order of the file.
 func (r *Registry) Names() []string {
 	names := make([]string, len(r.clusters))
 	for i, c := range r.clusters {
@@ -234,7 +236,7 @@ func (r *Registry) Names() []string {
 	return names
 }
 
-// Driver returns the cluster of a name.
+// Driver returns the cluster with the given name.
 func (r *Registry) Driver(name string) (d Driver, ok bool) {
 	for _, c := range r.clusters {
 		if c.spec.name == name {
@@ -244,12 +246,12 @@ func (r *Registry) Driver(name string) (d Driver, ok bool) {
 	return Driver{}, false
 }
 
-// Selftest returns what the file says to the tests.
+// Selftest returns the file's settings for the tests.
 func (r *Registry) Selftest() Selftest { return r.selftest }
 
-// Close closes every cluster; see [Driver.Close]. Their names stay registered
-// with database/sql, which cannot forget one: opening them is [ErrClosed]
-// from then on. A second Close does nothing.
+// Close closes every cluster; see [Driver.Close]. database/sql cannot forget a
+// name, so the names stay registered. To open one of them is [ErrClosed] from
+// then on. A second Close does nothing.
 func (r *Registry) Close() error {
 	if !r.closed.CompareAndSwap(false, true) {
 		return nil
@@ -261,19 +263,20 @@ func (r *Registry) Close() error {
 	return errors.Join(errs...)
 }
 
-// Selftest is what a configuration file says to the tests that run against
-// the clusters in it. Programs have no use for it.
+// Selftest holds a configuration file's settings for the tests that run against
+// its clusters. Programs do not need it.
 type Selftest struct {
-	// Throwaway is true where the tests start nodes of their own, and set the
-	// environment variables that the file's DSNs have in them.
+	// Throwaway is true if the tests start their own nodes, and set the
+	// environment variables that the file's DSNs contain.
 	Throwaway bool
-	// Table names an existing table that the tests may write to and clean up
-	// again. Without it they only read, but on throwaway nodes.
+	// Table names an existing table that the tests may write to; they clean it
+	// up again. Without it they only read, except on throwaway nodes.
 	Table string
 }
 
-// readSelftest reads this table alone of the file that [Load] would read. The
-// file is checked but for its variables, so those may be set afterwards.
+// readSelftest reads only the selftest table of the file that [Load] would
+// read. It checks the rest of the file too, except for the environment
+// variables, so those may be set after it.
 func readSelftest(path string) (Selftest, error) {
 	f, err := conffile.Read(path, fileKeys)
 	if err != nil {
@@ -283,19 +286,19 @@ func readSelftest(path string) (Selftest, error) {
 	return Selftest(f.Selftest), err
 }
 
-// errOwnBackend is the answer to a cluster of clusters.
+// errOwnBackend is the error for a cluster whose backend is a cluster.
 var errOwnBackend = errors.New("it is a cluster of clustersql itself: name the driver of the nodes, as in \"mysql\"")
 
-// A backendError is what a backend said about a node's DSN; it is not
-// redacted.
+// A backendError is a backend's error about a node's DSN. It is not redacted.
 type backendError struct{ err error }
 
 func (e *backendError) Error() string { return e.err.Error() }
 
-// backendFor returns the driver that database/sql knows under a name. It has
-// to open a sql.DB for that, which does not connect: first with an empty DSN,
-// and with the given one if the driver refuses that. Its refusal of this too
-// is a *backendError; the others hold nothing of the DSN.
+// backendFor returns the driver that database/sql knows under a name. To get
+// it, backendFor must open a sql.DB, which does not connect. It tries an empty
+// DSN first. If the driver refuses that, it tries the given one. If the driver
+// refuses that too, the error is a *backendError. All other errors hold nothing
+// of the DSN.
 func backendFor(name, dsn string) (driver.Driver, error) {
 	if name == dsnDriverName {
 		return nil, errOwnBackend
@@ -317,7 +320,7 @@ func backendFor(name, dsn string) (driver.Driver, error) {
 	return backend, nil
 }
 
-// driverOf opens a sql.DB for its driver, and closes it.
+// driverOf opens a sql.DB, takes its driver, and closes it.
 func driverOf(name, dsn string) (backend driver.Driver, err error) {
 	defer func() {
 		if r := recover(); r != nil {

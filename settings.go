@@ -12,18 +12,18 @@ import (
 	"github.com/EnumApps/clustersql/internal/conffile"
 )
 
-// Require is what a cluster wants of its nodes beside that they work; see
+// Require is what a node must be, besides working, for a cluster to use it; see
 // [Config.Require].
 type Require string
 
 const (
-	// RequireAny is content with every node that works.
+	// RequireAny accepts every node that works.
 	RequireAny Require = ""
-	// RequireWritable wants nodes whose read_only is OFF.
+	// RequireWritable accepts only nodes whose read_only is OFF.
 	RequireWritable Require = "writable"
 )
 
-// UnmarshalText sets the value as config.toml has it.
+// UnmarshalText sets the value from its text in config.toml.
 func (r *Require) UnmarshalText(text []byte) error { return setChoice(r, text, Require.problem) }
 
 func (r Require) problem() error {
@@ -34,17 +34,17 @@ func (r Require) problem() error {
 	return fmt.Errorf("there is no %q to require: use \"writable\", or leave it out", string(r))
 }
 
-// DialMode says who dials; see [Config.Dial].
+// DialMode decides who dials; see [Config.Dial].
 type DialMode string
 
 const (
-	// DialCluster has the cluster dial, so that it can cut connections.
+	// DialCluster lets the cluster dial, so that it can cut connections.
 	DialCluster DialMode = "cluster"
-	// DialBackend leaves dialling to the backend.
+	// DialBackend leaves the dial to the backend.
 	DialBackend DialMode = "backend"
 )
 
-// UnmarshalText sets the value as config.toml has it.
+// UnmarshalText sets the value from its text in config.toml.
 func (d *DialMode) UnmarshalText(text []byte) error { return setChoice(d, text, DialMode.problem) }
 
 func (d DialMode) problem() error {
@@ -55,7 +55,8 @@ func (d DialMode) problem() error {
 	return fmt.Errorf("%q is neither %q nor %q", string(d), string(DialCluster), string(DialBackend))
 }
 
-// setChoice sets a value that is one of a few names.
+// setChoice sets a value that must be one of a few names. problem returns the
+// error for any other.
 func setChoice[T ~string](value *T, text []byte, problem func(T) error) error {
 	v := T(text)
 	if err := problem(v); err != nil {
@@ -65,29 +66,30 @@ func setChoice[T ~string](value *T, text []byte, problem func(T) error) error {
 	return nil
 }
 
-// Rebalance is which share of a cluster's connections each node is to have,
-// once nodes have come back; see [Config.Rebalance].
+// Rebalance decides how a cluster's connections are spread over its nodes after
+// nodes have come back; see [Config.Rebalance].
 type Rebalance string
 
 const (
-	// RebalanceByStrategy stands for what goes with the strategy: shares with
-	// Balanced, first with Ordered, refresh with Race and Hedged, off with a
-	// strategy of the program's own.
+	// RebalanceByStrategy lets the strategy decide: RebalanceShares for
+	// Balanced, RebalanceFirst for Ordered, RebalanceRefresh for Race and
+	// Hedged, and RebalanceOff for a strategy made by NewStrategy.
 	RebalanceByStrategy Rebalance = ""
-	// RebalanceShares has shares by weight on the nodes that are about equally
-	// fast; see Balanced.
+	// RebalanceShares gives each of the nodes that are about equally fast its
+	// share by weight; see Balanced.
 	RebalanceShares Rebalance = "shares"
-	// RebalanceFirst has all on the node that Ordered asks first.
+	// RebalanceFirst moves all connections to the node that Ordered asks first.
 	RebalanceFirst Rebalance = "first"
-	// RebalanceRefresh has no shares: connections that are older than a node's
-	// return are made anew, once, wherever the strategy puts them then.
+	// RebalanceRefresh gives no shares. Connections that are older than a
+	// node's return are closed once, and the strategy decides where the new
+	// ones go.
 	RebalanceRefresh Rebalance = "refresh"
 	// RebalanceOff leaves connections where they are.
 	RebalanceOff Rebalance = "off"
 )
 
-// UnmarshalText sets the value as config.toml has it. Empty stands for
-// RebalanceByStrategy.
+// UnmarshalText sets the value from its text in config.toml. The empty text
+// stands for RebalanceByStrategy.
 func (r *Rebalance) UnmarshalText(text []byte) error {
 	return setChoice(r, text, Rebalance.problem)
 }
@@ -100,7 +102,8 @@ func (r Rebalance) problem() error {
 	return fmt.Errorf("there is no %q: use \"shares\", \"first\", \"refresh\" or \"off\", or leave it out", string(r))
 }
 
-// settingFields are the indexes of Config's fields that have a key.
+// settingFields maps each key to the index of its field in Config. settingKeys
+// are the keys in the order of the fields.
 var settingFields, settingKeys = func() (map[string]int, []string) {
 	fields := make(map[string]int)
 	var keys []string
@@ -114,8 +117,8 @@ var settingFields, settingKeys = func() (map[string]int, []string) {
 	return fields, keys
 }()
 
-// set sets the field of a key to a value as TOML has it: a string, int64,
-// float64 or bool. The error is a *SettingError.
+// set sets the field of a key to a value of a TOML type: a string, int64,
+// float64 or bool. Its error is a *SettingError.
 func (c *Config) set(key string, value any) error {
 	i, ok := settingFields[key]
 	if !ok {
@@ -145,8 +148,8 @@ func (c *Config) set(key string, value any) error {
 	return nil
 }
 
-// setText is set for a value that is written as a text whatever its type, as
-// in a DSN's parameters.
+// setText is set for a value that is text whatever its type, as in the
+// parameters of a DSN.
 func (c *Config) setText(key, value string) error {
 	if i, ok := settingFields[key]; ok {
 		switch reflect.TypeFor[Config]().Field(i).Type.Kind() {
@@ -163,7 +166,7 @@ func (c *Config) setText(key, value string) error {
 	return c.set(key, value)
 }
 
-// problem is a SettingError without its key.
+// problem returns a SettingError without its key, and any other error as it is.
 func problem(err error) error {
 	if e, ok := err.(*SettingError); ok {
 		return errors.New(e.Problem)

@@ -7,9 +7,8 @@ import (
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
-// A snapshot is what a node's actor knows, at one moment. The actor publishes
-// it, and it is never changed after that: opens, the other nodes and the status
-// read it.
+// A snapshot is what a node's actor knows at one moment. The actor publishes it
+// and never changes it after that. Opens, the other nodes and Status read it.
 type snapshot struct {
 	state     health.State
 	class     health.Class // what took the node down
@@ -19,10 +18,10 @@ type snapshot struct {
 	nextCheck time.Time
 
 	retryEpoch uint64      // grows when an open that failed here may ask again
-	fullUntil  time.Time   // no open before that; zero while there is room
+	fullUntil  time.Time   // no open before that time; zero while there is room
 	back       time.Time   // when the node last came back; zero if it never did
-	view       health.View // of the Galera group at the last look; zero if none was told
-	viewAt     time.Time   // of that look
+	view       health.View // of the Galera group, at the last look; zero if the node showed none
+	viewAt     time.Time   // time of that look
 
 	opens, won, lost, errors uint64
 	probes, probeErrors      uint64
@@ -31,10 +30,11 @@ type snapshot struct {
 
 	added, lastSuccess, lastErrorAt time.Time
 	lastErrorText                   string // redacted
-	lastErr                         error  // what lastErrorText tells of; not redacted; nil where no error did
+	lastErr                         error  // the error behind lastErrorText, not redacted; nil if there was none
 }
 
-// publish makes what the loop knows the snapshot that everybody reads.
+// publish makes a snapshot of what the loop knows. Only run calls it, except
+// before the node's first start.
 func (n *node) publish() {
 	s := n.own.facts
 	h := &n.own.health
@@ -44,7 +44,8 @@ func (n *node) publish() {
 	n.snapshot.Store(&s)
 }
 
-// effective is the node's state with a drain that its actor has not seen yet.
+// effective returns the node's state. While the program drains the node it is
+// Draining, even if the actor has not seen that yet.
 func (n *node) effective(s *snapshot) health.State {
 	if n.draining.Load() {
 		return health.Draining
@@ -52,13 +53,14 @@ func (n *node) effective(s *snapshot) health.State {
 	return s.state
 }
 
-// returning reports whether the node has been back for less than failback_after.
+// returning reports whether the node has been back for less than
+// failback_after.
 func (n *node) returning(s *snapshot, now time.Time) bool {
 	return s.back.Add(n.cfg.FailbackAfter).After(now)
 }
 
-// status returns the snapshot for the program, with what is counted outside
-// the loop as it is now. Anyone may call it.
+// status returns the snapshot in the form for programs. Values that are counted
+// outside the loop are as they are now. Anyone may call it.
 func (n *node) status() NodeStatus {
 	s, now := n.snapshot.Load(), time.Now()
 	generation := n.generation.Load()
@@ -76,7 +78,8 @@ func (n *node) status() NodeStatus {
 	}
 }
 
-// member is what the strategies, and the nodes that give way, need to know.
+// member returns what the strategies and the rebalancing of other nodes need to
+// know.
 func (n *node) member(now time.Time) balance.Member {
 	s := n.snapshot.Load()
 	load, current := n.load.of(n.generation.Load())
@@ -88,7 +91,7 @@ func (n *node) member(now time.Time) balance.Member {
 	}
 }
 
-// member is the part of a status that strategies need to know.
+// member returns the part of a status that strategies need to know.
 func (s *NodeStatus) member() balance.Member {
 	return balance.Member{
 		Name: s.Name, Priority: s.Priority, Weight: s.Weight,

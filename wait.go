@@ -10,17 +10,18 @@ import (
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
-// A quest is one open from its beginning to its end: rounds of attempts, and
-// between them the wait for a node that is worth another one.
+// An opening is one open under way, from its beginning to its end. It consists
+// of rounds of attempts. Between two rounds it waits until a node may be asked
+// again.
 type opening struct {
 	m        *manager
 	failures map[*node]failure // each node's latest failure in this open; nil while there is none
 }
 
-// open asks the usable nodes, as the strategy plans it. When none gives a
-// connection, or none is usable, it waits for one that comes up, and asks
-// again, until ctx is done. It gives up before where waiting is no use; see
-// hopeful.
+// open asks the usable nodes as the strategy plans it. If none gives a
+// connection, or none is usable, it waits until a node comes up and asks again,
+// until ctx is done. It gives up earlier if waiting cannot help; see
+// mayRecover.
 func (m *manager) open(ctx context.Context) (winner, error) {
 	q := &opening{m: m}
 	for {
@@ -51,7 +52,7 @@ func (m *manager) open(ctx context.Context) (winner, error) {
 	}
 }
 
-// round carries out one plan, and remembers how it failed.
+// round carries out one plan, and remembers how its launches failed.
 func (q *opening) round(ctx context.Context, plan []launch) (winner, bool) {
 	o := newRound(plan)
 	w, won := o.run(ctx, plan)
@@ -66,16 +67,18 @@ func (q *opening) round(ctx context.Context, plan []launch) (winner, bool) {
 	return w, won
 }
 
-// worth reports whether a node may be asked: it was not asked yet, or has had
-// another chance since. A full one has it when its backoff is over.
+// worthAsking reports whether a node may be asked: it was not asked yet, or its
+// retry epoch has grown since it failed. A full node must also have finished
+// its backoff.
 func (q *opening) worthAsking(n *node) bool {
 	f, asked := q.failures[n]
 	s := n.snapshot.Load()
 	return !asked || s.retryEpoch > f.retryEpoch && !s.fullUntil.After(time.Now())
 }
 
-// hopeful reports whether a node may come to be worth asking. One that is up
-// and failed all the same failed for a reason that is not the node's.
+// mayRecover reports whether any of the nodes may become worth asking. If a
+// node is up and not full, and the open failed there all the same, the reason
+// is not the node's, so waiting does not help.
 func (q *opening) hopeful(nodes []*node) bool {
 	return slices.ContainsFunc(nodes, func(n *node) bool {
 		switch s := n.snapshot.Load(); s.state {
@@ -92,9 +95,10 @@ func (q *opening) hopeful(nodes []*node) bool {
 	})
 }
 
-// passes reports whether trouble of a class may pass by itself. Wrong names
-// and passwords are for people to put right, and so is most of what a node
-// fails with for no known reason that never worked.
+// transient reports whether trouble of a class may pass by itself. Wrong names
+// and passwords do not pass: people must correct them. A failure of no known
+// class may pass only on a node with a retry epoch: one that has worked before,
+// or was full.
 func passes(c health.Class, s *snapshot) bool {
 	switch c {
 	case health.Neutral, health.Misconfigured:
@@ -105,14 +109,15 @@ func passes(c health.Class, s *snapshot) bool {
 	return true
 }
 
-// wait waits for news, and has the nodes that are down tested soon: no open
-// does that itself, so however many wait, a node gets its actor's probes and
-// no more.
+// wait waits for a change notification, until a full node may be tried again,
+// or until ctx is done. It asks the actors of down nodes for a check soon. Opens
+// never test a node themselves. So a down node gets only its actor's probes,
+// however many opens wait.
 func (q *opening) wait(ctx context.Context, nodes []*node, news <-chan struct{}) {
 	q.m.waiting.Add(1)
 	defer q.m.waiting.Add(-1)
 	now := time.Now()
-	room := time.Hour // until a full node is tried again
+	room := time.Hour // until a full node may be tried again
 	for _, n := range nodes {
 		if n.snapshot.Load().state == health.Down {
 			n.checkNow()
@@ -130,8 +135,8 @@ func (q *opening) wait(ctx context.Context, nodes []*node, news <-chan struct{})
 	}
 }
 
-// report is the error of an open without a winner: what every node said, the
-// latest first, and last the nodes that were not asked.
+// openError returns the error of an open without a winner. It lists every
+// node's error, the latest first, and last the nodes that were not asked.
 func (q *opening) report(nodes []*node, cause error) error {
 	e := &OpenError{Cluster: q.m.name, Cause: cause}
 	now := time.Now()
@@ -153,7 +158,8 @@ func (q *opening) report(nodes []*node, cause error) error {
 	return e
 }
 
-// notAsked is what is known against a node that the open did not ask.
+// notAsked returns the error for a node that the open did not ask: what is
+// known against it.
 func (n *node) notAsked() *dialError {
 	s := n.snapshot.Load()
 	text := "not asked"
@@ -163,7 +169,8 @@ func (n *node) notAsked() *dialError {
 	return known(s, text)
 }
 
-// known is what took a node down or made it suspect, in the given words.
+// stateError returns, with the given text, the error that took a node down or
+// made it suspect.
 func known(s *snapshot, text string) *dialError {
 	why := &dialError{class: s.class, err: s.lastErr, text: text}
 	if why.err == nil || s.reason == "" {
