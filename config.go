@@ -8,7 +8,7 @@ import (
 
 // Config holds the settings of one cluster. [DefaultConfig] returns the
 // defaults. The options of [NewDriver] and the keys of config.toml change them.
-// Every duration except MaxAge must be positive.
+// Every duration except MaxAge must be at least 1 ms.
 type Config struct {
 	// Strategy decides which nodes an open asks, and when.
 	Strategy Strategy `toml:"strategy"`
@@ -90,8 +90,9 @@ type Config struct {
 	// Rebalance decides which connections give way when a node has come back,
 	// so that it gets its share. If it is empty, the strategy decides.
 	// Connections that give way are closed while they lie idle in the pool, or
-	// when they are put back into it. In each second a fifth of the surplus
-	// gives way. Work on a connection always ends first.
+	// when they are put back into it. In a second a fifth of those gives way
+	// that were too many at the start, and at least one. Work on a connection
+	// always ends first.
 	Rebalance Rebalance `toml:"rebalance"`
 	// RebalanceAfter is how long a node must have been up before connections on
 	// others give way to it.
@@ -120,12 +121,13 @@ type Config struct {
 	// Logger gets one line for every [Event] and for every panic of a backend.
 	// Nil stands for [slog.Default].
 	Logger *slog.Logger `toml:"-"`
-	// OnEvent is called for every change of a node's state, and for connections
-	// that are lost, retired or cut. The events of one node come in order and
-	// one at a time. Events of several nodes may come at the same time. OnEvent
-	// may use the cluster, but must not close it. Until it returns, the node's
-	// later events wait, and so does Close, for at most AttemptTimeout. Losses
-	// between two probes of a node come as one event.
+	// OnEvent is called for every change of a node's state, for connections
+	// that are lost, retired or cut, and when a node is preferred again. The
+	// events of one node come in order and one at a time. Events of several
+	// nodes may come at the same time. OnEvent may use the cluster, but must
+	// not close it. Until it returns, the node's later events wait, and so does
+	// Close, for at most AttemptTimeout. The first loss after a probe of a node
+	// comes at once. All further ones until the next probe come as one event.
 	OnEvent func(Event) `toml:"-"`
 }
 

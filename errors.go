@@ -13,38 +13,40 @@ import (
 )
 
 var (
-	// ErrNoNodes is returned by Connect and Open for a cluster that has no
-	// node. Add one with [Driver.AddNode]; a later open then uses it.
+	// ErrNoNodes is returned by Connect and Open if the cluster has no node.
+	// Add one with [Driver.AddNode]; later opens use it.
 	ErrNoNodes = errors.New("clustersql: no nodes: add at least one with AddNode before the first query")
 
 	// ErrClosed is returned by Connect after the connector's Close, by every
-	// method of a closed [Driver], and to opens that the close cut short.
+	// method of a closed [Driver] that changes the cluster or opens on it, and
+	// by opens under way when the close happens.
 	ErrClosed = errors.New("clustersql: closed")
 
-	// ErrAttemptTimeout is in the tree of an [AttemptError] whose node gave
-	// no answer within attempt_timeout. The same error also is a
+	// ErrAttemptTimeout is in the tree of an [AttemptError] whose node gave no
+	// answer within attempt_timeout. The error that holds it also is a
 	// [context.DeadlineExceeded].
 	ErrAttemptTimeout = errors.New("no answer within attempt_timeout")
 )
 
-// errWon ends the siblings of the attempt that won.
+// errWon cancels the group's context when an attempt has won, and so releases
+// its siblings.
 var errWon = errors.New("another node won")
 
-// An OpenError says why not one node of a cluster gave a usable connection.
+// An OpenError says why no node of a cluster gave a usable connection.
 //
 // It unwraps to the nodes' errors, the latest first, so that errors.As finds
-// the backend's error. It never is a [driver.ErrBadConn]: database/sql would
-// take that as leave to open on all nodes again.
+// the backend's error. It never is a [driver.ErrBadConn], because database/sql
+// would then try the open again on all nodes.
 type OpenError struct {
 	Cluster  string
 	Attempts []AttemptError // the latest first
-	// Cause is set when the open was given up before every node had answered:
-	// the caller's context error, or a deadline of open_timeout.
+	// Cause is set if the open was given up because its context ended. It is
+	// the caller's context error, or that of the open_timeout deadline.
 	Cause error
 }
 
-// Error names every node with its state, the time its attempt took and the
-// redacted cause.
+// Error names every node with its state, the time that its attempt took, and
+// the redacted cause.
 func (e OpenError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "clustersql: cluster %q: no usable connection", e.Cluster)
@@ -62,8 +64,8 @@ func (e OpenError) Error() string {
 	return b.String()
 }
 
-// Unwrap returns the errors of the nodes, the latest first, and last the
-// Cause if there is one.
+// Unwrap returns the errors of the nodes, the latest first. Cause follows if
+// there is one.
 func (e OpenError) Unwrap() []error {
 	errs := make([]error, 0, len(e.Attempts)+1)
 	for i := range e.Attempts {
@@ -79,21 +81,21 @@ func (e OpenError) Unwrap() []error {
 type AttemptError struct {
 	Node  string
 	State State     // the node's state when the open ended
-	Since time.Time // of State
-	// NextCheck is when the node is to be tried next, by its probe, or when the
-	// try under way began; zero where nothing is planned.
+	Since time.Time // when State began
+	// NextCheck is when the node's next probe is due, or was due if that probe
+	// is under way. It is zero if no probe is planned.
 	NextCheck time.Time
-	Took      time.Duration // from the request to the answer; 0 if it was not asked
-	// Err is the backend's own error, never a driver.ErrBadConn, and is not
-	// redacted; the AttemptError's text is.
+	Took      time.Duration // from the request to the answer; 0 if the node was not asked
+	// Err is the backend's own error, not redacted. It never is a
+	// driver.ErrBadConn. The text of the AttemptError is redacted.
 	Err error
 
 	text      string        // Err's text, redacted
-	age, wait time.Duration // from Since and to NextCheck, when the open ended
+	age, wait time.Duration // time since Since and until NextCheck, when the open ended
 }
 
-// Error gives the node, its state and since when, how long its answer took,
-// when it is tried next, and the redacted cause.
+// Error gives the node, its state, how long a down node has been down, how long
+// its answer took, when it is tried next, and the redacted cause.
 func (e AttemptError) Error() string {
 	state := e.State.String()
 	if e.State == StateDown {
@@ -115,20 +117,23 @@ func (e AttemptError) Error() string {
 // Unwrap returns the backend's error.
 func (e AttemptError) Unwrap() error { return e.Err }
 
-// MarshalText is Error, so that a structured log shows no more than that.
+// MarshalText returns the text of Error, so that a structured log shows nothing
+// more.
 func (e AttemptError) MarshalText() ([]byte, error) { return []byte(e.Error()), nil }
 
-// An overdueError is the cause of a context whose attempt or probe has had its
-// time. It is made for every one of them, and worded for those that need it.
+// An overdueError is the cause of the context of an attempt or probe when its
+// deadline has passed. Every attempt and every probe makes one, so its text is
+// made only when it is asked for.
 type overdueError struct {
 	probe bool
 	after time.Duration
 }
 
-// attemptTimeout is both ErrAttemptTimeout and context.DeadlineExceeded.
+// attemptTimeout returns an error that is both ErrAttemptTimeout and
+// context.DeadlineExceeded.
 func attemptTimeout(d time.Duration) error { return &overdueError{after: d} }
 
-// probeTimeout is attemptTimeout for a probe.
+// probeTimeout returns the error for a probe. It is context.DeadlineExceeded.
 func probeTimeout(d time.Duration) error { return &overdueError{true, d} }
 
 func (e *overdueError) Error() string {
@@ -146,30 +151,33 @@ func (e *overdueError) Unwrap() []error {
 }
 
 // ErrUnknownOutcome marks the error of a statement or a Commit that may have
-// run: its connection was lost after it was sent, or its node left the group
-// at the commit. The tree of such an error holds the backend's error too, and
-// never a [driver.ErrBadConn]. clustersql and database/sql do not repeat it;
-// see [Idempotent].
+// run: its connection was lost after it was sent, or its node left the group at
+// the commit. The tree of such an error also holds the backend's error, and
+// never a [driver.ErrBadConn]. clustersql and database/sql do not run the
+// statement again; see [Idempotent].
 var ErrUnknownOutcome = errors.New("clustersql: it is not known whether the statement was run")
 
-// A NodeError is the error of a statement or transaction where its node or
-// its connection failed, and more is to be said than the backend did. Other
-// errors of statements are passed on as they are.
+// A NodeError is the error of a statement or transaction whose node or
+// connection failed, if clustersql has something to add to the backend's error.
+// Other errors of statements are passed on unchanged.
 //
-// It unwraps to the backend's error. It is a [driver.ErrBadConn] where nothing
-// was run, or where the statement may be run again: then database/sql has run
-// it on another connection, or this was a sql.Conn, which has but one. It is
-// an [ErrUnknownOutcome] where the statement may have run.
+// It unwraps to the backend's error. It is a [driver.ErrBadConn] if nothing was
+// run, or if the statement may be run again. database/sql then runs the
+// statement on another connection. If a program sees such an error all the
+// same, database/sql has used up its tries, or the call was on a sql.Conn,
+// which has only one connection. It is an [ErrUnknownOutcome] if the statement
+// may have run.
 type NodeError struct {
 	Node string
-	Err  error // the backend's
+	Err  error // the backend's error
 
 	verdict session.Verdict
 	class   health.Class
 	text    string // Err's text, redacted
 }
 
-// Error gives the node, the redacted cause, and what it means.
+// Error gives the node, the redacted cause, and what that means for the
+// statement.
 func (e *NodeError) Error() string {
 	meaning := ""
 	switch {
@@ -181,8 +189,9 @@ func (e *NodeError) Error() string {
 	return fmt.Sprintf("clustersql: node %s: %s: %s%s", e.Node, e.class, e.text, meaning)
 }
 
-// Is reports whether the error is target; see [NodeError]. It is a
-// [driver.ErrBadConn] only by clustersql's word, whatever the backend said.
+// Is reports whether the error is target; see [NodeError]. Only clustersql's
+// verdict decides whether it is a [driver.ErrBadConn], and not the backend's
+// error.
 func (e *NodeError) Is(target error) bool {
 	switch target {
 	case driver.ErrBadConn:
@@ -193,10 +202,10 @@ func (e *NodeError) Is(target error) bool {
 	return e.verdict.Hides && errors.Is(e.Err, target)
 }
 
-// As finds the backend's errors where Unwrap has to hide them.
+// As finds the backend's errors in those cases in which Unwrap hides them.
 func (e *NodeError) As(target any) bool { return e.verdict.Hides && errors.As(e.Err, target) }
 
-// Unwrap returns the backend's error, or nil where that is a
+// Unwrap returns the backend's error. It returns nil if that is a
 // [driver.ErrBadConn] that database/sql must not see.
 func (e *NodeError) Unwrap() error {
 	if e.verdict.Hides {
@@ -205,12 +214,13 @@ func (e *NodeError) Unwrap() error {
 	return e.Err
 }
 
-// Idempotent returns a context whose statements may be run more than once.
-// When a connection is lost outside a transaction before the first row, and
-// when a node refuses a statement that may have run in part, database/sql
-// then runs it again on another node instead of returning the error. It is
-// for reads, and for writes that change nothing the second time. In a
-// transaction and on a sql.Conn it has no effect.
+// Idempotent returns a context whose statements may be run more than once. It
+// matters in two cases: a connection is lost outside a transaction before the
+// first row, or a node refuses a statement that may have run in part.
+// database/sql then runs the statement again on another node instead of
+// returning the error. Use it for reads, and for writes that change nothing
+// when they run a second time. In a transaction and on a sql.Conn it has no
+// effect.
 func Idempotent(ctx context.Context) context.Context {
 	return session.WithIdempotent(ctx)
 }

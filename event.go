@@ -7,23 +7,23 @@ import (
 	"time"
 )
 
-// EventKind is what an [Event] tells of.
+// EventKind is the kind of an [Event].
 type EventKind uint8
 
 const (
 	// EventState is a change of a node's state.
 	EventState EventKind = iota
-	// EventLost is connections that broke while a statement was on them, or
+	// EventLost is about connections that broke while a statement used them, or
 	// that the backend found broken.
 	EventLost
-	// EventRetired is connections that the pool gives up: it does not hand
-	// them out again, and work under way on them goes on.
+	// EventRetired is about connections that the pool does not hand out again.
+	// Work under way on them goes on.
 	EventRetired
-	// EventFailback is a node that has been back for long enough to be
+	// EventFailback is about a node that has been back for so long that it is
 	// preferred again.
 	EventFailback
-	// EventCut is connections whose sockets were closed under whatever hung
-	// on them.
+	// EventCut is about connections whose sockets the cluster closed, while
+	// calls may have been waiting on them.
 	EventCut
 )
 
@@ -42,15 +42,15 @@ type Event struct {
 	Cluster string
 	Node    string
 	Kind    EventKind
-	// From and To are the states of an EventState.
+	// From and To are the old and the new state of an EventState.
 	From, To State
-	// Conns is how many connections an event of another kind is about.
+	// Conns is the number of connections, in events about connections.
 	Conns int
-	// Reason says why, redacted. It is empty for a node that came up.
+	// Reason is the redacted reason. It is empty for a node that came up.
 	Reason string
 }
 
-// level is bad news' Warn, and Info for the rest.
+// level returns Warn for bad news and Info for the rest.
 func (e *Event) level() slog.Level {
 	switch e.Kind {
 	case EventState:
@@ -64,7 +64,7 @@ func (e *Event) level() slog.Level {
 	return slog.LevelWarn
 }
 
-// log writes the event's line.
+// log writes one line for the event.
 func (e *Event) log(l logger) {
 	if e.Kind == EventState {
 		l.print(e.level(), "node "+e.To.String(), "from", e.From.String(), "reason", e.Reason)
@@ -77,8 +77,8 @@ func (e *Event) log(l logger) {
 	l.print(e.level(), "connections "+e.Kind.String(), "count", e.Conns, "reason", e.Reason)
 }
 
-// hand gives the event to the program's hook. A panic of it ends here, and is
-// logged.
+// callHook calls the program's hook with the event. If the hook panics,
+// callHook recovers and logs that.
 func (e *Event) hand(hook func(Event), l logger) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -88,13 +88,13 @@ func (e *Event) hand(hook func(Event), l logger) {
 	hook(*e)
 }
 
-// tell logs an event and hands it to the hook, after the ones before it, in
-// goroutines of the life: a handler may take its time, or use the very cluster.
-// Only run calls it.
+// emit logs an event and then calls the hook, after the events before it. It
+// does so in a goroutine of the life, because a hook may take its time or use
+// this cluster. Only run calls it.
 func (n *node) tell(l *life, e Event) { n.tellWhen(l, e, nil) }
 
-// tellWhen is tell for an event whose number of connections is not known yet:
-// it comes on counted, and none makes no event.
+// emitCounted is emit for an event whose number of connections is not known
+// yet. The number comes on counted. If it is 0 there is no event.
 func (n *node) tellWhen(l *life, e Event, counted <-chan int) {
 	e.Time, e.Cluster, e.Node = time.Now(), n.dial.log.cluster, n.name
 	before, done := n.own.lastTold, make(chan struct{})
@@ -116,8 +116,9 @@ func (n *node) tellWhen(l *life, e Event, counted <-chan int) {
 	})
 }
 
-// noteLoss tells of a lost connection: of the first one at once, of those that
-// follow it until the next probe together. A dying node loses hundreds.
+// noteLoss emits an event about the first lost connection at once. It only
+// counts further ones until the next probe; flushLosses emits these together.
+// The reason is that a dying node loses hundreds of connections.
 func (n *node) noteLoss(l *life, reason string) {
 	n.own.lossCount++
 	n.own.lossReason = reason
@@ -134,20 +135,22 @@ func (n *node) tellLosses(l *life) {
 	}
 }
 
-// flushLosses tells of the losses since the last probe.
+// flushLosses emits an event about the losses that are in no event yet. The
+// next loss is then a first one again.
 func (n *node) flushLosses(l *life) {
 	n.tellLosses(l)
 	n.own.lossTold = false
 }
 
-// A logger names cluster and node in every line. Without a base it follows
-// [slog.Default], which programs often set after their clusters are made.
+// A logger writes lines that name the cluster and the node. If base is nil it
+// uses [slog.Default], looked up for each line, because programs often set that
+// after they have made their clusters.
 type logger struct {
 	base          *slog.Logger
 	cluster, node string
 }
 
-// print writes one line. A panic of the program's handler ends here.
+// print writes one line. It recovers from a panic of the program's handler.
 func (l logger) print(level slog.Level, msg string, args ...any) {
 	defer func() { _ = recover() }()
 	l.to().Log(context.Background(), level, msg, args...)

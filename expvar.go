@@ -9,9 +9,10 @@ import (
 	"time"
 )
 
-// exported is what this process shows through expvar: one map per cluster
-// name, published with the first driver of that name and kept for good, since
-// expvar cannot take a name back. The newest driver of a name fills it.
+// exported is what this process shows in expvar: one map per cluster name. A
+// map is published with the first driver of its name and is never removed,
+// because expvar cannot remove a name. It shows the newest open driver of the
+// name.
 var exported = exporter{maps: make(map[string]*exportedMap)}
 
 type exporter struct {
@@ -21,15 +22,16 @@ type exporter struct {
 
 type exportedMap struct {
 	vars   *expvar.Map
-	owners []*manager // open drivers of the name, the newest last; that one is shown
+	owners []*manager // open drivers of the name, the newest last; the map shows the last one
 }
 
-// expvarFirst is the key of the time of a name's first driver.
+// expvarFirst is the key of the time when the first driver of the name was
+// made. Its spelling is that of the original.
 const expvarFirst = "FirstInstanciated"
 
-// publish makes m the cluster that the map of its name shows. Where the
-// program has published another variable under that name, that one stays, and
-// the cluster is not shown.
+// publish makes the map of m's name show m. If the program has published
+// another variable under that name, that variable stays and the cluster is not
+// shown.
 func (x *exporter) publish(m *manager) {
 	if !x.own(m) {
 		m.log.print(slog.LevelWarn, "expvar has another variable of the cluster's name; the cluster is not shown there")
@@ -54,8 +56,8 @@ func (x *exporter) own(m *manager) bool {
 	return true
 }
 
-// publishVar reports whether the name was free: expvar.Publish panics where
-// it is not.
+// publishVar publishes v and reports whether the name was free. It recovers
+// from the panic of expvar.Publish for a name that is taken.
 func publishVar(name string, v expvar.Var) (ok bool) {
 	if expvar.Get(name) != nil {
 		return false
@@ -65,8 +67,8 @@ func publishVar(name string, v expvar.Var) (ok bool) {
 	return true
 }
 
-// show fills the map with the newest owner's nodes, and keeps the time of the
-// name's first driver.
+// show fills the map with the nodes of the newest open driver. It keeps the
+// time of the name's first driver.
 func (e *exportedMap) show() {
 	first := e.vars.Get(expvarFirst)
 	e.vars.Init()
@@ -78,8 +80,8 @@ func (e *exportedMap) show() {
 	}
 }
 
-// shown is the newest open driver of the name; nil if there is none, and for
-// the nil map.
+// shown returns the newest open driver of the name. It returns nil if there is
+// none, or if e is nil.
 func (e *exportedMap) shown() *manager {
 	if e == nil || len(e.owners) == 0 {
 		return nil
@@ -87,8 +89,8 @@ func (e *exportedMap) shown() *manager {
 	return e.owners[len(e.owners)-1]
 }
 
-// withdraw takes a closed driver out; the newest one that is still open is
-// shown in its place.
+// withdraw removes a closed driver. If it was shown, the newest driver that is
+// still open is shown instead.
 func (x *exporter) withdraw(m *manager) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -116,7 +118,7 @@ func (x *exporter) addNode(m *manager, n *node) {
 	}
 }
 
-// removeNode deletes n, unless another node has its name by now.
+// removeNode deletes n, unless another node has taken its name.
 func (x *exporter) removeNode(m *manager, n *node) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -129,11 +131,11 @@ func (x *exporter) removeNode(m *manager, n *node) {
 	}
 }
 
-// vars returns the node's map; its values are read when they are asked for.
-// The first five keys are those of the original, which had no LastSuccess,
-// LastError and LastErrorMessage before the first of each: they are null
-// then. The rest of NodeStatus stands in one value, so that it is of one
-// moment, and a node's map stays small.
+// vars returns the node's map. Its values are read when they are asked for. The
+// first five keys are those of the original. There, LastSuccess, LastError and
+// LastErrorMessage did not exist before the first success or error; here they
+// are null until then. The rest of NodeStatus is one value, so that all of it
+// is from the same moment and the node's map stays small.
 func (n *node) vars() *expvar.Map {
 	vars := new(expvar.Map)
 	for key, value := range map[string]func(s *NodeStatus) any{
@@ -154,7 +156,7 @@ func (n *node) vars() *expvar.Map {
 	return vars
 }
 
-// statusVars is what has no key of its own.
+// statusVars returns the part of the status that has no key of its own.
 func statusVars(s *NodeStatus) any {
 	return map[string]any{
 		"Since": timeOrNull(s.Since), "NextCheck": timeOrNull(s.NextCheck), "Added": timeOrNull(s.Added),
@@ -166,7 +168,7 @@ func statusVars(s *NodeStatus) any {
 	}
 }
 
-// latencyVars gives a latency in milliseconds.
+// latencyVars returns a latency in milliseconds.
 func latencyVars(l Latency) any {
 	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 	return map[string]any{
@@ -175,7 +177,7 @@ func latencyVars(l Latency) any {
 	}
 }
 
-// timeText is the form in which the original shows times.
+// timeText returns a time in the format of the original.
 func timeText(t time.Time) string { return fmt.Sprint(t.Round(0)) }
 
 func timeOrNull(t time.Time) any {

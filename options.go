@@ -85,8 +85,8 @@ func WithLogger(l *slog.Logger) Option { return func(c *Config) { c.Logger = l }
 
 // NodeConfig holds the settings of one node. The options of [Driver.AddNode]
 // and [Driver.AddConnector] change it, and so do the keys of a
-// [[cluster.node]]. Both numbers mean what they mean in DNS SRV records (RFC
-// 2782).
+// [[cluster.node]]. Priority and Weight work as in DNS SRV records (RFC 2782):
+// a lower priority is used first, and a larger weight gets more.
 type NodeConfig struct {
 	// Priority is the node's tier, from 0 to 65535. A lower number is used
 	// first, as in MaxScale. A node with a higher number is used only while

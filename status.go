@@ -15,8 +15,8 @@ type ClusterStatus struct {
 	Nodes []NodeStatus // sorted by name
 }
 
-// NodeStatus is a snapshot of one node. Counters run from the moment the node
-// was added.
+// NodeStatus is a snapshot of one node. Its counters start when the node is
+// added.
 type NodeStatus struct {
 	Name     string
 	Priority int // see [NodeConfig]
@@ -24,62 +24,63 @@ type NodeStatus struct {
 
 	State     State
 	Reason    string    // why the node is suspect or down, redacted; empty when up
-	Since     time.Time // of State
+	Since     time.Time // when State began
 	Returning bool      // back for less than failback_after: Ordered asks it after the others
-	Full      bool      // it has lately refused a connection for want of room (error 1040): asked last, and by one open at a time
-	Donor     bool      // by its own account a Galera donor or desynced: asked last, unless Config.AllowDonor
-	ConfID    uint64    // wsrep_cluster_conf_id at the last look: the number of its view of the Galera group; 0 if none was told
+	Full      bool      // its last opens found no room for a connection (error 1040), and it is in backoff: asked last, and by one open at a time
+	Donor     bool      // the node says that it is a Galera donor or desynced: asked last, unless Config.AllowDonor is set
+	ConfID    uint64    // wsrep_cluster_conf_id at the last look: the number of its view of the Galera group; 0 if it showed none
 	NextCheck time.Time // when the next probe is due; zero while no connector is open
 
-	// Generation grows by one whenever the node goes down, is drained or removed.
-	// Connections of an older generation are not handed out of the pool again.
+	// Generation grows by one when the node goes down, is drained or is
+	// removed. The pool does not hand out connections of an older generation.
 	Generation uint64
 	OpenConns  int // connections handed to database/sql and not closed yet
-	Cuttable   int // of these, those that the cluster can cut; see Dial
+	Cuttable   int // of OpenConns, those that the cluster can cut; see Dial
 	// Load is what Balanced compares: open connections of the present
-	// generation, and launches of opens that have not ended.
+	// generation, plus launches whose open has not ended.
 	Load     int
-	Attempts int // opens in flight
-	Deaf     int // of these and of the probe, those past their deadline whose backend has not come back
+	Attempts int // attempts in flight
+	Deaf     int // attempts and probes that are past their deadline and whose backend has not returned
 
 	Opens  uint64 // attempts started
 	Won    uint64 // connections handed to database/sql
-	Lost   uint64 // attempts that another node overtook, whose caller left, or that a Close found under way
+	Lost   uint64 // attempts that ended because another node won, the caller left, or a Close came
 	Errors uint64 // attempts that failed
 
-	Probes      uint64 // background checks ended
-	ProbeErrors uint64 // of these, failed ones
+	Probes      uint64 // probes that have ended
+	ProbeErrors uint64 // of Probes, those that failed
 
 	Added            time.Time
-	LastSuccess      time.Time // of a connection handed out
-	LastError        time.Time // of an attempt, a probe or a statement
+	LastSuccess      time.Time // when a connection was last handed out
+	LastError        time.Time // when an attempt, a probe or a statement last failed
 	LastErrorMessage string    // redacted
 
 	ProbeLatency Latency // of checks on the lasting probe connection
 	OpenLatency  Latency // of fresh connections: dial, handshake and check
 }
 
-// Latency summarises how long something took. It is an immutable value; the
+// Latency summarises how long something took. It is an immutable value. The
 // zero Latency has no samples.
 type Latency struct{ l health.Latency }
 
-// Count returns the number of samples ever taken.
+// Count returns the number of all samples since the start.
 func (l Latency) Count() uint64 { return l.l.Count() }
 
-// Mean returns the exponentially weighted moving average with a weight of 0.2
-// for a new sample; the first sample sets it. It is 0 without samples.
+// Mean returns the exponentially weighted moving average. A new sample has a
+// weight of 0.2; the first sample sets the average. Without samples it is 0.
 // The estimator is that of MongoDB's server selection specification.
 func (l Latency) Mean() time.Duration { return l.l.Mean() }
 
-// Deviation returns the smoothed mean deviation of RFC 6298, with a weight of
-// 0.25 for a new sample. It is 0 with fewer than two samples.
+// Deviation returns the smoothed mean deviation of RFC 6298. A new sample has a
+// weight of 0.25. With fewer than two samples it is 0.
 func (l Latency) Deviation() time.Duration { return l.l.Deviation() }
 
-// Percentile returns the value that p of the last 64 samples do not exceed,
-// by the nearest-rank method; p runs from 0 to 1. It is 0 without samples.
+// Percentile returns the value that a part p of the last 64 samples do not
+// exceed, by the nearest-rank method. p is from 0 to 1. Without samples it is
+// 0.
 func (l Latency) Percentile(p float64) time.Duration { return l.l.Percentile(p) }
 
-// State is what a cluster thinks of one of its nodes.
+// State is how well a node works, as the cluster sees it.
 type State uint8
 
 const (
@@ -87,14 +88,14 @@ const (
 	StateUnknown State = iota
 	// StateUp is a node whose last check passed.
 	StateUp
-	// StateSuspect is a node with one sign of trouble; it is still used and
+	// StateSuspect is a node with one sign of trouble. It is still used, and it
 	// is being checked.
 	StateSuspect
-	// StateDown is a node that refused, or kept silent; it is left out of
-	// opens while another node is usable, and tested in the background.
+	// StateDown is a node that refused or was silent. Opens do not go there
+	// while another node is usable. It is tested in the background.
 	StateDown
-	// StateDraining is a node that the program drains or has removed: opens
-	// do not go there, and what runs there may end.
+	// StateDraining is a node that the program drains or has removed. Opens do
+	// not go there. Work under way there may end.
 	StateDraining
 )
 

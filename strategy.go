@@ -8,69 +8,72 @@ import (
 )
 
 // A Strategy plans one open: which nodes are asked, in which order, and how
-// long to wait before each. It has a name. [Race], [Hedged], [Balanced] and
-// [Ordered] are those of this package; [NewStrategy] makes one of a func. The
-// zero Strategy plans nothing and is no valid setting.
+// long the open waits before each. This package has [Race], [Hedged],
+// [Balanced] and [Ordered]. [NewStrategy] makes a strategy from a func. The
+// zero Strategy plans nothing and is not a valid setting.
 //
-// The strategies here put every node into the plan. A node of a higher
-// [NodeConfig.Priority] comes after all those of a lower one. Suspect nodes
-// come last, whatever their priority; Race alone asks them with the others.
+// The strategies of this package put every usable node into the plan. Nodes
+// with a higher [NodeConfig.Priority] come after all nodes with a lower one.
+// Suspect nodes come last, whatever their priority, except that Race asks them
+// together with the others.
 type Strategy struct {
 	name string
-	// Exactly one of the two is set in a valid Strategy.
+	// A valid Strategy has exactly one of these two.
 	plan func(members []balance.Member, draw func(n int) int) []balance.Launch
 	own  func(nodes []NodeStatus) []Launch
 
-	goal balance.Goal // of RebalanceByStrategy
+	goal balance.Goal // what RebalanceByStrategy stands for
 }
 
 var (
 	// Race asks every usable node at once and takes the first connection. An
-	// open is as fast as the fastest node, and costs a connection opened and
-	// closed again on each of the others. Nodes of a higher priority number
-	// follow when all of a lower one have failed, or after 2 s. It is the
-	// default.
+	// open is as fast as the fastest node. Its cost is one connection on each
+	// of the other nodes that is opened and closed again. Nodes with a higher
+	// priority number follow when all nodes with a lower one have failed, or
+	// after 2 s. Race is the default.
 	Race = Strategy{name: "race", plan: undrawn(balance.Race), goal: balance.Refresh}
 
 	// Hedged asks the node with the shortest round trip. It asks the next one
 	// only when the first fails or is slower than usual. An open is about as
-	// fast as Race's and costs about one connection. Nodes not yet heard of
-	// come after those that are up.
+	// fast as with Race and costs about one connection. Nodes that were never
+	// heard of come after those that are up.
 	//
-	// The wait for a node is the mean of its time to open plus four deviations,
-	// at least 100 ms and at most 2 s, and 250 ms where it was never measured.
-	// Before nodes of a higher priority number it is 2 s.
+	// How long Hedged waits for a node depends on the node's time to open: it
+	// is the mean plus four deviations, at least 100 ms and at most 2 s. If
+	// that time was never measured, the wait is 250 ms. Before nodes with a
+	// higher priority number the wait is 2 s.
 	Hedged = Strategy{name: "hedged", plan: undrawn(balance.Hedged), goal: balance.Refresh}
 
 	// Balanced spreads connections over the nodes that are about equally fast:
-	// those whose round trip exceeds the shortest by no more than 15 ms or a
-	// quarter. It draws two of them at random, heavier ones more often, and
-	// asks the one with the smaller load for its weight. The others follow as
-	// with Hedged.
+	// those whose round trip exceeds the shortest one by at most 15 ms or a
+	// quarter of it. It draws two of these nodes at random; a node with more
+	// weight is drawn more often. Of the two it asks the one with less load for
+	// its weight. The other nodes follow as with Hedged.
 	Balanced = Strategy{name: "balanced", plan: balance.Balanced, goal: balance.Shares}
 
-	// Ordered asks the node of the lowest priority number, among equals the
-	// first by name. The others follow as with Hedged. So every process uses
-	// the same node while that is well. A node that has come back is asked
-	// after the others until it has been up for [Config.FailbackAfter].
+	// Ordered asks the node with the lowest priority number. Among nodes with
+	// the same number it asks the first by name. The other nodes follow as with
+	// Hedged. So all processes use the same node while that node is well. A
+	// node that has come back is asked after the others until it has been up
+	// for [Config.FailbackAfter].
 	Ordered = Strategy{name: "ordered", plan: undrawn(balance.Ordered), goal: balance.First}
 )
 
-// undrawn is for a strategy that draws nothing.
+// noDraw adapts a strategy that draws no random numbers.
 func undrawn(plan func([]balance.Member) []balance.Launch) func([]balance.Member, func(int) int) []balance.Launch {
 	return func(members []balance.Member, _ func(int) int) []balance.Launch { return plan(members) }
 }
 
-// NewStrategy returns a strategy of the program's own. The name is what
-// [Strategy.String] gives.
+// NewStrategy returns a strategy made by the program. [Strategy.String] returns
+// the name.
 //
 // plan gets the status of the usable nodes, sorted by name: those that are
-// neither down nor draining. It is not called where there is none. It must be
-// pure: it waits for nothing, changes nothing, and may be called by several
-// goroutines at once. A plan may leave nodes out. Names that the cluster does
-// not have, and the second launch of a node, are passed over. Where some nodes
-// are donors or full, plan is called twice: the launches of those follow the
-// launches of the others. A panic in plan fails the open.
+// neither down nor draining. It is not called if there are none. It must be
+// pure: it must not wait or change anything, and several goroutines may call it
+// at the same time. The plan may leave nodes out. Names that are not in the
+// cluster are skipped, and so is a second launch of a node. If some of the
+// usable nodes are donors or full, plan is called twice: once for the others,
+// and then for those, whose launches follow. If plan panics, the open fails.
 func NewStrategy(name string, plan func(nodes []NodeStatus) []Launch) Strategy {
 	return Strategy{name: name, own: plan}
 }
@@ -78,9 +81,9 @@ func NewStrategy(name string, plan func(nodes []NodeStatus) []Launch) Strategy {
 // String returns the strategy's name.
 func (s Strategy) String() string { return s.name }
 
-// Plan returns the launches for the given nodes, as an open gets them. It
-// serves strategies that are built on this one. Balanced draws from the
-// source of math/rand/v2 here. The zero Strategy plans nothing.
+// Plan returns the launches for the given nodes, as an open gets them. It is
+// for strategies that are built on this one. Balanced draws from math/rand/v2
+// here, and not from the cluster's source. The zero Strategy plans nothing.
 func (s Strategy) Plan(nodes []NodeStatus) []Launch {
 	switch {
 	case s.own != nil:
@@ -103,7 +106,7 @@ func (s Strategy) Plan(nodes []NodeStatus) []Launch {
 // valid reports whether the strategy can plan.
 func (s Strategy) valid() bool { return s.plan != nil || s.own != nil }
 
-// UnmarshalText sets the strategy by its name in config.toml.
+// UnmarshalText sets the strategy from its name in config.toml.
 func (s *Strategy) UnmarshalText(text []byte) error {
 	for _, known := range []Strategy{Race, Hedged, Balanced, Ordered} {
 		if known.name == string(text) {
@@ -118,14 +121,15 @@ func (s *Strategy) UnmarshalText(text []byte) error {
 type Launch struct {
 	// Node is the name of the node to ask.
 	Node string
-	// Wait is how long after the launch before it this one starts, the
-	// connection attempt delay of RFC 8305. An earlier launch that failed
-	// starts it at once, unless the node's priority is higher than that of
-	// the one before it: then all earlier launches must have failed.
+	// Wait is the time between the launch before it and this one: the
+	// connection attempt delay of RFC 8305. If an earlier launch fails, this
+	// one starts at once. If this node's priority number is higher than that of
+	// the node before it, it starts early only when all earlier launches have
+	// failed.
 	Wait time.Duration
 }
 
-// goal is what the configuration comes to.
+// goal returns the rebalancing that the configuration asks for.
 func (c *Config) goal() balance.Goal {
 	switch c.Rebalance {
 	case RebalanceByStrategy:
