@@ -127,11 +127,11 @@ func TestGenerationIsRaisedBeforeTheReport(t *testing.T) {
 		if g := n.generation.Load(); g != 1 {
 			t.Errorf("generation %d while the report waits", g)
 		}
-		n.own.timer = time.NewTimer(time.Hour)
+		n.loop.timer = time.NewTimer(time.Hour)
 		n.onReport(l, <-l.report)
 		wg.Wait()
-		if g := n.generation.Load(); g != 1 || n.own.health.State != health.Down {
-			t.Errorf("generation %d, %v", g, n.own.health.State)
+		if g := n.generation.Load(); g != 1 || n.loop.health.State != health.Down {
+			t.Errorf("generation %d, %v", g, n.loop.health.State)
 		}
 		cancel()
 	})

@@ -80,7 +80,7 @@ type attempt struct {
 	req  *request
 	born uint64
 
-	told atomic.Bool // overdue, abandon or run has reported to the loop
+	reported atomic.Bool // overdue, abandon or run has reported to the loop
 }
 
 // run dials. It offers the conn to the open, or closes it. attempt_timeout
@@ -97,8 +97,8 @@ func (a *attempt) run() {
 	deadline, cancel := context.WithTimeoutCause(context.WithoutCancel(a.req.ctx), n.cfg.AttemptTimeout, cause)
 	defer cancel()
 	defer cancelAfter(n.cfg.LoserGrace, cancel, a.req.ctx, a.life.ctx)()
-	alive := context.AfterFunc(a.life.ctx, a.abandon)
-	inTime := context.AfterFunc(deadline, func() { a.overdue(deadline) })
+	stopAbandon := context.AfterFunc(a.life.ctx, a.abandon)
+	stopOverdue := context.AfterFunc(deadline, func() { a.overdue(deadline) })
 	began := time.Now()
 	dialled := new(socket.Slot)
 	conn, found, failed := n.dial.open(socket.With(deadline, dialled), a.req.ctx.Done(), 0)
@@ -109,19 +109,19 @@ func (a *attempt) run() {
 	}
 	// Nothing below waits for the backend, except close. Only this goroutine
 	// reports now, unless overdue or abandon has done so already.
-	lives, timely := alive(), inTime()
-	if !timely {
+	alive, inTime := stopAbandon(), stopOverdue()
+	if !inTime {
 		n.deaf.Add(-1)
 	}
 	switch {
-	case !lives, !timely:
+	case !alive, !inTime:
 	case failed != nil:
-		a.tellFailed(failed)
+		a.reportFailed(failed)
 	case a.offer(winner{conn, dialled, n, a.born}):
 		o.kind, conn = outcomeWon, nil
-		a.tell(o)
+		a.report(o)
 	default:
-		a.tell(o)
+		a.report(o)
 	}
 	if conn != nil {
 		n.dial.close(conn)
@@ -135,7 +135,7 @@ func (a *attempt) run() {
 // caller still owns the conn.
 func (a *attempt) offer(w winner) bool {
 	if n := a.node; n.draining.Load() {
-		a.req.fail(n.dial.failure(health.Neutral, n.whyDrained()))
+		a.req.fail(n.dial.failure(health.Neutral, n.drainCause()))
 		return false
 	}
 	select {
@@ -152,20 +152,20 @@ func (a *attempt) offer(w winner) bool {
 // returned: the deadline has passed, or the open ended loser_grace ago.
 func (a *attempt) overdue(ctx context.Context) {
 	a.node.deaf.Add(1)
-	a.tellFailed(a.node.dial.judge(ctx, context.Cause(ctx), health.Silent))
+	a.reportFailed(a.node.dial.judge(ctx, context.Cause(ctx), health.Silent))
 }
 
 // abandon reports for an attempt whose life has ended, so that the loop does
 // not wait for it.
 func (a *attempt) abandon() {
 	a.req.fail(a.node.dial.failure(health.Neutral, context.Cause(a.life.ctx)))
-	a.tell(outcome{kind: outcomeLost})
+	a.report(outcome{kind: outcomeLost})
 }
 
 // report sends the attempt's outcome (won, lost or failed) to the loop. Only
 // the first call does.
-func (a *attempt) tell(o outcome) {
-	if a.told.CompareAndSwap(false, true) {
+func (a *attempt) report(o outcome) {
+	if a.reported.CompareAndSwap(false, true) {
 		a.life.send(o)
 	}
 }
@@ -173,10 +173,10 @@ func (a *attempt) tell(o outcome) {
 // reportFailed reports a failure to the loop. The loop answers the open after
 // it has published the node's new state. The open needs that state to decide
 // whether to wait for the node.
-func (a *attempt) tellFailed(failed *dialError) {
+func (a *attempt) reportFailed(failed *dialError) {
 	o := failed.outcome()
 	o.req, o.failed = a.req, failed
-	a.tell(o)
+	a.report(o)
 }
 
 // outcome returns a failed attempt's outcome. If the failure says nothing about
@@ -218,8 +218,8 @@ func (n *node) returned() { n.life.Load().send(outcome{kind: outcomeReturned}) }
 
 // slots returns how many attempts the node may have in flight now.
 func (n *node) slots() int {
-	switch f := &n.own.full; {
-	case !n.own.health.State.Usable(), time.Now().Before(f.Until):
+	switch f := &n.loop.full; {
+	case !n.loop.health.State.Usable(), time.Now().Before(f.Until):
 		return 0
 	case f.Refused > 0:
 		return 1
@@ -231,30 +231,30 @@ func (n *node) slots() int {
 // node. Opens must not spend time on testing a down node, and only one at a
 // time may test a full node.
 func (n *node) refuseWaiting() {
-	if len(n.own.waiting) == 0 {
+	if len(n.loop.waiting) == 0 {
 		return
 	}
-	why := n.own.fullWhy
+	why := n.loop.fullWhy
 	switch {
-	case n.own.health.State == health.Draining:
-		why = n.dial.failure(health.Neutral, n.whyDrained())
-	case n.own.health.State == health.Down:
-		why = known(n.snapshot.Load(), n.own.health.Reason)
+	case n.loop.health.State == health.Draining:
+		why = n.dial.failure(health.Neutral, n.drainCause())
+	case n.loop.health.State == health.Down:
+		why = stateError(n.snapshot.Load(), n.loop.health.Reason)
 	case why == nil:
 		return
 	}
-	for _, r := range n.own.waiting {
+	for _, r := range n.loop.waiting {
 		r.fail(why)
 	}
-	clear(n.own.waiting)
-	n.own.waiting = n.own.waiting[:0]
+	clear(n.loop.waiting)
+	n.loop.waiting = n.loop.waiting[:0]
 }
 
 // allowRetry grows the retry epoch: an open that failed here may ask again.
 // Opens that wait are notified by the loop.
 func (n *node) allowRetry() {
-	n.own.facts.retryEpoch++
-	n.own.changed = n.own.changed || n.waiting.Load() > 0
+	n.loop.facts.retryEpoch++
+	n.loop.changed = n.loop.changed || n.waiting.Load() > 0
 }
 
 // reportOutrun notifies the actor. It returns when the loop has taken the
@@ -275,7 +275,7 @@ func (n *node) onOutrun(l *life, e outrun) {
 	if e.req.began.IsZero() {
 		return
 	}
-	if took := e.at.Sub(e.req.began); took >= e.granted {
+	if took := e.at.Sub(e.req.began); took >= e.headStart {
 		n.learn(l, health.Evidence{Class: health.Slow, Took: took, Reason: health.SlowReason(took)})
 	}
 }

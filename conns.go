@@ -76,7 +76,7 @@ func (c *conns) older(generation uint64) []*socket.Slot {
 }
 
 // filter returns the open conns for which want is true, in no order.
-func (c *conns) those(want func(heldConn) bool) []heldConn {
+func (c *conns) filter(want func(heldConn) bool) []heldConn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var found []heldConn
@@ -111,7 +111,7 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 	})
 	now := time.Now()
 	n.conns.add(w.socket, heldConn{handle, place, w.born, now, n.cfg.oldAt(now, n.draws)})
-	n.obeyCut(w)
+	n.applyCut(w)
 	n.load.planned.Add(-1)
 	return wrapped
 }
@@ -241,7 +241,7 @@ func (n *node) cut(l *life, reason string) {
 	o := &cutOrder{n.generation.Load(), fmt.Errorf("%w (%s)", errCut, reason)}
 	n.cutOrder.Store(o)
 	counted := make(chan int, 1)
-	n.tellWhen(l, Event{Kind: EventCut, Reason: reason}, counted)
+	n.emitCounted(l, Event{Kind: EventCut, Reason: reason}, counted)
 	l.start(func() {
 		count := 0
 		for _, s := range n.conns.older(o.below) {
@@ -255,7 +255,7 @@ func (n *node) cut(l *life, reason string) {
 
 // applyCut cuts a conn that was on its way to database/sql when its node was
 // cut. cut did not see it, because it was not in conns yet.
-func (n *node) obeyCut(w winner) {
+func (n *node) applyCut(w winner) {
 	if o := n.cutOrder.Load(); o != nil && w.born < o.below {
 		w.socket.Cut(o.why)
 	}

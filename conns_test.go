@@ -211,7 +211,7 @@ func TestLateWinnerIsCut(t *testing.T) {
 	defer peer.Close()
 	s := new(socket.Slot)
 	TrackSocket(socket.With(context.Background(), s), here)
-	n.obeyCut(winner{socket: s, node: n, born: 0})
+	n.applyCut(winner{socket: s, node: n, born: 0})
 	if _, err := here.Write(nil); err == nil || !errors.Is(s.Cause(), errCut) {
 		t.Errorf("not cut: %v", err)
 	}

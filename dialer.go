@@ -204,7 +204,7 @@ func connectorFor(backend driver.Driver, dsn string) (c driver.Connector, err er
 
 // closeOwned closes the connector of a node that has left its cluster, after
 // the last goroutine of its last life has ended. l is that life; it may be nil.
-func (n *node) disown(l *life) {
+func (n *node) closeOwned(l *life) {
 	if n.owned == nil || l == nil {
 		closeConnector(n.owned)
 		return

@@ -49,7 +49,7 @@ func (m *manager) unknown(name string) error {
 }
 
 // drainCause returns the error for opens that meet a draining node.
-func (n *node) whyDrained() error {
+func (n *node) drainCause() error {
 	if n.leaving.Load() {
 		return errRemoved
 	}
@@ -60,19 +60,19 @@ func (n *node) whyDrained() error {
 // cuts the conns when the drain exceeds drain_timeout. A removed node ends its
 // own life when its last connection is closed, or when the drain is overdue and
 // all conns that can be cut are cut.
-func (n *node) obeyDrain(l *life) {
-	draining := n.own.health.State == health.Draining
+func (n *node) applyDrain(l *life) {
+	draining := n.loop.health.State == health.Draining
 	switch wanted := n.draining.Load(); {
 	case wanted && !draining:
-		n.moveBy(l, health.Draining, n.whyDrained().Error())
-		n.tellRetired(l, n.own.health.Reason)
+		n.setState(l, health.Draining, n.drainCause().Error())
+		n.emitRetired(l, n.loop.health.Reason)
 	case !wanted && draining:
-		n.own.addedLate = true
-		if n.own.health.SilentBefore { // and silence counts until a check shows that the node has caught up
-			n.moveBy(l, health.Down, fmt.Sprintf("%s while it was drained", health.Silent))
-			n.own.health.Class = health.Silent
+		n.loop.addedLate = true
+		if n.loop.health.SilentBefore { // and silence counts until a check shows that the node has caught up
+			n.setState(l, health.Down, fmt.Sprintf("%s while it was drained", health.Silent))
+			n.loop.health.Class = health.Silent
 		} else {
-			n.moveBy(l, health.Unknown, "")
+			n.setState(l, health.Unknown, "")
 		}
 		n.probeNow(l)
 		return
@@ -81,10 +81,10 @@ func (n *node) obeyDrain(l *life) {
 	}
 	n.closeRetired(l)
 	open, _ := n.conns.count()
-	overdue := open > 0 && time.Since(n.own.health.Since) >= n.cfg.DrainTimeout
-	if overdue && !n.own.drained {
-		n.own.drained = true
-		n.cut(l, fmt.Sprintf("%s over %s ago (drain_timeout)", n.own.health.Reason, n.cfg.DrainTimeout))
+	overdue := open > 0 && time.Since(n.loop.health.Since) >= n.cfg.DrainTimeout
+	if overdue && !n.loop.drained {
+		n.loop.drained = true
+		n.cut(l, fmt.Sprintf("%s over %s ago (drain_timeout)", n.loop.health.Reason, n.cfg.DrainTimeout))
 	}
 	if n.leaving.Load() {
 		n.closeProbe(l)
@@ -96,22 +96,22 @@ func (n *node) obeyDrain(l *life) {
 
 // setState changes the state because the program wants it. What was known
 // against the node is forgotten, except that it was silent.
-func (n *node) moveBy(l *life, to health.State, reason string) {
-	from := n.own.health
-	n.own.health = health.Health{State: to, Reason: reason, Since: time.Now(), EverUp: from.EverUp, Conf: from.Conf, SilentBefore: from.SilentBefore}
-	n.own.changed, n.own.drained = true, false
-	n.tell(l, Event{Kind: EventState, From: State(from.State), To: State(to), Reason: reason})
+func (n *node) setState(l *life, to health.State, reason string) {
+	from := n.loop.health
+	n.loop.health = health.Health{State: to, Reason: reason, Since: time.Now(), EverUp: from.EverUp, Conf: from.Conf, SilentBefore: from.SilentBefore}
+	n.loop.changed, n.loop.drained = true, false
+	n.emit(l, Event{Kind: EventState, From: State(from.State), To: State(to), Reason: reason})
 }
 
 // closeProbe closes the probe connection, if the loop has it.
 func (n *node) closeProbe(l *life) {
-	if conn := n.own.probeConn; conn != nil {
-		n.own.probeConn = nil
+	if conn := n.loop.probeConn; conn != nil {
+		n.loop.probeConn = nil
 		l.start(func() { n.dial.close(conn) })
 	}
 }
 
 // drainLeft returns how much time the drain has left, at least 1 ms.
 func (n *node) drainLeft() time.Duration {
-	return max(time.Millisecond, n.cfg.DrainTimeout-time.Since(n.own.health.Since))
+	return max(time.Millisecond, n.cfg.DrainTimeout-time.Since(n.loop.health.Since))
 }

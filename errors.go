@@ -18,8 +18,8 @@ var (
 	ErrNoNodes = errors.New("clustersql: no nodes: add at least one with AddNode before the first query")
 
 	// ErrClosed is returned by Connect after the connector's Close, by every
-	// method of a closed [Driver] that changes the cluster or opens on it, and
-	// by opens under way when the close happens.
+	// method of a closed [Driver] that returns an error, except Close, and by
+	// opens that were under way at the close.
 	ErrClosed = errors.New("clustersql: closed")
 
 	// ErrAttemptTimeout is in the tree of an [AttemptError] whose node gave no

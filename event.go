@@ -79,7 +79,7 @@ func (e *Event) log(l logger) {
 
 // callHook calls the program's hook with the event. If the hook panics,
 // callHook recovers and logs that.
-func (e *Event) hand(hook func(Event), l logger) {
+func (e *Event) callHook(hook func(Event), l logger) {
 	defer func() {
 		if r := recover(); r != nil {
 			l.print(slog.LevelError, "OnEvent panicked", "event", e.Kind.String(), "panic", fmt.Sprint(r))
@@ -91,14 +91,14 @@ func (e *Event) hand(hook func(Event), l logger) {
 // emit logs an event and then calls the hook, after the events before it. It
 // does so in a goroutine of the life, because a hook may take its time or use
 // this cluster. Only run calls it.
-func (n *node) tell(l *life, e Event) { n.tellWhen(l, e, nil) }
+func (n *node) emit(l *life, e Event) { n.emitCounted(l, e, nil) }
 
 // emitCounted is emit for an event whose number of connections is not known
 // yet. The number comes on counted. If it is 0 there is no event.
-func (n *node) tellWhen(l *life, e Event, counted <-chan int) {
+func (n *node) emitCounted(l *life, e Event, counted <-chan int) {
 	e.Time, e.Cluster, e.Node = time.Now(), n.dial.log.cluster, n.name
-	before, done := n.own.lastTold, make(chan struct{})
-	n.own.lastTold = done
+	before, done := n.loop.lastEvent, make(chan struct{})
+	n.loop.lastEvent = done
 	l.start(func() {
 		defer close(done)
 		if before != nil {
@@ -111,7 +111,7 @@ func (n *node) tellWhen(l *life, e Event, counted <-chan int) {
 		}
 		e.log(n.dial.log)
 		if n.cfg.OnEvent != nil {
-			e.hand(n.cfg.OnEvent, n.dial.log)
+			e.callHook(n.cfg.OnEvent, n.dial.log)
 		}
 	})
 }
@@ -120,26 +120,26 @@ func (n *node) tellWhen(l *life, e Event, counted <-chan int) {
 // counts further ones until the next probe; flushLosses emits these together.
 // The reason is that a dying node loses hundreds of connections.
 func (n *node) noteLoss(l *life, reason string) {
-	n.own.lossCount++
-	n.own.lossReason = reason
-	if !n.own.lossTold {
-		n.own.lossTold = true
-		n.tellLosses(l)
+	n.loop.lossCount++
+	n.loop.lossReason = reason
+	if !n.loop.lossReported {
+		n.loop.lossReported = true
+		n.emitLosses(l)
 	}
 }
 
-func (n *node) tellLosses(l *life) {
-	if n.own.lossCount > 0 {
-		n.tell(l, Event{Kind: EventLost, Conns: n.own.lossCount, Reason: n.own.lossReason})
-		n.own.lossCount = 0
+func (n *node) emitLosses(l *life) {
+	if n.loop.lossCount > 0 {
+		n.emit(l, Event{Kind: EventLost, Conns: n.loop.lossCount, Reason: n.loop.lossReason})
+		n.loop.lossCount = 0
 	}
 }
 
 // flushLosses emits an event about the losses that are in no event yet. The
 // next loss is then a first one again.
 func (n *node) flushLosses(l *life) {
-	n.tellLosses(l)
-	n.own.lossTold = false
+	n.emitLosses(l)
+	n.loop.lossReported = false
 }
 
 // A logger writes lines that name the cluster and the node. If base is nil it

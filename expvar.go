@@ -33,12 +33,12 @@ const expvarFirst = "FirstInstanciated"
 // another variable under that name, that variable stays and the cluster is not
 // shown.
 func (x *exporter) publish(m *manager) {
-	if !x.own(m) {
+	if !x.claim(m) {
 		m.log.print(slog.LevelWarn, "expvar has another variable of the cluster's name; the cluster is not shown there")
 	}
 }
 
-func (x *exporter) own(m *manager) bool {
+func (x *exporter) claim(m *manager) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	e := x.maps[m.name]

@@ -225,7 +225,7 @@ func (m *manager) remove(name string) error {
 	n.generation.Add(1)
 	n.checkNow()
 	m.news.notify()
-	n.disown(l)
+	n.closeOwned(l)
 	exported.removeNode(m, n)
 	return nil
 }
@@ -307,7 +307,7 @@ func (m *manager) close() error {
 		return nil
 	}
 	for _, n := range *m.nodes.Load() {
-		n.disown(n.life.Load())
+		n.closeOwned(n.life.Load())
 	}
 	exported.withdraw(m)
 	return nil
@@ -357,27 +357,27 @@ func (m *manager) status() ClusterStatus {
 // first and calls notify after that. So a reader must call next first and look
 // at the cluster after that.
 type changes struct {
-	current atomic.Pointer[chan struct{}]
-	posted  atomic.Int64 // time of the last notify, in Unix nanoseconds
+	current  atomic.Pointer[chan struct{}]
+	notified atomic.Int64 // time of the last notify, in Unix nanoseconds
 }
 
 // next returns a channel that the next notify closes.
-func (b *changes) next() <-chan struct{} {
+func (c *changes) next() <-chan struct{} {
 	for {
-		if c := b.current.Load(); c != nil {
-			return *c
+		if ch := c.current.Load(); ch != nil {
+			return *ch
 		}
-		c := make(chan struct{})
-		b.current.CompareAndSwap(nil, &c)
+		ch := make(chan struct{})
+		c.current.CompareAndSwap(nil, &ch)
 	}
 }
 
 // age returns how long ago the last notify was.
-func (b *changes) age(now time.Time) time.Duration { return now.Sub(time.Unix(0, b.posted.Load())) }
+func (c *changes) age(now time.Time) time.Duration { return now.Sub(time.Unix(0, c.notified.Load())) }
 
-func (b *changes) notify() {
-	b.posted.Store(time.Now().UnixNano())
-	if c := b.current.Swap(nil); c != nil {
-		close(*c)
+func (c *changes) notify() {
+	c.notified.Store(time.Now().UnixNano())
+	if ch := c.current.Swap(nil); ch != nil {
+		close(*ch)
 	}
 }

@@ -30,7 +30,7 @@ type node struct {
 	owned io.Closer
 
 	// owned by run; each life takes it over from the life before
-	own history
+	loop loopState
 
 	// shared
 	life       atomic.Pointer[life] // nil before the first one; its ctx is done once the actor has been asked to stop
@@ -46,7 +46,7 @@ type node struct {
 }
 
 // loopState is what a node's loop works with and remembers.
-type history struct {
+type loopState struct {
 	health health.Health
 	rand   *rand.Rand // for the waits between probes
 	facts  snapshot   // what publish copies into the next snapshot
@@ -69,10 +69,10 @@ type history struct {
 
 	changed bool // something has changed, and the waiting goroutines were not notified yet
 
-	lastTold   chan struct{} // closed when the last event has been delivered; nil before the first
-	lossCount  int           // lost connections that are in no event yet
-	lossReason string        // of the last lost connection
-	lossTold   bool          // there was an event about a lost connection since the last probe
+	lastEvent    chan struct{} // closed when the last event has been delivered; nil before the first
+	lossCount    int           // lost connections that are in no event yet
+	lossReason   string        // of the last lost connection
+	lossReported bool          // there was an event about a lost connection since the last probe
 }
 
 // newNode returns a node that is not started. The caller owns it until it is
@@ -80,9 +80,9 @@ type history struct {
 func newNode(name string, cfg *Config, settings NodeConfig, d dialer, owned io.Closer) *node {
 	now := time.Now()
 	n := &node{name: name, cfg: cfg, settings: settings, dial: d, owned: owned}
-	n.own.rand = newRand(cfg.Seed, name)
-	n.own.health.Since = now
-	n.own.facts = snapshot{added: now}
+	n.loop.rand = newRand(cfg.Seed, name)
+	n.loop.health.Since = now
+	n.loop.facts = snapshot{added: now}
 	n.publish()
 	return n
 }
@@ -105,16 +105,16 @@ func (n *node) run(l *life, prev *life) {
 	if prev != nil {
 		<-prev.over
 	}
-	n.own.addedLate = n.own.addedLate || l.late
-	n.own.timer = time.NewTimer(time.Hour)
-	defer n.own.timer.Stop()
+	n.loop.addedLate = n.loop.addedLate || l.late
+	n.loop.timer = time.NewTimer(time.Hour)
+	defer n.loop.timer.Stop()
 	n.probeNow(l)
 	for {
-		n.obeyDrain(l)
+		n.applyDrain(l)
 		n.publish()
 		n.refuseWaiting()
-		if n.own.changed {
-			n.own.changed = false
+		if n.loop.changed {
+			n.loop.changed = false
 			n.news.notify()
 		}
 		select {
@@ -128,7 +128,7 @@ func (n *node) run(l *life, prev *life) {
 			n.onOutrun(l, e)
 		case <-l.check:
 			n.onCheck(l)
-		case <-n.own.timer.C:
+		case <-n.loop.timer.C:
 			n.onTimer(l)
 		case <-l.ctx.Done():
 			n.end(l)
@@ -140,15 +140,15 @@ func (n *node) run(l *life, prev *life) {
 // onOpen queues a request. Its attempt starts when a slot is free and no older
 // request waits for one.
 func (n *node) onOpen(l *life, r *request) {
-	n.own.waiting = append(n.own.waiting, r)
+	n.loop.waiting = append(n.loop.waiting, r)
 	n.fillSlots(l)
 }
 
 // launch starts the attempt for a request in its own goroutine.
 func (n *node) launch(l *life, r *request) {
 	n.inflight.Add(1)
-	n.own.pending++
-	n.own.facts.opens++
+	n.loop.pending++
+	n.loop.facts.opens++
 	r.began = time.Now()
 	a := &attempt{node: n, life: l, req: r, born: n.generation.Load()}
 	l.start(a.run)
@@ -157,30 +157,30 @@ func (n *node) launch(l *life, r *request) {
 // dropReleased drops waiting requests whose open has ended, so an attempt that
 // has not started by then never starts.
 func (n *node) dropReleased() {
-	kept := n.own.waiting[:0]
-	for _, r := range n.own.waiting {
+	kept := n.loop.waiting[:0]
+	for _, r := range n.loop.waiting {
 		if r.ctx.Err() == nil {
 			kept = append(kept, r)
 		}
 	}
-	clear(n.own.waiting[len(kept):])
-	n.own.waiting = kept
+	clear(n.loop.waiting[len(kept):])
+	n.loop.waiting = kept
 }
 
 // fillSlots starts waiting requests while there are free slots.
 func (n *node) fillSlots(l *life) {
 	n.dropReleased()
-	for len(n.own.waiting) > 0 && int(n.inflight.Load()) < n.slots() {
-		r := n.own.waiting[0]
-		n.own.waiting[0] = nil
-		n.own.waiting = n.own.waiting[1:]
+	for len(n.loop.waiting) > 0 && int(n.inflight.Load()) < n.slots() {
+		r := n.loop.waiting[0]
+		n.loop.waiting[0] = nil
+		n.loop.waiting = n.loop.waiting[1:]
 		n.launch(l, r)
 	}
 }
 
 // onOutcome takes what an attempt or a probe reports, and answers the open.
 func (n *node) onOutcome(l *life, o outcome) {
-	s := &n.own.facts
+	s := &n.loop.facts
 	switch o.kind {
 	case outcomeProbe:
 		n.onProbe(l, o)
@@ -192,21 +192,21 @@ func (n *node) onOutcome(l *life, o outcome) {
 		s.won++
 		s.lastSuccess = time.Now()
 		n.allowRetry()
-		n.own.changed = n.own.full.End() || n.own.changed
-		n.own.fullWhy = nil
+		n.loop.changed = n.loop.full.End() || n.loop.changed
+		n.loop.fullWhy = nil
 	case outcomeLost:
 		s.lost++
 	case outcomeFailed:
 		s.errors++
 		n.noteError(o.evidence)
 		if o.evidence.Class == health.Saturated {
-			n.own.fullWhy = o.failed
-			if n.own.full.Again(time.Now(), n.own.rand) {
+			n.loop.fullWhy = o.failed
+			if n.loop.full.Again(time.Now(), n.loop.rand) {
 				n.allowRetry()
 			}
 		}
 	}
-	n.own.pending--
+	n.loop.pending--
 	if o.took > 0 {
 		s.openLatency = s.openLatency.Add(o.took)
 	}
@@ -228,14 +228,14 @@ func (n *node) onReport(l *life, e health.Evidence) {
 }
 
 func (n *node) noteError(e health.Evidence) {
-	s := &n.own.facts
+	s := &n.loop.facts
 	s.lastErrorAt, s.lastErrorText, s.lastErr = time.Now(), e.Reason, e.Err
 }
 
 // learn takes evidence from an open or from real traffic.
 func (n *node) learn(l *life, e health.Evidence) {
 	eff := n.apply(l, e)
-	if eff.Changed && !n.own.probing {
+	if eff.Changed && !n.loop.probing {
 		n.scheduleNext()
 	}
 	if eff.Check {
@@ -246,7 +246,7 @@ func (n *node) learn(l *life, e health.Evidence) {
 // apply runs the transition function and carries out its effects, except those
 // about the next probe. The caller has to see to these.
 func (n *node) apply(l *life, e health.Evidence) health.Effects {
-	before := n.own.health
+	before := n.loop.health
 	if e.OK && before.State == health.Down {
 		e.Alone = n.alone()
 		if before.SilentBefore && e.View != nil {
@@ -254,22 +254,22 @@ func (n *node) apply(l *life, e health.Evidence) health.Effects {
 		}
 	}
 	after, eff := before.Next(e, n.cfg.Rise, n.cfg.Fall, time.Now())
-	n.own.health = after
+	n.loop.health = after
 	if eff.Raise && !e.Raised {
 		n.generation.Add(1)
 	}
 	if eff.Changed {
-		n.own.changed = true
+		n.loop.changed = true
 		if after.State == health.Up {
 			n.noteReturn(before.State)
 		}
-		n.tell(l, Event{Kind: EventState, From: State(before.State), To: State(after.State), Reason: after.Reason})
+		n.emit(l, Event{Kind: EventState, From: State(before.State), To: State(after.State), Reason: after.Reason})
 		if after.State == health.Down {
-			n.own.failures = 0
+			n.loop.failures = 0
 		}
 	}
 	if eff.Raise {
-		n.tellRetired(l, after.Reason)
+		n.emitRetired(l, after.Reason)
 		n.closeRetired(l)
 	}
 	if eff.Cut {
@@ -280,9 +280,9 @@ func (n *node) apply(l *life, e health.Evidence) health.Effects {
 
 // emitRetired emits an event about the connections of older generations, if
 // there are any.
-func (n *node) tellRetired(l *life, reason string) {
+func (n *node) emitRetired(l *life, reason string) {
 	if count := len(n.conns.older(n.generation.Load())); count > 0 {
-		n.tell(l, Event{Kind: EventRetired, Conns: count, Reason: reason})
+		n.emit(l, Event{Kind: EventRetired, Conns: count, Reason: reason})
 	}
 }
 
@@ -291,16 +291,16 @@ func (n *node) tellRetired(l *life, reason string) {
 // attempts see the life's ctx and report at once. Attempts and a probe close
 // the conns that they hold when they return.
 func (n *node) end(l *life) {
-	for _, r := range n.own.waiting {
+	for _, r := range n.loop.waiting {
 		r.fail(n.dial.failure(health.Neutral, context.Cause(l.ctx)))
 	}
-	n.own.waiting = nil
+	n.loop.waiting = nil
 	n.flushLosses(l)
-	for n.own.pending > 0 {
+	for n.loop.pending > 0 {
 		n.onOutcome(l, <-l.outcome)
 	}
 	n.closeProbe(l)
-	n.own.probing, n.own.probeAgain = false, false
-	n.own.facts.nextCheck = time.Time{}
+	n.loop.probing, n.loop.probeAgain = false, false
+	n.loop.facts.nextCheck = time.Time{}
 	n.publish()
 }

@@ -80,36 +80,36 @@ func (m *manager) connect(ctx context.Context, closed func()) (driver.Conn, erro
 }
 
 func newRound(plan []launch) *round {
-	o := &round{
+	r := &round{
 		won:       make(chan winner),
 		kick:      make(chan struct{}, len(plan)),
 		exhausted: make(chan struct{}),
 	}
-	o.left.Store(int64(len(plan)))
-	return o
+	r.left.Store(int64(len(plan)))
+	return r
 }
 
 // run carries out the plan. It returns when there is a winner, when every
 // launch has failed, or when ctx is done.
-func (o *round) run(ctx context.Context, plan []launch) (winner, bool) {
-	defer o.releaseLoad()
+func (r *round) run(ctx context.Context, plan []launch) (winner, bool) {
+	defer r.releaseLoad()
 	group, released := errgroup.WithContext(ctx)
-	group.Go(func() error { return o.collect(released) })
-	o.launch(released, group, plan)
+	group.Go(func() error { return r.collect(released) })
+	r.launch(released, group, plan)
 	if err := group.Wait(); errors.Is(err, errWon) {
-		o.tellOutrun(plan)
-		return o.winner, true
+		r.reportOutrun(plan)
+		return r.winner, true
 	}
 	return winner{}, false
 }
 
 // collect takes the first conn offered. It alone receives on won, and only
 // once, so one open gets at most one conn.
-func (o *round) collect(released context.Context) error {
+func (r *round) collect(released context.Context) error {
 	select {
-	case o.winner = <-o.won:
+	case r.winner = <-r.won:
 		return errWon
-	case <-o.exhausted:
+	case <-r.exhausted:
 	case <-released.Done():
 	}
 	return nil
@@ -117,26 +117,26 @@ func (o *round) collect(released context.Context) error {
 
 // launch starts each launch when its wait is over, or at once when an earlier
 // one has failed (RFC 8305, section 5). It stops when the open has ended.
-func (o *round) launch(released context.Context, group *errgroup.Group, plan []launch) {
+func (r *round) launch(released context.Context, group *errgroup.Group, plan []launch) {
 	for i, l := range plan {
 		enough := len(plan)
 		if l.reserve {
 			enough -= i
 		}
-		if i > 0 && l.wait > 0 && !o.pause(released, l.wait, int64(enough)) {
+		if i > 0 && l.wait > 0 && !r.pause(released, l.wait, int64(enough)) {
 			return
 		}
 		l.node.load.planned.Add(1)
-		o.launched = append(o.launched, l.node)
-		group.Go(func() error { o.ask(released, l.node); return nil })
+		r.launched = append(r.launched, l.node)
+		group.Go(func() error { r.ask(released, l.node); return nil })
 	}
 }
 
 // releaseLoad lowers the load of the nodes that this round launched on, except
 // the winner's: wrap lowers that one.
-func (o *round) releaseLoad() {
-	for _, n := range o.launched {
-		if n != o.winner.node {
+func (r *round) releaseLoad() {
+	for _, n := range r.launched {
+		if n != r.winner.node {
 			n.load.planned.Add(-1)
 		}
 	}
@@ -144,15 +144,15 @@ func (o *round) releaseLoad() {
 
 // pause returns when the wait is over, or when a failure leaves no more than
 // enough launches. It reports whether the next launch is to start.
-func (o *round) pause(released context.Context, wait time.Duration, enough int64) bool {
+func (r *round) pause(released context.Context, wait time.Duration, enough int64) bool {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
 		select {
 		case <-timer.C:
 			return true
-		case <-o.kick:
-			if o.left.Load() <= enough {
+		case <-r.kick:
+			if r.left.Load() <= enough {
 				return true
 			}
 		case <-released.Done():
@@ -163,46 +163,46 @@ func (o *round) pause(released context.Context, wait time.Duration, enough int64
 
 // ask sends a request to one node's actor and waits for the answer, or for the
 // end of the open. A conn does not come back this way; see collect.
-func (o *round) ask(released context.Context, n *node) {
-	r := &request{ctx: released, won: o.won, failed: make(chan *dialError, 1)}
-	i := o.begin(n, r)
+func (r *round) ask(released context.Context, n *node) {
+	req := &request{ctx: released, won: r.won, failed: make(chan *dialError, 1)}
+	i := r.begin(n, req)
 	l := n.life.Load()
 	if l == nil {
-		o.fail(i, n.dial.failure(health.Neutral, errRemoved))
+		r.fail(i, n.dial.failure(health.Neutral, errRemoved))
 		return
 	}
 	select {
-	case l.open <- r:
+	case l.open <- req:
 	case <-released.Done():
 		return
 	case <-l.ctx.Done():
-		o.fail(i, n.dial.failure(health.Neutral, context.Cause(l.ctx)))
+		r.fail(i, n.dial.failure(health.Neutral, context.Cause(l.ctx)))
 		return
 	}
 	select {
-	case failed := <-r.failed:
-		o.fail(i, failed)
+	case failed := <-req.failed:
+		r.fail(i, failed)
 	case <-released.Done():
 	}
 }
 
-func (o *round) begin(n *node, r *request) int {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.failures = append(o.failures, failure{node: n, req: r, asked: time.Now()})
-	return len(o.failures) - 1
+func (r *round) begin(n *node, req *request) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failures = append(r.failures, failure{node: n, req: req, asked: time.Now()})
+	return len(r.failures) - 1
 }
 
-func (o *round) fail(i int, why *dialError) {
-	o.mu.Lock()
-	f := &o.failures[i]
+func (r *round) fail(i int, why *dialError) {
+	r.mu.Lock()
+	f := &r.failures[i]
 	f.why, f.at, f.retryEpoch = why, time.Now(), f.node.snapshot.Load().retryEpoch
-	o.mu.Unlock()
-	if o.left.Add(-1) == 0 {
-		close(o.exhausted)
+	r.mu.Unlock()
+	if r.left.Add(-1) == 0 {
+		close(r.exhausted)
 		return
 	}
-	o.kick <- struct{}{} // never blocks: kick has room for every launch
+	r.kick <- struct{}{} // never blocks: kick has room for every launch
 }
 
 // errNoAnswer is the failure of a node that had not answered when the open
@@ -211,45 +211,45 @@ var errNoAnswer = errors.New("no answer before the open ended")
 
 // failed returns how every launch failed. Launches that have no answer yet are
 // given errNoAnswer.
-func (o *round) failed() []failure {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for i := range o.failures {
-		if f := &o.failures[i]; f.why == nil {
+func (r *round) failed() []failure {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.failures {
+		if f := &r.failures[i]; f.why == nil {
 			f.why, f.at, f.retryEpoch = f.node.dial.failure(health.Neutral, errNoAnswer), time.Now(), f.node.snapshot.Load().retryEpoch
 		}
 	}
-	return o.failures
+	return r.failures
 }
 
 // An outrun is an attempt that lost to an attempt launched later on another
 // node. The node had the open to itself for headStart, and needed longer than
 // that.
 type outrun struct {
-	req     *request
-	granted time.Duration
-	at      time.Time
+	req       *request
+	headStart time.Duration
+	at        time.Time
 }
 
 // reportOutrun notifies the actors of the nodes whose attempts were outrun.
 // Launches of the same wave start together; none of them outruns another. All
 // goroutines of the round must have ended.
-func (o *round) tellOutrun(plan []launch) {
-	won := volley(plan, o.winner.node)
+func (r *round) reportOutrun(plan []launch) {
+	won := wave(plan, r.winner.node)
 	if won == 0 {
 		return
 	}
 	now := time.Now()
-	for _, f := range o.failures {
-		if v := volley(plan, f.node); f.why == nil && v < won {
-			f.node.reportOutrun(outrun{f.req, granted(plan, v), now})
+	for _, f := range r.failures {
+		if v := wave(plan, f.node); f.why == nil && v < won {
+			f.node.reportOutrun(outrun{f.req, headStart(plan, v), now})
 		}
 	}
 }
 
 // wave returns the number of the wave in which the node is launched, from 0.
 // After the first launch, every launch with a wait starts a new wave.
-func volley(plan []launch, n *node) int {
+func wave(plan []launch, n *node) int {
 	v := 0
 	for i, l := range plan {
 		if i > 0 && l.wait > 0 {
@@ -264,7 +264,7 @@ func volley(plan []launch, n *node) int {
 
 // headStart returns the wait between a wave and the next one. v must not be the
 // plan's last wave.
-func granted(plan []launch, v int) time.Duration {
+func headStart(plan []launch, v int) time.Duration {
 	for i, l := range plan {
 		if i > 0 && l.wait > 0 {
 			if v == 0 {

@@ -32,24 +32,24 @@ func (m *manager) plan(nodes []*node) (plan []launch, err error) {
 	if len(usable) == 0 {
 		return nil, nil
 	}
-	last := slices.IndexFunc(usable, candidate.secondRate)
-	if last < 0 || !slices.ContainsFunc(usable, candidate.firstRate) {
+	last := slices.IndexFunc(usable, candidate.lastResort)
+	if last < 0 || !slices.ContainsFunc(usable, candidate.preferred) {
 		return m.ask(nil, usable, 0), nil
 	}
 	var others, rest []candidate
 	for _, c := range usable {
-		if c.secondRate() {
+		if c.lastResort() {
 			rest = append(rest, c)
 		} else {
 			others = append(others, c)
 		}
 	}
-	return m.ask(m.ask(nil, others, 0), rest, lastWait), nil
+	return m.ask(m.ask(nil, others, 0), rest, lastResortWait), nil
 }
 
 // lastResortWait is how long an open tries the other nodes before it asks the
 // nodes of last resort. A failure of one of the others ends the wait early.
-const lastWait = 250 * time.Millisecond
+const lastResortWait = 250 * time.Millisecond
 
 // A candidate is a usable node and what the strategy gets to know about it.
 type candidate struct {
@@ -59,10 +59,10 @@ type candidate struct {
 
 // lastResort reports whether the node is asked after the others, whatever order
 // the strategy gives.
-func (c candidate) secondRate() bool { return c.Donor || c.Full }
+func (c candidate) lastResort() bool { return c.Donor || c.Full }
 
 // preferred reports whether the node is up and not one of last resort.
-func (c candidate) firstRate() bool { return c.State == health.Up && !c.secondRate() }
+func (c candidate) preferred() bool { return c.State == health.Up && !c.lastResort() }
 
 // ask appends the launches that the strategy plans for the candidates. The
 // first of them waits at least the given time.
@@ -76,7 +76,7 @@ func (m *manager) ask(plan []launch, candidates []candidate, wait time.Duration)
 		reserve := len(plan) > 0 && n.settings.Priority > plan[len(plan)-1].node.settings.Priority
 		plan = append(plan, launch{n, w, reserve})
 	}
-	if s.own == nil {
+	if s.custom == nil {
 		members := make([]balance.Member, len(candidates))
 		for i := range candidates {
 			members[i] = candidates[i].Member
@@ -91,7 +91,7 @@ func (m *manager) ask(plan []launch, candidates []candidate, wait time.Duration)
 		shown[i] = candidates[i].node.status()
 	}
 	asked := make(map[string]bool, len(candidates))
-	for _, l := range s.own(shown) {
+	for _, l := range s.custom(shown) {
 		i, known := slices.BinarySearchFunc(candidates, l.Node, func(c candidate, name string) int { return strings.Compare(c.Name, name) })
 		if known && !asked[l.Node] {
 			asked[l.Node] = true

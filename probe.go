@@ -13,11 +13,11 @@ import (
 // when that has ended. Two probes start at least health.ProbeGap apart. However
 // often it is called meanwhile, one probe follows.
 func (n *node) probeNow(l *life) {
-	if n.own.probing {
-		n.own.probeAgain = true
+	if n.loop.probing {
+		n.loop.probeAgain = true
 		return
 	}
-	if wait := health.ProbeGap - time.Since(n.own.probeStart); wait > 0 {
+	if wait := health.ProbeGap - time.Since(n.loop.probeStart); wait > 0 {
 		n.schedule(wait)
 		return
 	}
@@ -29,7 +29,7 @@ func (n *node) onTimer(l *life) {
 	n.fillSlots(l)
 	n.flushLosses(l)
 	n.rebalance(l)
-	if !n.own.probing {
+	if !n.loop.probing {
 		n.startProbe(l)
 	}
 }
@@ -48,19 +48,19 @@ func (n *node) startProbe(l *life) {
 		n.schedule(n.drainLeft())
 		return
 	}
-	n.own.probeStart, n.own.probeAgain = time.Now(), false
+	n.loop.probeStart, n.loop.probeAgain = time.Now(), false
 	timeout := n.probeDeadline()
 	if int(n.deaf.Load()) > n.cfg.MaxOpensPerNode {
-		n.own.failures++
+		n.loop.failures++
 		n.settle(l, n.dial.failure(health.Silent, probeTimeout(timeout)).evidence())
 		return
 	}
-	conn, stale := n.own.probeConn, driver.Conn(nil)
-	if n.own.health.State == health.Suspect || n.own.health.State == health.Down {
+	conn, stale := n.loop.probeConn, driver.Conn(nil)
+	if n.loop.health.State == health.Suspect || n.loop.health.State == health.Down {
 		conn, stale = nil, conn
 	}
-	n.own.probeConn = nil
-	n.own.probing = true
+	n.loop.probeConn = nil
+	n.loop.probing = true
 	want := n.want()
 	l.start(func() {
 		if stale != nil {
@@ -76,15 +76,15 @@ func (n *node) startProbe(l *life) {
 // down or was never heard of, it is attempt_timeout, because nothing depends on
 // a quick answer then.
 func (n *node) probeDeadline() time.Duration {
-	switch n.own.health.State {
+	switch n.loop.health.State {
 	case health.Unknown, health.Down:
 		return n.cfg.AttemptTimeout
 	case health.Up:
-		if n.own.probeConn != nil {
+		if n.loop.probeConn != nil {
 			return n.cfg.ProbeTimeout
 		}
 	}
-	open := n.own.facts.openLatency
+	open := n.loop.facts.openLatency
 	return min(n.cfg.ProbeTimeout+open.Mean()+4*open.Deviation(), n.cfg.AttemptTimeout)
 }
 
@@ -92,9 +92,9 @@ func (n *node) probeDeadline() time.Duration {
 // status and view, and so does every probe of a node that is not up or is a
 // donor. The probe of a down node also looks at what took it down.
 func (n *node) want() health.Scope {
-	h := &n.own.health
-	if h.State != health.Up || !h.DonorSince.IsZero() || n.own.sinceStatus >= health.StatusEvery-1 {
-		if h.State == health.Up && h.Conf == 0 && !n.own.facts.viewAt.IsZero() {
+	h := &n.loop.health
+	if h.State != health.Up || !h.DonorSince.IsZero() || n.loop.sinceStatus >= health.StatusEvery-1 {
+		if h.State == health.Up && h.Conf == 0 && !n.loop.facts.viewAt.IsZero() {
 			return h.Need | health.ScopeStatus // not a Galera node: it showed no view
 		}
 		return h.Need | health.ScopeStatus | health.ScopeView
@@ -111,9 +111,9 @@ func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want heal
 	ctx, cancel := context.WithTimeoutCause(context.Background(), timeout, probeTimeout(timeout))
 	defer cancel()
 	defer cancelAfter(n.cfg.LoserGrace, cancel, l.ctx)()
-	told := make(chan struct{})
-	inTime := context.AfterFunc(ctx, func() {
-		defer close(told)
+	reported := make(chan struct{})
+	stopOverdue := context.AfterFunc(ctx, func() {
+		defer close(reported)
 		n.deaf.Add(1)
 		l.send(outcome{kind: outcomeProbe, evidence: n.dial.judge(ctx, context.Cause(ctx), health.Silent).evidence()})
 	})
@@ -128,8 +128,8 @@ func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want heal
 		found, failed = n.dial.test(ctx, conn, want)
 		o.trip = max(time.Since(began), 1)
 	}
-	if !inTime() {
-		<-told
+	if !stopOverdue() {
+		<-reported
 		if conn != nil {
 			n.dial.close(conn)
 		}
@@ -155,21 +155,21 @@ func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want heal
 
 // onProbe takes the outcome of a probe that has ended or is past its deadline.
 func (n *node) onProbe(l *life, o outcome) {
-	s := &n.own.facts
-	n.own.health, o.evidence = n.own.health.Outlasting(o.evidence, n.cfg.DonorAfter, time.Now())
-	n.own.probing = false
-	n.own.probeConn = o.conn
+	s := &n.loop.facts
+	n.loop.health, o.evidence = n.loop.health.Outlasting(o.evidence, n.cfg.DonorAfter, time.Now())
+	n.loop.probing = false
+	n.loop.probeConn = o.conn
 	s.probes++
 	switch {
 	case o.evidence.OK:
-		n.own.failures = 0
-		n.own.sinceStatus++
+		n.loop.failures = 0
+		n.loop.sinceStatus++
 		n.allowRetry()
 		if o.evidence.Saw&health.ScopeStatus != 0 {
-			n.own.sinceStatus = 0
+			n.loop.sinceStatus = 0
 		}
 		if o.evidence.Saw&health.ScopeView != 0 {
-			n.own.sinceStatus = 0
+			n.loop.sinceStatus = 0
 			s.view, s.viewAt = health.View{}, time.Now()
 			if v := o.evidence.View; v != nil {
 				s.view = *v
@@ -184,7 +184,7 @@ func (n *node) onProbe(l *life, o outcome) {
 	default:
 		s.probeErrors++
 		n.noteError(o.evidence)
-		n.own.failures++
+		n.loop.failures++
 	}
 	n.settle(l, o.evidence)
 }
@@ -194,7 +194,7 @@ func (n *node) settle(l *life, e health.Evidence) {
 	e.Probe = true
 	eff := n.apply(l, e)
 	n.scheduleNext()
-	if eff.Check || n.own.probeAgain {
+	if eff.Check || n.loop.probeAgain {
 		n.probeNow(l)
 	}
 }
@@ -208,20 +208,20 @@ func (n *node) scheduleNext() {
 	switch {
 	case n.leaving.Load():
 		n.schedule(n.drainLeft())
-	case n.own.health.State != health.Down:
-		n.schedule(health.Aligned(time.Now(), health.Jitter(n.cfg.ProbeInterval, n.own.rand), n.cfg.ProbeInterval/health.ProbeTicks))
-	case n.own.health.Good > 0, !n.own.health.Answered.IsZero():
+	case n.loop.health.State != health.Down:
+		n.schedule(health.Aligned(time.Now(), health.Jitter(n.cfg.ProbeInterval, n.loop.rand), n.cfg.ProbeInterval/health.ProbeTicks))
+	case n.loop.health.Good > 0, !n.loop.health.Answered.IsZero():
 		n.schedule(health.BackoffFirst)
 	case n.waiting.Load() > 0:
-		n.schedule(health.Backoff(0, n.own.rand))
+		n.schedule(health.Backoff(0, n.loop.rand))
 	default:
-		n.schedule(health.Backoff(n.own.failures, n.own.rand))
+		n.schedule(health.Backoff(n.loop.failures, n.loop.rand))
 	}
 }
 
 func (n *node) schedule(wait time.Duration) {
-	n.own.timer.Reset(wait)
-	n.own.facts.nextCheck = time.Now().Add(wait)
+	n.loop.timer.Reset(wait)
+	n.loop.facts.nextCheck = time.Now().Add(wait)
 }
 
 // views collects the views that the other up nodes of the group show. It asks a
@@ -262,15 +262,15 @@ func (n *node) checkNow() {
 // another node wants to know its view, so it is probed now.
 func (n *node) onCheck(l *life) {
 	switch {
-	case n.own.health.State == health.Up:
-		n.own.sinceStatus = health.StatusEvery
+	case n.loop.health.State == health.Up:
+		n.loop.sinceStatus = health.StatusEvery
 		n.probeNow(l)
 		return
-	case n.own.health.State != health.Down, n.own.probing:
+	case n.loop.health.State != health.Down, n.loop.probing:
 		return
 	}
-	due := n.own.probeStart.Add(health.Backoff(0, n.own.rand))
-	if due.Before(n.own.facts.nextCheck) {
+	due := n.loop.probeStart.Add(health.Backoff(0, n.loop.rand))
+	if due.Before(n.loop.facts.nextCheck) {
 		n.schedule(max(time.Millisecond, time.Until(due)))
 	}
 }

@@ -13,7 +13,7 @@ import (
 type rebalancing struct {
 	shares, refresh, age balance.Pace
 	refreshed            time.Time        // the latest return of another node for which all conns here are new
-	asked                []session.Handle // conns asked to retire since the last tick
+	requested            []session.Handle // conns asked to retire since the last tick
 	why                  string           // why they were asked
 	back                 time.Time        // when the node last came back; zero if it never did
 	due                  bool             // the event about its coming back is still to be emitted
@@ -23,27 +23,27 @@ type rebalancing struct {
 // cluster its connections may be unevenly spread. Later the nodes are not
 // compared any more, unless connections are giving way: each node would compare
 // all with all.
-const unrest = 2 * time.Minute
+const rebalanceWindow = 2 * time.Minute
 
 // rebalance runs on the node's probe tick. It withdraws the retire requests of
 // the last tick, and makes new ones.
 func (n *node) rebalance(l *life) {
-	b := &n.own.balance
-	n.tellGaveWay(l)
-	n.tellFailback(l)
+	b := &n.loop.balance
+	n.withdrawRequests(l)
+	n.emitFailback(l)
 	n.closeRetired(l)
-	if open, _ := n.conns.count(); open == 0 || n.own.health.State != health.Up && n.own.health.State != health.Suspect {
+	if open, _ := n.conns.count(); open == 0 || n.loop.health.State != health.Up && n.loop.health.State != health.Suspect {
 		b.shares, b.refresh, b.age = balance.Pace{}, balance.Pace{}, balance.Pace{}
 		return
 	}
 	now, generation := time.Now(), n.generation.Load()
-	restless := n.news.age(now) < unrest+n.cfg.RebalanceAfter || b.shares.Begun()
-	if !restless && n.cfg.MaxAge == 0 {
+	recent := n.news.age(now) < rebalanceWindow+n.cfg.RebalanceAfter || b.shares.Begun()
+	if !recent && n.cfg.MaxAge == 0 {
 		return
 	}
-	conns := n.conns.those(func(h heldConn) bool { return h.born == generation })
+	conns := n.conns.filter(func(h heldConn) bool { return h.born == generation })
 	n.giveUpOld(l, conns, now)
-	if restless {
+	if recent {
 		n.share(l, conns, now)
 	}
 	for _, h := range conns {
@@ -55,14 +55,14 @@ func (n *node) rebalance(l *life) {
 func (n *node) giveUpOld(l *life, conns []heldConn, now time.Time) {
 	if n.cfg.MaxAge > 0 {
 		old := only(conns, func(h heldConn) bool { return !now.Before(h.old) })
-		n.giveWay(l, old, n.own.balance.age.Turns(len(old), now), "older than max_age")
+		n.giveWay(l, old, n.loop.balance.age.Turns(len(old), now), "older than max_age")
 	}
 }
 
 // share retires conns that another node is to have, or that must be made anew
 // after a return.
 func (n *node) share(l *life, conns []heldConn, now time.Time) {
-	b := &n.own.balance
+	b := &n.loop.balance
 	members := n.cluster(now)
 	goal := n.cfg.goal()
 	if goal != balance.Refresh {
@@ -105,13 +105,13 @@ func (n *node) giveWay(l *life, conns []heldConn, turns int, why string) {
 		}
 	}
 	if unused > 0 {
-		n.tell(l, Event{Kind: EventRetired, Conns: unused, Reason: why})
+		n.emit(l, Event{Kind: EventRetired, Conns: unused, Reason: why})
 	}
-	b := &n.own.balance
+	b := &n.loop.balance
 	b.why = why
 	for _, c := range busy[:min(turns-unused, len(busy))] {
 		if c.Ask() {
-			b.asked = append(b.asked, c)
+			b.requested = append(b.requested, c)
 		}
 	}
 }
@@ -130,7 +130,7 @@ func (n *node) closeTaken(l *life, h heldConn) {
 // them, and the pool may never look at them again.
 func (n *node) closeRetired(l *life) {
 	generation := n.generation.Load()
-	for _, h := range n.conns.those(func(h heldConn) bool { return h.born < generation }) {
+	for _, h := range n.conns.filter(func(h heldConn) bool { return h.born < generation }) {
 		if h.conn.TakeIdle() {
 			n.closeTaken(l, h)
 		}
@@ -139,18 +139,18 @@ func (n *node) closeRetired(l *life) {
 
 // withdrawRequests withdraws the retire requests since the last tick, and emits
 // an event about the conns that have given way by then.
-func (n *node) tellGaveWay(l *life) {
-	b := &n.own.balance
-	heard := 0
-	for _, c := range b.asked {
+func (n *node) withdrawRequests(l *life) {
+	b := &n.loop.balance
+	retired := 0
+	for _, c := range b.requested {
 		if !c.Withdraw() {
-			heard++
+			retired++
 		}
 	}
-	clear(b.asked)
-	b.asked = b.asked[:0]
-	if heard > 0 {
-		n.tell(l, Event{Kind: EventRetired, Conns: heard, Reason: b.why})
+	clear(b.requested)
+	b.requested = b.requested[:0]
+	if retired > 0 {
+		n.emit(l, Event{Kind: EventRetired, Conns: retired, Reason: b.why})
 	}
 }
 
@@ -168,27 +168,27 @@ func (n *node) cluster(now time.Time) []balance.Member {
 // come back then if it was down, or if it was added or undrained while the
 // cluster was running.
 func (n *node) noteReturn(from health.State) {
-	if from == health.Down && !n.alone() || from == health.Unknown && n.own.addedLate && !n.alone() {
-		n.own.balance.back, n.own.balance.due = time.Now(), true
+	if from == health.Down && !n.alone() || from == health.Unknown && n.loop.addedLate && !n.alone() {
+		n.loop.balance.back, n.loop.balance.due = time.Now(), true
 	}
-	n.own.addedLate = false
+	n.loop.addedLate = false
 }
 
 // emitFailback does its work once the node has been back for failback_after. It
 // emits an event if all connections are to go to one node and this is the node.
-func (n *node) tellFailback(l *life) {
-	b := &n.own.balance
+func (n *node) emitFailback(l *life) {
+	b := &n.loop.balance
 	if !b.due || time.Since(b.back) < n.cfg.FailbackAfter {
 		return
 	}
 	b.due = false
-	n.own.changed = true // the other nodes may rebalance now
-	if n.own.health.State != health.Up || n.cfg.goal() != balance.First {
+	n.loop.changed = true // the other nodes may rebalance now
+	if n.loop.health.State != health.Up || n.cfg.goal() != balance.First {
 		return
 	}
 	up := slices.DeleteFunc(n.cluster(time.Now()), func(m balance.Member) bool { return m.State != health.Up })
 	if order := balance.InTurn(up); len(order) > 0 && up[order[0]].Name == n.name {
-		n.tell(l, Event{Kind: EventFailback, Reason: "up for " + n.cfg.FailbackAfter.String() + ": preferred again"})
+		n.emit(l, Event{Kind: EventFailback, Reason: "up for " + n.cfg.FailbackAfter.String() + ": preferred again"})
 	}
 }
 

@@ -191,7 +191,7 @@ func TestNothingMovesWithoutNeed(t *testing.T) {
 				time.Sleep(time.Minute)
 				turns := 20
 				if testing.Short() {
-					turns = int(2 * unrest / (30 * time.Second))
+					turns = int(2 * rebalanceWindow / (30 * time.Second))
 				}
 				rests := func(what string) {
 					before := b.Stats()

@@ -162,7 +162,7 @@ func (c *clusterSpec) build() (Driver, error) {
 	}
 	backend, err := backendFor(c.driver, dsns[0])
 	if err != nil {
-		return Driver{}, c.in.Wrong("driver", c.hidden(err, dsns[0]))
+		return Driver{}, c.in.Wrong("driver", c.redacted(err, dsns[0]))
 	}
 	if err := c.cfg.validateFor(backend); err != nil {
 		return Driver{}, c.conflict(err)
@@ -183,7 +183,7 @@ func (c *clusterSpec) build() (Driver, error) {
 // redacted returns an error from backendFor, without secrets. The form of the
 // DSN is not known, so the backend's error loses the whole DSN and its parts.
 // Our own errors hold nothing of a DSN and are returned as they are.
-func (c *clusterSpec) hidden(err error, dsn string) error {
+func (c *clusterSpec) redacted(err error, dsn string) error {
 	var b *backendError
 	if errors.As(err, &b) {
 		return fmt.Errorf("driver %q refuses the DSN of node %q: %s", c.driver, c.in.Nodes[0].Name,

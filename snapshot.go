@@ -36,10 +36,10 @@ type snapshot struct {
 // publish makes a snapshot of what the loop knows. Only run calls it, except
 // before the node's first start.
 func (n *node) publish() {
-	s := n.own.facts
-	h := &n.own.health
+	s := n.loop.facts
+	h := &n.loop.health
 	s.state, s.reason, s.since, s.class = h.State, h.Reason, h.Since, h.Class
-	s.fullUntil, s.back = n.own.full.Until, n.own.balance.back
+	s.fullUntil, s.back = n.loop.full.Until, n.loop.balance.back
 	s.donor = !h.DonorSince.IsZero()
 	n.snapshot.Store(&s)
 }

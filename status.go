@@ -26,13 +26,15 @@ type NodeStatus struct {
 	Reason    string    // why the node is suspect or down, redacted; empty when up
 	Since     time.Time // when State began
 	Returning bool      // back for less than failback_after: Ordered asks it after the others
-	Full      bool      // its last opens found no room for a connection (error 1040), and it is in backoff: asked last, and by one open at a time
+	Full      bool      // an open found no room for a connection there (such as error 1040): asked last; after a backoff one open at a time tries it
 	Donor     bool      // the node says that it is a Galera donor or desynced: asked last, unless Config.AllowDonor is set
 	ConfID    uint64    // wsrep_cluster_conf_id at the last look: the number of its view of the Galera group; 0 if it showed none
 	NextCheck time.Time // when the next probe is due; zero while no connector is open
 
 	// Generation grows by one when the node goes down, is drained or is
-	// removed. The pool does not hand out connections of an older generation.
+	// removed. It does not grow when the node goes down because of failures
+	// without a known reason. The pool does not hand out connections of an
+	// older generation.
 	Generation uint64
 	OpenConns  int // connections handed to database/sql and not closed yet
 	Cuttable   int // of OpenConns, those that the cluster can cut; see Dial
@@ -95,7 +97,7 @@ const (
 	// while another node is usable. It is tested in the background.
 	StateDown
 	// StateDraining is a node that the program drains or has removed. Opens do
-	// not go there. Work under way there may end.
+	// not go there. Work under way there may finish.
 	StateDraining
 )
 

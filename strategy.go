@@ -19,8 +19,8 @@ import (
 type Strategy struct {
 	name string
 	// A valid Strategy has exactly one of these two.
-	plan func(members []balance.Member, draw func(n int) int) []balance.Launch
-	own  func(nodes []NodeStatus) []Launch
+	plan   func(members []balance.Member, draw func(n int) int) []balance.Launch
+	custom func(nodes []NodeStatus) []Launch
 
 	goal balance.Goal // what RebalanceByStrategy stands for
 }
@@ -31,7 +31,7 @@ var (
 	// of the other nodes that is opened and closed again. Nodes with a higher
 	// priority number follow when all nodes with a lower one have failed, or
 	// after 2 s. Race is the default.
-	Race = Strategy{name: "race", plan: undrawn(balance.Race), goal: balance.Refresh}
+	Race = Strategy{name: "race", plan: noDraw(balance.Race), goal: balance.Refresh}
 
 	// Hedged asks the node with the shortest round trip. It asks the next one
 	// only when the first fails or is slower than usual. An open is about as
@@ -42,7 +42,7 @@ var (
 	// is the mean plus four deviations, at least 100 ms and at most 2 s. If
 	// that time was never measured, the wait is 250 ms. Before nodes with a
 	// higher priority number the wait is 2 s.
-	Hedged = Strategy{name: "hedged", plan: undrawn(balance.Hedged), goal: balance.Refresh}
+	Hedged = Strategy{name: "hedged", plan: noDraw(balance.Hedged), goal: balance.Refresh}
 
 	// Balanced spreads connections over the nodes that are about equally fast:
 	// those whose round trip exceeds the shortest one by at most 15 ms or a
@@ -56,11 +56,11 @@ var (
 	// Hedged. So all processes use the same node while that node is well. A
 	// node that has come back is asked after the others until it has been up
 	// for [Config.FailbackAfter].
-	Ordered = Strategy{name: "ordered", plan: undrawn(balance.Ordered), goal: balance.First}
+	Ordered = Strategy{name: "ordered", plan: noDraw(balance.Ordered), goal: balance.First}
 )
 
 // noDraw adapts a strategy that draws no random numbers.
-func undrawn(plan func([]balance.Member) []balance.Launch) func([]balance.Member, func(int) int) []balance.Launch {
+func noDraw(plan func([]balance.Member) []balance.Launch) func([]balance.Member, func(int) int) []balance.Launch {
 	return func(members []balance.Member, _ func(int) int) []balance.Launch { return plan(members) }
 }
 
@@ -75,7 +75,7 @@ func undrawn(plan func([]balance.Member) []balance.Launch) func([]balance.Member
 // usable nodes are donors or full, plan is called twice: once for the others,
 // and then for those, whose launches follow. If plan panics, the open fails.
 func NewStrategy(name string, plan func(nodes []NodeStatus) []Launch) Strategy {
-	return Strategy{name: name, own: plan}
+	return Strategy{name: name, custom: plan}
 }
 
 // String returns the strategy's name.
@@ -86,8 +86,8 @@ func (s Strategy) String() string { return s.name }
 // here, and not from the cluster's source. The zero Strategy plans nothing.
 func (s Strategy) Plan(nodes []NodeStatus) []Launch {
 	switch {
-	case s.own != nil:
-		return s.own(nodes)
+	case s.custom != nil:
+		return s.custom(nodes)
 	case s.plan == nil:
 		return nil
 	}
@@ -104,7 +104,7 @@ func (s Strategy) Plan(nodes []NodeStatus) []Launch {
 }
 
 // valid reports whether the strategy can plan.
-func (s Strategy) valid() bool { return s.plan != nil || s.own != nil }
+func (s Strategy) valid() bool { return s.plan != nil || s.custom != nil }
 
 // UnmarshalText sets the strategy from its name in config.toml.
 func (s *Strategy) UnmarshalText(text []byte) error {

@@ -23,7 +23,7 @@ type opening struct {
 // until ctx is done. It gives up earlier if waiting cannot help; see
 // mayRecover.
 func (m *manager) open(ctx context.Context) (winner, error) {
-	q := &opening{m: m}
+	o := &opening{m: m}
 	for {
 		news := m.news.next()
 		nodes := *m.nodes.Load()
@@ -34,34 +34,34 @@ func (m *manager) open(ctx context.Context) (winner, error) {
 		if err != nil {
 			return winner{}, err
 		}
-		plan = slices.DeleteFunc(plan, func(l launch) bool { return !q.worthAsking(l.node) })
+		plan = slices.DeleteFunc(plan, func(l launch) bool { return !o.worthAsking(l.node) })
 		switch {
 		case len(plan) > 0:
-			w, won := q.round(ctx, plan)
+			w, won := o.round(ctx, plan)
 			if won {
 				return w, nil
 			}
-		case !q.hopeful(nodes):
-			return winner{}, q.report(nodes, nil)
+		case !o.mayRecover(nodes):
+			return winner{}, o.openError(nodes, nil)
 		default:
-			q.wait(ctx, nodes, news)
+			o.wait(ctx, nodes, news)
 		}
 		if ctx.Err() != nil {
-			return winner{}, q.report(nodes, ctx.Err())
+			return winner{}, o.openError(nodes, ctx.Err())
 		}
 	}
 }
 
 // round carries out one plan, and remembers how its launches failed.
-func (q *opening) round(ctx context.Context, plan []launch) (winner, bool) {
-	o := newRound(plan)
-	w, won := o.run(ctx, plan)
+func (o *opening) round(ctx context.Context, plan []launch) (winner, bool) {
+	r := newRound(plan)
+	w, won := r.run(ctx, plan)
 	if !won {
-		if q.failures == nil {
-			q.failures = make(map[*node]failure, len(plan))
+		if o.failures == nil {
+			o.failures = make(map[*node]failure, len(plan))
 		}
-		for _, f := range o.failed() {
-			q.failures[f.node] = f
+		for _, f := range r.failed() {
+			o.failures[f.node] = f
 		}
 	}
 	return w, won
@@ -70,8 +70,8 @@ func (q *opening) round(ctx context.Context, plan []launch) (winner, bool) {
 // worthAsking reports whether a node may be asked: it was not asked yet, or its
 // retry epoch has grown since it failed. A full node must also have finished
 // its backoff.
-func (q *opening) worthAsking(n *node) bool {
-	f, asked := q.failures[n]
+func (o *opening) worthAsking(n *node) bool {
+	f, asked := o.failures[n]
 	s := n.snapshot.Load()
 	return !asked || s.retryEpoch > f.retryEpoch && !s.fullUntil.After(time.Now())
 }
@@ -79,18 +79,18 @@ func (q *opening) worthAsking(n *node) bool {
 // mayRecover reports whether any of the nodes may become worth asking. If a
 // node is up and not full, and the open failed there all the same, the reason
 // is not the node's, so waiting does not help.
-func (q *opening) hopeful(nodes []*node) bool {
+func (o *opening) mayRecover(nodes []*node) bool {
 	return slices.ContainsFunc(nodes, func(n *node) bool {
 		switch s := n.snapshot.Load(); s.state {
 		case health.Down:
-			return passes(s.class, s)
+			return transient(s.class, s)
 		case health.Up:
 			return !s.fullUntil.IsZero()
 		case health.Draining:
 			return false
 		default:
-			f, asked := q.failures[n]
-			return asked && passes(f.why.class, s)
+			f, asked := o.failures[n]
+			return asked && transient(f.why.class, s)
 		}
 	})
 }
@@ -99,7 +99,7 @@ func (q *opening) hopeful(nodes []*node) bool {
 // and passwords do not pass: people must correct them. A failure of no known
 // class may pass only on a node with a retry epoch: one that has worked before,
 // or was full.
-func passes(c health.Class, s *snapshot) bool {
+func transient(c health.Class, s *snapshot) bool {
 	switch c {
 	case health.Neutral, health.Misconfigured:
 		return false
@@ -113,9 +113,9 @@ func passes(c health.Class, s *snapshot) bool {
 // or until ctx is done. It asks the actors of down nodes for a check soon. Opens
 // never test a node themselves. So a down node gets only its actor's probes,
 // however many opens wait.
-func (q *opening) wait(ctx context.Context, nodes []*node, news <-chan struct{}) {
-	q.m.waiting.Add(1)
-	defer q.m.waiting.Add(-1)
+func (o *opening) wait(ctx context.Context, nodes []*node, news <-chan struct{}) {
+	o.m.waiting.Add(1)
+	defer o.m.waiting.Add(-1)
 	now := time.Now()
 	room := time.Hour // until a full node may be tried again
 	for _, n := range nodes {
@@ -137,15 +137,15 @@ func (q *opening) wait(ctx context.Context, nodes []*node, news <-chan struct{})
 
 // openError returns the error of an open without a winner. It lists every
 // node's error, the latest first, and last the nodes that were not asked.
-func (q *opening) report(nodes []*node, cause error) error {
-	e := &OpenError{Cluster: q.m.name, Cause: cause}
+func (o *opening) openError(nodes []*node, cause error) error {
+	e := &OpenError{Cluster: o.m.name, Cause: cause}
 	now := time.Now()
 	var failures []failure
-	for _, f := range q.failures {
+	for _, f := range o.failures {
 		failures = append(failures, f)
 	}
 	for _, n := range nodes {
-		if _, asked := q.failures[n]; !asked {
+		if _, asked := o.failures[n]; !asked {
 			failures = append(failures, failure{node: n, why: n.notAsked()})
 		}
 	}
@@ -166,12 +166,12 @@ func (n *node) notAsked() *dialError {
 	if s.reason != "" {
 		text += ": " + s.reason
 	}
-	return known(s, text)
+	return stateError(s, text)
 }
 
 // stateError returns, with the given text, the error that took a node down or
 // made it suspect.
-func known(s *snapshot, text string) *dialError {
+func stateError(s *snapshot, text string) *dialError {
 	why := &dialError{class: s.class, err: s.lastErr, text: text}
 	if why.err == nil || s.reason == "" {
 		why.err = errors.New(text)
