@@ -21,8 +21,9 @@ const (
 	DialectByBackend Dialect = ""
 	// DialectMySQL is the dialect of MariaDB, MySQL and Galera.
 	DialectMySQL Dialect = "mysql"
-	// DialectGeneric is for any backend. It uses Ping as the check, and knows
-	// the errors of sockets.
+	// DialectGeneric is for any backend. It uses Ping as the check. It knows the
+	// errors of sockets, and by their types those of the drivers above: the backend
+	// may wrap one of them.
 	DialectGeneric Dialect = "generic"
 )
 

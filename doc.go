@@ -47,7 +47,7 @@
 // [Ordered] ask one node. They ask the next one when that fails, or takes longer
 // than it usually does. On a healthy cluster an open then costs one connection.
 //
-// A node that was overtaken in this way is suspect: the next opens ask it last.
+// A node that is outrun in this way is suspect: the next opens ask it last.
 // It is checked every probe_interval on a fresh connection, until such a
 // connection comes as fast as it should have. [NewStrategy] makes a strategy of
 // the program's own. [WithPriority] and [WithWeight] are settings of single

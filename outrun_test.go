@@ -121,7 +121,7 @@ func TestRaceOvertakesNobody(t *testing.T) {
 	})
 }
 
-// Who is overtaken, by the plan and the nodes' answers.
+// Who is outrun, by the plan and the nodes' answers.
 func TestOvertaken(t *testing.T) {
 	const ms = time.Millisecond
 	cases := []struct {

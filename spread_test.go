@@ -145,7 +145,7 @@ func TestOldConnsAreNoLoad(t *testing.T) {
 }
 
 // A conn whose node went down while it was on its way does not count, and
-// does not unmake the younger tally.
+// does not lower the count of the younger one.
 func TestLoadByGeneration(t *testing.T) {
 	var l nodeLoad
 	of := func(generation uint64) int { load, _ := l.of(generation); return load }

@@ -27,7 +27,7 @@ type NodeStatus struct {
 	Since     time.Time // when State began
 	Returning bool      // back for less than failback_after: Ordered asks it after the others
 	Full      bool      // an open found no room for a connection there (such as error 1040): asked last; after a backoff one open at a time tries it
-	Donor     bool      // the node says that it is a Galera donor or desynced: asked last, unless Config.AllowDonor is set
+	Donor     bool      // the node says that it is a Galera donor or desynced, and is asked last; always false if Config.AllowDonor is set
 	ConfID    uint64    // wsrep_cluster_conf_id at the last look: the number of its view of the Galera group; 0 if it showed none
 	NextCheck time.Time // when the next probe is due; zero while no connector is open
 
