@@ -251,10 +251,11 @@ func TestHeldNodeWithoutOthers(t *testing.T) {
 						b.Node(nodeName(i)).SetHealth(errRefused, 0, false)
 						continue
 					}
+					// Slow before the node is suspected of it: its probe follows at once.
+					b.Node(nodeName(i)).Set(fakedb.Script{Delay: 400 * time.Millisecond})
+					g[i].Conf.Store(9)
 					n := (*d.m.nodes.Load())[i]
 					n.reportOutrun(outrun{&request{began: time.Now().Add(-100 * time.Millisecond)}, time.Millisecond, time.Now()})
-					g[i].Conf.Store(9)
-					b.Node(nodeName(i)).Set(fakedb.Script{Delay: 400 * time.Millisecond})
 				}
 				took := untilUp(t, d, 0)
 				if state == StateDown && took > 6*time.Second || state == StateSuspect && (took < 5*time.Second || took > 11*time.Second) {
