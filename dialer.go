@@ -126,8 +126,9 @@ func (d *dialer) close(conn driver.Conn) {
 }
 
 // judge classes an error of a dial or a check. An error without a class of its
-// own gets the class otherwise, unless we cancelled ctx ourselves. The methods
-// of a backend's error may panic; judge recovers from that.
+// own gets the class that is passed as otherwise, unless we cancelled ctx
+// ourselves. The methods of a backend's error may panic; judge recovers from
+// that.
 func (d *dialer) judge(ctx context.Context, err error, otherwise health.Class) (failed *dialError) {
 	defer func() {
 		if r := recover(); r != nil {

@@ -266,7 +266,8 @@ func (m *manager) release() {
 	m.halt(stop, lives)
 }
 
-// lives returns the lives that have not ended. The caller holds m.mu.
+// lives returns all lives that may not have ended: the latest one of each node,
+// and those of removed nodes. The caller holds m.mu.
 func (m *manager) lives() []*life {
 	lives := m.leaving
 	m.leaving = nil

@@ -178,7 +178,8 @@ func (n *node) fillSlots(l *life) {
 	}
 }
 
-// onOutcome takes what an attempt or a probe reports, and answers the open.
+// onOutcome takes what an attempt or a probe reports. It then answers the open
+// if the outcome asks for that.
 func (n *node) onOutcome(l *life, o outcome) {
 	s := &n.loop.facts
 	switch o.kind {

@@ -13,7 +13,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
-// A round is one round of an open under way: one plan, carried out once.
+// A round is one plan of an open, carried out once.
 //
 //	Connect ── plan ──► launch loop ──► ask node 1 ──► its actor ──► attempt ─┐
 //	                               ├──► ask node 2 ──► its actor ──► attempt ─┤

@@ -36,10 +36,10 @@ func (n *node) onTimer(l *life) {
 
 // startProbe starts a probe in a goroutine of its own and gives it the probe
 // connection. A suspect or down node is probed on a fresh connection instead,
-// because it may be that only new connections fail. If the life is ending,
-// there is no probe. If more than max_opens_per_node attempts and probes are
-// past their deadline and have not returned, the node counts as silent without
-// a new probe.
+// because it may be that only new connections fail. If the life is ending or
+// the node was removed, there is no probe. If more than max_opens_per_node
+// attempts and probes are past their deadline and have not returned, the node
+// counts as silent without a new probe.
 func (n *node) startProbe(l *life) {
 	if l.ctx.Err() != nil {
 		return

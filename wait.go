@@ -110,9 +110,9 @@ func transient(c health.Class, s *snapshot) bool {
 }
 
 // wait waits for a change notification, until a full node may be tried again,
-// or until ctx is done. It asks the actors of down nodes for a check soon. Opens
-// never test a node themselves. So a down node gets only its actor's probes,
-// however many opens wait.
+// or until ctx is done. It asks the actors of down nodes for a check soon.
+// Opens never test a node themselves. So a down node gets only its actor's
+// probes, however many opens wait.
 func (o *opening) wait(ctx context.Context, nodes []*node, news <-chan struct{}) {
 	o.m.waiting.Add(1)
 	defer o.m.waiting.Add(-1)
