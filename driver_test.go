@@ -304,6 +304,7 @@ func TestPoolGivesUpConnectionsOfANodeThatWentDown(t *testing.T) {
 		if err := db.Ping(); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait() // for the first probes: they are to find the node well
 		b.Node("n1").SetHealth(errBoom, 0, false)
 		time.Sleep(2 * time.Second)
 		for range 5 {
