@@ -1,6 +1,10 @@
-// Package balance ranks the nodes of a cluster for one open, and says which of
-// them have more connections than their share. It is pure: it keeps no state
-// and draws from the source that its caller gives it.
+// Package balance ranks the nodes of a cluster for one open, and says which
+// nodes have more connections than their share and how fast connections may
+// move. It dials, closes and counts nothing itself.
+//
+// The package is pure: it has no goroutine, channel, lock or clock. Its callers
+// hand in the time and the source of random numbers. It imports only package
+// health.
 package balance
 
 import (
@@ -9,35 +13,35 @@ import (
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
-// A Member is what is known of one node. The names of a cluster's members
-// differ.
+// A Member is what is known of one node. The members of one cluster have
+// different names.
 type Member struct {
 	Name     string
 	Priority int // a lower one is used first
-	Weight   int // the share of connections beside the others'
+	Weight   int // the node's share of connections, relative to the other weights
 
 	State     health.State
-	Since     time.Time // of State
-	Returning bool      // back for less than failback_after
-	Full      bool      // it lately had no room for a connection
+	Since     time.Time // since when it has been in State
+	Returning bool      // it came back less than failback_after ago
+	Full      bool      // lately it had no room for a connection
 	Donor     bool      // a Galera donor, or desynced
 
-	Load    int // connections of the present generation, and opens under way
+	Load    int // connections of the present generation, plus opens under way
 	Current int // connections of the present generation
 
 	Back        time.Time // when it last came back; zero if it never did
-	LastSuccess time.Time // of a connection handed out
+	LastSuccess time.Time // when a connection of it was last handed out
 
 	RoundTrip health.Latency // of a check on the lasting probe connection
 	Open      health.Latency // of dial, handshake and check
 }
 
-// settled reports whether a node has been in its state for long enough to count.
+// settled reports whether a node has been in its state for at least after.
 func (m *Member) settled(after time.Duration, now time.Time) bool {
 	return now.Sub(m.Since) >= after
 }
 
-// suspect reports whether the node is.
+// suspect reports whether the node is suspect.
 func (m *Member) suspect() bool { return m.State == health.Suspect }
 
 // working reports whether the node is up or suspect.

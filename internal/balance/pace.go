@@ -5,24 +5,28 @@ import (
 	"time"
 )
 
-// A Pace spreads giving way over time: in a second, a fifth of what was too
-// many at the start, and at least one. What is not used in its time is lost.
-// The zero Pace has not begun.
+// A Pace limits how fast connections give way. In one second it allows a fifth
+// of the excess at the start, and at least one. Turns that are not used in time
+// are lost. The zero Pace has not begun.
 type Pace struct {
 	start  int       // the excess at the start; 0 while there is none
-	at     time.Time // of the last turns
-	credit float64   // a part of a turn, carried over
+	at     time.Time // when turns were last given
+	credit float64   // the fraction of a turn that is carried over
 }
 
 const (
-	PaceFifth   = 5
-	paceLongest = 1.25 // seconds that count at a time, a little over the longest jittered tick at the default interval
+	// PaceFifth is the part of the excess that gives way in a second: one in
+	// so many.
+	PaceFifth = 5
+	// paceLongest is in seconds.
+	paceLongest = 1.25 // seconds that count at a time; a little over the longest jittered tick at the default interval
 )
 
-// Begun reports whether connections give way.
+// Begun reports whether connections have begun to give way.
 func (p *Pace) Begun() bool { return p.start > 0 }
 
-// Turns returns how many connections may give way now, of so many too many.
+// Turns returns how many connections may give way now, when tooMany are too
+// many.
 func (p *Pace) Turns(tooMany int, now time.Time) int {
 	if tooMany == 0 {
 		*p = Pace{}

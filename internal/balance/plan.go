@@ -10,27 +10,29 @@ import (
 
 // A Launch is one entry of the plan of an open.
 type Launch struct {
-	At   int           // the place of the node to ask in the members that were given
+	At   int           // the index of the node in the given members
 	Wait time.Duration // after the launch before it
 }
 
-// The bounds of a Wait; StaggerUnknown is for a node that was never opened on.
-// All three are those of RFC 8305, section 5.
+// staggerLeast and staggerMost are the bounds of a Wait. staggerUnknown is the
+// wait after a node that was never opened on. All three come from RFC 8305,
+// section 5.
 const (
-	StaggerLeast   = 100 * time.Millisecond
-	StaggerMost    = 2 * time.Second
-	StaggerUnknown = 250 * time.Millisecond
+	staggerLeast   = 100 * time.Millisecond
+	staggerMost    = 2 * time.Second
+	staggerUnknown = 250 * time.Millisecond
 )
 
-// The window of Balanced: nodes whose round trip is that much longer than the
-// shortest count as equally fast.
+// The window of Balanced: nodes whose round trip is longer than the shortest by
+// no more than this count as equally fast. The larger of the two bounds
+// applies.
 const (
 	windowLeast = 15 * time.Millisecond
-	windowPart  = 4 // of the shortest round trip, one part in that many
+	windowPart  = 4 // a window of one part in four of the shortest round trip
 )
 
-// Race plans all nodes of the first tier at once. Each later tier follows when
-// all before it have failed, or after StaggerMost.
+// Race plans all nodes of the first tier at once. A later tier follows when all
+// nodes before it have failed, or after staggerMost.
 func Race(members []Member) []Launch {
 	order := places(members)
 	start := startingPriority(members)
@@ -40,14 +42,14 @@ func Race(members []Member) []Launch {
 	for i, at := range order {
 		plan[i].At = at
 		if i > 0 && tier(at) > tier(order[i-1]) {
-			plan[i].Wait = StaggerMost
+			plan[i].Wait = staggerMost
 		}
 	}
 	return plan
 }
 
-// startingPriority is the lowest priority of a node that is not suspect, or
-// the lowest of all where all are.
+// startingPriority returns the lowest priority of a node that is not suspect.
+// If all are suspect, it returns the lowest priority of all.
 func startingPriority(members []Member) int {
 	if len(members) == 0 {
 		return 0
@@ -61,13 +63,13 @@ func startingPriority(members []Member) int {
 	return best.Priority
 }
 
-// Hedged plans the node with the shortest round trip first, then the others by
-// theirs.
+// Hedged plans the node with the shortest round trip first, and the others in
+// the order of their round trips.
 func Hedged(members []Member) []Launch { return stagger(members, byLatency(members)) }
 
-// Balanced plans the better of two random nodes among those that are about
-// equally fast, then the others by their round trips. draw returns a number
-// from 0 to below n.
+// Balanced draws two nodes at random among those that are about equally fast,
+// and plans the better of the two first. The others follow in the order of
+// their round trips. draw(n) returns a random number from 0 to n-1.
 //
 // Two choices instead of one are from Mitzenmacher, "The Power of Two Choices
 // in Randomized Load Balancing", 2001.
@@ -82,11 +84,11 @@ func Balanced(members []Member, draw func(n int) int) []Launch {
 	return stagger(members, order)
 }
 
-// Ordered plans by priority, then by name. A node that has just come back
-// follows the others.
+// Ordered plans by priority, then by name. A node that came back less than
+// failback_after ago comes after the others, and a suspect node last.
 func Ordered(members []Member) []Launch { return stagger(members, InTurn(members)) }
 
-// InTurn is the order of Ordered, as places in members.
+// InTurn returns the order of Ordered, as indexes of members.
 func InTurn(members []Member) []int {
 	order := places(members)
 	slices.SortFunc(order, func(i, j int) int {
@@ -108,12 +110,12 @@ func places(members []Member) []int {
 	return order
 }
 
-// compareTiers puts suspect nodes last, else the lower priority first.
+// compareTiers puts suspect nodes last, and else the lower priority first.
 func compareTiers(a, b *Member) int {
 	return cmp.Or(compareBools(a.suspect(), b.suspect()), cmp.Compare(a.Priority, b.Priority))
 }
 
-// compareBools has false before true.
+// compareBools puts false before true.
 func compareBools(a, b bool) int {
 	switch {
 	case a == b:
@@ -124,10 +126,10 @@ func compareBools(a, b bool) int {
 	return 1
 }
 
-// The ranks of what is known of a node's latency.
+// The ranks say how well a node's latency is known, best first.
 const (
 	rankMeasured = iota
-	rankUp       // up, and not measured yet
+	rankUp       // up, but not measured yet
 	rankUnknown
 )
 
@@ -141,9 +143,10 @@ func rank(m *Member) int {
 	return rankMeasured
 }
 
-// byLatency ranks by the probe's round trip. Every node has one, whether it is
-// chosen or not. The time of opens would not do: a node that was slow once
-// would not be chosen again, and so would never be measured again.
+// byLatency ranks by the probe's round trip, as indexes of members. Every node
+// is probed, whether it is chosen or not. The time of opens would not do: a
+// node that was slow once would not be chosen again, and so never be measured
+// again.
 func byLatency(members []Member) []int {
 	order := places(members)
 	slices.SortFunc(order, func(i, j int) int {
@@ -157,14 +160,15 @@ func byLatency(members []Member) []int {
 	return order
 }
 
-// window is the longest round trip that counts as equally fast as best.
+// window returns the longest round trip that still counts as fast as best.
 func window(best *Member) time.Duration {
 	trip := best.RoundTrip.Mean()
 	return trip + max(windowLeast, trip/windowPart)
 }
 
-// withinWindow returns the places in a ranking whose nodes count as fast as
-// the first: of its tier, and within the window, or up and not measured yet.
+// withinWindow returns the positions in order whose nodes count as fast as the
+// first one. These are the nodes of its tier that are within the window, or
+// that are up and not measured yet.
 func withinWindow(members []Member, order []int) []int {
 	if len(order) == 0 {
 		return nil
@@ -177,16 +181,16 @@ func withinWindow(members []Member, order []int) []int {
 		if compareTiers(best, m) != 0 || rank(best) < rankUnknown && rank(m) == rankUnknown {
 			break
 		}
-		if m.RoundTrip.Mean() <= limit { // 0 where it was not measured
+		if m.RoundTrip.Mean() <= limit { // the mean is 0 if it was not measured
 			near = append(near, i)
 		}
 	}
 	return near
 }
 
-// betterOfTwo draws two of the near places by their nodes' weights. It returns
-// the one whose share would be smaller with one more connection, and the first
-// drawn where both are equal.
+// betterOfTwo draws two of the near positions, by their nodes' weights. It
+// returns the one whose share would be smaller with one more connection. If
+// both are equal it returns the one that was drawn first.
 func betterOfTwo(members []Member, order, near []int, draw func(n int) int) int {
 	weight := func(i int) int { return max(1, members[order[i]].Weight) }
 	total := 0
@@ -218,7 +222,7 @@ func betterOfTwo(members []Member, order, near []int, draw func(n int) int) int 
 	return one
 }
 
-// stagger makes an order a plan: each launch waits for the one before it.
+// stagger makes a plan of an order. Each launch waits after the one before it.
 func stagger(members []Member, order []int) []Launch {
 	plan := make([]Launch, len(order))
 	for i, at := range order {
@@ -230,14 +234,15 @@ func stagger(members []Member, order []int) []Launch {
 	return plan
 }
 
-// headStart is how long a node is asked alone before the next one is asked
-// too: the mean of its time to open plus four deviations, within the bounds.
+// headStart returns how long the node m is asked alone before next is asked
+// too: the mean of its time to open plus four deviations, within the bounds. A
+// next of a later tier waits for staggerMost.
 func headStart(m, next *Member) time.Duration {
 	switch {
 	case next.Priority > m.Priority:
-		return StaggerMost
+		return staggerMost
 	case m.Open.Count() == 0:
-		return StaggerUnknown
+		return staggerUnknown
 	}
-	return min(max(m.Open.Mean()+4*m.Open.Deviation(), StaggerLeast), StaggerMost)
+	return min(max(m.Open.Mean()+4*m.Open.Deviation(), staggerLeast), staggerMost)
 }

@@ -9,18 +9,18 @@ import (
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
-// A Goal is how a cluster's connections are to lie on its nodes.
+// A Goal says how connections are to be spread over a cluster's nodes.
 type Goal uint8
 
 const (
 	// Stay leaves connections where they are.
 	Stay Goal = iota
-	// Shares has shares by weight on the nodes that are about equally fast.
+	// Shares spreads them by weight over the nodes that are about equally fast.
 	Shares
-	// First has all on the node that Ordered asks first.
+	// First puts all on the node that Ordered asks first.
 	First
-	// Refresh has no shares: connections that are older than a node's return
-	// are made anew.
+	// Refresh has no shares. Connections that are older than a node's return
+	// are replaced by new ones.
 	Refresh
 )
 
@@ -28,17 +28,17 @@ const (
 type part uint8
 
 const (
-	keeps part = iota // what it has, and counts for nobody: it has just come up, or may go down
-	takes             // its share
-	gives             // all that it has
+	keeps part = iota // keeps what it has and is left out of the sum: it has just come up, or may go down
+	takes             // takes its share
+	gives             // gives away all that it has
 )
 
 // Excess returns how many connections of the node self are too many, and why.
-// It is 0 where no other node is to take them. after is how long a node must
-// have been in its state to count.
+// It returns 0 if no other node is to take them. after is how long a node must
+// have been in its state to count. begun says that self has begun to give way.
 //
-// Shares that are only a little uneven stay as they are. Once a node has begun
-// to give way, it goes on until they are even.
+// Shares that are only a little uneven stay as they are. A node that has begun
+// to give way goes on until the shares are even.
 func Excess(self string, members []Member, goal Goal, after time.Duration, now time.Time, begun bool) (int, string) {
 	var parts []part
 	switch goal {
@@ -49,33 +49,9 @@ func Excess(self string, members []Member, goal Goal, after time.Duration, now t
 	default:
 		return 0, ""
 	}
-	total, weights := 0, 0
-	for i := range members {
-		switch parts[i] {
-		case takes:
-			weights += max(1, members[i].Weight)
-			total += members[i].Current
-		case gives:
-			total += members[i].Current
-		}
-	}
-	if weights == 0 {
-		return 0, ""
-	}
-	share := func(m *Member) float64 { return float64(total*max(1, m.Weight)) / float64(weights) }
-	mine := -1
-	needy, starved := false, false // a node has far too few; a node that is back has had none
-	for i := range members {
-		m := &members[i]
-		if m.Name == self {
-			mine = i
-		}
-		if parts[i] == takes {
-			needy = needy || float64(m.Current)+0.5 < 0.85*share(m)
-			starved = starved || m.Current == 0 && m.Back.After(m.LastSuccess)
-		}
-	}
-	if mine < 0 {
+	mine := slices.IndexFunc(members, func(m Member) bool { return m.Name == self })
+	d := distribute(members, parts)
+	if mine < 0 || d.weights == 0 {
 		return 0, ""
 	}
 	m := &members[mine]
@@ -83,29 +59,72 @@ func Excess(self string, members []Member, goal Goal, after time.Duration, now t
 	case gives:
 		return m.Current, "other nodes are to have them"
 	case takes:
-		fair := share(m)
-		if begun || needy || float64(m.Current) > fair+max(0.5, fair/10) {
-			round := math.Ceil
-			if needy {
-				round = math.Round // of two connections for three nodes, one moves
-			}
-			if n := m.Current - int(round(fair)); n > 0 {
-				return n, fmt.Sprintf("%d are more than its share of %.1f", m.Current, fair)
-			}
-		}
-		// With fewer connections than nodes, one gives way until the node that
-		// is back has had its first.
-		if starved && m.Current > 0 {
-			return 1, "a node that has come back has none"
-		}
+		return d.excess(m, begun)
 	}
 	return 0, ""
 }
 
-// byShare has the nodes of Balanced's window take. Those give that are of a
-// later tier, suspect for long, or slow by twice the window. Between once and
-// twice a node keeps what it has, so that a latency which comes and goes moves
-// nothing.
+// A distribution is how the connections of a cluster lie on its nodes, beside
+// how they are to lie.
+type distribution struct {
+	total   int  // the connections of the nodes that take or give
+	weights int  // the sum of the weights of the nodes that take
+	needy   bool // a node that takes has far too few
+	starved bool // a node that takes has come back and has had none since
+}
+
+// distribute returns the distribution of the members, each with its part.
+func distribute(members []Member, parts []part) distribution {
+	var d distribution
+	for i := range members {
+		switch parts[i] {
+		case takes:
+			d.weights += max(1, members[i].Weight)
+			d.total += members[i].Current
+		case gives:
+			d.total += members[i].Current
+		}
+	}
+	for i := range members {
+		if m := &members[i]; parts[i] == takes {
+			d.needy = d.needy || float64(m.Current)+0.5 < 0.85*d.share(m)
+			d.starved = d.starved || m.Current == 0 && m.Back.After(m.LastSuccess)
+		}
+	}
+	return d
+}
+
+// share returns how many connections a node that takes is to have.
+func (d distribution) share(m *Member) float64 {
+	return float64(d.total*max(1, m.Weight)) / float64(d.weights)
+}
+
+// excess returns how many connections of a node that takes are too many, and
+// why.
+func (d distribution) excess(m *Member, begun bool) (int, string) {
+	fair := d.share(m)
+	if begun || d.needy || float64(m.Current) > fair+max(0.5, fair/10) {
+		round := math.Ceil
+		if d.needy {
+			round = math.Round // of two connections for three nodes, one moves
+		}
+		if n := m.Current - int(round(fair)); n > 0 {
+			return n, fmt.Sprintf("%d are more than its share of %.1f", m.Current, fair)
+		}
+	}
+	// With fewer connections than nodes no node has more than its share. One
+	// connection then gives way until the node that is back has had its first.
+	if d.starved && m.Current > 0 {
+		return 1, "a node that has come back has none"
+	}
+	return 0, ""
+}
+
+// byShare returns the parts for the goal Shares. The nodes within Balanced's
+// window take. A node gives if it is of a later tier, has been suspect for
+// long, or has a round trip of over twice the window. Between once and twice
+// the window a node keeps what it has, so that a latency that comes and goes
+// moves nothing.
 func byShare(members []Member, after time.Duration, now time.Time) []part {
 	parts := make([]part, len(members))
 	order := slices.DeleteFunc(byLatency(members), func(i int) bool { return !members[i].working() })
@@ -126,7 +145,8 @@ func byShare(members []Member, after time.Duration, now time.Time) []part {
 	return parts
 }
 
-// byTurn has the node take that Ordered asks first, and the others give.
+// byTurn returns the parts for the goal First. The node that Ordered asks first
+// takes, the others give.
 func byTurn(members []Member, after time.Duration, now time.Time) []part {
 	parts := make([]part, len(members))
 	order := slices.DeleteFunc(InTurn(members), func(i int) bool {
@@ -142,8 +162,8 @@ func byTurn(members []Member, after time.Duration, now time.Time) []part {
 	return parts
 }
 
-// LastReturn is when a node other than self came back last, of those that have
-// been up for long enough.
+// LastReturn returns when a node other than self last came back. Only nodes
+// that have been up for at least after count. It is zero if there is none.
 func LastReturn(self string, members []Member, after time.Duration, now time.Time) (back time.Time) {
 	for i := range members {
 		if m := &members[i]; m.Name != self && m.State == health.Up && m.settled(after, now) && m.Back.After(back) {

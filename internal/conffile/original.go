@@ -69,7 +69,7 @@ func originalPort(s section) (int, error) {
 	port, ok := v.(int64)
 	switch {
 	case !ok:
-		return 0, s.wrongf("Port", "it is %s: write a number without quotes, as in 3306", TypeName(v))
+		return 0, s.wrongf("Port", "it is %s: write a number without quotes, as in 3306", typeName(v))
 	case port < 1 || port > 65535:
 		return 0, s.wrongf("Port", "%d is no port: write one from 1 to 65535", port)
 	}

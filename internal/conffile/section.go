@@ -137,7 +137,7 @@ func (s section) tables(key, header string) ([]section, error) {
 			return nil, s.wrongf(key, "it is an array of something else than tables: write %s", header)
 		}
 	default:
-		return nil, s.wrongf(key, "it is %s and not an array of tables: write %s", TypeName(v), header)
+		return nil, s.wrongf(key, "it is %s and not an array of tables: write %s", typeName(v), header)
 	}
 	sections := make([]section, len(tables))
 	for i, t := range tables {

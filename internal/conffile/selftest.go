@@ -13,7 +13,7 @@ func parseSelftest(root section) (t Selftest, err error) {
 	}
 	values, ok := v.(map[string]any)
 	if !ok {
-		return t, root.wrongf("selftest", "it is %s: write [selftest]", TypeName(v))
+		return t, root.wrongf("selftest", "it is %s: write [selftest]", typeName(v))
 	}
 	s := section{root.path, "selftest", values, root.at.key("selftest")}
 	if err := s.only("throwaway", "table"); err != nil {

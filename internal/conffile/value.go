@@ -20,7 +20,7 @@ func Duration(value any) (time.Duration, error) {
 	case int64, float64:
 		return 0, fmt.Errorf("%v has no unit: write \"%vs\" for seconds", value, value)
 	}
-	return 0, fmt.Errorf("it is %s: write a duration with its unit, as in \"1.5s\"", TypeName(value))
+	return 0, fmt.Errorf("it is %s: write a duration with its unit, as in \"1.5s\"", typeName(value))
 }
 
 // Int reads a whole number.
@@ -31,7 +31,7 @@ func Int(value any) (int, error) {
 	if s, ok := value.(string); ok {
 		return 0, fmt.Errorf("%q is not a number: write one as in 8", s)
 	}
-	return 0, fmt.Errorf("it is %s: write a whole number as in 8", TypeName(value))
+	return 0, fmt.Errorf("it is %s: write a whole number as in 8", typeName(value))
 }
 
 // Bool reads true or false.
@@ -39,7 +39,7 @@ func Bool(value any) (bool, error) {
 	if b, ok := value.(bool); ok {
 		return b, nil
 	}
-	return false, fmt.Errorf("it is %s: write true or false", TypeName(value))
+	return false, fmt.Errorf("it is %s: write true or false", typeName(value))
 }
 
 // Text reads a text.
@@ -47,11 +47,11 @@ func Text(value any) (string, error) {
 	if s, ok := value.(string); ok {
 		return s, nil
 	}
-	return "", fmt.Errorf("it is %s: write a text in quotes", TypeName(value))
+	return "", fmt.Errorf("it is %s: write a text in quotes", typeName(value))
 }
 
-// TypeName names the type of a TOML value, with its article.
-func TypeName(value any) string {
+// typeName names the type of a TOML value, with its article.
+func typeName(value any) string {
 	switch value.(type) {
 	case string:
 		return "a text"

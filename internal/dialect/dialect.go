@@ -1,7 +1,10 @@
-// Package dialect is the seam between a cluster and the databases: what differs
-// from one database to another. It holds the interface, the types that it
-// speaks in, and what serves every backend. The code of one database is in a
-// package of its own.
+// Package dialect says what differs from one database to another. It holds the
+// interface Dialect, the types of its methods, and what serves every backend:
+// Generic, Ping and queries on a conn. The code of one database is in a package
+// of its own, which imports this one.
+//
+// The package has no goroutine, channel, lock or clock, and opens no
+// connection. Of this module it imports only package health.
 package dialect
 
 import (
@@ -15,18 +18,19 @@ import (
 // A Dialect answers for one database. Its methods may be called from any
 // goroutine.
 type Dialect interface {
-	// Driver returns the driver that the dialect brings along, for clusters
-	// that are made of a DSN alone. It is nil where there is none.
+	// Driver returns the driver that comes with the dialect, for clusters that
+	// are made from a DSN alone. It is nil if there is none.
 	Driver() driver.Driver
-	// Owns reports whether backend is that driver itself, and not one that
-	// wraps it.
+	// Owns reports whether backend is the driver of Driver itself. A driver
+	// that wraps it is not.
 	Owns(backend driver.Driver) bool
-	// Connector returns a connector of that driver for a DSN. It dials with
-	// dial where the DSN names a network of package net.
+	// Connector returns a connector of the driver of Driver for a DSN. The
+	// connector dials with dial if the DSN names a network of package net.
 	Connector(dsn string, dial Dial) (driver.Connector, error)
 
-	// Secrets returns the parts of a DSN that must not be shown by themselves.
-	// They are not known where the DSN cannot be parsed: any part may be one.
+	// Secrets returns the parts of a DSN that must not be shown, each by
+	// itself. With known they are all of them. Without known, any part of the
+	// DSN may be a secret: the DSN could not be parsed.
 	Secrets(dsn string) (secrets []string, known bool)
 	// Session says what a DSN does to every session.
 	Session(dsn string) Session
@@ -37,54 +41,56 @@ type Dialect interface {
 	// no secret of the DSN.
 	SplitHosts(dsn, prefix string) (HostList, error)
 
-	// Classify says what an error of the database or of its driver tells about
-	// the node. It is not ok for errors that are neither's.
+	// Classify returns what an error of the database or of its driver says
+	// about the node. ok is false for errors of neither.
 	Classify(err error) (c health.Class, ok bool)
-	// MayHaveRun reports whether a server that answered with err may have run
-	// the statement all the same.
+	// MayHaveRun reports whether the server may have run the statement although
+	// it answered with err.
 	MayHaveRun(err error) bool
 
-	// Check is the check of clusters that name none.
+	// Check returns the check of clusters that name none.
 	Check() Check
-	// Writable is the check of clusters that require writable nodes.
+	// Writable returns the check of clusters that require writable nodes.
 	Writable() Check
-	// Works runs the smallest statement that a node refuses when it refuses
-	// work, and notes in the [Report] of ctx that it did.
+	// Works runs the smallest statement that a node refuses when it refuses all
+	// work. It notes in the [Report] of ctx that it did so.
 	Works(ctx context.Context, conn driver.Conn) error
-	// Observe notes in the Report of ctx what is wanted and no check has looked
-	// at. A node that does not tell is none the worse for it.
+	// Observe looks at what the Report of ctx wants and no check has looked at,
+	// and notes it there. A node that does not tell is not judged for it.
 	Observe(ctx context.Context, conn driver.Conn) error
 }
 
-// A Check judges whether a connection is fit for use: nil is fit.
+// A Check judges whether a connection is fit for use. It returns nil if so.
 type Check = func(ctx context.Context, conn driver.Conn) error
 
-// A Dial dials like a net.Dialer.
+// A Dial dials like the DialContext of a net.Dialer.
 type Dial = func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // A Session is what is known of every session on a node.
 type Session struct {
-	Single bool // one call sends one statement: a "; b" at its end is refused
+	Single bool // one call sends one statement only; the server refuses a second one after a semicolon
 	Manual bool // autocommit is off: every statement is in a transaction
 	Exact  bool // the driver's driver.ErrBadConn always means that nothing was sent
 }
 
-// A HostList is a DSN with a list of hosts, taken apart.
+// A HostList is a DSN with a list of hosts, split into its parts.
 type HostList struct {
 	Hosts      []Host
 	Database   string
-	Parameters []Parameter // the cluster's own, in order
+	Parameters []Parameter // the cluster's own, in the DSN's order
 }
 
-// A Host is one host of the list. Its name is the address with the port. Its
-// DSN has this one address, and none of the cluster's own parameters.
+// A Host is one host of the list. Name is its address with the port. DSN has
+// this one address and none of the cluster's own parameters.
 type Host struct{ Name, DSN string }
 
-// A Parameter is one of the cluster's own in a DSN, as it is written there.
+// A Parameter is one of the cluster's own parameters, as it is written in the
+// DSN.
 type Parameter struct{ Name, Value string }
 
-// Generic serves backends of which nothing is known: Ping, and the errors that
-// every backend on a socket shares.
+// Generic is the Dialect of backends about which nothing is known. It has Ping
+// as its check, and knows only the errors that are common to all backends on a
+// socket.
 type Generic struct{}
 
 var _ Dialect = Generic{}
@@ -98,16 +104,16 @@ func (Generic) Owns(driver.Driver) bool { return false }
 // Connector fails: there is no driver to ask.
 func (Generic) Connector(string, Dial) (driver.Connector, error) { return nil, errNoDriver }
 
-// Secrets knows nothing of the DSN.
+// Secrets knows no part of the DSN.
 func (Generic) Secrets(string) ([]string, bool) { return nil, false }
 
-// Session knows nothing.
+// Session knows nothing about a session.
 func (Generic) Session(string) Session { return Session{} }
 
-// AnySession knows nothing.
+// AnySession knows nothing about a session.
 func (Generic) AnySession() Session { return Session{} }
 
-// SplitHosts fails: nothing is known of the DSN's form.
+// SplitHosts fails: the form of the DSN is not known.
 func (Generic) SplitHosts(string, string) (HostList, error) { return HostList{}, errNoDriver }
 
 // Classify knows no error.
@@ -119,10 +125,11 @@ func (Generic) MayHaveRun(error) bool { return false }
 // Check is [Ping].
 func (Generic) Check() Check { return Ping }
 
-// Writable returns nil: nothing is known to ask.
+// Writable returns nil: no query for it is known.
 func (Generic) Writable() Check { return nil }
 
-// Works notes that nothing can look closer.
+// Works runs nothing. It notes that the node was looked at, because no other
+// check of this dialect can look closer.
 func (Generic) Works(ctx context.Context, _ driver.Conn) error {
 	ReportOf(ctx).Saw |= health.ScopeWork
 	return nil

@@ -14,7 +14,7 @@ import (
 
 var errNoDriver = errors.New("the dialect has no driver of its own")
 
-// Ping asks the backend's Ping. A backend without one passes, as it does with
+// Ping calls the backend's Ping. A conn without one passes, as with
 // database/sql.
 func Ping(ctx context.Context, conn driver.Conn) error {
 	if p, ok := conn.(driver.Pinger); ok {
@@ -23,7 +23,8 @@ func Ping(ctx context.Context, conn driver.Conn) error {
 	return nil
 }
 
-// QueryCheck wants one row whose first column is true.
+// QueryCheck returns a check that runs query. The node is fit if the answer is
+// one row whose first column is true.
 func QueryCheck(query string) Check {
 	return func(ctx context.Context, conn driver.Conn) error {
 		rows, err := QueryRows(ctx, conn, query, 2)
@@ -39,8 +40,9 @@ func QueryCheck(query string) Check {
 	}
 }
 
-// isTrue reads a column as a truth: a number that is not 0, or one of true,
-// t, on, yes and y in any case. All else, NULL too, is not.
+// isTrue reports whether a column's text is true: a number other than 0, or one
+// of true, t, on, yes and y in upper or lower case. All else is false, also
+// NULL.
 func isTrue(text string) bool {
 	text = strings.ToLower(strings.TrimSpace(text))
 	switch text {
@@ -51,15 +53,16 @@ func isTrue(text string) bool {
 	return err == nil && n != 0 && n == n
 }
 
-// QueryRows runs a query and returns its first rows, at most limit, as texts;
-// NULL is empty. The backend's rows are closed.
+// QueryRows runs a query and returns its first rows, at most limit, as texts.
+// NULL is an empty text. It closes the backend's rows.
 func QueryRows(ctx context.Context, conn driver.Conn, query string, limit int) (table [][]string, err error) {
 	rows, done, err := runQuery(ctx, conn, query)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
-		// go-sql-driver tells a row's error again, and no other, in Close.
+		// go-sql-driver returns a row's error again from Close, and no other
+		// error. It is therefore not joined to err.
 		if closed := errors.Join(rows.Close(), done()); err == nil {
 			err = closed
 		}
@@ -82,8 +85,8 @@ func QueryRows(ctx context.Context, conn driver.Conn, query string, limit int) (
 	return table, nil
 }
 
-// runQuery queries directly, or by a prepared statement where the backend
-// cannot; done is to be called after the rows' Close.
+// runQuery runs a query on the conn, or by a prepared statement if the conn
+// cannot query. The caller must call done after it has closed the rows.
 func runQuery(ctx context.Context, conn driver.Conn, query string) (rows driver.Rows, done func() error, err error) {
 	if q, ok := conn.(driver.QueryerContext); ok {
 		rows, err = q.QueryContext(ctx, query, nil)

@@ -24,15 +24,15 @@ type Backend struct {
 	name    func(dsn string) string // of the node that a DSN leads to; nil: the DSN itself
 }
 
-// RefusedDSN is a DSN that every backend refuses with ErrRefused.
-const RefusedDSN = "refused-dsn"
+// refusedDSN is a DSN that every backend refuses with errRefused.
+const refusedDSN = "refused-dsn"
 
-// ErrRefused is the answer to RefusedDSN.
-var ErrRefused = errors.New("fakedb: this DSN is always refused")
+// errRefused is the answer to refusedDSN.
+var errRefused = errors.New("fakedb: this DSN is always refused")
 
 // New returns a backend without nodes; they are made as they are named.
 func New() *Backend {
-	return &Backend{nodes: make(map[string]*Node), refused: map[string]error{RefusedDSN: ErrRefused}}
+	return &Backend{nodes: make(map[string]*Node), refused: map[string]error{refusedDSN: errRefused}}
 }
 
 // Node returns the node of a DSN, a new one that is well if there is none.

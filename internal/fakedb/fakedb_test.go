@@ -95,7 +95,7 @@ func TestConnectPanics(t *testing.T) {
 func TestRefusedDSN(t *testing.T) {
 	b := New()
 	b.RefuseDSN("other", errBoom)
-	for dsn, want := range map[string]error{RefusedDSN: ErrRefused, "other": errBoom} {
+	for dsn, want := range map[string]error{refusedDSN: errRefused, "other": errBoom} {
 		if _, err := b.Driver().(driver.DriverContext).OpenConnector(dsn); !errors.Is(err, want) {
 			t.Errorf("OpenConnector(%q): %v", dsn, err)
 		}

@@ -6,20 +6,23 @@ import (
 )
 
 const (
+	// BackoffFirst is the first wait of Backoff, before jitter.
 	BackoffFirst = 250 * time.Millisecond
-	BackoffMost  = 5 * time.Second
-	// probeGap is the least time between the starts of two probes of a node,
-	// however often one is asked for.
+	// BackoffMost is the longest wait of Backoff.
+	BackoffMost = 5 * time.Second
+	// ProbeGap is the shortest time between the starts of two probes of one
+	// node, however often a probe is asked for.
 	ProbeGap = 100 * time.Millisecond
-	// probeTicks is how many moments of a probe_interval there are at which
-	// regular probes start, in this process: to wake an idle process costs more
-	// than a probe does, so many nodes wake it together.
+	// ProbeTicks is the number of ticks in one probe_interval. Regular probes
+	// of this process start only at a tick. Waking an idle process costs more
+	// than a probe does, so the probes of many nodes share one wake-up.
 	ProbeTicks = 64
 )
 
-// backoff is the wait before a down node is tested for the n-th time, from 0:
-// equal jitter, half of it fixed and half random, doubling up to backoffMost.
-// See "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+// Backoff returns the wait before the n-th test of a down node; n counts from
+// 0. It uses equal jitter: half of the wait is fixed, the other half is random.
+// The wait doubles with n, from BackoffFirst up to BackoffMost. See
+// "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
 func Backoff(n int, r *rand.Rand) time.Duration {
 	d := BackoffMost
 	if n < 5 {
@@ -28,13 +31,14 @@ func Backoff(n int, r *rand.Rand) time.Duration {
 	return d/2 + time.Duration(r.Int64N(int64(d/2)))
 }
 
-// aligned shortens a wait, by less than a tick, so that it ends on one.
+// Aligned shortens a wait by less than one tick, so that the wait ends on a
+// tick.
 func Aligned(now time.Time, wait, tick time.Duration) time.Duration {
 	late := time.Duration((now.UnixNano() + int64(wait)) % int64(tick))
 	return wait - late
 }
 
-// jitter spreads d over 80 to 120 percent of it.
+// Jitter returns a random duration from 80 to 120 percent of d.
 func Jitter(d time.Duration, r *rand.Rand) time.Duration {
 	return d*4/5 + time.Duration(r.Int64N(int64(d*2/5)))
 }

@@ -9,34 +9,34 @@ import (
 	"syscall"
 )
 
-// A class is what an error says about the node that gave it.
+// A Class is what an error says about the node that gave it.
 type Class uint8
 
 const (
-	Neutral       Class = iota // nothing: a statement's own error, a caller's cancel
-	Refused                    // explicit: connection refused, nobody there
+	Neutral       Class = iota // says nothing about the node: a statement's own error, or the caller's cancel
+	Refused                    // explicit: connection refused, nobody listens
 	NotReady                   // explicit: the server answers, but refuses work
-	ReadOnly                   // explicit, for clusters that require writable
-	Leaving                    // shutting down or leaving the group; what was sent may have run
+	ReadOnly                   // explicit: the server is read-only; matters to clusters that require writable
+	Leaving                    // the server shuts down or leaves the group; what was sent may have run
 	Lost                       // the connection broke; no proof against the node
 	Silent                     // no answer in time
-	Failed                     // an open's error without a class: seen often enough it is the node's
-	Saturated                  // full; open only; the node stays up
+	Failed                     // an open failed for no known reason; several in a row take the node down
+	Saturated                  // no room for a connection; open only; the node stays up
 	Misconfigured              // access denied, unknown database, host blocked; open only
-	Slow                       // overtaken by a node asked later; open only
+	Slow                       // outrun by a node that was asked later; open only
 )
 
-// String returns the class as it stands in reasons and logs.
+// String returns the class as it appears in reasons and logs.
 func (c Class) String() string {
 	return [...]string{"neutral", "refused", "not ready", "read-only", "leaving", "connection lost", "silent", "failed", "full", "configuration", "slow"}[c]
 }
 
-// trafficClass says what an error of a statement, a transaction or a pooled
-// connection tells about the node: less than one of an open does. Rights and
-// databases are the statement's business, and a deadline is the caller's; a
-// timeout of the backend's own may be the group's pause. That the node is
-// read-only matters to clusters that require writable. An error whose methods
-// panic says nothing.
+// ClassifyTraffic returns the class of an error of a statement, a transaction
+// or a pooled connection. Such an error says less about the node than an error
+// of an open. Missing rights and databases are the statement's business. A
+// deadline is the caller's. A timeout of the backend itself counts as Lost,
+// because it may be the group's pause. ReadOnly counts only for clusters that
+// require writable. An error whose methods panic is Neutral.
 func ClassifyTraffic(err error, known func(error) (Class, bool), writable bool) (c Class) {
 	defer func() {
 		if recover() != nil {
@@ -54,9 +54,9 @@ func ClassifyTraffic(err error, known func(error) (Class, bool), writable bool) 
 	return Neutral
 }
 
-// classify says what err tells about the node: first by the dialect, which is
-// known and tells the errors that are its own, then by what every backend on a
-// socket shares.
+// Classify returns the class of err. It first asks known, the dialect's
+// classifier, which answers for the errors of its own database and driver. It
+// then looks for the errors that are common to all backends on a socket.
 func Classify(err error, known func(error) (Class, bool)) Class {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return Neutral
@@ -81,8 +81,8 @@ func Classify(err error, known func(error) (Class, bool)) Class {
 	return Neutral
 }
 
-// clientTrouble reports an error of an open that is this machine's own: no
-// file or port left, no name service. It says nothing about the node.
+// OwnTrouble reports whether an open failed because of this machine: no file or
+// port left, or no name service. Such an error says nothing about the node.
 func OwnTrouble(err error) bool {
 	for _, no := range []error{syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOBUFS, syscall.ENOMEM} {
 		if errors.Is(err, no) {
@@ -93,17 +93,18 @@ func OwnTrouble(err error) bool {
 	return errors.As(err, &name)
 }
 
-// An unfitError is a check's own judgement, where no error of the backend
-// tells the class.
+// An Unfit is the error of a check that itself finds the node unfit. It carries
+// the class, because there is no error of the backend to take it from.
 type Unfit struct {
 	Class Class
-	Need  Scope // what a check must look at to see this
+	Need  Scope // what a check must look at to see this again
 	Text  string
 }
 
 func (e *Unfit) Error() string { return e.Text }
 
-// needOf says what a check must look at to see the fault that err told of.
+// NeedOf returns what a check must look at to see again the fault that err
+// describes.
 func NeedOf(err error, known func(error) (Class, bool)) Scope {
 	var unfit *Unfit
 	switch {

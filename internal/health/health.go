@@ -1,3 +1,12 @@
+// Package health keeps what is known of a node's state and says what follows
+// from an observation: the classes of errors, the evidence, the transition
+// function, the hold of a node that was silent, the saturation, the latency and
+// the waits between probes. It dials nothing and knows no database: a dialect
+// classifies the errors of its own database.
+//
+// The package is pure: it has no goroutine, channel, lock or clock. Its callers
+// hand in the time and the source of random numbers. It imports no other package
+// of this module.
 package health
 
 import (
@@ -5,59 +14,62 @@ import (
 	"time"
 )
 
-// health is a node's state with what the next transition depends on.
+// Health is a node's state, together with all that the next transition depends
+// on. It is a value: its methods return the new one.
 type Health struct {
 	State  State
 	Reason string    // why the node is suspect or down; empty when up
-	Class  Class     // what took it down; classNeutral while it is not
-	Since  time.Time // of the state
+	Class  Class     // of the fault that took it down; Neutral while it is not down
+	Since  time.Time // since when it has been in State
 	Good   int       // good checks in a row while down
 	silent int       // silent or broken probes and attempts in a row
-	EverUp bool
-	// retired is set while the node is down and its conns have been given up.
+	EverUp bool      // it has been up at least once
+	// retired is set once a transition has asked to retire the node's conns. A
+	// change of state clears it.
 	retired bool
-	slow    time.Duration // an open must take no longer to clear the node of having been overtaken; 0: it was not
+	slow    time.Duration // the node was outrun after this time: an open that takes no longer clears it; 0: it was not outrun
 
 	Need       Scope     // while down: what a check must look at to bring the node up
-	DonorSince time.Time // zero when the node was no donor at the last look
+	DonorSince time.Time // zero if the node was no donor at the last look
 
-	SilentBefore bool      // while down: it was silent, and has not said since that it knows it
-	Answered     time.Time // its first good answer after that; zero before
-	Conf         uint64    // the highest number of a view that it showed; 0 if none
+	SilentBefore bool      // while down: it was silent, and has not answered "not ready" since
+	Answered     time.Time // its first good answer after the silence; zero before
+	Conf         uint64    // the highest view number that it showed; 0 if none
 }
 
-// evidence is one thing learnt about a node: a class of error, or with
-// ok a check that passed.
+// Evidence is one thing learnt about a node: a check that passed if OK, else a
+// class of error.
 type Evidence struct {
 	OK     bool
 	Class  Class
 	Reason string        // redacted
-	Err    error         // what the reason tells of; nil where no error did; never a driver.ErrBadConn
-	Probe  bool          // learnt by a probe, and not from real traffic
-	Took   time.Duration // with ok: of dial, handshake and check, 0 on a lasting connection; of classSlow: until it was overtaken
-	Saw    Scope         // with ok: what the check looked at
-	Donor  bool          // with ok and sawStatus: to be used last
-	Need   Scope         // without ok: what a check must look at to see this again
-	Raised bool          // who learnt it has added one to the generation
-	Alone  bool          // with ok: no other node is usable
-	View   *View         // with ok: the node's; nil where none was told
-	Peers  *Peers        // with view, of a node that was silent: the others'
+	Err    error         // the error behind Reason; nil if there was none; never a driver.ErrBadConn
+	Probe  bool          // learnt by a probe and not from real traffic
+	Took   time.Duration // with OK: time of dial, handshake and check, 0 on a lasting connection; of Slow: until the node was outrun
+	Saw    Scope         // with OK: what the check looked at
+	Donor  bool          // with OK and ScopeStatus seen: to be used last
+	Need   Scope         // without OK: what a check must look at to see this again
+	Raised bool          // the generation was raised already, by whoever learnt this
+	Alone  bool          // with OK: no other node is usable
+	View   *View         // with OK: the node's view; nil if it told none
+	Peers  *Peers        // with View, of a node that was silent: what the other nodes show
 }
 
-// effects is what a transition asks of the actor.
+// Effects is what a transition asks of the actor.
 type Effects struct {
-	Changed bool // the state is another one
-	Raise   bool // the node's conns are to retire: add one to the generation
+	Changed bool // the state is a new one
+	Raise   bool // the node's conns are to retire: raise the generation by one
 	Check   bool // probe at once
-	Cut     bool // what hangs on the node's conns is to return now
+	Cut     bool // cut the node's conns, so that calls that hang on them return now
 }
 
-// next is the transition function: old state and evidence give the new state
-// and what follows from it. Explicit evidence takes a node down at once,
-// silence (and a probe's connection that breaks) only when it is seen fall
-// times in a row, a broken connection of real traffic never by itself.
+// Next is the transition function: the old state and one piece of evidence give
+// the new state and its effects. Explicit evidence takes a node down at once.
+// Silence, a failed open and a broken probe connection take it down only when
+// they are seen fall times in a row. A broken connection of real traffic never
+// does so by itself.
 func (h Health) Next(e Evidence, rise, fall int, now time.Time) (Health, Effects) {
-	if h.State == Draining { // which only the program ends
+	if h.State == Draining { // only the program ends draining
 		return h.overhear(e), Effects{}
 	}
 	if e.OK {
@@ -77,8 +89,8 @@ func (h Health) Next(e Evidence, rise, fall int, now time.Time) (Health, Effects
 		}
 	}
 	h, eff := h.fallen(e, now)
-	// What failed for no known reason may fail for a reason of this program's:
-	// the conns that work are kept.
+	// An open that failed for no known reason may have failed for a reason in
+	// this program. Working conns are therefore kept.
 	if e.Class != Failed && !h.retired {
 		h.retired, eff.Raise = true, true
 		eff.Cut = e.Class == Silent || e.Class == Lost
@@ -86,8 +98,8 @@ func (h Health) Next(e Evidence, rise, fall int, now time.Time) (Health, Effects
 	return h, eff
 }
 
-// overhear keeps of what is learnt about a draining node whether it is to be
-// held when it is used again.
+// overhear takes evidence about a draining node. It keeps only whether the node
+// must be held back when it is used again.
 func (h Health) overhear(e Evidence) Health {
 	switch {
 	case e.OK:
@@ -99,10 +111,9 @@ func (h Health) overhear(e Evidence) Health {
 	return h
 }
 
-// improve takes a check that passed. A node that is down for something that
-// the check did not look at stays it. A node that was overtaken is cleared
-// only by an open that is fast enough, for which a check on a lasting
-// connection is no proof.
+// improve takes a check that passed. A down node stays down if the check did
+// not look at what took it down. An outrun node is cleared only by an open that
+// is fast enough. A check on a lasting connection is no proof of that.
 func (h Health) improve(e Evidence, rise int, now time.Time) (Health, Effects) {
 	if h.Need&^e.Saw != 0 {
 		return h, Effects{}
@@ -148,7 +159,7 @@ func (h Health) fallen(e Evidence, now time.Time) (Health, Effects) {
 	case Silent, Lost:
 		h.SilentBefore = true
 	case NotReady:
-		h.SilentBefore = false // it knows; Synced after that means caught up
+		h.SilentBefore = false // it knows that it was out; Synced after that means caught up
 	}
 	if e.Need&ScopeStatus == 0 {
 		h.DonorSince = time.Time{}
@@ -156,7 +167,7 @@ func (h Health) fallen(e Evidence, now time.Time) (Health, Effects) {
 	return h.move(Down, e.Reason, now)
 }
 
-// move keeps since when the state stays the same.
+// move changes state and reason. It keeps Since where the state stays the same.
 func (h Health) move(to State, reason string, now time.Time) (Health, Effects) {
 	changed := h.State != to
 	if changed {
@@ -166,7 +177,8 @@ func (h Health) move(to State, reason string, now time.Time) (Health, Effects) {
 	return h, Effects{Changed: changed}
 }
 
-// slowReason says what an open must beat before the node counts as well.
+// SlowReason is the reason of an outrun node. It names the time that an open
+// must beat before the node is used like the others again.
 func SlowReason(took time.Duration) string {
 	return fmt.Sprintf("%s: no connection after %s, when a node asked later gave one", Slow, took.Round(time.Microsecond))
 }

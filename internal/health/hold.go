@@ -5,35 +5,35 @@ import (
 	"time"
 )
 
-// A Galera node that was frozen or cut off says Synced, does work and serves
-// stale reads for up to 6 s before it learns that the group went on without
-// it. One thing tells from its first answer on: the number of its view,
-// wsrep_cluster_conf_id, is behind that of the others. After a shorter silence
-// the view is the same, and the node may lack for seconds what the others have
-// committed: wsrep_last_committed tells.
+// A Galera node that was frozen or cut off first says Synced, does work and
+// serves stale reads for up to 6 s. Only then does it learn that the group went
+// on without it. Its view number, wsrep_cluster_conf_id, tells from the first
+// answer on: it is lower than that of the other nodes. After a shorter silence
+// the view is the same, but the node may lack for seconds what the others have
+// committed. Then wsrep_last_committed tells.
 
-// A view is what a Galera node takes its group to be. A node that does not
-// tell, or is no Galera node, has none.
+// A View is what a Galera node says of its group. A node that is no Galera
+// node, or does not answer this, has none.
 type View struct {
-	Group string // which one: nodes of a cluster may be of two, replicated by other means
-	Conf  uint64 // counts its views, from 1
-	Seqno uint64 // counts its transactions: the last that the node has committed
+	Group string // which group; nodes of one cluster may be in two, replicated by other means
+	Conf  uint64 // the number of the view; counts from 1
+	Seqno uint64 // the number of the last transaction that the node has committed
 }
 
-// views is what the other nodes of a cluster show of the group, beside the
-// first good answer of a node that was silent.
+// Peers is what the other nodes of a cluster show of the group. It is collected
+// when a node that was silent gives a good answer.
 type Peers struct {
-	Count int    // up, and telling their view
-	Conf  uint64 // the highest number
-	Seqno uint64 // the highest transaction, of those that were looked at since the answer
-	Stale bool   // one of them was not looked at since the answer
+	Count int    // how many nodes are up and show a view
+	Conf  uint64 // the highest view number
+	Seqno uint64 // the highest transaction, of the nodes that were looked at since the first good answer
+	Stale bool   // a node was not looked at since the first good answer
 	Alone bool   // no other node is usable
 	Hold  time.Duration
 }
 
-// holds reports whether a node that went down by silence and gives a good
-// answer is to wait still: its answers since the first one are good, the
-// latest comes with its own view.
+// holds reports whether a node that went down by silence must still wait. All
+// its answers since answered, the time of the first one, were good. own is the
+// view that came with the latest answer.
 func (v *Peers) holds(own View, answered, now time.Time) bool {
 	switch {
 	case v.Alone:
@@ -44,10 +44,11 @@ func (v *Peers) holds(own View, answered, now time.Time) bool {
 	return v.Stale || own.Conf < v.Conf || own.Seqno < v.Seqno
 }
 
-// held is the state of a node that has to wait, or not: health before and
-// whether it waits. A node that never showed a view is no Galera node, or its
-// check does not look; one that did is not let in by who did not look, such as
-// an open that was under way.
+// held decides whether a node must wait before it comes up. It returns the new
+// health, and whether the node waits. A node that never showed a view does not
+// wait: it is no Galera node, or its check does not look. A node that did show
+// one is not let in by evidence without a view, such as an open that was under
+// way.
 func (h Health) held(e Evidence, now time.Time) (Health, bool) {
 	if e.View != nil {
 		h.Conf = max(h.Conf, e.View.Conf)
@@ -69,9 +70,9 @@ func (h Health) held(e Evidence, now time.Time) (Health, bool) {
 	return h, true
 }
 
-// outlasting turns a good check into evidence against the node when that has
-// been a donor for donorAfter, and keeps since when it is one. Checks that did
-// not ask for the status change nothing.
+// Outlasting turns a good check into evidence against the node when the node
+// has been a donor for donorAfter. It also records since when the node is a
+// donor. Checks that did not ask for the status change nothing.
 func (h Health) Outlasting(e Evidence, donorAfter time.Duration, now time.Time) (Health, Evidence) {
 	switch {
 	case !e.OK || e.Saw&ScopeStatus == 0:

@@ -8,16 +8,16 @@ import (
 
 const (
 	ewmaAlpha      = 0.2  // weight of a new sample in the mean
-	deviationAlpha = 0.25 // weight of a new sample in the deviation, as RFC 6298's beta
+	deviationAlpha = 0.25 // weight of a new sample in the deviation, as beta of RFC 6298
 	windowSize     = 64   // samples kept for percentiles
 )
 
-// Latency summarises how long something took. It is an immutable value; the
+// Latency summarises how long something took. It is an immutable value. The
 // zero Latency has no samples.
 type Latency struct {
 	mean, deviation float64 // nanoseconds
 	count           uint64
-	window          *[windowSize]time.Duration // never written after it was published; nil without samples
+	window          *[windowSize]time.Duration // never written once it is published; nil without samples
 }
 
 // Count returns the number of samples ever taken.
@@ -45,8 +45,8 @@ func (l Latency) Percentile(p float64) time.Duration {
 	return sorted[max(0, min(rank, n-1))]
 }
 
-// add returns l with one more sample. It copies the window, so that what has
-// been published stays as it is.
+// Add returns l with one more sample. It copies the window, so that a published
+// Latency never changes.
 func (l Latency) Add(d time.Duration) Latency {
 	x := float64(d)
 	if l.count == 0 {

@@ -1,7 +1,8 @@
 package health
 
-// sight is a set of things that a check may look at. A node that was taken
-// down by what only one of them shows comes up by a check that looked at it.
+// A Scope is a set of things that a check may look at. A node that was taken
+// down by something that only one of them shows comes up only by a check that
+// looked at that one.
 type Scope uint8
 
 const (
@@ -10,22 +11,23 @@ const (
 	ScopeView                     // the number of its view of the group
 )
 
-// statusEvery is how many probes of a node that is well have one status query.
+// StatusEvery is how often the probes of a healthy node send the status query:
+// one probe in so many.
 const StatusEvery = 5
 
-// A finding goes with one run of a check, in its context: what the check is
-// asked to look at, and what it saw. It is used by the goroutine of that run
-// alone.
+// A Report belongs to one run of a check and travels in its context. It says
+// what the check is asked to look at, and takes what the check saw. Only the
+// goroutine of that run uses it.
 type Report struct {
-	Want       Scope
-	AllowDonor bool
+	Want       Scope // what the check is asked to look at
+	AllowDonor bool  // a donor counts like any other node
 
-	Saw   Scope
-	Donor bool // fit, but to be used last
-	View  *View
+	Saw   Scope // what the check looked at
+	Donor bool  // fit, but to be used last
+	View  *View // nil if the node told none
 }
 
-// evidence is what a check that passed says about the node.
+// Evidence returns what a check that passed says about the node.
 func (f *Report) Evidence() Evidence {
 	return Evidence{OK: true, Saw: f.Saw, Donor: f.Donor, View: f.View}
 }

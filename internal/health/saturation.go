@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// A fullness is what a node's loop knows of the node's room for connections.
-// While opens meet "too many connections" the node stays up, and is tried by
-// one open at a time, after a backoff; the others are refused here.
+// A Saturation is what a node's loop knows of the node's room for connections.
+// A node whose opens meet "too many connections" stays up. After a backoff one
+// open at a time tries it. The other opens are refused without asking the node.
 type Saturation struct {
-	Until   time.Time // no attempt before that; zero while there is room
+	Until   time.Time // no attempt before this time; zero while there is room
 	Refused int       // backoffs so far
 }
 
-// again notes an attempt that met no room, and reports whether it is not one
-// of several that met it together.
+// Again notes an attempt that met no room. It reports false for an attempt that
+// met the same shortage as an earlier one: it ended before Until.
 func (f *Saturation) Again(now time.Time, r *rand.Rand) bool {
 	if now.Before(f.Until) {
 		return false
@@ -24,7 +24,8 @@ func (f *Saturation) Again(now time.Time, r *rand.Rand) bool {
 	return true
 }
 
-// end notes one that did, and reports whether the node was full before.
+// End notes an attempt that met room. It reports whether the node was full
+// before.
 func (f *Saturation) End() bool {
 	was := f.Refused > 0
 	*f = Saturation{}

@@ -4,10 +4,10 @@ package health
 type State uint8
 
 const (
-	Unknown  State = iota // never heard of
+	Unknown  State = iota // nothing has been heard of it yet
 	Up                    // the last check passed
-	Suspect               // one sign of trouble: still used, and being checked
-	Down                  // refused, or kept silent: left out while another node is usable
+	Suspect               // one sign of trouble: still used, ranked last, and being checked
+	Down                  // refused or silent: not used while another node is usable
 	Draining              // drained or removed by the program
 )
 

@@ -9,15 +9,15 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// An Account is where to find a database, and as whom.
+// An Account says where a database is and who logs in.
 type Account struct {
 	Host               string
 	Port               int
 	User, Password, DB string
 }
 
-// DSN returns the DSN of an account over TCP. A user or host that a DSN has no
-// way to write is an error, which holds neither.
+// DSN returns the DSN of the account over TCP. It fails for a user, host or
+// database name that a DSN has no way to write. The error holds none of them.
 func (a Account) DSN() (string, error) {
 	cfg := mysql.NewConfig()
 	cfg.User, cfg.Passwd, cfg.Net, cfg.DBName = a.User, a.Password, "tcp", a.DB

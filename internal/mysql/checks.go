@@ -11,10 +11,10 @@ import (
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
-// Do1 runs DO 1, MariaDB's and MySQL's smallest statement: no table, no
-// right, one packet. A Galera node that refuses work (not in a primary
-// component, joining, wsrep_reject_queries) answers it with error 1047, while
-// it goes on to answer Ping and SELECT 1.
+// Do1 runs DO 1, the smallest statement of MariaDB and MySQL: it needs no table
+// and no right, and is one packet. A Galera node that refuses work (not in a
+// primary component, joining, wsrep_reject_queries) answers it with error 1047.
+// Such a node still answers Ping and SELECT 1.
 func Do1(ctx context.Context, conn driver.Conn) error {
 	e, ok := conn.(driver.ExecerContext)
 	if !ok {
@@ -28,13 +28,15 @@ func Do1(ctx context.Context, conn driver.Conn) error {
 	return err
 }
 
-// Galera is the check for Galera nodes. It runs DO 1, which a node that
-// refuses work answers with error 1047; on every fifth probe, on those of a
-// node that is not up, and when it is called from elsewhere it also asks for
-// the node's status: fit is a node of the primary component that is ready and
-// Synced. A donor, or a node that was desynced, is fit but used last; see
-// [Config.AllowDonor]. A server without wsrep is an error that says so. A
-// check of your own that calls it hands its own ctx on.
+// Galera is the check for Galera nodes. It runs DO 1, to which a node that
+// refuses work answers with error 1047. It also asks for the node's status, but
+// not each time: on every fifth probe, on each probe of a node that is not up,
+// and when a program calls it.
+//
+// A node is fit if it is in the primary component, ready and Synced. A donor,
+// or a node that was desynced, is fit but used last; see [Config.AllowDonor]. A
+// server without wsrep is an error that says so. A program's own check that
+// calls Galera must pass on the ctx that it got.
 func Galera(ctx context.Context, conn driver.Conn) error {
 	if err := Do1(ctx, conn); err != nil {
 		return err
@@ -53,8 +55,8 @@ func Galera(ctx context.Context, conn driver.Conn) error {
 	return err
 }
 
-// writable wants read_only OFF. MySQL's super_read_only is never ON
-// without it.
+// writable is the check that read_only is OFF. In MySQL super_read_only is
+// never ON while read_only is OFF.
 func writable(ctx context.Context, conn driver.Conn) error {
 	rows, err := dialect.QueryRows(ctx, conn, "SELECT @@GLOBAL.read_only", 2)
 	if err != nil {
@@ -66,9 +68,9 @@ func writable(ctx context.Context, conn driver.Conn) error {
 	return &health.Unfit{Class: health.ReadOnly, Text: "require \"writable\": read_only is not OFF"}
 }
 
-// observe notes a node's view of its group where that is wanted and no check
-// has. A server without wsrep has none, and one that does not tell is none the
-// worse for it.
+// observe notes a node's view of its group if the Report wants it and no check
+// has looked. A server without wsrep has no view. A server that does not tell
+// is not judged for it.
 func observe(ctx context.Context, conn driver.Conn) error {
 	f := dialect.ReportOf(ctx)
 	if f.Want&^f.Saw&health.ScopeView == 0 {

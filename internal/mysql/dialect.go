@@ -1,5 +1,10 @@
-// Package mysql is the dialect of MariaDB, MySQL and Galera, and the door of
-// go-sql-driver/mysql.
+// Package mysql is the dialect of MariaDB, MySQL and Galera: their DSNs, error
+// numbers, checks and wsrep status. No other package of clustersql imports
+// go-sql-driver/mysql. The package keeps no state and judges no node: it
+// classifies, and package health decides.
+//
+// It has no goroutine, channel, lock or clock. The root imports it; it imports
+// the packages dialect, health and redact.
 package mysql
 
 import (
@@ -12,7 +17,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
-// A Dialect is that of MariaDB, MySQL and Galera.
+// Dialect is the dialect of MariaDB, MySQL and Galera.
 type Dialect struct{}
 
 var _ dialect.Dialect = Dialect{}
@@ -29,16 +34,16 @@ func (Dialect) Owns(backend driver.Driver) bool {
 	return false
 }
 
-// Check is [Do1].
+// Check returns [Do1].
 func (Dialect) Check() dialect.Check { return Do1 }
 
-// Writable wants read_only OFF.
+// Writable returns the check that read_only is OFF.
 func (Dialect) Writable() dialect.Check { return writable }
 
-// Works is [Do1], where the backend can run it without preparing it.
+// Works runs [Do1] if the backend can run it without preparing it.
 func (Dialect) Works(ctx context.Context, conn driver.Conn) error {
 	if _, ok := conn.(driver.ExecerContext); !ok {
-		dialect.ReportOf(ctx).Saw |= health.ScopeWork // nothing can look closer on this backend
+		dialect.ReportOf(ctx).Saw |= health.ScopeWork // no other check can look closer on this backend
 		return nil
 	}
 	return Do1(ctx, conn)

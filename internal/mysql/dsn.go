@@ -12,8 +12,8 @@ import (
 	"github.com/EnumApps/clustersql/internal/dialect"
 )
 
-// parse is mysql.ParseDSN with its panic, for a parameter that it has
-// dropped, made an error.
+// parse is mysql.ParseDSN. ParseDSN panics at a parameter that the driver no
+// longer has; parse returns an error instead.
 func parse(dsn string) (cfg *mysql.Config, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -23,8 +23,8 @@ func parse(dsn string) (cfg *mysql.Config, err error) {
 	return mysql.ParseDSN(dsn)
 }
 
-// Connector returns the driver's connector. It dials with dial on networks tcp
-// and unix.
+// Connector returns the driver's connector. On the networks tcp and unix it
+// dials with dial.
 func (Dialect) Connector(dsn string, dial dialect.Dial) (driver.Connector, error) {
 	cfg, err := parse(dsn)
 	if err != nil {
@@ -37,11 +37,11 @@ func (Dialect) Connector(dsn string, dial dialect.Dial) (driver.Connector, error
 	return mysql.NewConnector(cfg)
 }
 
-// A cutLogger leaves out what the driver has to say of sockets that were
-// closed under it: a cut is one line of ours.
+// A cutLogger drops the driver's lines about sockets that were closed under it.
+// The cluster writes one line of its own for a cut.
 type cutLogger struct{ mysql.Logger }
 
-// Print passes a line on.
+// Print passes a line on, unless it is about a closed socket.
 func (l cutLogger) Print(v ...any) {
 	for _, x := range v {
 		if err, ok := x.(error); ok && errors.Is(err, net.ErrClosed) {
@@ -51,9 +51,9 @@ func (l cutLogger) Print(v ...any) {
 	l.Logger.Print(v...)
 }
 
-// Secrets returns what of a mysql DSN must not be shown. It is not known
-// where the DSN cannot be parsed, or was parsed into something odd: with the
-// slash before the database missing, the password is taken for the network.
+// Secrets returns the password, alone and with the user. known is false if the
+// DSN cannot be parsed, or if its parts look wrong: without the slash before
+// the database, for example, the driver takes the password for the network.
 func (Dialect) Secrets(dsn string) (secrets []string, known bool) {
 	cfg, err := parse(dsn)
 	if err != nil || !isNetwork(cfg.Net) || strings.Contains(dsn[strings.LastIndexByte(dsn, '/')+1:], "@") {
@@ -74,12 +74,12 @@ func isNetwork(s string) bool {
 	return true
 }
 
-// AnySession knows that the driver says driver.ErrBadConn only of what it has
-// not sent.
+// AnySession says that the driver returns driver.ErrBadConn only for what it
+// has not sent.
 func (Dialect) AnySession() dialect.Session { return dialect.Session{Exact: true} }
 
-// Session says what a mysql DSN does to every session. Where the DSN cannot be
-// parsed, it says what is safe to assume.
+// Session says what a mysql DSN does to every session. If the DSN cannot be
+// parsed it makes the safe assumptions.
 func (Dialect) Session(dsn string) dialect.Session {
 	cfg, err := parse(dsn)
 	if err != nil {

@@ -9,15 +9,16 @@ import (
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
-// MayHaveRun reports whether a server that answered with err may have
-// run the statement all the same: one that lost its group while it committed.
+// MayHaveRun reports whether the server may have run the statement although it
+// answered with err. This is so for a server that lost its group while it
+// committed.
 func (Dialect) MayHaveRun(err error) bool {
 	var e *mysql.MySQLError
 	return errors.As(err, &e) && e.Number == 1180 && classOf(e.Number, strings.ToLower(e.Message)) == health.Leaving
 }
 
-// Classify says what an error of go-sql-driver/mysql tells about the node. It
-// is not ok for errors that are not this driver's.
+// Classify returns what an error of go-sql-driver/mysql says about the node. ok
+// is false for errors that are not this driver's.
 func (Dialect) Classify(err error) (c health.Class, ok bool) { return classify(err) }
 
 func classify(err error) (c health.Class, ok bool) {
@@ -44,8 +45,8 @@ func classify(err error) (c health.Class, ok bool) {
 	return health.Neutral, false
 }
 
-// classOf classes the servers' error numbers; the message is in
-// lower case. Some numbers have two meanings, which the message tells apart.
+// classOf returns the class of a server's error number. The message is in lower
+// case. Some numbers have two meanings, which the message tells apart.
 func classOf(number uint16, message string) health.Class {
 	switch number {
 	case 1047: // ER_UNKNOWN_COM_ERROR, which Galera gives for "not prepared for application use"
@@ -64,7 +65,7 @@ func classOf(number uint16, message string) health.Class {
 		return health.ReadOnly
 	case 1053: // ER_SERVER_SHUTDOWN
 		return health.Leaving
-	case 1927, 3169: // ER_CONNECTION_KILLED, ER_SESSION_WAS_KILLED: a shutdown does it, and so does an administrator's KILL
+	case 1927, 3169: // ER_CONNECTION_KILLED, ER_SESSION_WAS_KILLED: by a shutdown, or by an administrator's KILL
 		return health.Lost
 	case 1040, 1203, 1226: // ER_CON_COUNT_ERROR, ER_TOO_MANY_USER_CONNECTIONS, ER_USER_LIMIT_REACHED
 		return health.Saturated

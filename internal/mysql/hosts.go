@@ -13,16 +13,16 @@ import (
 	"github.com/EnumApps/clustersql/internal/redact"
 )
 
-// A hostList is being taken apart.
+// A hostList is a DSN while it is being split.
 type hostList struct {
 	dialect.HostList
 	redact redact.Redactor // for texts made of parts of the DSN
 }
 
-// SplitHosts takes a DSN like user:pw@tcp(h1:3306,h2:3306)/db?clustersql.rise=3
-// apart. As the mysql driver does, it takes the last slash for the one before
-// the database, and the last @ before that for the end of the password. The
-// error holds no part of the DSN's secrets.
+// SplitHosts splits a DSN like
+// user:pw@tcp(h1:3306,h2:3306)/db?clustersql.rise=3. Like the mysql driver, it
+// takes the last slash for the one before the database, and the last @ before
+// it for the end of the password. The error holds no secret of the DSN.
 func (d Dialect) SplitHosts(dsn, prefix string) (dialect.HostList, error) {
 	secrets, known := d.Secrets(dsn)
 	l := hostList{redact: redact.New(dsn, secrets, known)}
@@ -61,8 +61,8 @@ func (l *hostList) split(dsn, prefix string) error {
 	return nil
 }
 
-// add appends the node of one host; there need not be any host when there are
-// no brackets either.
+// add appends one host. An empty host is allowed only without brackets: on tcp
+// it is then 127.0.0.1.
 func (l *hostList) add(network, host string, brackets bool, userinfo, rest string) error {
 	if host == "" {
 		if brackets {
@@ -87,7 +87,7 @@ func (l *hostList) add(network, host string, brackets bool, userinfo, rest strin
 	return nil
 }
 
-// withPort adds mysql's port where a host has none.
+// withPort adds port 3306 to a host that has no port.
 func withPort(host string) (string, error) {
 	_, port, err := net.SplitHostPort(host)
 	switch {
@@ -109,8 +109,8 @@ func withPort(host string) (string, error) {
 	return joined, nil
 }
 
-// takeParameters moves the cluster's own parameters out of a query and
-// returns what is left, with the question mark if that is anything.
+// takeParameters moves the cluster's own parameters from query to l.Parameters.
+// It returns the rest with its question mark, or "" if nothing is left.
 func (l *hostList) takeParameters(query, prefix string) string {
 	var others []string
 	for _, p := range strings.Split(query, "&") {

@@ -12,30 +12,30 @@ import (
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
-// wsrepQuery asks for all that a wsrepStatus holds in one round trip. SHOW
+// wsrepQuery asks for all fields of a wsrepStatus in one round trip. SHOW
 // STATUS needs no right and no table.
 const wsrepQuery = "SHOW GLOBAL STATUS WHERE Variable_name IN " +
 	"('wsrep_cluster_status', 'wsrep_ready', 'wsrep_local_state', 'wsrep_provider_name', " + viewNames + ")"
 
-// viewQuery asks for a view alone.
+// viewQuery asks for the node's view alone.
 const (
 	viewQuery = "SHOW GLOBAL STATUS WHERE Variable_name IN (" + viewNames + ")"
 	viewNames = "'wsrep_cluster_conf_id', 'wsrep_cluster_state_uuid', 'wsrep_last_committed'"
 )
 
-// A wsrepStatus is what a Galera node says of itself. Empty fields were not in
-// the answer.
+// A wsrepStatus is what a Galera node says about itself. Fields that were not
+// in the answer are empty.
 type wsrepStatus struct {
 	provider string // wsrep_provider_name
 	cluster  string // wsrep_cluster_status
 	ready    string // wsrep_ready
 	state    string // wsrep_local_state
-	conf     uint64 // wsrep_cluster_conf_id, which counts the group's views
+	conf     uint64 // wsrep_cluster_conf_id, the number of the group's view
 	group    string // wsrep_cluster_state_uuid
-	seqno    uint64 // wsrep_last_committed; 0 for -1, of a node that has none
+	seqno    uint64 // wsrep_last_committed; 0 for a node that has none and says -1
 }
 
-// askWsrep runs one of the queries here.
+// askWsrep runs wsrepQuery or viewQuery.
 func askWsrep(ctx context.Context, conn driver.Conn, query string) (s wsrepStatus, err error) {
 	rows, err := dialect.QueryRows(ctx, conn, query, 16)
 	for _, row := range rows {
@@ -67,12 +67,12 @@ func (s *wsrepStatus) set(name, value string) {
 }
 
 const (
-	wsrepDonor  = "2" // giving its state to a joiner, or desynced by hand
+	wsrepDonor  = "2" // sends its state to a joiner, or was desynced by hand
 	wsrepSynced = "4"
 )
 
-// view is what it says of the group. Outside the primary component that is
-// nothing: the server gives the largest number there is.
+// view returns the node's view of its group. It is nil outside the primary
+// component: there the server gives the largest number that there is.
 func (s wsrepStatus) view() *health.View {
 	if s.conf == 0 || s.conf == math.MaxUint64 {
 		return nil
@@ -80,9 +80,10 @@ func (s wsrepStatus) view() *health.View {
 	return &health.View{Group: s.group, Conf: s.conf, Seqno: s.seqno}
 }
 
-// verdict is the galera check's decision: a nil error is fit, donor is fit but
-// to be used last. A donor is a member in good standing that may lag; where
-// donors are allowed it counts as any other.
+// verdict is the decision of the galera check. It returns nil for a node that
+// is fit, and donor for one that is fit but to be used last. A donor is a full
+// member of the group, but may lag. If donors are allowed, it counts like any
+// other node.
 func (s wsrepStatus) verdict(allowDonor bool) (donor bool, err error) {
 	switch {
 	case s.provider == "" && s.state == "" || s.provider == "" && !strings.EqualFold(s.ready, "ON"):

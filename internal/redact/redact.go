@@ -1,4 +1,8 @@
-// Package redact takes secrets out of texts.
+// Package redact takes the secrets of a node out of texts. It cannot find a
+// secret by itself: the dialect says which parts of a DSN are secret.
+//
+// The package is pure: it has no goroutine, channel, lock or clock, and imports
+// no other package of this module.
 package redact
 
 import (
@@ -10,33 +14,34 @@ import (
 	"unicode/utf8"
 )
 
-// redacted stands in a text for what was taken out of it.
-const Mark = "***"
+// mark replaces each secret in a text.
+const mark = "***"
 
-// minSecret is the length in bytes from which a secret goes wherever it
-// stands. A shorter one goes only where it is a word of its own: taken out of
-// the middle of words it would be given away by the letters that are missing.
+// minSecret is the length in bytes from which a secret is taken out wherever it
+// stands. A shorter one is taken out only if it is a word of its own. If it
+// were taken out of the middle of a word, the missing letters would give it
+// away.
 const minSecret = 4
 
-// A redactor takes the secrets of one node out of texts: the DSN and the
-// password, as they are, URL-escaped or URL-unescaped, and as %q and %+q show
-// them. Where the password is not known, the DSN's parts go as well: every
-// run of 4 bytes or more that begins and ends at a separator.
+// A Redactor takes the secrets of one node out of texts. The secrets are the
+// DSN and the password: as they are, URL-escaped, URL-unescaped, and as %q and
+// %+q show them. If the password is not known, the parts of the DSN are secrets
+// too: every run of 4 bytes or more that begins and ends at a separator.
 //
-// What text returns holds no secret of 4 bytes or more. A password of 1 to 3
-// bytes may be left as a part of a longer word. The zero redactor has no
-// secrets and changes nothing.
+// What Text returns holds no secret of 4 bytes or more. A password of 1 to 3
+// bytes may remain as part of a longer word. The zero Redactor has no secrets
+// and changes nothing.
 type Redactor struct{ secrets []secret }
 
-// A secret is a text of which some runs are to go.
+// A secret is a text of which some runs are to be taken out.
 type secret struct {
 	text string
 	cuts []int // where a run may begin and end: ascending, from 0 to len(text)
 }
 
-// newRedactor returns the redactor for a node's DSN. The secrets are the
-// parts of the DSN that must not be shown by themselves. With known they are
-// all of them; without, any part of the DSN might be one.
+// New returns the Redactor for a node's DSN. secrets are parts of the DSN that
+// must not be shown, each by itself. With known they are all of them. Without
+// known, any part of the DSN may be a secret.
 func New(dsn string, secrets []string, known bool) Redactor {
 	var r Redactor
 	for _, s := range secrets {
@@ -51,7 +56,7 @@ func New(dsn string, secrets []string, known bool) Redactor {
 	return r
 }
 
-// add takes up every form of a text, cut at the given places.
+// add adds every form of a text as a secret, with the given cuts.
 func (r *Redactor) add(text string, cuts []int) {
 	if text == "" {
 		return
@@ -68,7 +73,7 @@ func (r *Redactor) add(text string, cuts []int) {
 	}
 }
 
-// plainForms are what a backend may take a part of a DSN to mean.
+// plainForms are what a backend may read a part of a DSN as.
 var plainForms = []func(string) string{
 	func(s string) string { return s },
 	func(s string) string { return unescaped(s, url.PathUnescape) },
@@ -76,7 +81,7 @@ var plainForms = []func(string) string{
 	withoutBackslashes,
 }
 
-// writtenForms are how it may then be written into a message.
+// writtenForms are how a message may then write that part.
 var writtenForms = []func(string) string{
 	func(s string) string { return s },
 	url.PathEscape,
@@ -93,8 +98,8 @@ func unescaped(s string, unescape func(string) (string, error)) string {
 	return s
 }
 
-// withoutBackslashes drops each backslash that escapes what follows it, as in
-// the values of a key=value DSN.
+// withoutBackslashes removes each backslash that escapes the next character, as
+// in the values of a key=value DSN.
 func withoutBackslashes(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
@@ -110,7 +115,7 @@ func withoutBackslashes(s string) string {
 
 func inner(quoted string) string { return quoted[1 : len(quoted)-1] }
 
-// transform applies a form to the parts between the cuts.
+// transform applies a form to each part between the cuts.
 func transform(text string, cuts []int, form func(string) string) secret {
 	var b strings.Builder
 	s := secret{cuts: []int{0}}
@@ -129,9 +134,9 @@ func transform(text string, cuts []int, form func(string) string) secret {
 	return s
 }
 
-// separations returns where a DSN's separators begin and end. All ASCII
-// characters separate but letters, digits and those that are common within
-// names and escapes.
+// separations returns where a DSN's separators begin and end. Every ASCII
+// character separates, except letters, digits and the characters that are
+// common within names and escapes.
 func separations(dsn string) []int {
 	separates := func(b byte) bool {
 		return b < utf8.RuneSelf && !('a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9') &&
@@ -146,7 +151,7 @@ func separations(dsn string) []int {
 	return cuts
 }
 
-// of is text for an error; nil gives "".
+// Error returns the text of err without the secrets. For nil it returns "".
 func (r Redactor) Error(err error) string {
 	if err == nil {
 		return ""
@@ -154,9 +159,9 @@ func (r Redactor) Error(err error) string {
 	return r.Text(err.Error())
 }
 
-// text returns s without the secrets. Secrets that overlap or touch go as
-// one. Where taking one out makes another of what is left, that one goes too,
-// in the end the whole text.
+// Text returns s without the secrets. Secrets that overlap or touch are
+// replaced by one mark. If taking one out forms another one from the rest, that
+// one is taken out too. If that does not end, the mark alone is returned.
 func (r Redactor) Text(s string) string {
 	if len(r.secrets) == 0 {
 		return s
@@ -167,10 +172,10 @@ func (r Redactor) Text(s string) string {
 			return s
 		}
 	}
-	return Mark
+	return mark
 }
 
-// pass takes out what is to be found in s.
+// pass replaces the secrets that it finds in s, once.
 func (r Redactor) pass(s string) string {
 	var b strings.Builder
 	end := 0 // of what has been written or taken out
@@ -181,7 +186,7 @@ func (r Redactor) pass(s string) string {
 		}
 		if i > end || end == 0 {
 			b.WriteString(s[end:i])
-			b.WriteString(Mark)
+			b.WriteString(mark)
 		}
 		end = max(end, i+n)
 	}
@@ -189,19 +194,19 @@ func (r Redactor) pass(s string) string {
 	return b.String()
 }
 
-// leaks reports whether s holds a secret other than within the mark itself.
+// leaks reports whether s holds a secret outside the marks themselves.
 func (r Redactor) leaks(s string) bool {
 	for i := range len(s) {
 		n := r.match(s, i)
-		if n > len(Mark) || strings.Trim(s[i:i+n], "*") != "" {
+		if n > len(mark) || strings.Trim(s[i:i+n], "*") != "" {
 			return true
 		}
 	}
 	return false
 }
 
-// match returns the length of the longest run to go that begins at s[i:], 0
-// where there is none.
+// match returns the length of the longest run to take out that begins at s[i:].
+// It returns 0 if there is none.
 func (r Redactor) match(s string, i int) int {
 	longest := 0
 	for _, secret := range r.secrets {
@@ -212,10 +217,10 @@ func (r Redactor) match(s string, i int) int {
 	return longest
 }
 
-// match returns the length of the longest run that s begins with. Of a text
-// with parts, runs under minSecret do not count. What cannot be longer than
-// what was found is not looked at: texts that repeat themselves would take for
-// ever.
+// match returns the length of the longest run that s begins with. If the secret
+// has parts, runs shorter than minSecret do not count. It skips runs that
+// cannot be longer than the longest found: else texts that repeat themselves
+// would take too long.
 func (c secret) match(s string) int {
 	longest := 0
 	for _, from := range c.cuts[:len(c.cuts)-1] {
@@ -247,8 +252,8 @@ func commonPrefix(a, b string) int {
 	return n
 }
 
-// isWord reports whether neither side of s[from:to] goes on with a letter, a
-// digit or an underscore.
+// isWord reports whether s[from:to] is a word of its own: no letter, digit or
+// underscore comes directly before or after it.
 func isWord(s string, from, to int) bool {
 	partOfWord := func(r rune) bool { return r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r) }
 	before, _ := utf8.DecodeLastRuneInString(s[:from])

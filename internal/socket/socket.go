@@ -1,5 +1,9 @@
 // Package socket keeps, for each connection attempt, the socket that the
-// backend has dialled, so that the cluster can cut it.
+// backend has dialled, so that the cluster can cut it later. It dials nothing
+// itself, and closes a socket only in Cut.
+//
+// It has one lock per slot, no goroutine, channel or clock, and imports no
+// other package of this module.
 package socket
 
 import (
@@ -10,13 +14,13 @@ import (
 
 type key struct{}
 
-// With returns a context under which [Track] stores into s.
+// With returns a context in which [Track] stores into s.
 func With(ctx context.Context, s *Slot) context.Context {
 	return context.WithValue(ctx, key{}, s)
 }
 
-// Track stores conn into the slot of ctx, if it has one. Of several sockets in
-// one attempt the last one counts.
+// Track stores conn into the slot of ctx, if there is one. If an attempt dials
+// several sockets, the last one counts.
 func Track(ctx context.Context, conn net.Conn) {
 	if s, ok := ctx.Value(key{}).(*Slot); ok && conn != nil {
 		s.set(conn)
@@ -26,7 +30,7 @@ func Track(ctx context.Context, conn net.Conn) {
 // A Slot holds the socket of one attempt. The zero Slot is empty. All methods
 // may be called from any goroutine.
 type Slot struct {
-	mu   sync.Mutex // guards what follows; never held across a Close
+	mu   sync.Mutex // guards the fields below; never held across a Close
 	conn net.Conn   // nil while none is known
 	cut  error      // why the socket was cut; nil while it was not
 }
@@ -37,8 +41,8 @@ func (s *Slot) set(conn net.Conn) {
 	s.conn = conn
 }
 
-// Cut closes the socket and remembers why. It reports whether there was one
-// to close; a second call closes nothing.
+// Cut closes the socket and keeps the cause. It reports whether there was a
+// socket to close. A second call closes nothing.
 func (s *Slot) Cut(why error) bool {
 	s.mu.Lock()
 	conn := s.conn
@@ -60,7 +64,7 @@ func (s *Slot) Cause() error {
 	return s.cut
 }
 
-// Known reports whether the backend has told its socket.
+// Known reports whether the slot has a socket.
 func (s *Slot) Known() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,14 +1,16 @@
-// Package sqltext tells what the first words of a statement say about it.
+// Package sqltext tells from the words of a statement what the statement may
+// do. It does not parse SQL and changes no statement. In doubt each function
+// gives the answer that lets the caller see the error.
+//
+// The package is pure: it has no goroutine, channel, lock or clock, and imports
+// no other package of this module.
 package sqltext
 
 import "strings"
 
-// What can be told of a statement by its first words. In doubt every answer
-// here is the one that has an error reach the caller.
-
-// isWhole reports whether a server that refuses the statement, which was sent
-// alone, has run nothing of it. CALL and compound statements may commit their
-// first half and be refused at the second.
+// Whole reports whether a server that refuses the statement has run nothing of
+// it. The statement must have been sent alone. CALL and compound statements are
+// not whole: their first half may be committed before the second is refused.
 func Whole(query string) bool {
 	word, rest, ok := firstWord(query)
 	switch {
@@ -29,9 +31,10 @@ func Whole(query string) bool {
 	return false
 }
 
-// isRead reports whether the statement only reads, so that a cluster marked
-// idempotent may run it again. single says that it was sent alone, whatever
-// semicolons are in it. What a stored function does cannot be seen.
+// Read reports whether the statement only reads, so that a cluster that is
+// marked idempotent may run it again. single says that the statement was sent
+// alone, whatever semicolons it has. What a stored function does cannot be
+// seen.
 func Read(query string, single bool) bool {
 	word, _, ok := firstWord(query)
 	switch {
@@ -51,9 +54,9 @@ func Read(query string, single bool) bool {
 
 var writes = []string{"INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "INTO", "CREATE", "REFRESH", "CALL", "EXECUTE", "DO"}
 
-// mayBegin reports whether a statement may leave a transaction open that
-// database/sql knows nothing of. It is asked after every statement, so the
-// usual ones are told by three letters, and it allocates nothing.
+// MayBegin reports whether a statement may leave a transaction open without
+// database/sql knowing. It is called after every statement. It therefore
+// recognises the usual ones by three letters, and allocates nothing.
 func MayBegin(query string, single bool) bool {
 	if len(query) >= 3 {
 		switch uint32(query[0]|0x20)<<16 | uint32(query[1]|0x20)<<8 | uint32(query[2]|0x20) {
@@ -72,15 +75,16 @@ func MayBegin(query string, single bool) bool {
 	return false
 }
 
-// hasSecond reports whether anything follows a semicolon, be it in a string.
+// hasSecond reports whether anything follows a semicolon. A semicolon in a
+// string counts too.
 func hasSecond(query string) bool {
 	return strings.IndexByte(strings.TrimRight(query, "; \t\r\n"), ';') >= 0
 }
 
 // firstWord returns the first word after white space, opening brackets and
-// comments, and what follows it. The word is empty where something else is
-// there. It is not ok where a comment is no comment, or has no end, or where
-// servers do not agree on its end.
+// comments, and what follows the word. The word is empty if something else is
+// there. ok is false for a comment that a server may run, that has no end, or
+// on whose end servers do not agree.
 func firstWord(query string) (word, rest string, ok bool) {
 	rest, ok = skip(query)
 	n := 0
@@ -101,7 +105,7 @@ func skip(s string) (rest string, ok bool) {
 				return "", false
 			}
 			if strings.HasPrefix(body, "!") || strings.HasPrefix(body, "M!") || strings.Contains(body[:end], "/*") {
-				return "", false // the server runs it, or comments nest there
+				return "", false // the server runs it, or comments may nest
 			}
 			s = body[end+2:]
 			continue
@@ -117,7 +121,7 @@ func skip(s string) (rest string, ok bool) {
 	}
 }
 
-// isWordByte reports whether c may be in a word; bytes above ASCII may.
+// isWordByte reports whether c may be part of a word. Bytes above ASCII may.
 func isWordByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '$' || c >= 0x80
 }
@@ -131,8 +135,8 @@ func isOneOf(word string, words ...string) bool {
 	return false
 }
 
-// hasWord reports whether one of the words is anywhere in s, be it in a
-// string or a comment.
+// hasWord reports whether one of the words is anywhere in s. Words in a string
+// or a comment count too.
 func hasWord(s string, words ...string) bool {
 	for i := 0; i < len(s); i++ {
 		start := i
