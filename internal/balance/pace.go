@@ -18,8 +18,9 @@ const (
 	// PaceFifth is the part of the excess that gives way in a second: one in
 	// so many.
 	PaceFifth = 5
-	// paceLongest is in seconds.
-	paceLongest = 1.25 // seconds that count at a time; a little over the longest jittered tick at the default interval
+	// paceLongest is the longest time that one call of Turns counts, in
+	// seconds: a little over the longest jittered tick at the default interval.
+	paceLongest = 1.25
 )
 
 // Begun reports whether connections have begun to give way.

@@ -34,11 +34,11 @@ type Dialect interface {
 	Secrets(dsn string) (secrets []string, known bool)
 	// Session says what a DSN does to every session.
 	Session(dsn string) Session
-	// AnySession says what holds for every session where no DSN is known.
+	// AnySession says what holds for every session when no DSN is known.
 	AnySession() Session
-	// SplitHosts takes a DSN with a list of hosts apart. Parameters whose name
-	// begins with prefix, in any case, are the cluster's own. The error holds
-	// no secret of the DSN.
+	// SplitHosts splits a DSN with a list of hosts into one DSN for each host.
+	// Parameters whose name begins with prefix, in upper or lower case, are the
+	// cluster's own. The error holds no secret of the DSN.
 	SplitHosts(dsn, prefix string) (HostList, error)
 
 	// Classify returns what an error of the database or of its driver says

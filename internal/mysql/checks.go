@@ -34,7 +34,7 @@ func Do1(ctx context.Context, conn driver.Conn) error {
 // and when a program calls it.
 //
 // A node is fit if it is in the primary component, ready and Synced. A donor,
-// or a node that was desynced, is fit but used last; see [Config.AllowDonor]. A
+// or a node that was desynced, is fit but used last, unless allow_donor is set. A
 // server without wsrep is an error that says so. A program's own check that
 // calls Galera must pass on the ctx that it got.
 func Galera(ctx context.Context, conn driver.Conn) error {

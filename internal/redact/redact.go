@@ -233,7 +233,7 @@ func (c secret) match(s string) int {
 		common := commonPrefix(c.text[from:], s)
 		i, found := slices.BinarySearch(c.cuts, from+common)
 		if !found {
-			i-- // from is one, so there is one before
+			i-- // from is a cut, so there is one before
 		}
 		if n := c.cuts[i] - from; n >= minSecret || len(c.cuts) == 2 {
 			longest = max(longest, n)
