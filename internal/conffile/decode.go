@@ -10,8 +10,8 @@ import (
 	"github.com/EnumApps/clustersql/internal/redact"
 )
 
-// decodeTOML parses a file's text. A message about a line that might hold a
-// secret does not quote from it.
+// decodeTOML parses a file's text. A message about a line that may hold a
+// secret does not quote from that line.
 func decodeTOML(path, text string) (values map[string]any, err error) {
 	defer func() {
 		if recover() != nil {

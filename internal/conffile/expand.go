@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// expand replaces each ${NAME} in a DSN by the variable of that name; what
-// comes from a variable is taken as it is. $${ stands for ${ itself. Every
-// other dollar sign stands for itself. A variable that is missing or empty is
-// an error; no error holds more of the DSN than the variable's name.
+// expand replaces each ${NAME} in a DSN by the value of the variable. The value
+// is used as it is and not expanded again. $${ stands for a literal ${, and
+// every other dollar sign for itself. A variable that is missing or empty is an
+// error. No error holds more of the DSN than the variable's name.
 func expand(dsn string, lookup func(name string) (value string, found bool)) (string, error) {
 	var b strings.Builder
 	for {
@@ -39,7 +39,7 @@ func expand(dsn string, lookup func(name string) (value string, found bool)) (st
 	}
 }
 
-// isVariable reports whether name is one that a shell can set.
+// isVariable reports whether a shell can set a variable of this name.
 func isVariable(name string) bool {
 	for i, r := range name {
 		switch {

@@ -1,6 +1,11 @@
-// Package conffile reads config.toml, and the file of the original clustersql:
-// their tables and keys, with the line of each. What a setting means is the
-// caller's to say.
+// Package conffile reads config.toml and the file of the original clustersql.
+// It checks tables, keys, names and variables, and knows the line of each for
+// its errors. It does not know what a setting means: the caller says which keys
+// there are, and judges their values.
+//
+// It has no goroutine, channel, lock or clock. Read reads a file and an
+// environment variable; all else is pure. The root imports it. It imports only
+// package redact, and is the only package of clustersql that imports toml.
 package conffile
 
 import (
@@ -12,19 +17,19 @@ import (
 )
 
 const (
-	// DefaultPath is read where neither the program nor the environment names
-	// another file.
+	// DefaultPath is the file that is read if neither the program nor the
+	// environment names one.
 	DefaultPath = "config.toml"
 	// PathVariable is the environment variable that names another file.
 	PathVariable = "DBCONFIG"
 )
 
-// Keys are the keys of settings. A file may have Settings at its top and in a
-// cluster, and Node in a node.
+// Keys names the keys of settings. A file may have those of Settings at its top
+// and in a cluster, and those of Node in a node.
 type Keys struct{ Settings, Node []string }
 
-// A File is what a configuration file says, checked but for the meaning of its
-// settings and for what depends on the environment.
+// A File is what a configuration file says. It is checked, except for the
+// meaning of its settings and for what depends on the environment.
 type File struct {
 	Settings []Setting // the defaults of all clusters
 	Clusters []Cluster // at least one
@@ -33,35 +38,35 @@ type File struct {
 	root section
 }
 
-// A Cluster is one [[cluster]], or the whole of the original's file.
+// A Cluster is one [[cluster]], or the whole of an original file.
 type Cluster struct {
-	Name, Driver string // the name is empty for the original's file
+	Name, Driver string // Name is empty for an original file
 	Settings     []Setting
-	Nodes        []Node // at least one, with names that differ
-	Original     bool   // it is the original's file
+	Nodes        []Node // at least one; their names differ
+	Original     bool   // it comes from an original file
 
 	in section
 }
 
-// A Node is one [[cluster.node]] with a DSN, or an entry of the original's file
+// A Node is one [[cluster.node]] with a DSN, or one entry of an original file
 // with an account.
 type Node struct {
 	Name     string
-	DSN      string // may have variables in it until [File.Expand]
+	DSN      string // may contain variables until [File.Expand]
 	Account  *Account
 	Settings []Setting
 
 	in section
 }
 
-// An Account is what the original's file says of a node.
+// An Account is what an original file says about a node.
 type Account struct {
 	Host               string
 	Port               int
 	User, Password, DB string
 }
 
-// A Setting is a key with its value as the TOML decoder gives it.
+// A Setting is a key with its value, in the type that the TOML decoder gives.
 type Setting struct {
 	Key   string
 	Value any
@@ -69,11 +74,12 @@ type Setting struct {
 	in section
 }
 
-// Wrong returns the error for the setting, at its line.
+// Wrong returns err as an error about the setting, with its line.
 func (s Setting) Wrong(err error) error { return s.in.wrong(s.Key, err) }
 
-// Wrong returns the error for a key of the cluster, at its line. An empty key,
-// or one that the cluster does not have, stands for the cluster as a whole.
+// Wrong returns err as an error about a key of the cluster, with its line. An
+// empty key stands for the cluster as a whole. In an original file, so does a
+// key that is not written.
 func (c *Cluster) Wrong(key string, err error) error {
 	if _, written := c.in.values[key]; !written && c.Original {
 		key = ""
@@ -81,7 +87,7 @@ func (c *Cluster) Wrong(key string, err error) error {
 	return c.in.wrong(key, err)
 }
 
-// Wrong returns the error for the node's DSN, at its line.
+// Wrong returns err as an error about the node's DSN, with its line.
 func (n *Node) Wrong(err error) error {
 	if n.Account != nil {
 		return n.in.wrong("", err)
@@ -89,9 +95,9 @@ func (n *Node) Wrong(err error) error {
 	return n.in.wrong("dsn", err)
 }
 
-// Conflict returns the error for settings of a cluster that do not go together.
-// It is about the first key, and the others are named in it. Its line is that
-// of the first of them which is written, in the cluster or at the top.
+// Conflict returns err as an error about settings of a cluster that do not go
+// together. It names the first key; err is to name the others. Its line is that
+// of the first key that is written, in the cluster or at the top of the file.
 func (f *File) Conflict(c *Cluster, err error, keys ...string) error {
 	wrong := &Mistake{c.in.path, c.in.at.line, c.in.label(keys[0]), err}
 	for _, key := range keys {
@@ -105,9 +111,9 @@ func (f *File) Conflict(c *Cluster, err error, keys ...string) error {
 	return wrong
 }
 
-// Read reads and checks a file. An empty path stands for the file that the
-// environment variable [PathVariable] names, or else for [DefaultPath]. The
-// error is a [*Mistake], and holds no secret.
+// Read reads and checks a file. If path is empty, it reads the file that the
+// environment variable [PathVariable] names, or else [DefaultPath]. The error
+// is a [*Mistake] and holds no secret.
 func Read(path string, keys Keys) (*File, error) {
 	cure := "create it, or name another file"
 	if path == "" {
@@ -132,7 +138,8 @@ func Read(path string, keys Keys) (*File, error) {
 	return Parse(path, string(data), keys)
 }
 
-// Parse is Read for the text of a file. The path is for messages.
+// Parse does what Read does, for the text of a file. path is used in messages
+// only.
 func Parse(path, text string, keys Keys) (*File, error) {
 	values, err := decodeTOML(path, text)
 	if err != nil {
@@ -167,7 +174,7 @@ func Parse(path, text string, keys Keys) (*File, error) {
 	return f, f.add(clusters, keys)
 }
 
-// add appends the clusters of a file.
+// add appends the file's clusters.
 func (f *File) add(clusters []section, keys Keys) error {
 	if len(clusters) == 0 {
 		return &Mistake{Path: f.root.path, Err: errors.New("it has no cluster: write a [[cluster]] with its name and at least one [[cluster.node]] with name and dsn")}
@@ -208,7 +215,7 @@ func parseCluster(s section, keys Keys) (Cluster, error) {
 	return c, c.add(nodes, keys)
 }
 
-// add appends the nodes of a [[cluster]].
+// add appends the cluster's nodes.
 func (c *Cluster) add(nodes []section, keys Keys) error {
 	if len(nodes) == 0 {
 		return c.in.wrongf("node", "the cluster has no nodes: write at least one [[cluster.node]] with name and dsn")
@@ -235,7 +242,7 @@ func (c *Cluster) add(nodes []section, keys Keys) error {
 	return nil
 }
 
-// unique returns an error if the cluster has a node of the name.
+// unique returns an error if the cluster already has a node of this name.
 func (c *Cluster) unique(s section, key, name string) error {
 	for _, n := range c.Nodes {
 		if n.Name == name {
@@ -245,8 +252,8 @@ func (c *Cluster) unique(s section, key, name string) error {
 	return nil
 }
 
-// Expand puts the values of variables into the DSNs, where lookup finds them.
-// Passwords of the original's file are taken as they are.
+// Expand replaces the variables in the DSNs by the values that lookup finds.
+// Accounts of an original file are left as they are.
 func (f *File) Expand(lookup func(name string) (value string, found bool)) error {
 	for _, c := range f.Clusters {
 		for i := range c.Nodes {

@@ -2,13 +2,12 @@ package conffile
 
 import "fmt"
 
-// originalTable is the array of tables in the config.toml of the original
-// clustersql.
+// originalTable is the array of tables in the original's file.
 const originalTable = "Nodes"
 
 var originalKeys = []string{"Name", "HostName", "Port", "UserName", "Password", "DBName"}
 
-// parseOriginal checks the original's file.
+// parseOriginal checks an original file.
 func parseOriginal(root section) (Cluster, error) {
 	c := Cluster{Original: true, in: root}
 	nodes, err := root.tables(originalTable, "[["+originalTable+"]]")
@@ -60,7 +59,7 @@ func parseOriginalNode(s section) (Node, error) {
 	return Node{Name: name, Account: &n, in: s}, nil
 }
 
-// originalPort returns the node's port, mysql's where it has none.
+// originalPort returns the node's port, or 3306 if the file has none.
 func originalPort(s section) (int, error) {
 	v, ok := s.values["Port"]
 	if !ok {

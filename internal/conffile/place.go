@@ -5,16 +5,17 @@ import (
 	"strings"
 )
 
-// A place says where in a TOML text a value stands, and where the values in
-// it do. The decoder gives positions for mistakes of syntax only.
+// A place says on which line of a TOML text a value is, and on which lines the
+// values inside it are. It is needed because the decoder gives positions only
+// for mistakes of syntax.
 type place struct {
 	line  int // from 1; 0 for the whole text
 	keys  map[string]*place
 	items []*place // of an array
 }
 
-// key returns the place of a table's key, or the table's own where the key is
-// not written.
+// key returns the place of a table's key. If the key is not written, it returns
+// the table's own place.
 func (p *place) key(k string) *place {
 	if child, ok := p.keys[k]; ok {
 		return child
@@ -22,7 +23,8 @@ func (p *place) key(k string) *place {
 	return p
 }
 
-// item returns the place of an array's item, or the array's own.
+// item returns the place of an array's item, or the array's own place if there
+// is no such item.
 func (p *place) item(i int) *place {
 	if i < len(p.items) {
 		return p.items[i]
@@ -30,7 +32,7 @@ func (p *place) item(i int) *place {
 	return p
 }
 
-// child returns the place of a key, made at the given line if it is new.
+// child returns the place of a key. A new one is made, at the given line.
 func (p *place) child(k string, line int) *place {
 	if child, ok := p.keys[k]; ok {
 		return child
@@ -48,8 +50,8 @@ func (p *place) append(line int) *place {
 	return p.items[len(p.items)-1]
 }
 
-// last returns the item that a header goes on with: an array's last, or the
-// table itself.
+// last returns the table that a header continues: the last item of an array, or
+// the table itself.
 func (p *place) last() *place {
 	if len(p.items) > 0 {
 		return p.items[len(p.items)-1]
@@ -57,8 +59,8 @@ func (p *place) last() *place {
 	return p
 }
 
-// locate returns the places of a TOML text that the decoder has found good.
-// What it returns for other texts is of no use, but it does return.
+// locate returns the places of a TOML text that the decoder has accepted. For
+// other texts it also returns, but the result is of no use.
 func locate(text string) *place {
 	root := &place{}
 	s := scanner{text: strings.TrimPrefix(text, "\xef\xbb\xbf"), line: 1}
@@ -77,7 +79,7 @@ func locate(text string) *place {
 	return root
 }
 
-// A scanner goes through a TOML text and counts lines.
+// A scanner reads a TOML text and counts its lines.
 type scanner struct {
 	text string
 	pos  int
@@ -86,7 +88,7 @@ type scanner struct {
 
 func (s *scanner) rest() string { return s.text[s.pos:] }
 
-// peek returns the next byte, 0 at the end.
+// peek returns the next byte, or 0 at the end.
 func (s *scanner) peek() byte {
 	if s.pos < len(s.text) {
 		return s.text[s.pos]
@@ -101,7 +103,7 @@ func (s *scanner) skip(n int) {
 	s.pos += n
 }
 
-// take skips a byte if it is the next one.
+// take skips the next byte if it is b, and reports whether it did.
 func (s *scanner) take(b byte) bool {
 	if s.peek() != b || s.rest() == "" {
 		return false
@@ -141,7 +143,8 @@ func (s *scanner) until(stops string) string {
 	return skipped
 }
 
-// header reads [a.b] or [[a.b]] and returns the place of the table it opens.
+// header reads [a.b] or [[a.b]] and returns the place of the table that it
+// opens.
 func (s *scanner) header(root *place) *place {
 	line := s.line
 	s.take('[')
@@ -177,7 +180,7 @@ func (s *scanner) assignment(table *place) {
 	}
 }
 
-// path reads the parts of a dotted key up to, and without, the end byte.
+// path reads the parts of a dotted key. It stops before the byte end.
 func (s *scanner) path(end string) []string {
 	var keys []string
 	for {
@@ -221,7 +224,8 @@ func (s *scanner) value(at *place) {
 	}
 }
 
-// separator takes the comma, and anything where nothing was read at all.
+// separator skips the comma after a value. If nothing was read since before, it
+// skips one byte, so that the scan always ends.
 func (s *scanner) separator(before int) {
 	if !s.take(',') && s.pos == before {
 		s.skip(1)
@@ -239,7 +243,7 @@ func (s *scanner) quoted() string {
 		}
 		text := s.text[from:s.pos]
 		s.skip(3)
-		for s.take(quote[0]) { // up to two quotes may stand before the end
+		for s.take(quote[0]) { // up to two quotes may come before the end
 		}
 		return text
 	}

@@ -6,15 +6,15 @@ import (
 	"strings"
 )
 
-// A Mistake is one in a configuration file.
+// A Mistake is an error in a configuration file.
 type Mistake struct {
 	Path string // of the file
 	Line int    // 0 for the file as a whole
-	What string // which cluster, node and key; may be empty
-	Err  error  // what is wrong and the cure; holds no secret
+	What string // the cluster, node and key; may be empty
+	Err  error  // what is wrong and how to cure it; holds no secret
 }
 
-// Error gives file, line, place and cure.
+// Error gives file, line, place, error and cure.
 func (e *Mistake) Error() string {
 	var b strings.Builder
 	b.WriteString("clustersql: " + e.Path)
@@ -27,24 +27,24 @@ func (e *Mistake) Error() string {
 	return b.String() + ": " + e.Err.Error()
 }
 
-// Unwrap returns what is wrong.
+// Unwrap returns Err.
 func (e *Mistake) Unwrap() error { return e.Err }
 
 // A section is one table of a configuration file.
 type section struct {
 	path   string // of the file
-	what   string // which cluster and node it is; empty for the file itself
+	what   string // the cluster and node; empty for the file itself
 	values map[string]any
 	at     *place
 }
 
-// wrong returns the error for a key, at its line. An empty key stands for the
-// section.
+// wrong returns err as an error about a key, with its line. An empty key stands
+// for the section.
 func (s section) wrong(key string, err error) error {
 	return &Mistake{s.path, s.at.key(key).line, s.label(key), err}
 }
 
-// label names a key for people.
+// label names a key for messages.
 func (s section) label(key string) string {
 	if s.what == "" || key == "" {
 		return s.what + key
@@ -56,7 +56,7 @@ func (s section) wrongf(key, format string, args ...any) error {
 	return s.wrong(key, fmt.Errorf(format, args...))
 }
 
-// keys returns the keys in the file's order.
+// keys returns the keys in the order of the file.
 func (s section) keys() []string {
 	keys := make([]string, 0, len(s.values))
 	for k := range s.values {
@@ -81,7 +81,7 @@ func (s section) only(known ...string) error {
 	return nil
 }
 
-// text returns a key's text, and "" where the key is missing.
+// text returns the text of a key, or "" if the key is missing.
 func (s section) text(key string) (string, error) {
 	v, ok := s.values[key]
 	if !ok {
@@ -94,7 +94,7 @@ func (s section) text(key string) (string, error) {
 	return text, nil
 }
 
-// needed is text for a key that must be there and have one.
+// needed is like text, but a missing or empty key is an error.
 func (s section) needed(key, cure string) (string, error) {
 	text, err := s.text(key)
 	if err == nil && text == "" {
@@ -103,7 +103,7 @@ func (s section) needed(key, cure string) (string, error) {
 	return text, err
 }
 
-// flag returns a key's boolean, and false where the key is missing.
+// flag returns the boolean of a key, or false if the key is missing.
 func (s section) flag(key string) (bool, error) {
 	v, ok := s.values[key]
 	if !ok {
@@ -116,8 +116,8 @@ func (s section) flag(key string) (bool, error) {
 	return b, nil
 }
 
-// tables returns an array of tables, and nothing where the key is missing.
-// The header is how a file writes it.
+// tables returns an array of tables, or nil if the key is missing. header is
+// how the array's tables begin in a file, for messages.
 func (s section) tables(key, header string) ([]section, error) {
 	v, ok := s.values[key]
 	if !ok {
@@ -146,8 +146,8 @@ func (s section) tables(key, header string) ([]section, error) {
 	return sections, nil
 }
 
-// settings returns the section's settings, of those that are known, in the
-// file's order.
+// settings returns the section's settings that are among the known ones, in the
+// order of the file.
 func (s section) settings(known []string) []Setting {
 	var settings []Setting
 	for _, k := range s.keys() {
@@ -158,8 +158,8 @@ func (s section) settings(known []string) []Setting {
 	return settings
 }
 
-// folded returns the section with its keys as they are in names, whatever
-// case they are in: the decoder that the original used did not mind.
+// folded returns the section with its keys spelled as in names, in whatever
+// case the file has them. The decoder of the original ignored case too.
 func (s section) folded(names ...string) (section, error) {
 	f := section{s.path, s.what, make(map[string]any), &place{line: s.at.line, keys: make(map[string]*place)}}
 	for _, k := range s.keys() {

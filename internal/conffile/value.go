@@ -6,9 +6,9 @@ import (
 )
 
 // The functions here read a value as the TOML decoder gives it: a string,
-// int64, float64, bool and so on. Their errors say what to write instead.
+// int64, float64, bool or another type. Their errors say what to write instead.
 
-// Duration reads a duration with its unit.
+// Duration reads a duration, which must have a unit.
 func Duration(value any) (time.Duration, error) {
 	switch value := value.(type) {
 	case string:
@@ -50,7 +50,7 @@ func Text(value any) (string, error) {
 	return "", fmt.Errorf("it is %s: write a text in quotes", typeName(value))
 }
 
-// typeName names the type of a TOML value, with its article.
+// typeName returns the name of a TOML value's type, with its article.
 func typeName(value any) string {
 	switch value.(type) {
 	case string:

@@ -53,7 +53,7 @@ type Dialect interface {
 	// Writable returns the check of clusters that require writable nodes.
 	Writable() Check
 	// Works runs the smallest statement that a node refuses when it refuses all
-	// work. It notes in the [Report] of ctx that it did so.
+	// work. It notes in the [health.Report] of ctx that it did so.
 	Works(ctx context.Context, conn driver.Conn) error
 	// Observe looks at what the Report of ctx wants and no check has looked at,
 	// and notes it there. A node that does not tell is not judged for it.

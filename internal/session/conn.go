@@ -1,3 +1,11 @@
+// Package session wraps a backend's Conn, Stmt and Tx for database/sql. It reports
+// the backend's errors to the cluster, decides what the caller gets for them, and
+// knows whether a conn is idle, so that the cluster may close it. It judges no
+// node, and does not wrap Rows.
+//
+// It has no goroutine, channel, lock or clock. What the cluster and database/sql
+// share is atomic. The root imports it; it imports the packages dialect, health
+// and sqltext.
 package session
 
 import (
@@ -13,32 +21,34 @@ import (
 
 //lint:file-ignore SA1019 older backends have only the deprecated interfaces
 
-// link is all that a wrapped conn knows of where it comes from.
+// A Link is all that a wrapped conn knows of the cluster. The cluster fills it
+// in.
 type Link struct {
-	Generation *atomic.Uint64       // the node's, shared; never nil
+	Generation *atomic.Uint64       // the generation when the conn was opened
 	Born       uint64               // its value when the conn was opened
-	Report     func(f Fault) Answer // gets every error of the backend's Conn, Stmts and Txs but driver.ErrSkip
-	Closed     func()               // called once, after the backend's Close returned
+	Report     func(f Fault) Answer // gets every error of the backend's Conn, Stmts and Txs, except driver.ErrSkip
+	Closed     func()               // called once, after the backend's Close has returned
 	Session    dialect.Session      // what is known of every session on the node
 }
 
-// A clusterConn is a backend's conn on its way through database/sql. It
-// answers every optional interface as database/sql treats a conn that has it,
-// or has it not. Where database/sql's own rule for a conn without one applies,
-// the errors are worded like its own. Like every driver.Conn it is used by one
+// A conn wraps a backend's conn for database/sql. It implements every optional
+// interface. If the backend has the interface, conn passes the call on. If not,
+// conn answers as database/sql would treat a conn without it, and words the
+// errors as database/sql does. Like every driver.Conn it is used by one
 // goroutine at a time.
 //
-// ExecerContext and QueryerContext are not here but in the three types below:
-// database/sql converts arguments by other rules where a conn has neither.
+// ExecerContext and QueryerContext are implemented only by the three types
+// below, each by what its backend has. database/sql converts arguments by other
+// rules for a conn that has neither.
 type conn struct {
-	// immutable; an optional interface is nil where the backend has none
+	// immutable; an optional interface is nil if the backend has none
 	backend       driver.Conn
 	link          Link
 	pinger        driver.Pinger
 	execer        driver.ExecerContext
-	legacyExecer  driver.Execer // used only without execer
+	legacyExecer  driver.Execer // used only if execer is nil
 	queryer       driver.QueryerContext
-	legacyQueryer driver.Queryer // used only without queryer
+	legacyQueryer driver.Queryer // used only if queryer is nil
 	preparer      driver.ConnPrepareContext
 	beginner      driver.ConnBeginTx
 	resetter      driver.SessionResetter
@@ -46,15 +56,15 @@ type conn struct {
 	checker       driver.NamedValueChecker
 
 	// owned by the conn's user
-	discarded bool // by a Rollback of a backend that cannot reset sessions
-	invalid   bool // the backend has said so
-	left      bool // a caller has cancelled; what that broke says nothing about the node
-	lost      bool // the connection is; what is asked of it is not sent
-	spent     bool // not to be used again; database/sql was told by no bad conn
-	inTx      bool // between BeginTx and a Commit or Rollback that succeeded
-	opened    bool // a statement may have begun a transaction; nothing tells its end
+	discarded bool // a Rollback after a cancel ended it; the backend cannot both reset and judge sessions
+	invalid   bool // the backend's IsValid has said no
+	left      bool // a caller has cancelled; errors that follow from that say nothing about the node
+	lost      bool // the connection is lost; nothing more is sent on it
+	spent     bool // not to be used again, though database/sql may not have seen a bad conn
+	inTx      bool // from BeginTx until a Commit or Rollback succeeds
+	opened    bool // a statement may have begun a transaction; never cleared, as its end cannot be seen
 
-	// shared
+	// shared by the conn's user and the cluster
 	closed atomic.Bool
 	usage  usage
 }
@@ -79,11 +89,11 @@ var (
 	_ driver.QueryerContext     = (*execQueryConn)(nil)
 )
 
-// wrapConn makes a backend's conn the one that database/sql gets. It calls
-// none of the backend's methods. The result owns backend and closes it. The
-// handle is for the cluster.
+// Wrap wraps a backend's conn for database/sql. It calls no method of the
+// backend. The wrapped conn owns backend and closes it. The Handle is for the
+// cluster.
 func Wrap(backend driver.Conn, l Link) (driver.Conn, Handle) {
-	c, wrapped := newClusterConn(backend)
+	c, wrapped := newConn(backend)
 	c.backend, c.link, c.opened = backend, l, l.Session.Manual
 	c.pinger, _ = backend.(driver.Pinger)
 	c.execer, _ = backend.(driver.ExecerContext)
@@ -98,9 +108,10 @@ func Wrap(backend driver.Conn, l Link) (driver.Conn, Handle) {
 	return wrapped, Handle{c}
 }
 
-// newClusterConn returns an empty conn of the type whose methods are the
-// backend's, and what all types share of it.
-func newClusterConn(backend driver.Conn) (*conn, driver.Conn) {
+// newConn returns an empty conn, as its own type and as the driver.Conn that
+// holds it. The driver.Conn has ExecerContext and QueryerContext as the backend
+// does.
+func newConn(backend driver.Conn) (*conn, driver.Conn) {
 	_, execs := backend.(driver.ExecerContext)
 	if !execs {
 		_, execs = backend.(driver.Execer)
@@ -130,7 +141,8 @@ func (c *conn) Generation() uint64 { return c.link.Born }
 // Raw returns the backend's conn.
 func (c *conn) Raw() driver.Conn { return c.backend }
 
-// Close closes the backend's conn, unless the cluster has done so where it lay.
+// Close closes the backend's conn, unless the cluster has already closed it in
+// database/sql's pool.
 func (c *conn) Close() error {
 	if !c.usage.mayClose() {
 		return nil
@@ -138,8 +150,9 @@ func (c *conn) Close() error {
 	return c.close()
 }
 
-// close closes the backend's conn and tells the link, even when the backend
-// panics. Only who may by the usage calls it.
+// close closes the backend's conn and then calls the link's Closed, also if the
+// backend panics. Only a caller to whom the usage gave the right to close may
+// call it.
 func (c *conn) close() error {
 	defer func() {
 		if c.closed.CompareAndSwap(false, true) {
@@ -149,11 +162,13 @@ func (c *conn) close() error {
 	return c.backend.Close()
 }
 
-// retired reports whether the node has been given up since the conn was made.
+// retired reports whether the node's generation was raised since the conn was
+// opened.
 func (c *conn) retired() bool { return c.link.Generation.Load() != c.link.Born }
 
-// taken is asked before the conn is first used: one that was put into the pool
-// before that comes out of it without a ResetSession. Nothing has been sent.
+// taken must be called before the first use of the conn. database/sql may have
+// put an unused conn into its pool; it then takes it out without a
+// ResetSession. If taken fails, nothing has been sent.
 func (c *conn) taken() error {
 	if pooled, ok := c.usage.firstUse(); !ok || pooled && c.retired() {
 		return driver.ErrBadConn
@@ -161,7 +176,7 @@ func (c *conn) taken() error {
 	return nil
 }
 
-// Ping asks the backend; one without a Pinger is well.
+// Ping calls the backend's Ping. A backend without one passes.
 func (c *conn) Ping(ctx context.Context) error {
 	if !c.usage.used {
 		if err := c.taken(); err != nil {
@@ -180,8 +195,9 @@ func (c *conn) Ping(ctx context.Context) error {
 	return nil
 }
 
-// ResetSession refuses a conn that is retired or spent without sending
-// anything.
+// ResetSession returns driver.ErrBadConn for a conn that is retired, spent or
+// closed by the cluster. It sends nothing for these. For all others it calls
+// the backend's ResetSession.
 func (c *conn) ResetSession(ctx context.Context) error {
 	if !c.usage.checkOut() || c.spent || c.retired() {
 		return driver.ErrBadConn
@@ -195,10 +211,11 @@ func (c *conn) ResetSession(ctx context.Context) error {
 	return nil
 }
 
-// IsValid says no for a conn that is retired, spent or discarded, or was asked
-// to give way, and else what the backend says. Its first no is reported as a driver.ErrBadConn, unless a
-// caller who left is the reason: go-sql-driver breaks a conn whose query is
-// cancelled.
+// IsValid is false for a conn that is discarded, spent or retired, or was asked
+// to give way. For any other conn it is what the backend says. The backend's
+// first no is reported to the link as a driver.ErrBadConn. No doubt falls on
+// the node if a caller who left is the reason: go-sql-driver breaks a conn
+// whose query is cancelled.
 func (c *conn) IsValid() bool {
 	if c.discarded || c.spent || c.retired() {
 		return false
@@ -213,8 +230,8 @@ func (c *conn) IsValid() bool {
 	return false
 }
 
-// CheckNamedValue asks the backend. Its errors are about an argument, and
-// database/sql compares them, so they are passed on as they are.
+// CheckNamedValue calls the backend's. Its errors are about an argument, and
+// database/sql compares them. They are therefore passed on unchanged.
 func (c *conn) CheckNamedValue(v *driver.NamedValue) error {
 	if c.checker == nil {
 		return driver.ErrSkip
@@ -308,15 +325,16 @@ func (c *conn) legacyQuery(ctx context.Context, query string, args []driver.Name
 	return rows, err
 }
 
-// errDiscarded is the answer of a conn that database/sql would have closed
-// itself, had it known that the backend cannot reset sessions. A sql.Conn that
-// still holds it gives it up at the sight of a driver.ErrBadConn.
+// errDiscarded is the answer of a discarded conn. database/sql would have closed
+// such a conn if it had known that the backend cannot both reset and judge its
+// sessions. A sql.Conn that still holds the conn gives it up when it sees a
+// driver.ErrBadConn.
 var errDiscarded = fmt.Errorf("%w (%w after a cancelled transaction)", sql.ErrConnDone, driver.ErrBadConn)
 
 var errNamed = errors.New("sql: driver does not support the use of Named Parameters")
 
-// legacyArgs makes the arguments those of a method that knows neither names
-// nor contexts; a context that is done keeps it from being called.
+// legacyArgs converts arguments for a method that knows neither names nor
+// contexts. It fails if ctx is done, and the method must not be called then.
 func legacyArgs(ctx context.Context, args []driver.NamedValue) ([]driver.Value, error) {
 	values := make([]driver.Value, len(args))
 	for i := range args {

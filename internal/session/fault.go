@@ -11,52 +11,56 @@ import (
 	"github.com/EnumApps/clustersql/internal/sqltext"
 )
 
-// An operation is what was asked of a backend when it failed.
+// An Operation is what the backend was asked to do.
 type Operation uint8
 
 const (
-	OpIdle      Operation = iota // ping, reset, prepare, begin: nothing that changes data is run
-	OpExec                       // on the conn, without preparing
-	OpQuery                      // the same
-	OpStmtExec                   // a prepared statement's Exec
-	OpStmtQuery                  // a prepared statement's Query
-	OpRollback                   // rollback
+	OpIdle      Operation = iota // ping, reset, prepare, begin: runs nothing that changes data
+	OpExec                       // Exec on the conn, without preparing
+	OpQuery                      // Query on the conn, without preparing
+	OpStmtExec                   // Exec of a prepared statement
+	OpStmtQuery                  // Query of a prepared statement
+	OpRollback
 	OpCommit
 )
 
-// A fault is an error of the backend, with all that decides what it means and
+// A Fault is an error of the backend, with all that decides what it means and
 // what the caller gets.
 type Fault struct {
 	Err     error
 	Class   health.Class
 	Op      Operation
-	query   string          // the statement; empty where there is none
+	query   string          // the statement; empty if there is none
 	Ctx     context.Context // the caller's
 	session dialect.Session
-	inTx    bool // in a transaction of database/sql's
-	opened  bool // maybe in one that a statement began
+	inTx    bool // in a transaction that database/sql began
+	opened  bool // may be in a transaction that a statement began
 	lost    bool // the connection was lost before: nothing was sent
-	Left    bool // a caller has cancelled; what that broke says nothing about the node
-	cut     bool // the cluster has closed the socket; see verdict
+	Left    bool // a caller has cancelled; errors that follow from that say nothing about the node
+	cut     bool // the cluster has closed the socket; see Verdict
 }
 
-// A verdict is what becomes of a fault. The zero verdict passes the error on.
+// A Verdict is what is done with a Fault. The zero Verdict passes the error on.
 type Verdict struct {
-	Moves   bool // the caller gets a driver.ErrBadConn: database/sql goes to another node
+	Moves   bool // the caller gets a driver.ErrBadConn, and database/sql goes to another node
 	Unknown bool // the statement may have run
-	Hides   bool // the backend's driver.ErrBadConn must not be seen
+	Hides   bool // the backend's driver.ErrBadConn must not be seen by database/sql
 }
 
-// verdict judges a fault; idempotent is the cluster's setting. Nothing that
-// may have run moves unless the caller allows it, and in a transaction
-// nothing does: a Stmt of a Tx would be run again, on the same conn, without
-// the statements before it.
+// Verdict decides what is done with a fault. idempotent is the cluster's
+// setting. mayHaveRun is the dialect's.
 //
-// Of a transaction that a statement began database/sql knows nothing. The
-// backend's own driver.ErrBadConn is left as it is there, as it would be
-// without a cluster; it says that nothing was sent. Of a socket that was cut
-// under a statement only go-sql-driver is believed: pgx says it of a statement
-// that waits for its answer.
+// A statement that may have run moves to another node only if the caller or the
+// cluster allows it. In a transaction nothing moves: database/sql would run a
+// Stmt of a Tx again, on the same conn, without the statements before it.
+//
+// database/sql knows nothing of a transaction that a statement began. In such a
+// transaction the backend's own driver.ErrBadConn is passed on, as it would be
+// without a cluster: it says that nothing was sent.
+//
+// If the socket was cut under a statement, driver.ErrBadConn is believed only
+// of a driver whose sessions are Exact, as go-sql-driver's are. pgx returns it
+// also for a statement that was sent and waits for its answer.
 func (f Fault) Verdict(idempotent bool, mayHaveRun func(error) bool) Verdict {
 	bad := errors.Is(f.Err, driver.ErrBadConn)
 	doubt := bad && f.cut && f.runs() && !f.session.Exact
@@ -79,8 +83,8 @@ func (f Fault) Verdict(idempotent bool, mayHaveRun func(error) bool) Verdict {
 	return Verdict{Moves: moves, Unknown: unknown && !moves, Hides: doubt && !moves}
 }
 
-// explained makes an error of a conn whose socket was cut a lost connection,
-// and puts the cause of the cut before it.
+// Explained adds the cause of a cut to the fault. If cut is not nil, the class
+// is Lost, and the error's text begins with the cause.
 func (f Fault) Explained(cut error) Fault {
 	if cut != nil {
 		f.cut, f.Class, f.Err = true, health.Lost, fmt.Errorf("%w: %w", cut, f.Err)
@@ -91,7 +95,7 @@ func (f Fault) Explained(cut error) Fault {
 // runs reports whether the operation may change data.
 func (f Fault) runs() bool { return f.Op != OpIdle && f.Op != OpRollback }
 
-// refused reports whether a refusal means that nothing was run.
+// refused reports whether a refusal by the server means that nothing was run.
 func (f Fault) refused() bool {
 	switch f.Op {
 	case OpIdle:
@@ -102,8 +106,8 @@ func (f Fault) refused() bool {
 	return sqltext.Whole(f.query)
 }
 
-// repeatable reports whether the caller or the cluster allows that the
-// statement is run again though it may have run.
+// repeatable reports whether the caller or the cluster allows that a statement
+// that may have run is run again.
 func (f Fault) repeatable(idempotent bool) bool {
 	if isIdempotent(f.Ctx) {
 		return true
@@ -111,16 +115,17 @@ func (f Fault) repeatable(idempotent bool) bool {
 	return idempotent && (f.Op == OpQuery && sqltext.Read(f.query, f.session.Single) || f.Op == OpStmtQuery && sqltext.Read(f.query, true))
 }
 
-// An answer is what becomes of a fault.
+// An Answer is what the link answers to a Fault.
 type Answer struct {
 	Err   error // what the caller gets
-	Spent bool  // the conn is not to be used again, and database/sql may not see that from err
+	Spent bool  // the conn is not to be used again; database/sql may not see that from Err
 	Lost  bool  // the connection is gone
 }
 
-// failed tells the link of an error of the backend, and returns what the caller
-// gets. driver.ErrSkip is a word between backend and database/sql. What comes
-// after a caller's cancel is that cancel's doing.
+// failed reports an error of the backend to the link and returns what the
+// caller gets. driver.ErrSkip is passed on unreported: it is a message of the
+// backend to database/sql. An error that follows a caller's cancel is put down
+// to that cancel.
 func (c *conn) failed(ctx context.Context, op Operation, query string, err error) error {
 	if err == driver.ErrSkip {
 		return err
@@ -146,7 +151,7 @@ func (c *conn) ran(query string, single bool) {
 
 type idempotentKey struct{}
 
-// withIdempotent returns a context whose statements may be run more than once.
+// WithIdempotent returns a context whose statements may be run more than once.
 func WithIdempotent(ctx context.Context) context.Context {
 	return context.WithValue(ctx, idempotentKey{}, true)
 }

@@ -7,10 +7,10 @@ import (
 
 //lint:file-ignore SA1019 older backends have only the deprecated interfaces
 
-// A clusterStmt is a backend's prepared statement. It has no ColumnConverter;
-// see converterStmt.
+// A stmt wraps a backend's prepared statement. It has no ColumnConverter; see
+// converterStmt.
 type stmt struct {
-	// immutable; an optional interface is nil where the backend has none
+	// immutable; an optional interface is nil if the backend has none
 	backend driver.Stmt
 	conn    *conn
 	query   string
@@ -19,9 +19,9 @@ type stmt struct {
 	checker driver.NamedValueChecker // the statement's, or else its conn's
 }
 
-// A converterStmt is a statement of a backend whose statements convert
-// arguments column by column. database/sql converts by other rules where there
-// is a ColumnConverter, whatever that does.
+// A converterStmt wraps a statement whose backend has a ColumnConverter. It is
+// a type of its own because database/sql converts arguments by other rules as
+// soon as there is a ColumnConverter, whatever that does.
 type converterStmt struct {
 	stmt
 	converter driver.ColumnConverter
@@ -35,8 +35,8 @@ var (
 	_ driver.ColumnConverter   = (*converterStmt)(nil)
 )
 
-// PrepareContext prepares a statement. What a backend without contexts has
-// prepared when ctx is done is closed again.
+// PrepareContext prepares a statement. If a backend without contexts has
+// prepared it and ctx is done by then, the statement is closed again.
 func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
 	if !c.usage.used {
 		if err := c.taken(); err != nil {
@@ -58,7 +58,7 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 	return c.wrapStmt(ctx, query, s, err)
 }
 
-// Prepare is the backend's Prepare.
+// Prepare calls the backend's Prepare.
 func (c *conn) Prepare(query string) (driver.Stmt, error) {
 	if !c.usage.used {
 		if err := c.taken(); err != nil {
@@ -72,8 +72,8 @@ func (c *conn) Prepare(query string) (driver.Stmt, error) {
 	return c.wrapStmt(context.Background(), query, s, err)
 }
 
-// wrapStmt wraps what the backend's Prepare answered. A statement beside an
-// error is not touched, and none without one stays none.
+// wrapStmt wraps what the backend's Prepare returned. A statement that comes
+// with an error is never touched. A nil statement without an error stays nil.
 func (c *conn) wrapStmt(ctx context.Context, query string, backend driver.Stmt, err error) (driver.Stmt, error) {
 	if err != nil {
 		return nil, c.failed(ctx, OpIdle, query, err)
@@ -94,8 +94,8 @@ func (c *conn) wrapStmt(ctx context.Context, query string, backend driver.Stmt, 
 	return &s, nil
 }
 
-// Close closes the backend's statement, unless its conn is gone. database/sql
-// closes statements on conns that lie in its pool.
+// Close closes the backend's statement, unless the cluster has closed its conn.
+// database/sql closes statements also on conns that are in its pool.
 func (s *stmt) Close() error {
 	giveBack, ok := s.conn.usage.borrow()
 	if !ok {
@@ -105,10 +105,10 @@ func (s *stmt) Close() error {
 	return s.backend.Close()
 }
 
-// NumInput is the backend's; -1 where it does not know.
+// NumInput returns the backend's number, which is -1 if it does not know.
 func (s *stmt) NumInput() int { return s.backend.NumInput() }
 
-// CheckNamedValue asks the backend's statement, or its conn.
+// CheckNamedValue calls that of the backend's statement, or else of its conn.
 func (s *stmt) CheckNamedValue(v *driver.NamedValue) error {
 	if s.checker == nil {
 		return driver.ErrSkip
@@ -116,7 +116,7 @@ func (s *stmt) CheckNamedValue(v *driver.NamedValue) error {
 	return s.checker.CheckNamedValue(v)
 }
 
-// ColumnConverter is the backend's.
+// ColumnConverter returns the backend's.
 func (s *converterStmt) ColumnConverter(i int) driver.ValueConverter {
 	return s.converter.ColumnConverter(i)
 }
@@ -153,7 +153,7 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 	return rows, s.ended(ctx, OpStmtQuery, err)
 }
 
-// Exec is the backend's Exec.
+// Exec calls the backend's Exec.
 func (s *stmt) Exec(args []driver.Value) (driver.Result, error) {
 	return s.exec(context.Background(), args)
 }
@@ -163,7 +163,7 @@ func (s *stmt) exec(ctx context.Context, args []driver.Value) (driver.Result, er
 	return result, s.ended(ctx, OpStmtExec, err)
 }
 
-// Query is the backend's Query.
+// Query calls the backend's Query.
 func (s *stmt) Query(args []driver.Value) (driver.Rows, error) {
 	return s.rows(context.Background(), args)
 }
@@ -173,7 +173,8 @@ func (s *stmt) rows(ctx context.Context, args []driver.Value) (driver.Rows, erro
 	return rows, s.ended(ctx, OpStmtQuery, err)
 }
 
-// ended returns what the caller gets of the statement's error, if it has one.
+// ended must be called after each run of the statement. It returns what the
+// caller gets for err, which may be nil.
 func (s *stmt) ended(ctx context.Context, op Operation, err error) error {
 	if err != nil {
 		err = s.conn.failed(ctx, op, s.query, err)

@@ -8,11 +8,11 @@ import (
 
 //lint:file-ignore SA1019 older backends have only the deprecated interfaces
 
-// A clusterTx is a backend's transaction.
+// A tx wraps a backend's transaction.
 type tx struct {
 	backend driver.Tx
 	conn    *conn
-	ctx     context.Context // BeginTx's where its end is to discard the conn; else nil
+	ctx     context.Context // the context of BeginTx, if its end must discard the conn; else nil
 }
 
 var _ driver.Tx = (*tx)(nil)
@@ -22,8 +22,9 @@ var (
 	errReadOnly  = errors.New("sql: driver does not support read-only transactions")
 )
 
-// BeginTx begins a transaction. A backend without ConnBeginTx gets no options;
-// what it has begun when ctx is done is rolled back.
+// BeginTx begins a transaction. A backend without ConnBeginTx takes no options:
+// any but the defaults are an error. If such a backend has begun the
+// transaction and ctx is done by then, it is rolled back.
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	if !c.usage.used {
 		if err := c.taken(); err != nil {
@@ -49,7 +50,7 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	return c.wrapTx(ctx, t, err)
 }
 
-// Begin is the backend's Begin.
+// Begin calls the backend's Begin.
 func (c *conn) Begin() (driver.Tx, error) {
 	if !c.usage.used {
 		if err := c.taken(); err != nil {
@@ -63,8 +64,8 @@ func (c *conn) Begin() (driver.Tx, error) {
 	return c.wrapTx(context.Background(), t, err)
 }
 
-// wrapTx wraps what the backend answered. A transaction beside an error is not
-// touched, and none without one stays none.
+// wrapTx wraps what the backend returned. A transaction that comes with an
+// error is never touched. A nil transaction without an error stays nil.
 func (c *conn) wrapTx(ctx context.Context, backend driver.Tx, err error) (driver.Tx, error) {
 	if err != nil {
 		return nil, c.failed(ctx, OpIdle, "", err)
@@ -80,7 +81,7 @@ func (c *conn) wrapTx(ctx context.Context, backend driver.Tx, err error) (driver
 	return t, nil
 }
 
-// Commit is the backend's Commit.
+// Commit calls the backend's Commit.
 func (t *tx) Commit() error {
 	if err := t.backend.Commit(); err != nil {
 		return t.conn.failed(context.Background(), OpCommit, "", err)
@@ -89,9 +90,10 @@ func (t *tx) Commit() error {
 	return nil
 }
 
-// Rollback is the backend's Rollback. When BeginTx's context is done it is
-// database/sql that rolls back, maybe in the middle of the session's work: a
-// backend that cannot both reset and judge its sessions loses the conn.
+// Rollback calls the backend's Rollback. If the context of BeginTx is done,
+// database/sql itself rolls back, possibly in the middle of the session's work.
+// A conn whose backend cannot both reset and judge its sessions is then
+// discarded.
 func (t *tx) Rollback() error {
 	if t.ctx != nil && t.ctx.Err() != nil {
 		t.conn.discarded = true
