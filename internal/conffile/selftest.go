@@ -3,7 +3,7 @@ package conffile
 // A Selftest is what a file says to the tests that run against its clusters.
 type Selftest struct {
 	Throwaway bool   // the tests start nodes of their own, and set the file's variables
-	Table     string // a table that the tests may write to; empty if there is none
+	Table     string // an existing table that the tests may write to; may be empty
 }
 
 func parseSelftest(root section) (t Selftest, err error) {

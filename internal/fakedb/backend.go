@@ -1,6 +1,10 @@
-// Package fakedb is a scripted database for tests: nodes that answer, refuse,
-// hang, panic or come late as they are told, and that count what is done to
-// them. It works in testing/synctest's virtual time.
+// Package fakedb is a scripted database for tests. Its nodes answer, refuse,
+// hang, panic or come late as a test tells them, and count what is done to
+// them. It runs no SQL and keeps no data. It works in the virtual time of
+// testing/synctest.
+//
+// Each connection holds a goroutine until it is closed. Tests, the demo and the
+// benchmarks import the package; it imports no other package of this module.
 package fakedb
 
 import (
@@ -12,16 +16,16 @@ import (
 	"sync"
 )
 
-// A Backend is a set of nodes, each found by its DSN, behind one driver.
+// A Backend is a set of nodes behind one driver. A DSN leads to a node.
 type Backend struct {
 	ledger   ledger
 	onSocket func(ctx context.Context, socket net.Conn)
 
-	mu      sync.Mutex // guards what follows; never held while anything waits
+	mu      sync.Mutex // guards the fields below; never held while anything waits
 	nodes   map[string]*Node
 	refused map[string]error
 	quiet   bool
-	name    func(dsn string) string // of the node that a DSN leads to; nil: the DSN itself
+	name    func(dsn string) string // the name of the node that a DSN leads to; nil: the DSN itself
 }
 
 // refusedDSN is a DSN that every backend refuses with errRefused.
@@ -30,12 +34,14 @@ const refusedDSN = "refused-dsn"
 // errRefused is the answer to refusedDSN.
 var errRefused = errors.New("fakedb: this DSN is always refused")
 
-// New returns a backend without nodes; they are made as they are named.
+// New returns a backend without nodes. A node is made when its DSN is first
+// used.
 func New() *Backend {
 	return &Backend{nodes: make(map[string]*Node), refused: map[string]error{refusedDSN: errRefused}}
 }
 
-// Node returns the node of a DSN, a new one that is well if there is none.
+// Node returns the node of a DSN. If there is none yet, it makes one, which is
+// healthy.
 func (b *Backend) Node(dsn string) *Node {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -48,8 +54,9 @@ func (b *Backend) Node(dsn string) *Node {
 	return n
 }
 
-// NameNodes has DSNs lead to the nodes that name gives for them, so that they
-// may be written as a real driver's are. It is called before the first DSN.
+// NameNodes makes each DSN lead to the node that name returns for it. A test
+// can then write DSNs like those of a real driver. It must be called before a
+// DSN is first used.
 func (b *Backend) NameNodes(name func(dsn string) string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -67,7 +74,8 @@ func (b *Backend) behind(dsn string) *Node {
 	return b.Node(dsn)
 }
 
-// Quiet makes all nodes quiet, those to come included; see [Node.Quiet].
+// Quiet makes all nodes quiet, also those that are made later; see
+// [Node.Quiet].
 func (b *Backend) Quiet() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -101,10 +109,10 @@ func (b *Backend) Stats() Stats {
 	return sum
 }
 
-// Driver returns a driver whose connectors heed contexts.
+// Driver returns a driver whose connectors obey contexts.
 func (b *Backend) Driver() driver.Driver { return contextDriver{legacyDriver{b}} }
 
-// LegacyDriver returns a driver that has only Open, and so knows no contexts.
+// LegacyDriver returns a driver that has only Open, and so takes no context.
 func (b *Backend) LegacyDriver() driver.Driver { return legacyDriver{b} }
 
 type legacyDriver struct{ b *Backend }
@@ -140,13 +148,13 @@ func (c *Connector) Driver() driver.Driver { return c.driver }
 // Stats counts what was done to a node or to all of them.
 type Stats struct {
 	Connects int // calls of Connect or Open
-	Opens    int // connections made; one that comes with an error is none
+	Opens    int // connections made; one that comes with an error does not count
 	Closes   int // connections closed
 	Live     int // connections made and not closed
 	MaxLive  int // of one node
 	Dialing  int // calls of Connect or Open under way
 
-	// Each of these is a mistake of the caller's.
+	// Each of these counts a mistake of the caller.
 	DoubleCloses   int // a connection was closed again
 	UsedAfterClose int // a method was called on a closed connection
 	TouchedWithErr int // a method was called on a connection that came with an error

@@ -10,8 +10,8 @@ import (
 // errClosed is the answer of a closed connection.
 var errClosed = errors.New("fakedb: the connection is closed")
 
-// A Conn is a connection to a node. It has every optional interface and,
-// like go-sql-driver's, holds a goroutine until it is closed.
+// A Conn is a connection to a node. It has every optional interface. Like a
+// conn of go-sql-driver, it holds a goroutine until it is closed.
 type Conn struct {
 	node        *Node
 	script      Script
@@ -47,8 +47,8 @@ func newConn(n *Node, s Script) *Conn {
 	return c
 }
 
-// enter marks the beginning of a method; its result ends it. A touch of what
-// nobody may touch is counted.
+// enter marks the beginning of a method, and leave its end. enter returns
+// false, and counts a mistake, if the method must not be called now.
 func (c *Conn) enter() bool {
 	switch {
 	case c.untouchable:
@@ -66,14 +66,15 @@ func (c *Conn) enter() bool {
 
 func (c *Conn) leave() { c.busy.Store(false) }
 
-// answer lets the node's state of health speak.
+// answer returns what the node answers: its mood, else its health, else its
+// script.
 func (c *Conn) answer(ctx context.Context, query string, args []driver.NamedValue) error {
 	if !c.enter() {
 		return errClosed
 	}
 	defer c.leave()
-	if c.node.moody() {
-		return c.perform(ctx, query)
+	if c.node.hasMood() {
+		return c.answerInMood(ctx, query)
 	}
 	c.node.mu.Lock()
 	h, hook := c.node.health, c.node.hook
@@ -98,7 +99,7 @@ func (c *Conn) answer(ctx context.Context, query string, args []driver.NamedValu
 	return err
 }
 
-// Close ends the connection. Nothing else may be under way on it.
+// Close closes the connection. Nothing else may be under way on it.
 func (c *Conn) Close() error {
 	if c.untouchable {
 		c.node.count(func(s *Stats) { s.TouchedWithErr++ })
@@ -120,7 +121,7 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// Ping answers as the node's health is.
+// Ping answers as a statement does, but runs none.
 func (c *Conn) Ping(ctx context.Context) error { return c.answer(ctx, "", nil) }
 
 // ExecContext runs a statement that changes one row.
@@ -134,8 +135,8 @@ func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.Name
 	return oneRow, nil
 }
 
-// QueryContext runs a statement that gives one row with the node's name, or
-// what [Node.OnQuery] says.
+// QueryContext runs a statement. Its rows are one row with the node's name, or
+// those of [Node.OnQuery].
 func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	if c.node.quiet.Load() {
 		return noRows, nil
@@ -184,7 +185,7 @@ func (c *Conn) Begin() (driver.Tx, error) {
 	return c.BeginTx(context.Background(), driver.TxOptions{})
 }
 
-// ResetSession does nothing on a connection that is open.
+// ResetSession does nothing on an open connection.
 func (c *Conn) ResetSession(context.Context) error {
 	if !c.enter() {
 		return errClosed
@@ -196,13 +197,13 @@ func (c *Conn) ResetSession(context.Context) error {
 	return nil
 }
 
-// NodeName returns the name of the node that the conn leads to.
+// NodeName returns the name of the connection's node.
 func (c *Conn) NodeName() string { return c.node.name }
 
-// Closed reports that Close was called.
+// Closed reports whether Close was called.
 func (c *Conn) Closed() bool { return c.closed.Load() }
 
-// IsValid reports that the connection is neither closed nor broken.
+// IsValid reports whether the connection is open and not known to be broken.
 func (c *Conn) IsValid() bool {
 	err, hidden := c.lost()
 	return !c.closed.Load() && !c.broken.Load() && (err == nil || hidden)

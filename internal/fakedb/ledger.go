@@ -6,13 +6,14 @@ import (
 	"sync"
 )
 
-// An Outcome is what a client that got a statement's answer, or none, knows.
+// An Outcome is what a client can know about a statement once its call has
+// returned.
 type Outcome uint8
 
 const (
 	NotSent    Outcome = iota // the connection was known to be lost
 	Refused                   // the node said that it did not run it
-	Unanswered                // it was sent, and may have run or not
+	Unanswered                // it was sent and may have run
 	Answered                  // it was run
 )
 
@@ -26,13 +27,13 @@ type Run struct {
 	Ctx     context.Context
 	Node    string
 	Conn    *Conn
-	Query   string // BEGIN, COMMIT and ROLLBACK among them
+	Query   string // also BEGIN, COMMIT and ROLLBACK
 	Outcome Outcome
 	Err     error
-	Left    bool // the context had ended by then
+	Left    bool // the context had ended when the call returned
 }
 
-// ledger is the runs of all nodes, in the order of their ends.
+// A ledger holds the runs of all nodes, in the order in which they ended.
 type ledger struct {
 	mu   sync.Mutex
 	runs []Run
@@ -44,22 +45,22 @@ func (l *ledger) add(r Run) {
 	l.runs = append(l.runs, r)
 }
 
-// Ledger returns the runs of all nodes from the given one on, counted from 0,
-// in the order of their ends.
+// Ledger returns the runs of all nodes from index from on, in the order in
+// which they ended. The caller must not change them.
 func (b *Backend) Ledger(from int) []Run {
 	b.ledger.mu.Lock()
 	defer b.ledger.mu.Unlock()
 	return b.ledger.runs[from:len(b.ledger.runs):len(b.ledger.runs)]
 }
 
-// Runs returns the length of the ledger.
+// Runs returns the number of runs in the ledger.
 func (b *Backend) Runs() int {
 	b.ledger.mu.Lock()
 	defer b.ledger.mu.Unlock()
 	return len(b.ledger.runs)
 }
 
-// OnSocket has f called for every connection of a node with a [Mood], with
-// Connect's context and a socket whose Close loses the connection. It is to be
-// called before there are nodes.
+// OnSocket makes the backend call f for every connection of a node with a
+// [Mood]. f gets Connect's context and a socket; closing the socket loses the
+// connection. OnSocket must be called before there are nodes.
 func (b *Backend) OnSocket(f func(ctx context.Context, socket net.Conn)) { b.onSocket = f }

@@ -10,19 +10,22 @@ import (
 	"time"
 )
 
-// A Mood is how a node is, whatever its scripts and its health say, from the
-// moment that it is set: calls under way feel it too. The zero Mood is well.
-// Connections of a node with a mood are like go-sql-driver's: one whose caller
-// left is broken, and one known to be broken sends nothing.
+// A Mood is how a node behaves from the moment that the mood is set. It
+// overrides scripts and health, and calls under way obey it too. The zero Mood
+// is healthy.
+//
+// Connections of a node with a mood behave like those of go-sql-driver: one
+// whose caller left is broken, and one that is known to be broken sends
+// nothing.
 type Mood struct {
 	Dial     error         // the answer to a connect
 	Panic    bool          // Connect and DO 1 panic
-	Deaf     bool          // Connect does not heed its context
-	Silent   bool          // nothing is answered while this lasts
-	Delay    time.Duration // before an answer; half of it before a statement is run
-	Refuse   error         // the answer to Ping and statements, which are not run; of a CALL and of "a; b" the first half is
-	ReadOnly error         // the answer to INSERT and UPDATE, which are not run
-	Late     error         // the answer to INSERT, UPDATE and COMMIT, which are run
+	Deaf     bool          // Connect ignores its context
+	Silent   bool          // nothing is answered while this is set
+	Delay    time.Duration // before an answer; one half of it before the statement runs, one half after
+	Refuse   error         // the answer to Ping and statements, which do not run; of a CALL and of "a; b" the first half may have run
+	ReadOnly error         // the answer to INSERT and UPDATE, which do not run
+	Late     error         // the answer to INSERT, UPDATE and COMMIT, which do run
 }
 
 // SetMood makes m the node's mood.
@@ -36,21 +39,23 @@ func (n *Node) SetMood(m Mood) {
 	n.moved = make(chan struct{})
 }
 
-// temper returns the mood, and a channel that is closed when it is another.
-func (n *Node) temper() (Mood, <-chan struct{}) {
+// currentMood returns the mood, and a channel that is closed when the mood
+// changes.
+func (n *Node) currentMood() (Mood, <-chan struct{}) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return *n.mood, n.moved
 }
 
-func (n *Node) moody() bool {
+func (n *Node) hasMood() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.mood != nil
 }
 
-// Break loses all connections of the node: statements under way are answered
-// with err. A hidden loss is seen only by the next statement, which is sent.
+// Break loses all connections of the node. Statements under way are answered
+// with err. A hidden loss is noticed only when the next statement is sent; err
+// is that statement's answer.
 func (n *Node) Break(err error, hidden bool) {
 	n.mu.Lock()
 	all := make([]*Conn, 0, len(n.conns))
@@ -63,13 +68,14 @@ func (n *Node) Break(err error, hidden bool) {
 	}
 }
 
-// errGone ends a wait on a connection that was lost.
+// errGone ends a wait on a connection that is lost.
 var errGone = errors.New("fakedb: the connection is lost")
 
-// linger lets d pass, and the node's silence.
+// linger waits for d, not counting the time in which the node is silent. It
+// ends early if ctx is done or gone is closed.
 func (n *Node) linger(ctx context.Context, d time.Duration, gone <-chan struct{}) error {
 	for {
-		m, moved := n.temper()
+		m, moved := n.currentMood()
 		if !m.Silent && d <= 0 {
 			return ctx.Err()
 		}
@@ -95,9 +101,9 @@ func (n *Node) linger(ctx context.Context, d time.Duration, gone <-chan struct{}
 	}
 }
 
-// connectAs is connect for a node with a mood.
-func (n *Node) connectAs(ctx context.Context) (driver.Conn, error) {
-	m, _ := n.temper()
+// connectInMood is connect for a node with a mood.
+func (n *Node) connectInMood(ctx context.Context) (driver.Conn, error) {
+	m, _ := n.currentMood()
 	caller := ctx
 	if m.Deaf {
 		ctx = context.WithoutCancel(ctx)
@@ -105,7 +111,7 @@ func (n *Node) connectAs(ctx context.Context) (driver.Conn, error) {
 	if err := n.linger(ctx, m.Delay, nil); err != nil {
 		return nil, err
 	}
-	switch m, _ = n.temper(); {
+	switch m, _ = n.currentMood(); {
 	case m.Panic:
 		panic("fakedb: Connect panics")
 	case m.Dial != nil:
@@ -118,12 +124,12 @@ func (n *Node) connectAs(ctx context.Context) (driver.Conn, error) {
 	return c, nil
 }
 
-// A loss is how a connection was lost.
+// A loss says how a connection was lost.
 type loss struct {
 	gone chan struct{}
 
-	mu     sync.Mutex // guards what follows
-	err    error      // nil while it is not lost
+	mu     sync.Mutex // guards the fields below
+	err    error      // nil while the connection is not lost
 	hidden bool
 }
 
@@ -142,9 +148,9 @@ func (c *Conn) lost() (err error, hidden bool) {
 	return c.loss.err, c.loss.hidden
 }
 
-// perform is answer for a node with a mood; query is empty for Ping and
+// answerInMood is answer for a node with a mood. query is empty for Ping and
 // Prepare. A caller who leaves breaks the connection.
-func (c *Conn) perform(ctx context.Context, query string) error {
+func (c *Conn) answerInMood(ctx context.Context, query string) error {
 	what, err := c.attempt(ctx, query)
 	if query != "" {
 		c.node.ledger.add(Run{Ctx: ctx, Node: c.node.name, Conn: c, Query: query, Outcome: what, Err: err, Left: ctx.Err() != nil})
@@ -162,11 +168,11 @@ func (c *Conn) attempt(ctx context.Context, query string) (Outcome, error) {
 	case err != nil:
 		return NotSent, driver.ErrBadConn
 	}
-	m, _ := c.node.temper()
+	m, _ := c.node.currentMood()
 	if err := c.linger(ctx, m.Delay/2); err != nil {
 		return Unanswered, err
 	}
-	m, _ = c.node.temper()
+	m, _ = c.node.currentMood()
 	writes := strings.HasPrefix(query, "INSERT") || strings.HasPrefix(query, "UPDATE")
 	switch {
 	case m.Refuse != nil && (strings.HasPrefix(query, "CALL") || strings.Contains(query, ";")):
@@ -198,8 +204,8 @@ func (c *Conn) linger(ctx context.Context, d time.Duration) error {
 	return err
 }
 
-// A socket is what a connection of a node with a mood is said to run over.
-// Only its Close is there.
+// A socket stands for the network connection of a Conn of a node with a mood.
+// It has no working method but Close.
 type socket struct {
 	net.Conn
 	c *Conn

@@ -9,26 +9,26 @@ import (
 	"time"
 )
 
-// A Script says how a node answers a connect, and how the connection made
-// answers at first.
+// A Script says how a node answers a connect, and how the connection that it
+// makes then answers.
 type Script struct {
 	Delay  time.Duration   // before the answer
 	Silent bool            // no answer until the context is done
-	Deaf   bool            // the context is not heeded: the answer comes late
-	Until  <-chan struct{} // no answer before this is closed, which also ends Silent; nil: at once
+	Deaf   bool            // the context is ignored: the answer comes late
+	Until  <-chan struct{} // no answer before this is closed; Silent is then ignored; nil: answer at once
 
 	Err         error // the answer is this error
-	TypedNil    bool  // with Err: beside it a nil pointer in a driver.Conn
-	ConnWithErr bool  // with Err: beside it a connection, which nobody may touch
+	TypedNil    bool  // with Err: the answer also has a nil pointer in a driver.Conn
+	ConnWithErr bool  // with Err: the answer also has a connection, which nobody may touch
 	NilConn     bool  // the answer is nil and nil
 	Panic       any   // the answer is a panic
 
 	Check       error         // what the connection answers to Ping and statements
-	CheckDelay  time.Duration // before it does
+	CheckDelay  time.Duration // before that answer
 	CheckSilent bool          // no answer until the context is done
-	Breaks      bool          // a statement whose context is done leaves it invalid
+	Breaks      bool          // a statement whose context is done makes the connection invalid
 	CloseDelay  time.Duration // how long Close takes
-	ClosePanic  any           // Close panics, after it has closed
+	ClosePanic  any           // Close panics after it has closed
 }
 
 // A Node is one scripted node.
@@ -36,21 +36,21 @@ type Node struct {
 	name     string
 	quiet    atomic.Bool
 	ledger   *ledger
-	onSocket func(ctx context.Context, socket net.Conn) // or nil
+	onSocket func(ctx context.Context, socket net.Conn) // may be nil
 
-	mu     sync.Mutex // guards what follows; never held while anything waits
+	mu     sync.Mutex // guards the fields below; never held while anything waits
 	script Script
 	queue  []Script
 	health *health
-	mood   *Mood         // nil: scripts and health rule
-	moved  chan struct{} // closed when the mood is another
+	mood   *Mood         // nil: scripts and health apply
+	moved  chan struct{} // closed when the mood changes
 	conns  map[*Conn]struct{}
 	hook   func(ctx context.Context, query string, args []driver.NamedValue) error
 	answer func(query string) (table [][]driver.Value, ok bool)
 	stats  Stats
 }
 
-// health overrides what a script says of statements.
+// health overrides what a script says about statements.
 type health struct {
 	err    error
 	delay  time.Duration
@@ -64,32 +64,33 @@ func (n *Node) Set(s Script) {
 	n.script = s
 }
 
-// Enqueue makes the next connects take these scripts, one each, before the
-// one that was Set.
+// Enqueue gives each of the next connects one of these scripts. They come
+// before the script of Set.
 func (n *Node) Enqueue(s ...Script) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.queue = append(n.queue, s...)
 }
 
-// SetHealth makes every connection, open ones too, answer Ping and statements
-// with err, after delay, or not at all until the context is done.
+// SetHealth sets the answer of every connection, also of open ones, to Ping and
+// statements: err, after delay. With silent there is no answer until the
+// context is done.
 func (n *Node) SetHealth(err error, delay time.Duration, silent bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.health = &health{err, delay, silent}
 }
 
-// OnStatement has f called for every statement that is run; its error is the
-// statement's.
+// OnStatement makes the node call f for every statement that it runs. The error
+// of f is the statement's error.
 func (n *Node) OnStatement(f func(ctx context.Context, query string, args []driver.NamedValue) error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.hook = f
 }
 
-// OnQuery has f called for every query that succeeds; with ok its rows are the
-// answer.
+// OnQuery makes the node call f for every query that succeeds. If f returns ok,
+// its table is the answer.
 func (n *Node) OnQuery(f func(query string) (table [][]driver.Value, ok bool)) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -97,9 +98,9 @@ func (n *Node) OnQuery(f func(query string) (table [][]driver.Value, ok bool)) {
 }
 
 // Quiet makes statements, prepares and transactions cost next to nothing, for
-// benchmarks: no script, health, hook or check of use applies to them, Exec
-// allocates nothing, and every Query gives the same rows, which are none.
-// Connects, Ping and Close stay as they are.
+// benchmarks. No script, health, hook or count of mistakes applies to them.
+// Exec allocates nothing, and every Query returns the same rows, of which there
+// are none. Connects, Ping and Close stay as they are.
 func (n *Node) Quiet() { n.quiet.Store(true) }
 
 // Stats returns the node's counts.
@@ -109,7 +110,7 @@ func (n *Node) Stats() Stats {
 	return n.stats
 }
 
-// count changes the counts under the lock.
+// count calls f with the counts, under the lock.
 func (n *Node) count(f func(s *Stats)) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -132,8 +133,8 @@ func (n *Node) next() Script {
 func (n *Node) connect(ctx context.Context) (driver.Conn, error) {
 	s := n.next()
 	defer n.count(func(s *Stats) { s.Dialing-- })
-	if n.moody() {
-		return n.connectAs(ctx)
+	if n.hasMood() {
+		return n.connectInMood(ctx)
 	}
 	heeded := ctx
 	if s.Deaf {
@@ -157,7 +158,7 @@ func (n *Node) connect(ctx context.Context) (driver.Conn, error) {
 	return newConn(n, s), nil
 }
 
-// wait lets the time of a script pass.
+// wait waits as long as a script says before its answer.
 func (s *Script) wait(ctx context.Context) error {
 	if err := pause(ctx, s.Delay); err != nil {
 		return err

@@ -5,7 +5,7 @@ import (
 	"io"
 )
 
-// A result is one row changed.
+// A result says that one row was changed.
 type result struct{}
 
 var oneRow driver.Result = result{}
@@ -13,13 +13,13 @@ var oneRow driver.Result = result{}
 func (result) LastInsertId() (int64, error) { return 1, nil }
 func (result) RowsAffected() (int64, error) { return 1, nil }
 
-// Rows are one row with the node's name.
+// rows are one row with the node's name.
 type rows struct {
 	node string
 	done bool
 }
 
-// noRows is the answer of a quiet node; it is shared, and never changed.
+// noRows is the answer of a quiet node. It is shared and never changed.
 var (
 	noRows      driver.Rows = &rows{done: true}
 	columnNames             = []string{"node"}
@@ -36,7 +36,7 @@ func (r *rows) Next(dest []driver.Value) error {
 	return nil
 }
 
-// tableRows are the rows of [Node.OnQuery].
+// tableRows are the rows that [Node.OnQuery] gave.
 type tableRows struct{ left [][]driver.Value }
 
 func (r *tableRows) Columns() []string {

@@ -18,8 +18,8 @@ import (
 func (c *Cluster) certFile() string { return filepath.Join(c.dir, "cert.pem") }
 func (c *Cluster) keyFile() string  { return filepath.Join(c.dir, "key.pem") }
 
-// makeCertificate makes the one that all nodes serve TLS with. It signs itself
-// and is good for a day; clients take it with tls=skip-verify.
+// makeCertificate makes the certificate that all nodes use for TLS. It is
+// self-signed and valid for a day. Clients accept it with tls=skip-verify.
 func (c *Cluster) makeCertificate() error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -55,8 +55,8 @@ func (c *Cluster) makeCertificate() error {
 	return nil
 }
 
-// tlsArgs are on the command line and not in the option file: the state
-// transfer's script reads that, and would want to encrypt too.
+// tlsArgs are given on the command line and not in the option file. The script
+// of the state transfer reads that file, and would then want to encrypt too.
 func (c *Cluster) tlsArgs() []string {
 	return []string{"--ssl-cert=" + c.certFile(), "--ssl-key=" + c.keyFile()}
 }

@@ -12,47 +12,48 @@ import (
 	"time"
 )
 
-// fastFailure makes a group notice and get over the loss of a node in about
-// 2 s instead of 6 s.
+// fastFailure makes a group notice and get over the loss of a node in about 2 s
+// instead of 6 s.
 const fastFailure = "evs.keepalive_period=PT0.3S;evs.inactive_check_period=PT0.1S;" +
 	"evs.suspect_timeout=PT1S;evs.inactive_timeout=PT3S;evs.install_timeout=PT2S"
 
-// How long a call waits whose context has no deadline.
+// These are the timeouts of calls whose context has no deadline.
 const (
 	startTimeout  = 3 * time.Minute
 	sqlTimeout    = 10 * time.Second
 	probePatience = 2 * time.Second
-	stopPatience  = 4 * time.Second
+	stopTimeout   = 4 * time.Second
 )
 
-// portRounds is how many times Start tries other ports when a program that
-// knows nothing of the reservations took one.
+// portRounds is how many times Start tries. It tries again, on other ports,
+// when a program that ignores the reservations has taken a port.
 const portRounds = 3
 
 // Options says what cluster to start. The zero value is useful.
 type Options struct {
 	// Nodes is their number; 0 means 3.
 	Nodes int
-	// Dir is where the cluster's own folder is made; "" means os.TempDir().
-	// That folder is removed by Stop, Dir itself is not. The server's user must
-	// be able to reach it, and its path must be short enough for a unix socket.
+	// Dir is where the cluster makes its own folder; "" means os.TempDir().
+	// Stop removes that folder, but not Dir. The server's user must be able to
+	// reach Dir, and its path must be short enough for a unix socket.
 	Dir string
-	// Provider is added to wsrep_provider_options; settings are parted by
-	// semicolons.
+	// Provider is added to wsrep_provider_options. Semicolons separate its
+	// settings.
 	Provider string
-	// FastFailure shortens the group's timeouts: it notices a lost node after
-	// 1–3 s instead of 5–6 s.
+	// FastFailure shortens the group's timeouts: the group notices a lost node
+	// after 1–3 s instead of 5–6 s.
 	FastFailure bool
-	// Extra are more mariadbd options for each node, such as "--max-connections=50".
+	// Extra are further mariadbd options for each node, such as
+	// "--max-connections=50".
 	Extra []string
 	// Log gets a line for every start, end and fault; nil means none.
 	Log io.Writer
 }
 
 // A Cluster is a running Galera cluster. All methods may be called from any
-// goroutine; Stop must be called, once the cluster is not needed any more.
+// goroutine. Whoever started the cluster must call Stop.
 type Cluster struct {
-	// Nodes are n1, n2, … in this order; the slice must not be changed.
+	// Nodes are n1, n2, … in this order. The slice must not be changed.
 	Nodes []*Node
 
 	// immutable after start
@@ -68,10 +69,10 @@ type Cluster struct {
 	stop sync.Once
 }
 
-// Start starts a cluster and waits until it is whole: every node Synced, and
-// the database app and its user there. ctx bounds the start only (at most 3
-// minutes, if it has no deadline); the cluster then runs until Stop. After an
-// error nothing is left.
+// Start starts a cluster. It returns when every node is Synced and the database
+// app and its user exist. ctx bounds the start only, for which there are at
+// most 3 minutes if it has no deadline. The cluster then runs until Stop. After
+// an error nothing is left.
 func Start(ctx context.Context, opts Options) (*Cluster, error) {
 	ctx, cancel := withTimeout(ctx, startTimeout)
 	defer cancel()
@@ -99,7 +100,7 @@ func start(ctx context.Context, opts Options, tools tools) (*Cluster, error) {
 	return c, nil
 }
 
-// newCluster makes the folder, the watchdog and the nodes; no server yet.
+// newCluster makes the folder, the watchdog and the nodes. It starts no server.
 func newCluster(opts Options, tools tools) (*Cluster, error) {
 	if opts.Nodes == 0 {
 		opts.Nodes = 3
@@ -149,8 +150,8 @@ func (c *Cluster) addNodes() error {
 	return nil
 }
 
-// startAll brings the nodes up with equal data, so that none of them needs a
-// state transfer, and then makes the database.
+// startAll starts the nodes with equal data, so that none of them needs a state
+// transfer. It then makes the database.
 func (c *Cluster) startAll(ctx context.Context) error {
 	began := time.Now()
 	if err := c.install(ctx); err != nil {
@@ -164,7 +165,7 @@ func (c *Cluster) startAll(ctx context.Context) error {
 		if err := n.launch(ctx, false); err != nil {
 			return err
 		}
-		// Nodes that enter the group at the same moment hold each other up.
+		// Nodes that join the group at the same moment delay each other.
 		if err := n.waitMember(ctx, first, i+2); err != nil {
 			return err
 		}
@@ -177,9 +178,9 @@ func (c *Cluster) startAll(ctx context.Context) error {
 }
 
 // WaitSynced waits until every running node is Synced, ready and in a primary
-// component of exactly the running nodes. It fails when a running node ends,
-// when none runs, and when ctx is done (after 3 minutes, if it has no
-// deadline).
+// component of exactly the running nodes. It fails if a running node ends, if
+// none runs, and if ctx is done. Without a deadline it waits for at most 3
+// minutes.
 func (c *Cluster) WaitSynced(ctx context.Context) error {
 	ctx, cancel := withTimeout(ctx, startTimeout)
 	defer cancel()
@@ -187,7 +188,7 @@ func (c *Cluster) WaitSynced(ctx context.Context) error {
 	if len(running) == 0 {
 		return errors.New("galera: no node runs")
 	}
-	// All at once: the end of any of them is seen, whoever is waited for first.
+	// All nodes are waited for at once, so that the end of any of them is seen.
 	ctx, giveUp := context.WithCancel(ctx)
 	defer giveUp()
 	errs := make(chan error)
@@ -204,9 +205,9 @@ func (c *Cluster) WaitSynced(ctx context.Context) error {
 	return first
 }
 
-// Exec runs statements on the first node as the administrator, and waits until
-// every running node has applied them: a statement that prepares on another
-// node finds the table then, which wsrep_sync_wait alone does not see to.
+// Exec runs statements on the first node as the administrator. It returns when
+// every running node has applied them, so that a statement that prepares on
+// another node finds the table. wsrep_sync_wait alone does not ensure that.
 func (c *Cluster) Exec(ctx context.Context, statements ...string) error {
 	if err := c.Nodes[0].exec(ctx, statements...); err != nil {
 		return err
@@ -219,9 +220,9 @@ func (c *Cluster) Exec(ctx context.Context, statements ...string) error {
 	return nil
 }
 
-// Stop ends every process of the cluster and removes its folder. Nodes get a
-// moment to shut down and are killed then. It may be called more than once and
-// while other methods run, which then fail.
+// Stop ends every process of the cluster and removes its folder. It first asks
+// the nodes to shut down, and kills them after a moment. It may be called more
+// than once, and while other methods run; these then fail.
 func (c *Cluster) Stop() {
 	c.stop.Do(func() {
 		live := c.launcher.seal()
@@ -229,7 +230,7 @@ func (c *Cluster) Stop() {
 			p.resume()
 			p.terminate()
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), stopPatience)
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 		defer cancel()
 		for _, p := range live {
 			p.endBy(ctx.Done())
@@ -245,7 +246,7 @@ func (c *Cluster) Stop() {
 	})
 }
 
-// running returns the nodes whose server runs, frozen ones too.
+// running returns the nodes whose server runs. Frozen ones count as running.
 func (c *Cluster) running() []*Node {
 	var nodes []*Node
 	for _, n := range c.Nodes {
@@ -256,7 +257,7 @@ func (c *Cluster) running() []*Node {
 	return nodes
 }
 
-// peers is the gcomm address of the whole cluster.
+// peers returns the gcomm address of the whole cluster.
 func (c *Cluster) peers() string {
 	var addrs []string
 	for _, n := range c.Nodes {
@@ -265,7 +266,7 @@ func (c *Cluster) peers() string {
 	return "gcomm://" + strings.Join(addrs, ",")
 }
 
-// patience gives ctx a deadline if it has none.
+// withTimeout gives ctx the timeout d if it has no deadline.
 func withTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {
 		return context.WithCancel(ctx)
@@ -273,7 +274,8 @@ func withTimeout(ctx context.Context, d time.Duration) (context.Context, context
 	return context.WithTimeout(ctx, d)
 }
 
-// poll asks done every 50 ms until it says so, or ctx or the process ends.
+// poll calls done every 50 ms until it returns true. It fails if ctx is done or
+// ended is closed.
 func poll(ctx context.Context, ended <-chan struct{}, done func() bool) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()

@@ -262,7 +262,7 @@ func (b *bench) kill(n *Node) {
 }
 
 func (b *bench) shutdown(n *Node) {
-	b.must(n.Restart(b.ctx))
+	b.must(n.restart(b.ctx))
 	b.whole()
 }
 

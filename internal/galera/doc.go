@@ -1,11 +1,12 @@
-// Package galera starts throwaway MariaDB Galera clusters on loopback, for
-// tests, the demo and benchmarks, and makes faults on their nodes.
+// Package galera starts throwaway MariaDB Galera clusters on loopback and makes
+// faults on their nodes, for tests, the demo and benchmarks. It knows nothing
+// of clustersql and imports no other package of this module.
 //
-// A cluster lives in a folder of its own, on ports of its own, and ends with
-// the process that started it, however that ends: the servers are told by the
-// kernel (a parent death signal), and a small shell that waits for the end of
-// a pipe ends what they had started themselves and removes the folder.
+// A cluster has its own folder and its own ports. It ends with the process that
+// started it, in whatever way that process ends. The kernel ends the servers by
+// a parent death signal. A small shell waits for the end of a pipe; it then
+// ends what the servers had started, and removes the folder.
 //
-// It runs on Linux only, as root (the servers then run as the user mysql) and
-// as an ordinary user. [Available] says what is missing.
+// The package runs on Linux only, as an ordinary user or as root. For root the
+// servers run as the user mysql. [Available] says what is missing.
 package galera

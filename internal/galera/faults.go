@@ -13,8 +13,8 @@ var (
 	errRunning = errors.New("the server runs already")
 )
 
-// Kill ends the server with SIGKILL, and what it had started, and waits for
-// its end. A node that is down stays so.
+// Kill ends the server with SIGKILL, ends what it had started, and waits for
+// its end. Nothing happens to a node that is down.
 func (n *Node) Kill() error {
 	p := n.live()
 	if p == nil {
@@ -26,8 +26,8 @@ func (n *Node) Kill() error {
 	return n.wrap("kill", err)
 }
 
-// Freeze stops the server in its tracks: its sockets stay open, and the kernel
-// goes on accepting connections for it, but it answers nothing.
+// Freeze stops the server's process. Its sockets stay open, and the kernel
+// still accepts connections for it, but it answers nothing.
 func (n *Node) Freeze() error {
 	p := n.live()
 	if p == nil {
@@ -42,7 +42,8 @@ func (n *Node) Freeze() error {
 	return n.wrap("freeze", poll(ctx, p.done, func() bool { return frozen(p.pid()) }))
 }
 
-// Resume lets a frozen server go on. It does not wait until it has caught up.
+// Resume continues a frozen server. It does not wait until the node has caught
+// up.
 func (n *Node) Resume() error {
 	p := n.live()
 	if p == nil {
@@ -52,8 +53,9 @@ func (n *Node) Resume() error {
 	return n.wrap("resume", p.resume())
 }
 
-// Shutdown asks the server to end, frozen or not, and waits for its end. When
-// ctx is done first, or after 10 s without a deadline, the server may run on.
+// Shutdown asks the server to end, also if it is frozen, and waits for its end.
+// Without a deadline it waits for at most 10 s. If ctx is done first, the
+// server may still run.
 func (n *Node) Shutdown(ctx context.Context) error {
 	p := n.live()
 	if p == nil {
@@ -73,11 +75,12 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	}
 }
 
-// Start starts a node that is down, and waits until it is Synced: with the
-// changes it missed from another node, or with everything after a Wipe. It first
-// waits until the others are a primary component without it. Where no other node
-// runs it becomes the first of a new component; Heal picks the best one. At most
-// 3 minutes if ctx has no deadline. After an error the node is down.
+// Start starts a node that is down, and waits until it is Synced. The node gets
+// the changes that it missed from another node, or all data after a Wipe. Start
+// first waits until the others are a primary component without this node. If no
+// other node runs, this one becomes the first of a new component; Heal picks
+// the best one for that. Without a deadline it takes at most 3 minutes. After
+// an error the node is down.
 func (n *Node) Start(ctx context.Context) error {
 	if n.Running() {
 		return n.wrap("start", errRunning)
@@ -98,8 +101,8 @@ func (n *Node) Start(ctx context.Context) error {
 	return nil
 }
 
-// Restart is Shutdown and Start.
-func (n *Node) Restart(ctx context.Context) error {
+// restart shuts the node down and starts it.
+func (n *Node) restart(ctx context.Context) error {
 	if err := n.Shutdown(ctx); err != nil {
 		return err
 	}
@@ -107,7 +110,7 @@ func (n *Node) Restart(ctx context.Context) error {
 }
 
 // Wipe kills the server and removes its data. At the next Start the node gets
-// all of them from another one, which is a donor meanwhile.
+// all data from another one, which is a donor in the meantime.
 func (n *Node) Wipe() error {
 	if err := n.Kill(); err != nil {
 		return err
@@ -125,19 +128,20 @@ func (n *Node) Wipe() error {
 	return nil
 }
 
-// Isolate cuts the node off from its group. It goes on as if nothing had
-// happened until the group's timeout, and is non-primary then.
+// Isolate cuts the node off from its group. The node works on as before until
+// the group's timeout. It then is non-primary.
 func (n *Node) Isolate(ctx context.Context) error {
 	return n.set(ctx, "wsrep_provider_options='gmcast.isolate=1'")
 }
 
-// Rejoin undoes Isolate, and does not wait until the node is Synced.
+// Rejoin undoes Isolate. It does not wait until the node is Synced.
 func (n *Node) Rejoin(ctx context.Context) error {
 	return n.set(ctx, "wsrep_provider_options='gmcast.isolate=0'")
 }
 
-// Desync takes the node out of the group's flow control, or back in; its state
-// is that of a donor meanwhile. Nothing happens where it is so already.
+// Desync takes the node out of the group's flow control, or back in. While it
+// is out its state is that of a donor. Nothing happens if the node is so
+// already.
 func (n *Node) Desync(ctx context.Context, on bool) error {
 	ctx, cancel := withTimeout(ctx, sqlTimeout)
 	defer cancel()
@@ -151,8 +155,8 @@ func (n *Node) Desync(ctx context.Context, on bool) error {
 	return n.set(ctx, "wsrep_desync="+onOff(on))
 }
 
-// RejectQueries makes the node refuse clients' queries: mode is NONE, ALL, or
-// ALL_KILL, which also ends the connections there are.
+// RejectQueries makes the node refuse the queries of clients. mode is NONE, ALL
+// or ALL_KILL; ALL_KILL also ends the existing connections.
 func (n *Node) RejectQueries(ctx context.Context, mode string) error {
 	switch mode {
 	case "NONE", "ALL", "ALL_KILL":
@@ -161,14 +165,14 @@ func (n *Node) RejectQueries(ctx context.Context, mode string) error {
 	return n.wrap("reject queries", fmt.Errorf("no such mode: %q", mode))
 }
 
-// ReadOnly makes the node refuse the writes of clients, or take them again.
+// ReadOnly makes the node refuse the writes of clients, or accept them again.
 func (n *Node) ReadOnly(ctx context.Context, on bool) error {
 	return n.set(ctx, "read_only="+onOff(on))
 }
 
-// MaxConnections limits the node's connections, of which the administrator
-// may have one more; the server takes no less than 10. 0 means what it started
-// with, 400 if Options.Extra says nothing else.
+// MaxConnections limits the node's connections; the administrator may have one
+// more. The server accepts no limit below 10. 0 means the limit that the server
+// started with: 400, unless Options.Extra sets another.
 func (n *Node) MaxConnections(ctx context.Context, limit int) error {
 	if n.connLimit.Load() == 0 {
 		ctx, cancel := withTimeout(ctx, sqlTimeout)

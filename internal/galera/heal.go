@@ -6,13 +6,14 @@ import (
 	"strconv"
 )
 
-// headlessPolls is for how many polls (of 50 ms) in a row all running nodes have
-// to be together without being primary, which they are for a moment at a merge.
+// headlessPolls is the number of polls in a row, 50 ms apart, in which all
+// running nodes must be together without being primary before they count as a
+// group without a majority. In a merge they are so for a moment.
 const headlessPolls = 40
 
-// Heal undoes every fault: frozen nodes resume, limits and refusals end, cut
-// off nodes rejoin, nodes that are down start. It waits until the cluster is
-// whole, at most 3 minutes if ctx has no deadline.
+// Heal undoes every fault. Frozen nodes resume, limits and refusals end, nodes
+// that were cut off rejoin, and nodes that are down start. It waits until the
+// cluster is whole, for at most 3 minutes if ctx has no deadline.
 func (c *Cluster) Heal(ctx context.Context) error {
 	ctx, cancel := withTimeout(ctx, startTimeout)
 	defer cancel()
@@ -45,7 +46,7 @@ func (c *Cluster) Heal(ctx context.Context) error {
 	return c.WaitSynced(ctx)
 }
 
-// heal undoes what does not need a primary component.
+// heal undoes the faults that need no primary component to be undone.
 func (n *Node) heal(ctx context.Context) error {
 	return errors.Join(
 		n.MaxConnections(ctx, 0),
@@ -55,8 +56,8 @@ func (n *Node) heal(ctx context.Context) error {
 	)
 }
 
-// component sees to it that there is a primary component of all running nodes;
-// where none runs it starts the best.
+// component makes sure that there is a primary component of all running nodes.
+// If no node runs it starts the best one.
 func (c *Cluster) component(ctx context.Context) error {
 	running := c.running()
 	if len(running) == 0 {
@@ -66,9 +67,10 @@ func (c *Cluster) component(ctx context.Context) error {
 		}
 		return best.Start(ctx)
 	}
-	// A node that has not noticed yet that others died calls itself primary; the
-	// size tells. Nodes that have all found together and are not primary have no
-	// majority, and wait for nodes that do not run.
+	// A node that has not yet noticed that others died still calls itself
+	// primary, but the component's size shows it. If all running nodes have
+	// found together and are not primary, they have no majority and wait for
+	// nodes that do not run.
 	headless := 0
 	err := poll(ctx, nil, func() bool {
 		switch together, primary := component(ctx, running); {
@@ -98,8 +100,8 @@ func (c *Cluster) component(ctx context.Context) error {
 	return c.WaitSynced(ctx)
 }
 
-// component reports whether each of the nodes is in a component of just these,
-// and whether it is primary.
+// component reports whether each of the nodes is in a component of exactly
+// these nodes, and whether the component is primary.
 func component(ctx context.Context, nodes []*Node) (together, primary bool) {
 	primary = true
 	for _, n := range nodes {
@@ -113,8 +115,8 @@ func component(ctx context.Context, nodes []*Node) (together, primary bool) {
 }
 
 // waitForgotten waits until the others, if any, have got over the loss of this
-// node: one that comes back during that change of view may take the majority
-// with it, for good.
+// node. A node that comes back during that change of view may cost the group
+// its majority for good.
 func (n *Node) waitForgotten(ctx context.Context, others []*Node) error {
 	if len(others) == 0 {
 		return nil
@@ -131,7 +133,7 @@ func (n *Node) waitForgotten(ctx context.Context, others []*Node) error {
 	return n.wrap("waiting for a primary component to join", err)
 }
 
-// best returns the node with the most history.
+// best returns the node with the longest history.
 func best(nodes []*Node, history func(*Node) (int64, error)) (*Node, error) {
 	var best *Node
 	most := int64(-2)
@@ -147,7 +149,7 @@ func best(nodes []*Node, history func(*Node) (int64, error)) (*Node, error) {
 	return best, nil
 }
 
-// committed is how far a running node's data go.
+// committed returns the number of the last transaction of a running node.
 func (n *Node) committed(ctx context.Context) (int64, error) {
 	text, err := n.Status(ctx, "wsrep_last_committed")
 	if err != nil {

@@ -14,16 +14,16 @@ import (
 	"strings"
 )
 
-// cure is what a user of Debian or Ubuntu is told.
+// cure tells a user of Debian or Ubuntu how to install what is missing.
 const cure = "apt-get install -y --no-install-recommends mariadb-server galera-4 rsync lsof procps"
 
-// folderPrefix begins the name of every cluster's folder.
+// folderPrefix is how the name of every cluster's folder begins.
 const folderPrefix = "clustersql-galera-"
 
-// maxSocketPath is what fits into a unix socket's address.
+// maxSocketPath is the longest path that fits into a unix socket's address.
 const maxSocketPath = 107
 
-// tools are the programs a cluster is made of.
+// tools are the programs that a cluster needs.
 type tools struct {
 	path     string // PATH for all of them
 	shell    string
@@ -32,7 +32,7 @@ type tools struct {
 	provider string // libgalera_smm.so
 }
 
-// Available returns nil where Start can work, or an error that names what is
+// Available returns nil if Start can work. Otherwise the error names what is
 // missing and says how to get it.
 func Available() error {
 	if _, err := findTools(); err != nil {
@@ -60,7 +60,7 @@ func findTools() (tools, error) {
 	t.shell = find("sh")
 	t.server = find("mariadbd", "mysqld")
 	t.install = find("mariadb-install-db", "mysql_install_db")
-	// What the state transfer's script calls.
+	// The script of the state transfer calls these.
 	find("wsrep_sst_rsync")
 	find("rsync")
 	find("lsof", "ss")
@@ -74,7 +74,8 @@ func findTools() (tools, error) {
 	return t, nil
 }
 
-// searchPath is PATH and the folders of servers, which users often lack.
+// searchPath is PATH and the folders of servers, which are often not in a
+// user's PATH.
 func searchPath() string {
 	dirs := filepath.SplitList(os.Getenv("PATH"))
 	dirs = append(dirs, "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
@@ -105,16 +106,16 @@ func findProvider() string {
 	return ""
 }
 
-// A runUser is who the servers run as.
+// A runUser says as whom the servers run.
 type runUser struct {
 	name     string
 	uid, gid int
-	switched bool   // it is not who this process runs as
-	admin    string // who this process runs as: the servers' administrator
+	switched bool   // it is another user than that of this process
+	admin    string // the user of this process: the servers' administrator
 }
 
-// findUser returns the user mysql for root, whom mariadbd refuses, and else the
-// user of this process.
+// findUser returns the user of this process. For root it returns the user
+// mysql, because mariadbd does not run as root.
 func findUser() (runUser, error) {
 	self, err := user.Current()
 	if err != nil {
@@ -138,7 +139,7 @@ func findUser() (runUser, error) {
 	return runUser{name: u.Username, uid: uid, gid: gid, switched: true, admin: self.Username}, nil
 }
 
-// own gives a file or folder to the user.
+// own makes u the owner of a file or folder.
 func (u runUser) own(name string) error {
 	if !u.switched {
 		return nil
@@ -146,7 +147,7 @@ func (u runUser) own(name string) error {
 	return os.Chown(name, u.uid, u.gid)
 }
 
-// makeFolder makes a cluster's folder in parent; none but the servers' user and
+// makeFolder makes a cluster's folder in parent. Only the servers' user and
 // root may look into it.
 func makeFolder(parent string, u runUser) (string, error) {
 	if parent == "" {
@@ -174,15 +175,16 @@ func makeFolder(parent string, u runUser) (string, error) {
 	return dir, nil
 }
 
-// install makes the first node's data, with the database app, and copies it to
-// the others. In between the node has to run as a cluster of its own and to
-// shut down: only then the data say where in its history they are, and a node
-// with a copy needs no state transfer.
+// install makes the first node's data, with the database app, and copies them
+// to the other nodes. Before the copy the node must run as a cluster of its own
+// and shut down. Only then do the data say at which point of the history they
+// are, so that a node with a copy needs no state transfer.
 func (c *Cluster) install(ctx context.Context) error {
 	first := c.Nodes[0]
 	err := c.run(ctx, first.dir, filepath.Join(first.dir, "install.log"), c.tools.install,
 		"--no-defaults", "--datadir="+first.data(), "--skip-test-db",
-		// One administrator without a password: whoever runs this.
+		// The only administrator, without a password, is the user who runs
+		// this.
 		"--auth-root-authentication-method=socket", "--auth-root-socket-user="+c.user.admin,
 		"--innodb-log-file-size="+logFileSize, "--innodb-flush-method=nosync", "--innodb-use-native-aio=0")
 	if err != nil {
@@ -217,8 +219,8 @@ func newUUID() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-// copyTree copies a folder's files and folders but the write-set cache; there
-// is nothing else in it.
+// copyTree copies the files and folders of a folder, except the write-set
+// cache. There is nothing else in it.
 func copyTree(to, from string, u runUser) error {
 	return filepath.WalkDir(from, func(name string, e fs.DirEntry, err error) error {
 		if err != nil {

@@ -8,16 +8,16 @@ import (
 
 var errStopped = errors.New("the cluster was stopped")
 
-// A launcher starts processes from one goroutine that keeps its thread: the
-// kernel sends a parent death signal when the *thread* that forked ends, so it
-// has to live as long as the processes.
+// A launcher starts processes from one goroutine that keeps its thread. The
+// kernel sends a parent death signal when the *thread* that forked ends. The
+// thread must therefore live as long as the processes.
 type launcher struct {
-	// from anybody to the loop; never closed
+	// anybody sends, the loop receives; never closed
 	launches chan launch
 	seals    chan chan []*process
 	// closed by end
 	quit chan struct{}
-	// closed by the loop when it has ended
+	// closed by the loop when it ends
 	ended chan struct{}
 }
 
@@ -42,8 +42,8 @@ func startLauncher() *launcher {
 	return l
 }
 
-// run never unlocks its thread, so that the runtime ends it with the goroutine
-// and nobody meets a thread with children.
+// run never unlocks its thread. The runtime then ends the thread with the
+// goroutine, and no other goroutine gets a thread that has child processes.
 func (l *launcher) run() {
 	runtime.LockOSThread()
 	defer close(l.ended)
@@ -70,7 +70,7 @@ func (l *launcher) run() {
 	}
 }
 
-// start starts cmd. The process belongs to the caller, and to Stop.
+// start starts cmd. The process belongs to the caller and to Stop.
 func (l *launcher) start(cmd *exec.Cmd) (*process, error) {
 	reply := make(chan launched, 1)
 	select {
@@ -82,14 +82,16 @@ func (l *launcher) start(cmd *exec.Cmd) (*process, error) {
 	return r.process, r.err
 }
 
-// seal lets start refuse everything from now on, and returns what still runs.
+// seal makes start refuse everything from now on. It returns the processes that
+// still run.
 func (l *launcher) seal() []*process {
 	reply := make(chan []*process, 1)
 	l.seals <- reply
 	return <-reply
 }
 
-// end ends the launcher's thread; only after all processes have ended.
+// end ends the launcher's thread. It may be called only after all processes
+// have ended.
 func (l *launcher) end() {
 	close(l.quit)
 	<-l.ended

@@ -15,8 +15,8 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// User, Password and Database are what DSN uses: the user has all rights on
-// the database, and no other.
+// User, Password and Database are what DSN uses. The user has all rights on the
+// database, and no other rights.
 const (
 	User     = "app"
 	Password = "app"
@@ -24,7 +24,7 @@ const (
 )
 
 // A Node is one server of a cluster. Its methods may be called from any
-// goroutine; those that start or end the server from one at a time.
+// goroutine, but those that start or end the server by one goroutine at a time.
 type Node struct {
 	// Name is n1, n2, …
 	Name string
@@ -36,12 +36,12 @@ type Node struct {
 	admin   *sql.DB
 
 	// shared (atomic)
-	connLimit atomic.Int64 // max_connections before it was first changed; 0 before
+	connLimit atomic.Int64 // max_connections before its first change; 0 before that
 
-	// mu protects the following; it is held for nothing but reading and
-	// writing it
+	// mu guards the fields below; it is held only while they are read or
+	// written
 	mu      sync.Mutex
-	process *process // the last one started; nil before
+	process *process // the one that was started last; nil before the first
 }
 
 func newNode(c *Cluster, name string, p ports) *Node {
@@ -50,15 +50,15 @@ func newNode(c *Cluster, name string, p ports) *Node {
 	return n
 }
 
-// Addr is the host:port on which the node speaks MySQL.
+// Addr returns the host:port on which the node speaks MySQL.
 func (n *Node) Addr() string { return addr(n.ports.mysql) }
 
-// Socket is the path of the node's unix socket.
+// Socket returns the path of the node's unix socket.
 func (n *Node) Socket() string { return filepath.Join(n.dir, "sock") }
 
-// DSN is one of go-sql-driver/mysql for the user app; params, as
-// "timeout=1s&readTimeout=2s", may be "". With "tls=skip-verify" the connection
-// is encrypted.
+// DSN returns a DSN of go-sql-driver/mysql for the user app. params are its
+// parameters, such as "timeout=1s&readTimeout=2s", and may be "". With
+// "tls=skip-verify" the connection is encrypted.
 func (n *Node) DSN(params string) string {
 	dsn := User + ":" + Password + "@tcp(" + n.Addr() + ")/" + Database
 	if params != "" {
@@ -67,21 +67,21 @@ func (n *Node) DSN(params string) string {
 	return dsn
 }
 
-// AdminDB is a pool for the administrator, over the unix socket, of at most two
-// connections, one of them idle. It is opened at the first use and answers on a
-// non-primary node too. The cluster closes it; the caller must not. It counts in
-// the server's connections: see AppConns.
+// AdminDB returns a pool for the administrator, over the unix socket, with at
+// most two connections, one of them idle. The pool connects at its first use,
+// and answers on a non-primary node too. The cluster closes it; the caller must
+// not. Its connections count among those of the server: see AppConns.
 func (n *Node) AdminDB() *sql.DB { return n.admin }
 
-// openAdmin dials nothing yet. The server knows the administrator by the user
-// id at the other end of the socket.
+// openAdmin connects to nothing yet. The server recognises the administrator by
+// the user id at the other end of the socket.
 func openAdmin(socket, name string) *sql.DB {
 	cfg := mysql.NewConfig()
 	cfg.Net, cfg.Addr = "unix", socket
 	cfg.User = name
 	cfg.InterpolateParams = true
 	cfg.Params = map[string]string{"wsrep_dirty_reads": "1"}
-	cfg.Logger = &mysql.NopLogger{} // nodes that die under it are its daily bread
+	cfg.Logger = &mysql.NopLogger{} // nodes die under it all the time
 	connector, err := mysql.NewConnector(cfg)
 	if err != nil {
 		panic("galera: administrator's configuration: " + err.Error())
@@ -92,7 +92,7 @@ func openAdmin(socket, name string) *sql.DB {
 	return db
 }
 
-// Pid is the server's process id, or 0 when it does not run.
+// Pid returns the server's process id, or 0 if it does not run.
 func (n *Node) Pid() int {
 	if p := n.live(); p != nil {
 		return p.pid()
@@ -100,7 +100,7 @@ func (n *Node) Pid() int {
 	return 0
 }
 
-// Running reports whether the server's process is there; a frozen one is.
+// Running reports whether the server's process exists. A frozen one does.
 func (n *Node) Running() bool { return n.live() != nil }
 
 // Status returns a global status variable, such as Aborted_connects.
@@ -126,15 +126,15 @@ func (n *Node) AppConns(ctx context.Context) (int, error) {
 }
 
 // WaitSynced waits until the node is Synced, ready and in a primary component.
-// It fails when the server does not run or ends, and when ctx is done (after 3
-// minutes, if it has no deadline).
+// It fails if the server does not run or ends, and if ctx is done. Without a
+// deadline it waits for at most 3 minutes.
 func (n *Node) WaitSynced(ctx context.Context) error {
 	ctx, cancel := withTimeout(ctx, startTimeout)
 	defer cancel()
 	return n.waitView(ctx, 0)
 }
 
-// waitView is WaitSynced for a component of size nodes, 0 for any.
+// waitView is WaitSynced for a component of size nodes; 0 is any size.
 func (n *Node) waitView(ctx context.Context, size int) error {
 	p := n.live()
 	if p == nil {
@@ -155,8 +155,8 @@ func (n *Node) waitView(ctx context.Context, size int) error {
 	return nil
 }
 
-// waitMember waits until n is in the group, which other sees as one of size
-// nodes; n may still be catching up.
+// waitMember waits until n is in the group and other sees a group of size
+// nodes. n may still be catching up then.
 func (n *Node) waitMember(ctx context.Context, other *Node, size int) error {
 	p := n.live()
 	if p == nil {
@@ -231,11 +231,12 @@ func (n *Node) catchUp(ctx context.Context) error {
 		return n.wrap("catching up", err)
 	}
 	defer conn.Close()
-	// wsrep_dirty_reads, which the administrator has, would have nothing wait.
+	// The administrator's sessions have wsrep_dirty_reads on. With it nothing
+	// would wait.
 	const patient, usual = "SET SESSION wsrep_sync_wait=1, wsrep_dirty_reads=0", "SET SESSION wsrep_sync_wait=DEFAULT, wsrep_dirty_reads=1"
 	for _, s := range []string{patient, "SELECT 1", usual} {
 		if _, err := conn.ExecContext(ctx, s); err != nil {
-			// The connection is not to be used by others as it is.
+			// Nobody else is to get the connection as it is now.
 			_ = conn.Raw(func(any) error { return driver.ErrBadConn })
 			return n.fail(s, err)
 		}
@@ -243,7 +244,7 @@ func (n *Node) catchUp(ctx context.Context) error {
 	return nil
 }
 
-// createApp makes the database and its user, whose password is no secret.
+// createApp makes the database and its user. The password is no secret.
 func (n *Node) createApp(ctx context.Context) error {
 	return n.exec(ctx,
 		"CREATE DATABASE "+Database,
@@ -251,7 +252,7 @@ func (n *Node) createApp(ctx context.Context) error {
 		"GRANT ALL ON "+Database+".* TO "+User+"@'%'")
 }
 
-// live returns the server's process while it runs.
+// live returns the server's process while it runs, and else nil.
 func (n *Node) live() *process {
 	n.mu.Lock()
 	p := n.process
@@ -262,7 +263,7 @@ func (n *Node) live() *process {
 	return p
 }
 
-// close gives back what the node holds; its process has ended.
+// close releases what the node holds. Its process must have ended.
 func (n *Node) close() {
 	n.admin.Close()
 	n.ports.release()
@@ -271,7 +272,7 @@ func (n *Node) close() {
 func (n *Node) data() string     { return filepath.Join(n.dir, "data") }
 func (n *Node) errorLog() string { return filepath.Join(n.dir, "error.log") }
 
-// wrap names the node and what was done, if there is an error.
+// wrap adds the node and what was done to an error, if there is one.
 func (n *Node) wrap(what string, err error) error {
 	if err == nil {
 		return nil
@@ -279,9 +280,9 @@ func (n *Node) wrap(what string, err error) error {
 	return fmt.Errorf("galera: %s: %s: %w", n.Name, what, err)
 }
 
-// fail is wrap with the last lines of the server's error log. Of a server that
-// ended it finds out whether a port was the reason, which not every server's log
-// says.
+// fail is wrap with the last lines of the server's error log. If the server has
+// ended, it also finds out whether a port was the reason, because not every
+// server's log says so.
 func (n *Node) fail(what string, err error) error {
 	lines := tail(n.errorLog())
 	if errors.Is(err, errEnded) && (strings.Contains(lines, "ddress already in use") || !n.ports.free()) {
@@ -290,7 +291,8 @@ func (n *Node) fail(what string, err error) error {
 	return fmt.Errorf("galera: %s: %s: %w%s", n.Name, what, err, lines)
 }
 
-// tail returns the last lines of a log, headed, or nothing if there is none.
+// tail returns the last lines of a log under a heading, or "" if there are
+// none.
 func tail(file string) string {
 	const keep = 20
 	text, err := os.ReadFile(file)

@@ -9,33 +9,33 @@ import (
 	"strconv"
 )
 
-// host is the only address anything of a cluster listens on.
+// host is the only address on which anything of a cluster listens.
 const host = "127.0.0.1"
 
 var errPortTaken = errors.New("another program took a port")
 
-// ports are the four consecutive ports of a node. Another process's cluster
-// stays away from them as long as the lock is held.
+// ports are the four consecutive ports of a node. Clusters of other processes
+// do not use them as long as the lock is held.
 type ports struct {
 	mysql, group, ist, sst int
 
-	// lock is a listener in the kernel's abstract socket namespace, which has
-	// the same scope as the ports, needs no file and ends with the process.
+	// lock is a listener in the kernel's abstract socket namespace. It applies
+	// where the ports do, needs no file and ends with the process.
 	lock net.Listener
 }
 
 func (p ports) release() { p.lock.Close() }
 
-// free reports whether nothing listens on them.
+// free reports whether nothing listens on the ports.
 func (p ports) free() bool {
 	return free(p.mysql) && free(p.group) && free(p.ist) && free(p.sst)
 }
 
-// addr is a port of a node as host:port.
+// addr returns a port of a node as host:port.
 func addr(port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
 
-// reservePorts finds four free ports outside the ephemeral range: in it, any
-// outgoing connection might take one between this and the server's bind.
+// reservePorts finds four free ports outside the ephemeral range. Inside it,
+// any outgoing connection could take one of them before the server binds it.
 func reservePorts() (ports, error) {
 	low, high := portRange()
 	for range 1000 {
@@ -60,8 +60,9 @@ func free(port int) bool {
 	return l.Close() == nil
 }
 
-// portRange is where ports are looked for, high excluded, low a multiple of 4
-// as the reservations of two processes must not overlap.
+// portRange returns the range in which ports are looked for; high is excluded.
+// low is a multiple of 4, so that the reservations of two processes never
+// overlap.
 func portRange() (low, high int) {
 	var first, last int
 	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
@@ -74,8 +75,8 @@ func portRange() (low, high int) {
 	return outside(first, last)
 }
 
-// outside picks a range of ports beside the ephemeral ports first to last:
-// below, else above, else, where they are nearly all ports, among them.
+// outside returns a range of ports beside the ephemeral ports first to last:
+// below them, else above them, else among them if they are nearly all ports.
 func outside(first, last int) (low, high int) {
 	const least = 1000
 	switch {

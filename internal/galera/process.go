@@ -13,16 +13,16 @@ import (
 	"time"
 )
 
-// markName is the environment variable by which a process is known as one of a
-// cluster; all that the servers start inherit it.
+// markName is the environment variable that marks a process as one of a
+// cluster. All processes that the servers start inherit it.
 const markName = "CLUSTERSQL_GALERA"
 
 var errEnded = errors.New("the server ended")
 
-// mark is how the environment of every process below a folder contains it.
+// mark is what the environment of every process of a folder contains.
 func mark(dir string) string { return markName + "=" + dir + "/" }
 
-// A process is one that the launcher started.
+// A process is one that the launcher has started.
 type process struct {
 	cmd *exec.Cmd
 
@@ -30,7 +30,7 @@ type process struct {
 	done chan struct{}
 }
 
-// startProcess is called by the launcher only.
+// startProcess may be called only by the launcher.
 func startProcess(cmd *exec.Cmd) (*process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
@@ -38,7 +38,7 @@ func startProcess(cmd *exec.Cmd) (*process, error) {
 	p := &process{cmd: cmd, done: make(chan struct{})}
 	go func() {
 		defer close(p.done)
-		cmd.Wait() // its verdict stays in cmd.ProcessState
+		cmd.Wait() // the exit status stays in cmd.ProcessState
 	}()
 	return p, nil
 }
@@ -54,7 +54,7 @@ func (p *process) hasEnded() bool {
 	}
 }
 
-// signal is safe after the process's end: os.Process then sends nothing.
+// signal may be called after the process's end: os.Process then sends nothing.
 func (p *process) signal(s os.Signal) error {
 	err := p.cmd.Process.Signal(s)
 	if errors.Is(err, os.ErrProcessDone) {
@@ -75,7 +75,8 @@ func (p *process) kill() error {
 	return nil
 }
 
-// endBy waits for the process's end and kills it when late is closed first.
+// endBy waits for the process's end. If late is closed first, it kills the
+// process.
 func (p *process) endBy(late <-chan struct{}) {
 	select {
 	case <-p.done:
@@ -84,8 +85,8 @@ func (p *process) endBy(late <-chan struct{}) {
 	}
 }
 
-// run starts cmd below dir, waits for its end and kills it and what it started
-// when ctx is done first. Its whole output goes to the file out.
+// run starts cmd in dir and waits for its end. If ctx is done first, it kills
+// cmd and what it started. The output goes to the file out.
 func (c *Cluster) run(ctx context.Context, dir, out, name string, args ...string) error {
 	file, err := os.Create(out)
 	if err != nil {
@@ -109,8 +110,8 @@ func (c *Cluster) run(ctx context.Context, dir, out, name string, args ...string
 	return nil
 }
 
-// command describes a process that runs as the server's user, in a group of
-// its own, marked as one of dir, and that ends with this process.
+// command describes a process that runs as the server's user, in a process
+// group of its own. It carries the mark of dir, and ends with this process.
 func (c *Cluster) command(dir string, out *os.File, name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(name, args...)
 	cmd.Dir = dir
@@ -126,7 +127,7 @@ func (c *Cluster) command(dir string, out *os.File, name string, args ...string)
 	return cmd
 }
 
-// killMarked kills every process below dir, until a search finds none.
+// killMarked kills every process marked for dir, until a search finds none.
 func killMarked(dir string) {
 	for range 50 {
 		pids := marked(dir)
@@ -140,8 +141,8 @@ func killMarked(dir string) {
 	}
 }
 
-// killIfMarked looks at the mark once more, when its handle (a pidfd) is bound
-// to one process: the pid may have gone to another since.
+// killIfMarked checks the mark again once it has a handle (a pidfd) that is
+// bound to one process. Another process may have got the pid since.
 func killIfMarked(pid int, dir string) {
 	p, err := os.FindProcess(pid)
 	if err != nil {
@@ -153,7 +154,7 @@ func killIfMarked(pid int, dir string) {
 	}
 }
 
-// marked returns the processes below dir.
+// marked returns the processes that carry the mark of dir.
 func marked(dir string) []int {
 	var pids []int
 	entries, err := os.ReadDir("/proc")

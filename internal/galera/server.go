@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// Sizes that keep a node small; the log's is needed at the installation too.
+// These sizes keep a node small. The installation needs that of the log too.
 const (
 	logFileSize    = "16M"
 	maxConnections = 400
@@ -35,9 +35,9 @@ func (n *Node) makeFolder() error {
 
 func (n *Node) optionFile() string { return filepath.Join(n.dir, "my.cnf") }
 
-// options is the text of the option file. The state transfer's script reads it
-// too. There is no log-error: the log is the server's standard error, which the
-// script shares.
+// options returns the text of the option file, which the script of the state
+// transfer reads too. There is no log-error: the log is the server's standard
+// error, which the script shares.
 func (n *Node) options() string {
 	c := n.cluster
 	provider := []string{
@@ -69,8 +69,8 @@ func (n *Node) options() string {
 		"innodb_autoinc_lock_mode=2",
 		"innodb_buffer_pool_size=64M",
 		"innodb_log_file_size=" + logFileSize,
-		// A commit is handed to the kernel and never synced: the machine's crash
-		// would lose it, a kill of all servers does not.
+		// A commit is handed to the kernel and never synced. A crash of the
+		// machine would lose it; a kill of all servers does not.
 		"innodb_flush_log_at_trx_commit=2",
 		"innodb_flush_method=nosync",
 		"innodb_use_native_aio=0",
@@ -89,16 +89,16 @@ func (n *Node) options() string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// launch starts the server, as the first of a new component if bootstrap, and
-// does not wait until it is synced.
+// launch starts the server. With bootstrap it is the first node of a new
+// component. launch does not wait until the node is Synced.
 func (n *Node) launch(ctx context.Context, bootstrap bool) error {
 	state, err := n.readState()
 	if err != nil {
 		return err
 	}
 	var args []string
-	// After a crash the saved state has no position. Without one the node asks
-	// for a full state transfer.
+	// After a crash the saved state has no position. A node without a position
+	// asks for a full state transfer.
 	if state.crashed() {
 		position, err := n.recover(ctx)
 		if err != nil {
@@ -141,8 +141,9 @@ func (n *Node) startServer(args []string) error {
 
 var recovered = regexp.MustCompile(`Recovered position: *([0-9a-fA-F-]+:-?[0-9]+)`)
 
-// recover reads the position from InnoDB, "" if there is none. The run is kept
-// off the network and the socket, where clients would meet it.
+// recover reads the position from InnoDB; it is "" if there is none. During
+// that run the server is not on the network or the socket, where clients would
+// find it.
 func (n *Node) recover(ctx context.Context) (string, error) {
 	out := filepath.Join(n.dir, "recover.log")
 	args := []string{
@@ -164,7 +165,8 @@ func (n *Node) recover(ctx context.Context) (string, error) {
 	return string(found[len(found)-1][1]), nil
 }
 
-// position is how far the node's data go; the node must be down.
+// position returns the number of the last transaction in the node's data. The
+// node must be down.
 func (n *Node) position(ctx context.Context) (int64, error) {
 	state, err := n.readState()
 	if err != nil || !state.crashed() {
@@ -178,13 +180,13 @@ func (n *Node) position(ctx context.Context) (int64, error) {
 	return seqno, n.wrap("recovering its position", err)
 }
 
-// A savedState is what matters of grastate.dat; without the file uuid is "".
+// A savedState is what matters of grastate.dat. uuid is "" if there is no file.
 type savedState struct {
 	uuid  string
 	seqno int64
 }
 
-// crashed reports whether there is data, but no position.
+// crashed reports whether there are data but no position.
 func (s savedState) crashed() bool { return s.uuid != "" && s.seqno < 0 }
 
 func (n *Node) stateFile() string { return filepath.Join(n.data(), "grastate.dat") }

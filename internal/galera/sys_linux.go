@@ -14,13 +14,13 @@ const (
 	sigTerminate = syscall.SIGTERM
 )
 
-// supported is nil where the package works.
+// supported returns nil where the package works.
 func supported() error { return nil }
 
-// bound makes a process one of the user's, in a process group of its own (a
-// Ctrl-C is not for it), that is killed when the launcher's thread ends. The
-// user is set here and not by mariadbd --user, as the kernel forgets the death
-// signal when a process changes its user itself.
+// bound makes a process run as u, in a process group of its own, so that a
+// Ctrl-C does not reach it. The kernel kills it when the launcher's thread
+// ends. The user is set here and not by mariadbd --user, because the kernel
+// forgets the death signal when a process changes its user itself.
 func bound(u runUser) *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if u.switched {
@@ -29,7 +29,7 @@ func bound(u runUser) *syscall.SysProcAttr {
 	return attr
 }
 
-// ownSession takes a process out of reach of the terminal's signals.
+// ownSession puts a process where the terminal's signals do not reach it.
 func ownSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 
 // frozen reports whether the process has stopped after a sigFreeze, or is gone.
@@ -38,7 +38,7 @@ func frozen(pid int) bool {
 	if err != nil {
 		return true
 	}
-	// pid (name) state …; the name may contain anything.
+	// The format is: pid (name) state …; the name may contain anything.
 	rest := string(text)
 	rest = rest[strings.LastIndexByte(rest, ')')+1:]
 	return strings.HasPrefix(rest, " T") || strings.HasPrefix(rest, " Z")

@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// Never sent: nothing starts here.
+// These are never sent, because nothing starts here.
 const (
 	sigFreeze    = syscall.SIGKILL
 	sigResume    = syscall.SIGKILL

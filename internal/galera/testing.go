@@ -5,7 +5,7 @@ import (
 	"os"
 )
 
-// TB is what StartT needs of a testing.TB, so that programs that are no tests
+// TB is what StartT needs of a testing.TB. With it, programs that are no tests
 // do not link package testing.
 type TB interface {
 	Helper()
@@ -14,8 +14,8 @@ type TB interface {
 	Skipf(format string, args ...any)
 }
 
-// StartT starts a cluster for a test and stops it at the test's end. Where no
-// server is installed it skips the test and says how to get one; with CI=true
+// StartT starts a cluster for a test and stops it at the test's end. If no
+// server is installed, it skips the test and says how to get one. With CI=true
 // in the environment that is a failure.
 func StartT(tb TB, opts Options) *Cluster {
 	tb.Helper()
@@ -28,7 +28,7 @@ func StartT(tb TB, opts Options) *Cluster {
 	return c
 }
 
-// demand ends a test that cannot run for the reason err.
+// demand ends a test that cannot run because of err.
 func demand(tb TB, err error) {
 	tb.Helper()
 	switch {

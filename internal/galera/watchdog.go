@@ -6,9 +6,10 @@ import (
 	"os/exec"
 )
 
-// watchdogScript waits for the end of its input, which comes with the end of
-// the process that holds the pipe, then kills what still carries the mark of
-// the folder and removes it. After a Stop there is nothing left to do.
+// watchdogScript waits for the end of its input, which comes when the process
+// that holds the pipe ends. It then kills every process that still carries the
+// mark of the folder, and removes the folder. After a Stop there is nothing
+// left to do.
 const watchdogScript = `
 trap '' HUP INT TERM
 read -r _
@@ -26,7 +27,7 @@ done
 rm -rf -- "$1"
 `
 
-// A watchdog cleans up after a process that could not.
+// A watchdog cleans up after a process that could not do so itself.
 type watchdog struct {
 	cmd  *exec.Cmd
 	pipe io.Closer
@@ -46,7 +47,7 @@ func startWatchdog(dir, shell string) (*watchdog, error) {
 	return &watchdog{cmd, pipe}, nil
 }
 
-// release lets the watchdog go and waits for its end.
+// release ends the watchdog and waits for its end.
 func (w *watchdog) release() {
 	w.pipe.Close()
 	w.cmd.Wait()

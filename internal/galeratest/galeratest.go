@@ -1,4 +1,6 @@
-// Package galeratest makes nodes of fakedb answer as Galera nodes do.
+// Package galeratest makes nodes of fakedb answer as Galera nodes do: to DO 1,
+// to the status queries and to read_only. It starts no server. Tests import it;
+// it imports only package fakedb.
 package galeratest
 
 import (
@@ -13,17 +15,17 @@ import (
 	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
-// A Script is a fake Galera node whose answers a test changes.
+// A Script is a fake Galera node. A test changes its answers at any time.
 type Script struct {
 	Cluster, Ready, State, ReadOnly atomic.Value // string
 	Group                           atomic.Value
 	Provider                        atomic.Bool
-	Reject                          atomic.Bool // DO 1 gets 1047
+	Reject                          atomic.Bool // DO 1 is answered with 1047
 	Statuses, Works                 atomic.Int64
 	Conf, Seqno                     atomic.Uint64
 }
 
-// Node makes n a Synced, writable Galera node.
+// Node makes n a Synced, writable Galera node and returns its Script.
 func Node(n *fakedb.Node) *Script {
 	g := new(Script)
 	g.Cluster.Store("Primary")

@@ -1,5 +1,7 @@
-// Package seedtest gives tests seeds: a test that draws says its seed when it
-// fails, and takes it again with -seed.
+// Package seedtest gives seeds to tests that draw random numbers. A test that
+// fails logs its seed, and the flag -seed runs it with the same seed again. The
+// package knows nothing of clustersql and imports no other package of this
+// module.
 package seedtest
 
 import (
@@ -15,21 +17,22 @@ import (
 
 var given = flag.Uint64("seed", 0, "the seed of the tests that draw; 0: a fresh one for each")
 
-// A holding is the seed of a test, for as long as the test or a part of it
-// needs it.
+// A holding is the seed of a test. It is kept for as long as the test or one of
+// its subtests uses it.
 type holding struct {
 	seed  uint64
 	users map[testing.TB]bool
 }
 
 var (
-	mu   sync.Mutex // guards what follows
+	mu   sync.Mutex // guards held
 	held = make(map[string]*holding)
 )
 
-// Of returns the seed of a test, never 0. A test and its subtests have one as
-// long as the test holds it; a test that is run again has a fresh one. When
-// the caller fails it says how to run it with the same seed.
+// Of returns the seed of a test. The seed is never 0. A test and its subtests
+// have the same seed, as long as the test uses it. A test that is run again
+// gets a new one. If the caller's test fails, it logs how to run it with the
+// same seed.
 func Of(t testing.TB) uint64 {
 	t.Helper()
 	root, _, _ := strings.Cut(t.Name(), "/")
@@ -46,7 +49,8 @@ func Of(t testing.TB) uint64 {
 	return seed
 }
 
-// Rand returns a source that the seed of a test, and its name, decide.
+// Rand returns a source of random numbers. The seed of the test and the test's
+// name decide its numbers.
 func Rand(t testing.TB) *rand.Rand {
 	t.Helper()
 	h := fnv.New64a()
@@ -54,7 +58,7 @@ func Rand(t testing.TB) *rand.Rand {
 	return rand.New(rand.NewPCG(Of(t), h.Sum64()))
 }
 
-// take returns the seed, and whether t has it for the first time.
+// take returns the seed, and whether t gets it for the first time.
 func take(root string, t testing.TB) (seed uint64, first bool) {
 	mu.Lock()
 	defer mu.Unlock()
@@ -81,26 +85,26 @@ func giveBack(root string, t testing.TB) {
 	}
 }
 
-// A Source is one source for many goroutines. Which of them has which of its
-// numbers the scheduler decides.
+// A Source is one source of random numbers for many goroutines. Which goroutine
+// gets which number depends on the scheduler.
 type Source struct {
-	mu   sync.Mutex // guards what follows
+	mu   sync.Mutex // guards rand
 	rand *rand.Rand
 }
 
-// NewSource returns a source that a seed decides.
+// NewSource returns a source whose numbers seed decides.
 func NewSource(seed uint64) *Source {
 	return &Source{rand: rand.New(rand.NewPCG(seed, 0))}
 }
 
-// IntN draws from 0 to below n.
+// IntN returns a random number from 0 to n-1.
 func (s *Source) IntN(n int) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.rand.IntN(n)
 }
 
-// Until draws from 0 to below d.
+// Until returns a random duration from 0 to below d.
 func (s *Source) Until(d time.Duration) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
