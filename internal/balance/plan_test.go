@@ -12,7 +12,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/seedtest"
 )
 
-// A strategy plans one open, and draws from a source if it draws at all.
+// A strategy plans one open. It draws from r if it needs random numbers.
 type strategy func(members []Member, r *rand.Rand) []Launch
 
 var (
@@ -26,10 +26,10 @@ var strategies = map[string]strategy{"race": race, "hedged": hedged, "balanced":
 
 func nodeName(i int) string { return fmt.Sprintf("n%d", i+1) }
 
-// A sample is a latency with one sample.
+// sample returns a Latency with one sample.
 func sample(d time.Duration) health.Latency { return health.Latency{}.Add(d) }
 
-// upNode is a node as a strategy sees one that is well.
+// upNode returns a node that is up and healthy.
 func upNode(name string, probe time.Duration, change ...func(*Member)) Member {
 	s := Member{Name: name, State: health.Up, Weight: 1, RoundTrip: sample(probe)}
 	for _, c := range change {
@@ -53,7 +53,7 @@ func namesOf(members []Member, plan []Launch) string {
 	return text
 }
 
-// Whatever the nodes are: each is in the plan once, in its tier, and the
+// For random nodes, each node is in the plan once and in its tier, and the
 // waits keep their bounds.
 func TestPlansOfRandomNodes(t *testing.T) {
 	for name, strategy := range strategies {
@@ -155,7 +155,7 @@ func TestOrders(t *testing.T) {
 		{"none to race", race, nil, ""},
 		{"the others by latency", balanced, []Member{upNode("a", 99*ms), upNode("b", ms, loaded(5)), upNode("c", 2*ms), upNode("d", 60*ms)}, "cbda"},
 	}
-	r := rand.New(rand.NewPCG(1, 2)) // the cases leave nothing to a draw
+	r := rand.New(rand.NewPCG(1, 2)) // no case depends on what is drawn
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
 			if got := namesOf(tc.nodes, tc.strategy(tc.nodes, r)); got != tc.want {
@@ -170,7 +170,7 @@ func TestWaits(t *testing.T) {
 	cases := []struct {
 		name  string
 		opens health.Latency
-		next  int // the next node's priority
+		next  int // the priority of the next node
 		want  time.Duration
 	}{
 		{"never opened", health.Latency{}, 0, 250 * ms},
@@ -192,8 +192,9 @@ func TestWaits(t *testing.T) {
 	}
 }
 
-// everyDraw plans with all that Balanced can draw, each once, and returns how
-// often each node comes first. What it draws with one weight is equally likely.
+// everyDraw plans once with each result that Balanced can draw. It returns how
+// often each node comes first. With equal weights all results are equally
+// likely.
 func everyDraw(nodes []Member) map[string]int {
 	first := make(map[string]int)
 	for drawn := []int{}; ; {
@@ -218,13 +219,14 @@ func everyDraw(nodes []Member) map[string]int {
 	}
 }
 
-// Of n equally fast nodes two that are different are drawn, and the better is
-// taken. So of the n(n-1) draws 2(n-k) fall to the k-th by load.
+// Of n equally fast nodes Balanced draws two different ones and takes the
+// better. The k-th node by load is therefore first in 2(n-k) of the n(n-1)
+// draws.
 func TestBalancedDrawsTwo(t *testing.T) {
 	for n := 2; n <= 9; n++ {
 		nodes := make([]Member, n)
 		for i := range nodes {
-			nodes[i] = upNode(nodeName(i), time.Millisecond, loaded((i*5)%n*3)) // not in the names' order
+			nodes[i] = upNode(nodeName(i), time.Millisecond, loaded((i*5)%n*3)) // the order by load is not that of the names
 			if n%5 == 0 {
 				nodes[i].Load = i
 			}
@@ -248,7 +250,7 @@ func TestBalancedWindow(t *testing.T) {
 	cases := []struct {
 		name  string
 		nodes []Member
-		want  string // drawn first at times
+		want  string // the nodes that come first for some draw
 	}{
 		{"15 ms", []Member{upNode("a", 2*ms), upNode("b", 17*ms), upNode("c", 17*ms+1)}, "ab"},
 		{"a quarter", []Member{upNode("a", 100*ms), upNode("b", 125*ms), upNode("c", 125*ms+1)}, "ab"},
@@ -275,9 +277,9 @@ func TestBalancedWindow(t *testing.T) {
 	}
 }
 
-// Connections opened one after the other end up shared out by the weights,
-// also where one node is to have more than two uniform draws would give it.
-// The seed is fixed: the draws, and so the shares, are the same in every run.
+// Connections that are opened one after the other are spread by the weights.
+// This holds also if one node is to have more than two draws without weights
+// would give it. The seed is fixed, so the shares are the same in every run.
 func TestBalancedSharesFollowTheWeights(t *testing.T) {
 	for _, weights := range [][]int{{1, 1, 1}, {1, 2, 3}, {1, 1, 10}, {5, 1, 1, 1, 1, 1, 1, 1}} {
 		nodes, total := make([]Member, len(weights)), 0
@@ -299,7 +301,7 @@ func TestBalancedSharesFollowTheWeights(t *testing.T) {
 	}
 }
 
-// BenchmarkPlan is each strategy's part of an open.
+// BenchmarkPlan measures what each strategy costs an open.
 func BenchmarkPlan(b *testing.B) {
 	for _, name := range []string{"race", "hedged", "balanced", "ordered"} {
 		for _, n := range []int{3, 256} {

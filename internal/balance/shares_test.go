@@ -7,7 +7,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
-// Shares by hand.
+// The expected numbers were worked out by hand.
 func TestExcess(t *testing.T) {
 	now := time.Unix(1000, 0)
 	node := func(name string, current int, change func(*Member)) Member {
@@ -85,8 +85,8 @@ func TestExcess(t *testing.T) {
 	}
 }
 
-// A fifth of what was too many at first gives way in a second, at least one,
-// whatever the tick; and what was missed does not pile up.
+// In a second a fifth of the first excess gives way, and at least one
+// connection, whatever the tick is. Turns that were missed are not made up for.
 func TestPace(t *testing.T) {
 	for _, tick := range []time.Duration{200 * time.Millisecond, time.Second, 1200 * time.Millisecond} {
 		for _, start := range []int{1, 4, 5, 30, 100} {

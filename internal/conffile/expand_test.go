@@ -36,8 +36,8 @@ func TestExpand(t *testing.T) {
 	}
 }
 
-// FuzzExpand: a variable's value arrives as it is wherever it is used, and a
-// text without "${" is left alone.
+// FuzzExpand: the value of a variable is inserted unchanged wherever it is
+// used. A text without "${" is left alone.
 func FuzzExpand(f *testing.F) {
 	f.Add("app:", "@tcp(h)/db", "${X}$${")
 	f.Add("$", "}", "")
@@ -47,7 +47,7 @@ func FuzzExpand(f *testing.F) {
 		if got, err := expand(before, lookup); !strings.Contains(before, "${") && (err != nil || got != before) {
 			t.Errorf("%q became %q, %v", before, got, err)
 		}
-		escaped := strings.ReplaceAll(before, "${", "$${") // its own dollar signs before that stay
+		escaped := strings.ReplaceAll(before, "${", "$${") // the dollar signs before it stay as they are
 		got, err := expand(escaped, lookup)
 		if err != nil || got != before {
 			t.Errorf("%q became %q, %v; want %q", escaped, got, err, before)

@@ -61,7 +61,7 @@ k.l = 2001-02-03 04:05:06
 }
 
 // FuzzLocate: every value that the decoder finds in a text has a place of its
-// own, in a line that holds its key.
+// own, on a line that holds its key.
 func FuzzLocate(f *testing.F) {
 	f.Add("a = 1\n[[c]]\nb = '''\n'''\n[[c.d]]\ne.f = [1, {g = 2}]\n")
 	f.Add("\xef\xbb\xbf\"a\\\"b\" = \"\"\"x\"\"\"\"\"\r\n[a.b]\n'c' = {}\n")
@@ -77,7 +77,7 @@ func FuzzLocate(f *testing.F) {
 	})
 }
 
-// decodeQuietly is toml.Unmarshal with its panics made errors.
+// decodeQuietly is toml.Unmarshal, but returns its panics as errors.
 func decodeQuietly(text string, values *map[string]any) (err error) {
 	defer func() {
 		if r := recover(); r != nil {

@@ -37,5 +37,5 @@ func TestCheckQueryTruth(t *testing.T) {
 	}
 }
 
-// preparesOnly hides every optional interface.
+// preparesOnly hides every optional interface of a conn.
 type preparesOnly struct{ driver.Conn }

@@ -26,7 +26,8 @@ func connector(t *testing.T, b *Backend, dsn string) driver.Connector {
 	return c
 }
 
-// Every script answers in the time and with the outcome that it says.
+// Every script answers with the outcome that it says, after the time that it
+// says.
 func TestConnect(t *testing.T) {
 	late := func() <-chan struct{} {
 		c := make(chan struct{})
@@ -72,7 +73,7 @@ func TestConnect(t *testing.T) {
 						t.Error(err)
 					}
 				}
-				time.Sleep(10 * time.Second) // the timer that closes Until
+				time.Sleep(10 * time.Second) // until the timer has closed Until
 			})
 		})
 	}
@@ -111,7 +112,7 @@ func TestRefusedDSN(t *testing.T) {
 	}
 }
 
-// Enqueued scripts come first, one for each connect.
+// Enqueued scripts are used first, one for each connect.
 func TestEnqueue(t *testing.T) {
 	b := New()
 	n := b.Node("n")
@@ -124,7 +125,7 @@ func TestEnqueue(t *testing.T) {
 	}
 }
 
-// Statements answer as the hook and the health say, through database/sql.
+// Through database/sql, statements are answered as the hook and the health say.
 func TestStatements(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := New()
@@ -175,7 +176,7 @@ func TestStatements(t *testing.T) {
 	})
 }
 
-// What a caller may not do is counted, and does no harm.
+// What a caller must not do is counted, and does no harm.
 func TestMistakesAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := New()

@@ -12,11 +12,12 @@ import (
 
 var errMood = errors.New("a mood")
 
-// What the ledger says of a statement, by how the node was and how it ended.
+// The table says what the ledger must say of a statement, depending on the
+// node's mood and on how the statement ended.
 func TestLedgerKnowsWhatBecameOfAStatement(t *testing.T) {
 	cases := map[string]struct {
 		mood   Mood
-		after  func(n *Node) // half a second after the statement was sent; nil: nothing
+		after  func(n *Node) // called half a second after the statement was sent; nil: nothing
 		query  string
 		want   Outcome
 		broken bool
@@ -65,8 +66,8 @@ func TestLedgerKnowsWhatBecameOfAStatement(t *testing.T) {
 	}
 }
 
-// A loss that shows costs the next statement nothing, a hidden one is met by
-// what is sent.
+// After a visible loss the next statement is not sent. After a hidden loss it
+// is sent and gets the error.
 func TestBrokenConnections(t *testing.T) {
 	for _, hidden := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {

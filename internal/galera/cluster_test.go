@@ -12,7 +12,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// bench is the cluster of the big test with a client of each node.
+// A bench is the cluster of the big test, with a client of each node.
 type bench struct {
 	*testing.T
 	cluster *Cluster
@@ -42,7 +42,7 @@ func TestCluster(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer db.Close()
-		db.SetMaxIdleConns(0) // each statement sees the node as it is
+		db.SetMaxIdleConns(0) // each statement sees the node as it is now
 		b.clients[n] = db
 	}
 	b.exec(c.Nodes[0], "CREATE TABLE rows_written (id BIGINT AUTO_INCREMENT PRIMARY KEY, node VARCHAR(9))")
@@ -91,7 +91,8 @@ func (b *bench) must(err error) {
 
 const insert = "INSERT INTO rows_written (node) VALUES ('x')"
 
-// whole shows that the cluster is: a row written on any node is read on all.
+// whole checks that the cluster is whole: a row that is written on any node can
+// be read on all.
 func (b *bench) whole() {
 	b.Helper()
 	b.must(b.cluster.WaitSynced(b.ctx))
@@ -108,7 +109,7 @@ func (b *bench) whole() {
 	}
 }
 
-// refused waits until the statement gets the MySQL error number.
+// refused waits until the statement is answered with this MySQL error number.
 func (b *bench) refused(n *Node, statement string, number uint16) {
 	b.Helper()
 	var last error
@@ -143,7 +144,8 @@ func (b *bench) replication(n *Node) {
 	}
 }
 
-// catchingUp holds a node's appliers back: who waits for it to have all, waits.
+// catchingUp holds back a node's appliers, and checks that whoever waits until
+// the node has everything does wait.
 func (b *bench) catchingUp(n *Node) {
 	held := b.cluster.Nodes[1]
 	conn, err := held.AdminDB().Conn(b.ctx)
@@ -240,7 +242,7 @@ func (b *bench) isolate(n *Node) {
 	b.whole()
 }
 
-// kill ends with a restart that needs no full state transfer.
+// kill checks that a restart after a kill needs no full state transfer.
 func (b *bench) kill(n *Node) {
 	b.must(n.Kill())
 	b.must(n.Kill())
@@ -275,8 +277,8 @@ func (b *bench) wipe(n *Node) {
 	b.whole()
 }
 
-// heal finds one node frozen, two down and the last without a majority, then
-// all of them down.
+// heal finds one node frozen, two down and the last one without a majority. A
+// second time it finds all of them down.
 func (b *bench) heal(n *Node) {
 	nodes := b.cluster.Nodes
 	b.must(nodes[0].ReadOnly(b.ctx, true))
@@ -293,7 +295,7 @@ func (b *bench) heal(n *Node) {
 	b.whole()
 }
 
-// fullTransfers counts how often the node got all data from another one.
+// fullTransfers returns how often the node got all its data from another one.
 func (b *bench) fullTransfers(n *Node) int {
 	b.Helper()
 	text, err := os.ReadFile(n.errorLog())

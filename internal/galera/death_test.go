@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// wait polls until done, and fails the test after a minute.
+// wait polls until done returns true. It fails the test after a minute.
 func wait(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -57,7 +57,7 @@ func TestNothingOutlivesAProcessKilledWithSIGKILL(t *testing.T) {
 	wait(t, "the folder is gone", func() bool { return gone(dir) })
 }
 
-// newTestCluster is a cluster without a server.
+// newTestCluster returns a cluster without a server.
 func newTestCluster(t *testing.T, opts Options) *Cluster {
 	t.Helper()
 	demand(t, Available())
@@ -73,8 +73,8 @@ func newTestCluster(t *testing.T, opts Options) *Cluster {
 	return c
 }
 
-// A server's helpers, like those of a state transfer, may leave its process
-// group and outlive it.
+// Processes that a server has started, like those of a state transfer, may
+// leave its process group and outlive it.
 func TestStopEndsWhatAServerStarted(t *testing.T) {
 	c := newTestCluster(t, Options{Nodes: 1})
 	n := c.Nodes[0]
@@ -92,7 +92,7 @@ func TestStopEndsWhatAServerStarted(t *testing.T) {
 	if left := marked(c.dir); len(left) > 0 || !gone(c.dir) {
 		t.Errorf("left after Stop: processes %v, folder %t", left, !gone(c.dir))
 	}
-	c.Stop() // once more does nothing
+	c.Stop() // a second Stop does nothing
 	if err := n.Start(t.Context()); err == nil {
 		t.Error("a node started after Stop")
 	}
@@ -110,7 +110,7 @@ func TestACanceledStartLeavesNothing(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	// The first server's line in the log is the moment to give up.
+	// The test cancels when the first server writes its line to the log.
 	c, err := Start(ctx, Options{Nodes: 2, Dir: parent, Log: writerFunc(func(b []byte) {
 		if strings.Contains(string(b), "started, pid") {
 			cancel()

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// A recordTB notes how a test ended.
+// A recordTB records how a test ended.
 type recordTB struct{ end string }
 
 func (r *recordTB) Helper()                        {}

@@ -9,8 +9,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// childEnv tells the test binary to be the process that is killed: it holds the
-// folder for its cluster.
+// childEnv makes the test binary the process that is killed. Its value is the
+// folder for the cluster.
 const childEnv = "CLUSTERSQL_GALERA_CHILD"
 
 func TestMain(m *testing.M) {

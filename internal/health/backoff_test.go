@@ -7,13 +7,13 @@ import (
 	"github.com/EnumApps/clustersql/internal/seedtest"
 )
 
-// The bounds of the wait before a regular probe, both exclusive: it is drawn
-// from 80 to 120 percent of the interval, and shortened by less than a tick.
-func LeastWait(interval time.Duration) time.Duration { return interval*4/5 - interval/ProbeTicks }
-func MostWait(interval time.Duration) time.Duration  { return interval * 6 / 5 }
+// leastWait is the lower bound of the wait before a regular probe, exclusive,
+// as mostWait is the upper one. The wait is drawn from 80 to 120 percent of the
+// interval and then shortened by less than a tick.
+func leastWait(interval time.Duration) time.Duration { return interval*4/5 - interval/ProbeTicks }
+func mostWait(interval time.Duration) time.Duration  { return interval * 6 / 5 }
 
-// A wait ends on a tick, never later than it was to, and less than a tick
-// earlier.
+// A wait ends on a tick: never later than asked, and less than a tick earlier.
 func TestWaitsAreAligned(t *testing.T) {
 	const tick = time.Second / ProbeTicks
 	r := seedtest.Rand(t)
@@ -25,7 +25,7 @@ func TestWaitsAreAligned(t *testing.T) {
 		if got > wait || got <= wait-tick || now.Add(got).UnixNano()%int64(tick) != 0 {
 			t.Fatalf("%v became %v, %v after a tick", wait, got, now.Add(got).UnixNano()%int64(tick))
 		}
-		if got <= LeastWait(time.Second) || got >= MostWait(time.Second) {
+		if got <= leastWait(time.Second) || got >= mostWait(time.Second) {
 			t.Fatalf("a wait of %v", got)
 		}
 	}

@@ -96,7 +96,7 @@ func TestTransitions(t *testing.T) {
 	}
 }
 
-// A bad check between two good ones starts the count of good ones anew.
+// A bad check between two good ones makes the count of good ones start again.
 func TestRisingStartsAnewAfterABadCheck(t *testing.T) {
 	for _, bad := range []Class{Silent, Lost, Refused, NotReady} {
 		h := Health{State: Down, EverUp: true}
@@ -112,7 +112,8 @@ func TestRisingStartsAnewAfterABadCheck(t *testing.T) {
 	}
 }
 
-// Evidence comes in any order; whatever it is, what the states promise holds.
+// Whatever evidence comes, and in whatever order, the promises of the states
+// hold.
 func FuzzTransitions(f *testing.F) {
 	f.Add([]byte{0, 6, 6, 0, 0, 1, 0})
 	f.Fuzz(func(t *testing.T, steps []byte) {

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// Every combination of what the others show, beside a rule written anew.
+// Every combination of what the other nodes show is compared with the rule,
+// which the test writes down a second time.
 func TestHolds(t *testing.T) {
 	answered := time.Unix(100, 0)
 	for _, alone := range []bool{false, true} {

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// The pairs are those of the round-trip-time section of MongoDB's server
+// The numbers are from the section on round-trip time of MongoDB's server
 // selection specification, with alpha 0.2, in milliseconds.
 func TestLatencyMeanFollowsTheSpecification(t *testing.T) {
 	cases := []struct {
-		before float64 // negative: none
+		before float64 // negative: no sample before
 		sample float64
 		want   float64
 	}{

@@ -31,8 +31,9 @@ func situations(visit func(situation)) {
 	}
 }
 
-// The rules of others, in our words: MaxScale's galeramon, ProxySQL's Galera
-// monitor for writers, and clustercheck for HAProxy.
+// The next functions are the rules of other programs, as we understand them:
+// MaxScale's galeramon, ProxySQL's Galera monitor for writers, and clustercheck
+// for HAProxy.
 func (s situation) galeramon() bool {
 	return s.ready == "ON" && !s.desync && !s.reject && (s.state == "4" || s.state == "2" && s.donorAllowed)
 }
@@ -45,8 +46,9 @@ func (s situation) clustercheck() bool {
 	return (s.state == "4" || s.state == "2" && s.donorAllowed) && !(s.readOnly && s.writableRequired)
 }
 
-// Every combination, through the checks that a cluster runs, against the rule
-// as one sentence; and where the others decide otherwise, the reason.
+// Every combination goes through the checks that a cluster runs. The result
+// must be that of our rule in one sentence. Where another program decides
+// otherwise, the test names the reason.
 func TestGaleraTruthTable(t *testing.T) {
 	const (
 		onlyAnswer = "clustercheck asks for the state alone, and believes a node that is cut off, not ready or refusing"

@@ -49,8 +49,8 @@ func TestSplitHosts(t *testing.T) {
 	}
 }
 
-// FuzzSplitHosts: what is taken apart means to the mysql driver what the whole
-// meant, but for the address, and goes through the same way once more.
+// FuzzSplitHosts: each of the split DSNs means to the mysql driver what the
+// whole DSN meant, except for the address. Splitting it again changes nothing.
 func FuzzSplitHosts(f *testing.F) {
 	f.Add("app:hunter22@tcp(h1:3306,h2:3306,[::1]:3306)/db?parseTime=true&clustersql.rise=3")
 	f.Add("app:p@s:s,w/o(r)?d%@tcp(h1,h2)/d%2Fb?clustersql.name=a%26b&loc=Europe%2FParis")
@@ -90,7 +90,8 @@ func FuzzSplitHosts(f *testing.F) {
 	})
 }
 
-// checkNoSecret looks for secrets that are not words of the messages.
+// checkNoSecret fails the test if err holds the secret. It skips secrets that
+// may be words of the messages.
 func checkNoSecret(t *testing.T, err error, secret string) {
 	t.Helper()
 	if strings.ContainsAny(secret, "0123456789@#!%$") && len(secret) > 5 && strings.Contains(err.Error(), secret) {

@@ -128,7 +128,7 @@ func FuzzAccount(f *testing.F) {
 	})
 }
 
-// FuzzSecrets: whenever a DSN's secrets are said to be known, the password is
+// FuzzSecrets: if the secrets of a DSN are said to be known, the password is
 // among them.
 func FuzzSecrets(f *testing.F) {
 	f.Add("app", "hunter22", "h1:3306", "db")

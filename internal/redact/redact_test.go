@@ -84,8 +84,8 @@ func TestRedactorWithoutSecretsChangesNothing(t *testing.T) {
 	}
 }
 
-// FuzzRedactKnown: no text shows the DSN or a known password of 4 bytes or
-// more in any of its forms.
+// FuzzRedactKnown: no text shows the DSN, or a known password of 4 bytes or
+// more, in any of its forms.
 func FuzzRedactKnown(f *testing.F) {
 	f.Add("app", "hunter22", "h1:3306", "db", "dial: ", " refused")
 	f.Add("app", "a@b/c:d#e?f%g", "[::1]:3306", "d/b", "", "")
@@ -98,7 +98,8 @@ func FuzzRedactKnown(f *testing.F) {
 	})
 }
 
-// FuzzRedactUnknown: the same for DSNs of backends that we know nothing of.
+// FuzzRedactUnknown: the same holds for DSNs of backends about which nothing is
+// known.
 func FuzzRedactUnknown(f *testing.F) {
 	f.Add("app", "hunter22", "h1:5432", "db", "dial: ", " refused")
 	f.Add("app", "a@b/c:d#e?f%g", "[::1]:3306", "d/b", "", "")

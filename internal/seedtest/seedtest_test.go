@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A failing is a test that fails, and keeps what it says.
+// A failing is a test that fails and keeps what it logs.
 type failing struct {
 	testing.TB
 	name     string
@@ -26,7 +26,7 @@ func (f *failing) end() {
 	}
 }
 
-// A test that fails says its seed, and draws the same when it is given it.
+// A failed test logs its seed. With this seed it draws the same numbers again.
 func TestSeedIsSaidAndTakenAgain(t *testing.T) {
 	defer func(before uint64) { *given = before }(*given)
 	*given = 0
@@ -37,7 +37,7 @@ func TestSeedIsSaidAndTakenAgain(t *testing.T) {
 		t.Errorf("said %q, want %s", first.said, want)
 	}
 	fresh := &failing{name: "TestX/part"}
-	if got := Of(fresh); got == seed { // by chance once in 2^64
+	if got := Of(fresh); got == seed { // equal by chance once in 2^64
 		t.Error("the next run has the same seed")
 	}
 	fresh.end()
@@ -49,7 +49,7 @@ func TestSeedIsSaidAndTakenAgain(t *testing.T) {
 	again.end()
 }
 
-// A test and its parts have one seed.
+// A test and its subtests have one seed.
 func TestPartsShareTheSeed(t *testing.T) {
 	seed := Of(t)
 	t.Run("part", func(t *testing.T) {

@@ -12,25 +12,25 @@ import (
 
 //lint:file-ignore SA1019 backends may have the deprecated interfaces
 
-// A script is a backend for the comparison of a bare conn with a wrapped one:
-// it says which interfaces its conns and statements have and how their methods
-// answer, and it writes down every call.
+// A script is a backend for comparing a bare conn with a wrapped one. It says
+// which interfaces its conns and statements have and how their methods answer.
+// It records every call.
 type script struct {
 	shape
 
-	fails   map[string]error // by what is called, whatever the name of the method
-	panics  string           // what is called and panics
-	invalid bool             // IsValid says no
+	fails   map[string]error // by the method that is called, without its variants
+	panics  string           // the method that panics
+	invalid bool             // IsValid returns false
 
 	mu     sync.Mutex
 	conns  int
-	faults int // errors that a link is to hear of
+	faults int // the errors that a link must get
 	lines  []string
 }
 
 // A shape says what a backend can do.
 type shape struct {
-	newConn  func(*fullConn) driver.Conn // narrows a conn to the interfaces under test
+	newConn  func(*fullConn) driver.Conn // reduces a conn to the interfaces under test
 	newStmt  func(*fullStmt) driver.Stmt
 	numInput int
 }
@@ -41,18 +41,18 @@ func (s *script) log(format string, args ...any) {
 	s.lines = append(s.lines, fmt.Sprintf(format, args...))
 }
 
-// called writes down a call and says how it ends.
+// called records a call and returns how it ends.
 func (s *script) called(what, format string, args ...any) error {
 	return s.end(what, fmt.Sprintf(format, args...), nil)
 }
 
-// calledIn does so for a call in a context.
+// calledIn records a call in a context and returns how it ends.
 func (s *script) calledIn(ctx context.Context, what, format string, args ...any) error {
 	call := fmt.Sprintf(format, args...)
 	return s.end(what, fmt.Sprintf("%s ctx %v %v", call, ctx.Value(ctxKey{}), ctx.Err()), ctx.Err())
 }
 
-// end is the script's error for a call, or else err.
+// end returns the script's error for a call, or else err.
 func (s *script) end(what, call string, err error) error {
 	s.log("  %s", call)
 	if s.panics == what {
@@ -73,7 +73,7 @@ type ctxKey struct{}
 
 var errBackend = errors.New("the backend says no")
 
-// Connect makes a conn; the script is the bare backend's connector.
+// Connect makes a conn. The script is the bare backend's connector.
 func (s *script) Connect(context.Context) (driver.Conn, error) {
 	s.mu.Lock()
 	s.conns++
@@ -84,7 +84,7 @@ func (s *script) Connect(context.Context) (driver.Conn, error) {
 
 func (s *script) Driver() driver.Driver { return nil }
 
-// A fullConn has all interfaces that a conn can have.
+// A fullConn has every interface that a conn can have.
 type fullConn struct {
 	s  *script
 	id int
@@ -169,7 +169,7 @@ func (c *fullConn) IsValid() bool {
 	}
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
-	c.s.faults++ // once: database/sql closes the conn and never asks again
+	c.s.faults++ // counted once: database/sql closes the conn and never asks again
 	return false
 }
 
@@ -177,7 +177,7 @@ func (c *fullConn) CheckNamedValue(v *driver.NamedValue) error {
 	return c.s.check(fmt.Sprintf("conn%d", c.id), v)
 }
 
-// A fullStmt has all interfaces that a statement can have.
+// A fullStmt has every interface that a statement can have.
 type fullStmt struct {
 	c     *fullConn
 	query string
@@ -217,7 +217,7 @@ type fullTx struct{ c *fullConn }
 func (t fullTx) Commit() error   { return t.c.s.called("commit", "conn%d.Commit", t.c.id) }
 func (t fullTx) Rollback() error { return t.c.s.called("rollback", "conn%d.Rollback", t.c.id) }
 
-// Rows of one row with the conn's number.
+// fullRows are one row with the conn's number.
 type fullRows struct {
 	c    *fullConn
 	done bool
@@ -234,14 +234,14 @@ func (r *fullRows) Next(dest []driver.Value) error {
 	return nil
 }
 
-// The arguments by which a checker and a converter are told what to do.
+// These arguments tell a checker or a converter what to do.
 type (
-	accepted struct{} // the checker takes it as it is
-	replaced struct{} // the checker makes it a string
-	removed  struct{} // the checker takes it away
-	rejected string   // the checker, or else the converter, refuses it
+	accepted struct{} // the checker accepts it unchanged
+	replaced struct{} // the checker turns it into a string
+	removed  struct{} // the checker removes it
+	rejected string   // the checker, or else the converter, rejects it
 	skipped  string   // the converter leaves it to the default
-	unfit    string   // the converter makes it what is no driver.Value
+	unfit    string   // the converter turns it into something that is no driver.Value
 )
 
 func (s *script) check(who string, v *driver.NamedValue) error {
@@ -260,7 +260,8 @@ func (s *script) check(who string, v *driver.NamedValue) error {
 	return driver.ErrSkip
 }
 
-// A converter is what a column wants: it takes lists of numbers.
+// A converter converts the arguments of one column. It accepts lists of
+// numbers.
 type converter struct{}
 
 func (converter) ConvertValue(v any) (driver.Value, error) {

@@ -12,7 +12,7 @@ import (
 )
 
 // quietDB returns a database of one quiet node, and its conn as database/sql
-// has it: bare, or wrapped.
+// has it: bare or wrapped.
 func quietDB(t testing.TB, wrapped bool) (*sql.DB, driver.Conn) {
 	t.Helper()
 	b := fakedb.New()
@@ -34,10 +34,10 @@ func quietDB(t testing.TB, wrapped bool) (*sql.DB, driver.Conn) {
 	return db, conn
 }
 
-// A connWork is a piece of work, through database/sql and on its conn.
+// A connWork is some work, done through database/sql and on its conn directly.
 type connWork struct {
 	name   string
-	more   float64 // allocations that the wrapper may add
+	more   float64 // the allocations that the wrapper may add
 	sql    func(context.Context, *sql.DB) error
 	driver func(context.Context, driver.Conn) error
 }
@@ -100,14 +100,14 @@ var benchArgs = []driver.NamedValue{{Ordinal: 1, Value: int64(1)}, {Ordinal: 2, 
 var kinds = map[bool]string{false: "bare", true: "wrapped"}
 
 // BenchmarkConn compares the bare backend with the wrapped one, through
-// database/sql and by calls of the conn alone: what the wrapper adds is the
-// difference.
+// database/sql and with calls of the conn alone. The difference is what the
+// wrapper costs.
 func BenchmarkConn(b *testing.B) {
 	for _, work := range connWorks {
 		for _, wrapped := range []bool{false, true} {
 			b.Run("sql/"+work.name+"/"+kinds[wrapped], func(b *testing.B) {
 				db, _ := quietDB(b, wrapped)
-				ctx := context.Background() // one that can be cancelled has database/sql start goroutines
+				ctx := context.Background() // with a context that can be cancelled, database/sql starts goroutines
 				b.ReportAllocs()
 				for b.Loop() {
 					if err := work.sql(ctx, db); err != nil {
@@ -119,7 +119,7 @@ func BenchmarkConn(b *testing.B) {
 		for _, wrapped := range []bool{false, true} {
 			b.Run("driver/"+work.name+"/"+kinds[wrapped], func(b *testing.B) {
 				_, conn := quietDB(b, wrapped)
-				ctx := context.Background() // one that can be cancelled has database/sql start goroutines
+				ctx := context.Background() // with a context that can be cancelled, database/sql starts goroutines
 				b.ReportAllocs()
 				for b.Loop() {
 					if err := work.driver(ctx, conn); err != nil {
@@ -131,13 +131,13 @@ func BenchmarkConn(b *testing.B) {
 	}
 }
 
-// A statement through the wrapper allocates what it does without, a prepared
-// statement and a transaction one small object more.
+// A statement allocates as much with the wrapper as without. A prepared
+// statement and a transaction allocate one small object more.
 func TestWrapperAllocatesNextToNothing(t *testing.T) {
 	if race.Enabled {
 		t.Skip("the race detector allocates too; ./test.sh runs this test without it")
 	}
-	ctx := context.Background() // one that can be cancelled has database/sql start goroutines
+	ctx := context.Background() // with a context that can be cancelled, database/sql starts goroutines
 	for _, work := range connWorks {
 		var viaSQL, onConn [2]float64
 		for i, wrapped := range []bool{false, true} {
@@ -153,9 +153,10 @@ func TestWrapperAllocatesNextToNothing(t *testing.T) {
 	}
 }
 
-// allocations is their average per call, with the fractions that
-// testing.AllocsPerRun drops. The goroutine that database/sql has for a
-// transaction gets its turn after each call: those left behind would add up.
+// allocations returns the average number of allocations per call, with the
+// fraction that testing.AllocsPerRun drops. database/sql has a goroutine for
+// each transaction. After each call it gets time to end, because goroutines
+// left over would add to the count.
 func allocations(t *testing.T, call func() error) float64 {
 	const calls = 100
 	return testing.AllocsPerRun(20, func() {

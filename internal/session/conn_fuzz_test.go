@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// A tape turns fuzzed bytes into choices; at its end it is all zeros.
+// A tape turns fuzzed bytes into choices. After its end all choices are zero.
 type tape struct{ left []byte }
 
 func (t *tape) next(n int) int {
@@ -24,8 +24,8 @@ func (t *tape) next(n int) int {
 	return int(b) % n
 }
 
-// A walk is a user who does what a tape says, with what is at hand: a conn, a
-// transaction and a statement, one of each at most.
+// A walk is a user who does what a tape says. It has at most one conn, one
+// transaction and one statement.
 type walk struct {
 	*user
 	tape *tape
@@ -35,12 +35,12 @@ type walk struct {
 	own  bool // stmt was prepared on conn
 }
 
-// usable reports whether the statement may be run. One that was prepared on a
-// sql.Conn may not while a transaction runs there: where it meets a bad
-// connection then, database/sql waits for itself for good.
+// usable reports whether the statement may be run. A statement that was
+// prepared on a sql.Conn must not run while a transaction runs there: if it
+// then gets a bad connection, database/sql waits for itself for ever.
 func (w *walk) usable() bool { return w.stmt != nil && !(w.own && w.tx != nil) }
 
-// handle is where the next statement goes.
+// handle returns what the next statement runs on.
 func (w *walk) handle() executor {
 	switch {
 	case w.tx != nil && w.tape.next(4) > 0:
@@ -51,7 +51,7 @@ func (w *walk) handle() executor {
 	return w.db
 }
 
-// context is done before, during or never.
+// context returns a context that is done before the call, during it, or never.
 func (w *walk) context() (context.Context, context.CancelFunc) {
 	switch w.tape.next(8) {
 	case 0:
@@ -72,7 +72,7 @@ func (w *walk) args() []any {
 	return []any{1}
 }
 
-// step does one thing. What it may leave open ends with the walk at the latest.
+// step does one thing. Whatever it leaves open is closed when the walk ends.
 func (w *walk) step() {
 	ctx, cancel := w.context()
 	defer func() { cancel(); synctest.Wait() }()
@@ -144,9 +144,9 @@ func (w *walk) begin(ctx context.Context) {
 	w.saw("begin", "ok", err)
 }
 
-// resets reports whether the backend's sessions can be reset. Where they
-// cannot, a cancelled transaction on a sql.Conn makes that useless at once on a
-// bare backend, and with its next use on a wrapped one.
+// resets reports whether the backend's sessions can be reset. If they cannot, a
+// cancelled transaction on a sql.Conn makes that sql.Conn useless: with a bare
+// backend at once, with a wrapped one at its next use.
 func (w *walk) resets() bool {
 	c := w.s.newConn(nil)
 	_, resets := c.(driver.SessionResetter)
@@ -192,8 +192,8 @@ func (w *walk) finish() {
 	synctest.Wait()
 }
 
-// Whatever a program does, on whatever backend, it does the same on a wrapped
-// conn as on a bare one.
+// Whatever a program does, on whatever backend, it sees the same with a wrapped
+// conn as with a bare one.
 func FuzzConn(f *testing.F) {
 	f.Add([]byte{8, 1, 5, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9})
 	f.Add([]byte{0, 0, 0, 7, 6, 1, 0, 7, 1, 9, 7, 7, 7, 0, 7, 9, 6, 3, 0})

@@ -27,7 +27,7 @@ const (
 
 // driverInterfaces are all interfaces of package driver.
 var driverInterfaces = map[string]struct {
-	typ      reflect.Type // of what a conn or a statement may have
+	typ      reflect.Type // the interface; for those that a conn or a statement may have
 	of       string       // conn or stmt
 	presence presence
 }{
@@ -41,7 +41,7 @@ var driverInterfaces = map[string]struct {
 	"SessionResetter":    {reflect.TypeFor[driver.SessionResetter](), "conn", always},
 	"Validator":          {reflect.TypeFor[driver.Validator](), "conn", always},
 	"Pinger":             {reflect.TypeFor[driver.Pinger](), "conn", always},
-	"NamedValueChecker":  {reflect.TypeFor[driver.NamedValueChecker](), "conn", always}, // and of a statement
+	"NamedValueChecker":  {reflect.TypeFor[driver.NamedValueChecker](), "conn", always}, // a statement has it too
 
 	"Stmt":             {reflect.TypeFor[driver.Stmt](), "stmt", required},
 	"StmtExecContext":  {reflect.TypeFor[driver.StmtExecContext](), "stmt", always},
@@ -49,7 +49,7 @@ var driverInterfaces = map[string]struct {
 	"ColumnConverter":  {reflect.TypeFor[driver.ColumnConverter](), "stmt", asMade},
 
 	"Tx":        {presence: required},
-	"Driver":    {presence: required}, // see the compile-time lists of driver.go for these
+	"Driver":    {presence: required}, // for these see the compile-time lists in driver.go
 	"Connector": {presence: required},
 
 	"DriverContext":                  {presence: always},
@@ -67,9 +67,9 @@ var driverInterfaces = map[string]struct {
 	"ValueConverter": {presence: bare},
 }
 
-// The tests know every interface of package driver that the toolchain has. A
-// new one needs a decision: a row above, and a place in the wrapper and in the
-// backends that it is compared on.
+// The tests know every interface of package driver that the toolchain has. For
+// a new one somebody must decide: it needs a row above, and a place in the
+// wrapper and in the backends of the comparison.
 func TestEveryInterfaceIsKnown(t *testing.T) {
 	pkg, err := build.Import("database/sql/driver", "", 0)
 	if err != nil {
@@ -108,11 +108,12 @@ func isInterface(expr ast.Expr) bool {
 	return ok
 }
 
-// successors stand for the interfaces that are served.
+// successors names the interface that a deprecated one is served by.
 var successors = map[string]string{"Execer": "ExecerContext", "Queryer": "QueryerContext"}
 
-// The wrapper has the interfaces that the list says, for every backend that it
-// is compared on; and those show each optional interface present and absent.
+// For every backend of the comparison, the wrapper has the interfaces that the
+// table says. Among these backends each optional interface is present in one
+// and absent in another.
 func TestWrapperHasTheInterfacesListed(t *testing.T) {
 	present, absent := map[string]bool{}, map[string]bool{}
 	look := func(of string, backend, wrapped any) {

@@ -15,7 +15,7 @@ import (
 
 //lint:file-ignore SA1019 backends may have the deprecated interfaces
 
-// A newest backend has all interfaces of today, an oldest one none.
+// newest is a backend with all interfaces of today, oldest one with none.
 var (
 	newestConn = func(c *fullConn) driver.Conn { return c }
 	newestStmt = func(s *fullStmt) driver.Stmt { return s }
@@ -38,8 +38,8 @@ func (s *script) saw(part string) bool {
 	return slices.ContainsFunc(s.lines, func(line string) bool { return strings.Contains(line, part) })
 }
 
-// A conn of an older generation is not asked anything, and is not given out
-// again; what it was doing may end.
+// A conn of an older generation is sent nothing more and is not handed out
+// again. What is under way on it may end.
 func TestRetiredConn(t *testing.T) {
 	for _, newConn := range []func(*fullConn) driver.Conn{newestConn, oldestConn} {
 		s := &script{shape: shape{newConn, newestStmt, -1}}
@@ -83,7 +83,7 @@ func TestRetiredConn(t *testing.T) {
 	}
 }
 
-// closed is called once, after the backend's Close, whatever that does.
+// Closed is called once, after the backend's Close, however that ends.
 func TestLinkIsToldOfTheCloseOnce(t *testing.T) {
 	s := &script{shape: shape{newestConn, newestStmt, -1}}
 	w, c := linked(t, s)
@@ -115,8 +115,8 @@ func TestLinkIsToldOfTheCloseOnce(t *testing.T) {
 	}
 }
 
-// What goes wrong on a conn after its caller has left is that caller's doing,
-// up to the next session.
+// What fails on a conn after its caller has left counts as the caller's doing,
+// until the next session.
 func TestWhatACallerBreaksIsNotReported(t *testing.T) {
 	s := &script{shape: shape{newestConn, newestStmt, -1}}
 	w, c := linked(t, s)
@@ -144,8 +144,8 @@ func TestWhatACallerBreaksIsNotReported(t *testing.T) {
 	}
 }
 
-// The caller gets what report makes of an error, from every method of Conn,
-// Stmt and Tx. What the wrapper or a caller is the cause of is not reported.
+// From every method of Conn, Stmt and Tx the caller gets the error that Report
+// returns. An error that the wrapper or a caller has caused is not reported.
 func TestReportHasTheLastWord(t *testing.T) {
 	ctx := t.Context()
 	instead := errors.New("instead")
@@ -221,7 +221,7 @@ func TestReportHasTheLastWord(t *testing.T) {
 	}
 }
 
-// The backend's first no to IsValid is reported, the next ones are not.
+// The backend's first no to IsValid is reported, further ones are not.
 func TestInvalidIsReportedOnce(t *testing.T) {
 	s := &script{shape: shape{newestConn, newestStmt, -1}, invalid: true}
 	w, c := linked(t, s)
@@ -235,7 +235,7 @@ func TestInvalidIsReportedOnce(t *testing.T) {
 	}
 }
 
-// Raw gives the backend's own conn, also through sql.Conn.Raw.
+// Raw returns the backend's own conn, also through sql.Conn.Raw.
 func TestRaw(t *testing.T) {
 	for _, newConn := range backendConns {
 		var made driver.Conn
@@ -258,8 +258,9 @@ func TestRaw(t *testing.T) {
 	}
 }
 
-// A sql.Conn whose conn database/sql would have closed, had it seen that the
-// backend cannot reset sessions, is of no more use, as with the bare backend.
+// database/sql would have closed such a conn if it had seen that the backend
+// cannot reset sessions. A sql.Conn that holds the conn can do nothing more, as
+// with the bare backend.
 func TestDiscardedConnIsOfNoMoreUse(t *testing.T) {
 	ended := func(rows *sql.Rows, err error) error {
 		if err == nil {
@@ -344,8 +345,8 @@ func TestDiscardedConnIsOfNoMoreUse(t *testing.T) {
 	}
 }
 
-// A backend that answers neither with a statement or transaction nor with an
-// error gets no wrapper around nothing; what comes with an error is not used.
+// A backend may return neither a statement or transaction nor an error. Then
+// there is no wrapper around nil. A value that comes with an error is not used.
 func TestNothingIsNotWrapped(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -370,8 +371,8 @@ func TestNothingIsNotWrapped(t *testing.T) {
 	}
 }
 
-// A nothing has no statements and no transactions; beside an error it gives
-// typed nils.
+// A nothing is a backend conn without statements and transactions. With an
+// error it returns typed nils.
 type nothing struct{ err error }
 
 func (n nothing) Close() error { return nil }
@@ -392,5 +393,5 @@ func (n nothing) Begin() (driver.Tx, error) {
 func (n nothing) PrepareContext(context.Context, string) (driver.Stmt, error)  { return n.Prepare("") }
 func (n nothing) BeginTx(context.Context, driver.TxOptions) (driver.Tx, error) { return n.Begin() }
 
-// nothingOld is one without contexts.
+// nothingOld is a nothing without contexts.
 type nothingOld struct{ driver.Conn }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// A user works with a database and writes down what comes of it.
+// A user works with a database and records the results.
 type user struct {
 	s   *script
 	db  *sql.DB
@@ -20,14 +20,14 @@ type user struct {
 // A scenario is something that a user does.
 type scenario struct {
 	name string
-	set  func(*script) // nil: the backend is well
+	set  func(*script) // nil: the backend is healthy
 	run  func(*user)
-	// uncounted: callers leave and the backend breaks in one go, of which no
-	// simple count of reports comes.
+	// uncounted: callers leave and the backend breaks in the same scenario, so
+	// the number of reports cannot be told in advance.
 	uncounted bool
 }
 
-// saw writes down an outcome, with all that a program can ask of an error.
+// saw records an outcome, with all that a program can ask of an error.
 func (u *user) saw(what string, result any, err error) {
 	if err == nil {
 		u.s.log("%s: %v", what, result)
@@ -60,14 +60,14 @@ func (u *user) sawRows(what string, rows *sql.Rows, err error) {
 	u.saw(what+" close", nil, rows.Close())
 }
 
-// What *sql.DB, *sql.Conn and *sql.Tx have in common.
+// An executor is what *sql.DB, *sql.Conn and *sql.Tx have in common.
 type executor interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
 }
 
-// statements runs one of each kind.
+// statements runs one statement of each kind.
 func (u *user) statements(ctx context.Context, h executor, args ...any) {
 	r, err := h.ExecContext(ctx, "exec", args...)
 	u.sawResult("exec", r, err)
@@ -89,7 +89,7 @@ func (u *user) prepared(ctx context.Context, h executor, args ...any) {
 	u.saw("stmt close", "ok", stmt.Close())
 }
 
-// transaction runs one to its end.
+// transaction runs one transaction to its end.
 func (u *user) transaction(opts *sql.TxOptions, end func(*sql.Tx) error, args ...any) {
 	tx, err := u.db.BeginTx(u.ctx, opts)
 	u.saw("begin", "ok", err)
@@ -98,10 +98,10 @@ func (u *user) transaction(opts *sql.TxOptions, end func(*sql.Tx) error, args ..
 	}
 	u.statements(u.ctx, tx, args...)
 	u.saw("end", "ok", end(tx))
-	synctest.Wait() // for the goroutine that database/sql has for it
+	synctest.Wait() // for the goroutine that database/sql has for the transaction
 }
 
-// everything uses each method of the backend, some twice.
+// everything uses each method of the backend, some of them twice.
 func (u *user) everything() {
 	u.saw("ping", "ok", u.db.PingContext(u.ctx))
 	u.statements(u.ctx, u.db, 1)
@@ -168,7 +168,7 @@ func argScenarios() []scenario {
 	return all
 }
 
-// failScenarios have each method of the backend fail in each way.
+// failScenarios make each method of the backend fail in each way.
 func failScenarios() []scenario {
 	var all []scenario
 	for _, what := range []string{"ping", "exec", "query", "prepare", "begin", "commit", "rollback", "reset", "stmt exec", "stmt query", "stmt close", "close"} {
@@ -187,8 +187,8 @@ func failScenarios() []scenario {
 	return all
 }
 
-// panicScenarios have the backend panic. database/sql loses track of a conn
-// that panics elsewhere.
+// panicScenarios make the backend panic. They leave out the methods in which
+// database/sql would lose track of a conn that panics.
 func panicScenarios() []scenario {
 	var all []scenario
 	for _, what := range []string{"ping", "exec", "query", "prepare", "begin", "reset", "stmt exec", "stmt query"} {
@@ -271,7 +271,7 @@ func (u *user) cancelled() {
 	u.everything()
 }
 
-// otherScenarios are the rest.
+// otherScenarios are all other ones.
 func otherScenarios() []scenario {
 	all := []scenario{
 		{name: "all is well", run: (*user).everything},

@@ -15,7 +15,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/seedtest"
 )
 
-// A wrapping connector gives out the conns of another one, wrapped.
+// A wrapping connector returns the conns of another connector, wrapped.
 type wrapping struct {
 	driver.Connector
 	generation atomic.Uint64
@@ -41,13 +41,13 @@ func (w *wrapping) Connect(ctx context.Context) (driver.Conn, error) {
 	}), nil
 }
 
-// wrapped is Wrap without the handle.
+// wrapped is Wrap without the Handle.
 func wrapped(backend driver.Conn, l Link) driver.Conn {
 	c, _ := Wrap(backend, l)
 	return c
 }
 
-// play has a user do something, and returns what happened.
+// play lets a user do something, and returns what happened.
 func (s *script) play(ctx context.Context, sc scenario, c driver.Connector) []string {
 	if sc.set != nil {
 		sc.set(s)
@@ -60,7 +60,7 @@ func (s *script) play(ctx context.Context, sc scenario, c driver.Connector) []st
 	return append(s.lines, fmt.Sprint("db.Close: ", err))
 }
 
-// compare plays a scenario bare and wrapped, on backends alike.
+// compare plays a scenario bare and wrapped, on two backends of the same shape.
 func compare(t *testing.T, sc scenario, alike shape) {
 	t.Helper()
 	play := func(w *wrapping) (*script, []string) {
@@ -97,7 +97,7 @@ func compare(t *testing.T, sc scenario, alike shape) {
 	}
 }
 
-// interfaces names what a conn or statement has beyond the first.
+// interfaces names what a conn or statement has beyond the first interface.
 func interfaces(v any) string {
 	typ := reflect.TypeOf(v)
 	names := []string{"plain"}
@@ -132,8 +132,8 @@ func TestWrappedConnIsLikeBare(t *testing.T) {
 	}
 }
 
-// A wrapped statement does what the bare one does, with the arguments counted
-// by the backend or not.
+// A wrapped statement does what the bare one does, whether the backend counts
+// the arguments or not.
 func TestWrappedStmtIsLikeBare(t *testing.T) {
 	scenarios := slices.Concat(argScenarios(), contextScenarios(), otherScenarios())
 	conns := map[string]func(*fullConn) driver.Conn{
@@ -161,8 +161,8 @@ func TestWrappedStmtIsLikeBare(t *testing.T) {
 	}
 }
 
-// What the comparison rests on, by examples: bare and wrapped would also be
-// alike if neither did anything.
+// The comparison would also pass if bare and wrapped did nothing at all. These
+// examples show what they do.
 func TestWrappedConnByExamples(t *testing.T) {
 	list := scenario{run: func(u *user) {
 		r, err := u.db.ExecContext(u.ctx, "exec", []int{1, 2})
@@ -179,7 +179,7 @@ func TestWrappedConnByExamples(t *testing.T) {
 		name  string
 		shape shape
 		does  scenario
-		want  []string // lines, in this order
+		want  []string // lines that must occur, in this order
 	}{
 		{"a ColumnConverter takes lists", shape{oldestConn, withConverter, 1}, list,
 			[]string{"  conn1.stmt(exec).Exec [string converted [1 2]]", "exec: 1"}},

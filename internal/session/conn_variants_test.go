@@ -5,8 +5,8 @@ import "database/sql/driver"
 //lint:file-ignore SA1019 backends may have the deprecated interfaces
 
 // backendConns are the conns that a backend may have, by their interfaces.
-// Those that database/sql looks at together are combined in full; the others
-// are there alone, and absent alone.
+// Interfaces that database/sql looks at together are combined in full. Every
+// other interface is present alone, and absent alone.
 var backendConns = []func(*fullConn) driver.Conn{
 	// how arguments are converted, and whether a statement is prepared
 	func(c *fullConn) driver.Conn { return struct{ driver.Conn }{c} },
@@ -129,7 +129,7 @@ var backendConns = []func(*fullConn) driver.Conn{
 		}{c, c, c, c}
 	},
 
-	// how a transaction begins, and what becomes of the conn after it
+	// how a transaction begins, and what happens to the conn after it
 	func(c *fullConn) driver.Conn {
 		return struct {
 			driver.Conn
@@ -178,7 +178,7 @@ var backendConns = []func(*fullConn) driver.Conn{
 		}{c, c, c, c}
 	},
 
-	// what stands alone
+	// interfaces that stand alone
 	func(c *fullConn) driver.Conn {
 		return struct {
 			driver.Conn
@@ -199,7 +199,7 @@ var backendConns = []func(*fullConn) driver.Conn{
 		}{c, c, c}
 	},
 
-	// old and new beside each other
+	// deprecated and new interfaces together
 	func(c *fullConn) driver.Conn {
 		return struct {
 			driver.Conn
@@ -224,7 +224,7 @@ var backendConns = []func(*fullConn) driver.Conn{
 		}{c, c, c}
 	},
 
-	// everything, and everything but one
+	// all interfaces, and all but one
 	func(c *fullConn) driver.Conn {
 		return struct {
 			driver.Conn
@@ -349,11 +349,11 @@ var backendConns = []func(*fullConn) driver.Conn{
 	},
 }
 
-// columnConverter is driver.ColumnConverter by a name that, embedded, does not
-// hide its method of that name.
+// columnConverter is driver.ColumnConverter under another name. Embedded under
+// its own name, it would hide its method of that name.
 type columnConverter = driver.ColumnConverter
 
-// backendStmts are the statements that a backend may have: all combinations.
+// backendStmts are the statements that a backend may have, in all combinations.
 var backendStmts = []func(*fullStmt) driver.Stmt{
 	func(s *fullStmt) driver.Stmt { return struct{ driver.Stmt }{s} },
 	func(s *fullStmt) driver.Stmt {

@@ -18,9 +18,9 @@ import (
 	"github.com/EnumApps/clustersql/internal/sqltext"
 )
 
-// Whatever a server says, in whatever place: a class there is, real traffic
-// takes no more than its own share of it, and nothing that may have run moves
-// unless the caller has said so.
+// Whatever a server says in whatever operation, the error gets an existing
+// class. Traffic gives only the classes that are meant for it. No statement
+// that may have run moves unless the caller has allowed it.
 func FuzzErrorClass(f *testing.F) {
 	f.Add(uint16(1047), "08S01", "WSREP has not yet prepared node for application use", byte(1), "INSERT", byte(0))
 	f.Add(uint16(1047), "08S01", "Unknown command", byte(2), "SELECT 1", byte(2))
@@ -62,9 +62,9 @@ func FuzzErrorClass(f *testing.F) {
 	})
 }
 
-// A backend's driver.ErrBadConn says that nothing was sent, but not when the
-// cluster has closed the socket under a statement: that comes back as what may
-// have run, unless it may run again.
+// A backend's driver.ErrBadConn says that nothing was sent. It is not believed
+// if the cluster has closed the socket under a statement: then the statement
+// may have run, and the caller is told so, unless it may run again.
 func TestBadConnOfACutConnIsNotTrusted(t *testing.T) {
 	for _, tc := range []struct {
 		f    Fault

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// What is told of statements: whole, a read (sent alone, or maybe not), and
-// whether a transaction may be open after them.
+// For each statement the table says whether it is whole, whether it is a read
+// (sent alone, or perhaps not), and whether a transaction may be open after it.
 func TestStatementsAreTold(t *testing.T) {
 	cases := []struct {
 		query                             string
@@ -102,8 +102,8 @@ func TestStatementsAreTold(t *testing.T) {
 	}
 }
 
-// Whatever the text, nothing panics, the word is a piece of it, and white
-// space and comments before it change nothing.
+// For any text nothing panics, and the word is a part of the text. White space
+// and comments before the text change nothing.
 func FuzzStatement(f *testing.F) {
 	for _, s := range []string{"SELECT 1", "/*!", "/*M!*/", "-- ", "--", "#", "((", "BEGIN NOT ATOMIC", "SET STATEMENT", "/**/\x00", "é", "WITH a"} {
 		f.Add(s)
