@@ -33,7 +33,7 @@ var (
 	errReadOnly1290 = &mysql.MySQLError{Number: 1290, Message: "The MariaDB server is running with the --read-only option"}
 )
 
-// inOrder asks the nodes one after the other, the first of them first.
+// inOrder asks the nodes one after the other, in the order of their names.
 var inOrder = NewStrategy("in order", func(nodes []NodeStatus) []Launch {
 	var plan []Launch
 	for _, n := range nodes {
@@ -42,7 +42,7 @@ var inOrder = NewStrategy("in order", func(nodes []NodeStatus) []Launch {
 	return plan
 })
 
-// told marks every node as one whose DSN says what s says.
+// told sets what the cluster knows of the sessions on every node.
 func told(d Driver, s dialect.Session) {
 	for _, n := range *d.m.nodes.Load() {
 		n.session = s
@@ -66,8 +66,8 @@ func fillPool(t *testing.T, db *sql.DB, n int) {
 	}
 }
 
-// A pool full of conns to a node that turns work away: not one statement sees
-// it, one at a time or all at once, and the node's conns are retired once.
+// With a pool full of conns to a node that refuses work, no statement fails,
+// one at a time or all at once. The node's conns are retired once.
 func TestRefusedStatementsMoveUnseen(t *testing.T) {
 	for _, workers := range []int{1, 16} {
 		t.Run(fmt.Sprint(workers), func(t *testing.T) {
@@ -104,8 +104,8 @@ func TestRefusedStatementsMoveUnseen(t *testing.T) {
 	}
 }
 
-// The generation is raised before the actor has heard of it, and once by all
-// who find the same; the actor does not raise it again.
+// The generation is raised before the actor hears of the refusal, and only once
+// if many meet it. The actor does not raise it again.
 func TestGenerationIsRaisedBeforeTheReport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := DefaultConfig()
@@ -113,7 +113,7 @@ func TestGenerationIsRaisedBeforeTheReport(t *testing.T) {
 		n.waiting = new(atomic.Int64)
 		ctx, cancel := context.WithCancel(t.Context())
 		l := newLife(ctx, false)
-		n.life.Store(l) // and no loop
+		n.life.Store(l) // no loop runs
 		var wg sync.WaitGroup
 		for range 16 {
 			wg.Go(func() {
@@ -137,7 +137,8 @@ func TestGenerationIsRaisedBeforeTheReport(t *testing.T) {
 	})
 }
 
-// A bench is a cluster whose next statement of a text fails once.
+// A bench is a cluster on which the next statement with a certain text fails
+// once.
 type bench struct {
 	t     *testing.T
 	b     *fakedb.Backend
@@ -179,7 +180,7 @@ func closing(rows *sql.Rows, err error) error {
 	return err
 }
 
-// The ways by which a statement is sent.
+// ways are the ways to send a statement.
 var ways = map[string]func(s *bench) error{
 	"db.Exec":  func(s *bench) error { _, err := s.db.ExecContext(s.ctx, s.query); return err },
 	"db.Query": func(s *bench) error { return closing(s.db.QueryContext(s.ctx, s.query)) },
@@ -254,14 +255,14 @@ func (s *bench) after(first string) error {
 type outcomeWanted string
 
 const (
-	moves    outcomeWanted = "moves"    // no error, run again
-	itself   outcomeWanted = "itself"   // the backend's error as it is, run once
-	unknown  outcomeWanted = "unknown"  // an ErrUnknownOutcome, run once
-	hidden   outcomeWanted = "hidden"   // the backend's ErrBadConn is not seen, run once
-	surfaces outcomeWanted = "surfaces" // our bad conn reaches the caller, run once
+	moves    outcomeWanted = "moves"    // no error; it was run again
+	itself   outcomeWanted = "itself"   // the backend's error as it is; run once
+	unknown  outcomeWanted = "unknown"  // an ErrUnknownOutcome; run once
+	hidden   outcomeWanted = "hidden"   // the backend's ErrBadConn is hidden; run once
+	surfaces outcomeWanted = "surfaces" // our bad conn reaches the caller; run once
 )
 
-// What becomes of an error, by where it was met.
+// What the caller gets for an error depends on where it happened.
 func TestWhatBecomesOfAnError(t *testing.T) {
 	single, opaque, manual := dialect.Session{Single: true}, dialect.Session{}, dialect.Session{Single: true, Manual: true}
 	cases := []struct {
@@ -269,10 +270,10 @@ func TestWhatBecomesOfAnError(t *testing.T) {
 		query string
 		err   error
 		is    dialect.Session
-		marks string // "call", "cluster", or neither
+		marks string // what is marked idempotent: "call", "cluster", or neither
 		want  outcomeWanted
 	}{
-		// refused, whole or not
+		// refused; whole statements and others
 		{"db.Exec", "INSERT", errNotReady, single, "", moves},
 		{"db.Query", "SELECT", errNotReady, single, "", moves},
 		{"db.Exec", "CALL p()", errNotReady, single, "", itself},
@@ -291,7 +292,7 @@ func TestWhatBecomesOfAnError(t *testing.T) {
 		{"db.Exec", "CALL p()", errNotReady, single, "call", moves},
 		{"db.Exec", "INSERT", errUnknown, single, "", itself},
 		{"db.Exec", "INSERT", errUnknown, single, "call", itself},
-		// in a transaction, database/sql's or a statement's
+		// in a transaction that database/sql or a statement began
 		{"tx.Exec", "INSERT", errNotReady, single, "", itself},
 		{"tx.Query", "SELECT", errNotReady, single, "call", itself},
 		{"tx stmt", "INSERT", errNotReady, single, "call", itself},
@@ -311,7 +312,7 @@ func TestWhatBecomesOfAnError(t *testing.T) {
 		{"tx stmt", "INSERT", fmt.Errorf("gone: %w", driver.ErrBadConn), single, "", hidden},
 		{"commit", "", driver.ErrBadConn, single, "", hidden},
 		{"rollback", "", driver.ErrBadConn, single, "", hidden},
-		// lost after it was sent
+		// lost after the statement was sent
 		{"db.Exec", "INSERT", mysql.ErrInvalidConn, single, "", unknown},
 		{"db.Query", "SELECT", io.ErrUnexpectedEOF, single, "", unknown},
 		{"stmt.Exec", "INSERT", mysql.ErrInvalidConn, single, "", unknown},
@@ -324,7 +325,7 @@ func TestWhatBecomesOfAnError(t *testing.T) {
 		{"db.Exec", "INSERT", errLeaving, single, "", unknown},
 		{"commit", "", errLeaving, single, "", unknown},
 		{"db.Exec", "INSERT", errShutdown, single, "", itself},
-		// and allowed to run again
+		// the same, but allowed to run again
 		{"db.Exec", "INSERT", mysql.ErrInvalidConn, single, "call", moves},
 		{"db.Exec", "INSERT", errLeaving, single, "call", moves},
 		{"db.Query", "SELECT", errShutdown, single, "call", moves},
@@ -344,7 +345,7 @@ func TestWhatBecomesOfAnError(t *testing.T) {
 		{"db.Exec", "SELECT", mysql.ErrInvalidConn, single, "cluster", unknown},
 		{"stmt.Exec", "SELECT", mysql.ErrInvalidConn, single, "cluster", unknown},
 		{"tx.Query", "SELECT", mysql.ErrInvalidConn, single, "cluster", unknown},
-		// says nothing about the node
+		// errors that say nothing about the node
 		{"db.Exec", "INSERT", errReadOnly1290, single, "call", itself},
 		{"db.Exec", "INSERT", errBoom, single, "call", itself},
 		{"db.Query", "SELECT", context.Canceled, single, "call", itself},
@@ -400,8 +401,8 @@ func (s *bench) judge(want outcomeWanted, err error) {
 	}
 }
 
-// A refusal met while preparing, and one of a statement prepared before, are
-// as unseen as others.
+// A refusal while preparing, and one of a statement that was prepared before,
+// are as invisible to the caller as other refusals.
 func TestRefusedPrepareMovesUnseen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, dialect.Session{})
@@ -427,8 +428,8 @@ func TestRefusedPrepareMovesUnseen(t *testing.T) {
 	})
 }
 
-// After a connection is lost in a transaction, the Commit was not sent: only
-// the statement's outcome is unknown.
+// After a connection is lost in a transaction, the Commit is not sent. Only the
+// statement's outcome is unknown.
 func TestOnlyWhatWasSentMayHaveRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, dialect.Session{})
@@ -447,7 +448,7 @@ func TestOnlyWhatWasSentMayHaveRun(t *testing.T) {
 }
 
 // What a caller's cancel or deadline breaks says nothing about the node,
-// whatever the backend makes of it.
+// whatever error the backend returns.
 func TestCallersDeadlineSaysNothing(t *testing.T) {
 	for _, broken := range []error{io.ErrUnexpectedEOF, mysql.ErrInvalidConn, context.DeadlineExceeded} {
 		synctest.Test(t, func(t *testing.T) {
@@ -469,7 +470,7 @@ func TestCallersDeadlineSaysNothing(t *testing.T) {
 	}
 }
 
-// A transaction begun by hand through a prepared statement is seen as well.
+// A transaction that a prepared statement began is noticed too.
 func TestPreparedBeginIsSeen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, dialect.Session{Single: true})
@@ -489,8 +490,8 @@ func TestPreparedBeginIsSeen(t *testing.T) {
 	})
 }
 
-// The text of a NodeError is redacted, the backend's error below it is not
-// touched.
+// The text of a NodeError is redacted. The backend's error that it wraps is
+// unchanged.
 func TestNodeErrorHoldsNoSecret(t *testing.T) {
 	cfg := DefaultConfig()
 	n := newNode("n", &cfg, NodeConfig{}, dialer{dialect: generic{}, redact: redact.New("app:hunter22@tcp(h)/db", []string{"hunter22"}, true)}, nil)
@@ -504,7 +505,8 @@ func TestNodeErrorHoldsNoSecret(t *testing.T) {
 	}
 }
 
-// A node knows what its DSN does to every session, and what its driver says.
+// A node knows what its DSN does to every session, and what its driver
+// promises.
 func TestSessionOfANode(t *testing.T) {
 	d := NewDriver(mysql.MySQLDriver{}, t.Name(), quiet)
 	defer d.Close()

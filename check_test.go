@@ -51,8 +51,9 @@ func TestStatusIsAskedOnEveryFifthProbe(t *testing.T) {
 	})
 }
 
-// A donor is asked after the others, is taken out after donor_after, and comes
-// back only by a check that has seen the status: DO 1 passes all the while.
+// A donor is asked after the other nodes and is taken down after donor_after.
+// It comes up only by a check that has looked at the status: DO 1 passes all
+// the time.
 func TestDonorIsLastThenDownThenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -123,10 +124,10 @@ func TestAllowedDonorIsAsGoodAsAny(t *testing.T) {
 	})
 }
 
-// Where writable is required, the first write that a read-only node refuses
-// takes it down, and it is back when read_only is OFF. A READ ONLY
-// transaction's own error takes nothing down, nor does either where writable
-// is not required.
+// If writable is required, the first write that a read-only node refuses takes
+// it down. It is up again when read_only is OFF. The error of a READ ONLY
+// transaction takes nothing down. If writable is not required, neither error
+// does.
 func TestReadOnlyNode(t *testing.T) {
 	for _, require := range []Require{RequireAny, RequireWritable} {
 		synctest.Test(t, func(t *testing.T) {
@@ -166,8 +167,8 @@ func TestReadOnlyNode(t *testing.T) {
 	}
 }
 
-// Ping does not see what traffic was told with 1047, so DO 1 is run as well
-// until the node does work again.
+// Ping cannot see what traffic learnt by error 1047. DO 1 is therefore run as
+// well, until the node does work again.
 func TestNodeDownBy1047ComesUpByWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()

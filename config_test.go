@@ -16,8 +16,8 @@ func TestDefaultsAreValid(t *testing.T) {
 	}
 }
 
-// Settings that cannot work are told by the first call that can tell: AddNode
-// and sql.Open.
+// Settings that cannot work are an error of the first call that can report it:
+// AddNode or sql.Open.
 func TestMistunedSettings(t *testing.T) {
 	cases := []struct {
 		opt  Option

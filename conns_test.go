@@ -20,7 +20,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
-// A pipeConnector's connections have a socket, and statements that hang on it
+// The connections of a pipeConnector have a socket. Their statements hang on it
 // while the node is told to hang.
 type pipeConnector struct {
 	node  driver.Connector
@@ -28,10 +28,10 @@ type pipeConnector struct {
 	track bool
 
 	mu    sync.Mutex
-	peers []net.Conn // of all conns made; what hangs on one ends when it is closed
+	peers []net.Conn // of all conns made; closing one ends what hangs on it
 }
 
-// release ends what hangs.
+// release ends everything that hangs.
 func (c *pipeConnector) release() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -82,7 +82,7 @@ func (c *pipeConn) Ping(ctx context.Context) error {
 	return c.Conn.Ping(ctx)
 }
 
-// ExecContext heeds no context, like a read without a deadline.
+// ExecContext ignores its context, like a read without a deadline.
 func (c *pipeConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	if c.of.hangs.Load() {
 		if _, err := c.here.Read(make([]byte, 1)); err != nil {
@@ -108,7 +108,8 @@ func pipeCluster(t *testing.T, b *fakedb.Backend, track bool, opts ...Option) (D
 }
 
 // A statement that hangs on a silent node returns within the detection time,
-// with the node's reason, though neither it nor its caller has a deadline.
+// with the node's reason, although neither the statement nor its caller has a
+// deadline.
 func TestHungStatementIsCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -155,7 +156,7 @@ func TestHungStatementIsCut(t *testing.T) {
 	})
 }
 
-// A node that refuses is alive: what runs on it may finish.
+// A node that refuses work is alive: what runs on it may finish.
 func TestRefusingNodeIsNotCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -178,7 +179,8 @@ func TestRefusingNodeIsNotCut(t *testing.T) {
 	})
 }
 
-// Without a socket known nothing can be cut, and nothing is claimed.
+// A conn whose socket is not known cannot be cut, and the cluster does not
+// claim that it was.
 func TestUnknownSocketIsNotCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -201,7 +203,8 @@ func TestUnknownSocketIsNotCut(t *testing.T) {
 	})
 }
 
-// A connection on its way to database/sql when its node is cut is cut too.
+// A connection that is on its way to database/sql when its node is cut is cut
+// too.
 func TestLateWinnerIsCut(t *testing.T) {
 	d := fakeCluster(t, fakedb.New(), 1)
 	n := (*d.m.nodes.Load())[0]

@@ -13,9 +13,10 @@ import (
 	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
-// A node that is drained and used again under load: not an operation fails,
-// nothing of it is in use meanwhile, and it gets its share back. It is not to be
-// short of it by chance: see TestReturnedNodeGetsItsShare, which has less time.
+// A node is drained and used again under load. No operation fails, nothing of
+// the node is in use in the meantime, and it gets its share back. The test
+// leaves enough time for that not to fail by chance: see
+// TestReturnedNodeGetsItsShare, which has less.
 func TestDrainAndUndrainUnderLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -70,8 +71,9 @@ func TestDrainAndUndrainUnderLoad(t *testing.T) {
 	})
 }
 
-// Draining is left by Undrain alone, whatever the node does meanwhile, lasts
-// over a second life, and nobody waits for it to end by itself.
+// Only Undrain ends draining, whatever the node does in the meantime. Draining
+// outlasts a close and a second open of the cluster. No open waits for it to
+// end.
 func TestDrainingLastsUntilUndrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -118,9 +120,10 @@ func TestDrainingLastsUntilUndrain(t *testing.T) {
 	})
 }
 
-// DelNode under load: a transaction on the node ends as if nothing were, its
-// connection is closed then, idle ones at once, nothing fails, and nothing of
-// the node is left. A node of the same name can be added meanwhile.
+// DelNode under load: a transaction on the node ends normally, and its
+// connection is then closed. Idle connections are closed at once. Nothing
+// fails, and nothing of the node is left. A node of the same name can be added
+// in the meantime.
 func TestDelNodeDrains(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -173,7 +176,7 @@ func TestDelNodeDrains(t *testing.T) {
 	})
 }
 
-// connOn takes a conn to a node out of the pool.
+// connOn takes a conn to the given node out of the pool.
 func connOn(t *testing.T, db *sql.DB, node string) *sql.Conn {
 	t.Helper()
 	for {
@@ -192,8 +195,9 @@ func connOn(t *testing.T, db *sql.DB, node string) *sql.Conn {
 	}
 }
 
-// What outlasts drain_timeout is cut, with the reason, also after DelNode; a
-// conn that cannot be cut stays its holder's, and the actor ends all the same.
+// What runs for longer than drain_timeout is cut, with the reason, also after
+// DelNode. A conn that cannot be cut stays with its holder, and the actor ends
+// all the same.
 func TestDrainTimeoutCuts(t *testing.T) {
 	for _, removed := range []bool{false, true} {
 		for _, track := range []bool{false, true} {
@@ -214,7 +218,7 @@ func TestDrainTimeoutCuts(t *testing.T) {
 					ended <- err
 				}()
 				synctest.Wait()
-				c.hangs.Store(false) // for the probes; the statement hangs on
+				c.hangs.Store(false) // for the probes; the statement still hangs
 				if removed {
 					err = d.DelNode("n1")
 				} else {

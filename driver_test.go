@@ -18,7 +18,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
-// openDB opens a sql.DB on the cluster that is closed with the test.
+// openDB opens a sql.DB on the cluster. It is closed at the end of the test.
 func openDB(t testing.TB, d Driver) *sql.DB {
 	t.Helper()
 	db := sql.OpenDB(d.Connector())
@@ -229,7 +229,7 @@ func TestNoNodes(t *testing.T) {
 	if err := db.Ping(); !errors.Is(err, ErrNoNodes) {
 		t.Errorf("got %v", err)
 	}
-	_ = d.AddNode("n1", "bad") // as programs written for the original do
+	_ = d.AddNode("n1", "bad") // programs written for the original ignore the result
 	err := db.Ping()
 	want := `(the last one was refused: clustersql: cluster "ClusterSql": node "n1": boom)`
 	if !errors.Is(err, ErrNoNodes) || !strings.HasSuffix(err.Error(), want) {
@@ -270,7 +270,7 @@ func TestDelNodeLetsWorkEndAndEmptiesThePool(t *testing.T) {
 		d := fakeCluster(t, b, 2)
 		db := openDB(t, d)
 		ctx := context.Background()
-		conn, err := db.Conn(ctx) // on n1, which is faster
+		conn, err := db.Conn(ctx) // on n1, the faster node
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -325,8 +325,8 @@ func TestPoolGivesUpConnectionsOfANodeThatWentDown(t *testing.T) {
 	})
 }
 
-// A node that takes no new connection is down, and stays it, though its old
-// ones still work.
+// A node that accepts no new connection is down and stays down, although its
+// old connections still work.
 func TestNodeThatTakesNoNewConnectionStaysDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -348,8 +348,8 @@ func TestNodeThatTakesNoNewConnectionStaysDown(t *testing.T) {
 	})
 }
 
-// A silent node is found out by two probes: within probe_interval and 20
-// percent, and twice probe_timeout.
+// A silent node is found by two probes: within probe_interval plus 20 percent,
+// and twice probe_timeout.
 func TestSilentNodeIsDownInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -390,8 +390,9 @@ func TestExpiredCallerIsNotCharged(t *testing.T) {
 	})
 }
 
-// A caller who leaves breaks his connection, as go-sql-driver does it, and
-// says nothing about the node. One that breaks by itself makes it suspect.
+// A caller who leaves breaks the connection, as with go-sql-driver. That says
+// nothing about the node. A connection that breaks by itself makes the node
+// suspect.
 func TestCancelledQuerySaysNothingAboutTheNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -488,7 +489,8 @@ func TestDeafNodeHoldsBackNobodyButClose(t *testing.T) {
 		if took := time.Since(began); took != 3*time.Second {
 			t.Errorf("Close waited %v", took)
 		}
-		// A new life does not wait for what is left of the old one.
+		// After a close, a new open does not wait for what is left of the time
+		// before.
 		began = time.Now()
 		if err := openDB(t, d).Ping(); err != nil || time.Since(began) != 0 {
 			t.Errorf("a second life after %v: %v", time.Since(began), err)
@@ -501,7 +503,7 @@ func TestReleasedAttemptThatHasNotStartedNeverStarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
 		b.Node("n1").Set(fakedb.Script{Delay: 500 * time.Millisecond})
-		b.Node("n2").Set(fakedb.Script{Delay: time.Millisecond}) // n1 is asked before it wins
+		b.Node("n2").Set(fakedb.Script{Delay: time.Millisecond}) // n1 is asked before this one wins
 		d := fakeCluster(t, b, 2, WithMaxOpensPerNode(2))
 		db := openDB(t, d)
 		db.SetMaxIdleConns(0)
@@ -521,15 +523,15 @@ func TestReleasedAttemptThatHasNotStartedNeverStarts(t *testing.T) {
 	})
 }
 
-// A loser has loser_grace to finish its handshake, and is closed then. What
-// the caller's context holds reaches the backend, its cancel does not.
+// A loser has loser_grace to finish its handshake, and is then closed. The
+// values of the caller's context reach the backend, its cancel does not.
 func TestLoserFinishesWithinTheGrace(t *testing.T) {
 	for _, tc := range []struct{ delay, opened int }{{900, 1}, {1100, 0}} {
 		synctest.Test(t, func(t *testing.T) {
 			b := fakedb.New()
 			b.Node("n2").Set(fakedb.Script{Delay: time.Millisecond})
 			loser := b.Node("n1")
-			loser.Enqueue(fakedb.Script{}) // the probe's
+			loser.Enqueue(fakedb.Script{}) // for the probe
 			loser.Set(fakedb.Script{Delay: time.Duration(tc.delay) * time.Millisecond})
 			d := fakeCluster(t, b, 2)
 			c := d.Connector()
@@ -558,7 +560,7 @@ func TestPanicIsContainedAndLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
 		b.Node("n1").Set(fakedb.Script{Panic: "aargh"})
-		b.Node("n2").Enqueue(fakedb.Script{ClosePanic: "ouch"}) // the probe's
+		b.Node("n2").Enqueue(fakedb.Script{ClosePanic: "ouch"}) // for the probe
 		var log bytes.Buffer
 		d := NewDriver(b.Driver(), t.Name(), WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 		for i := range 2 {
@@ -608,8 +610,8 @@ func TestConnWithAnErrorIsNeverTouched(t *testing.T) {
 	})
 }
 
-// database/sql would ask all nodes three times over if an open's error were
-// the backend's ErrBadConn.
+// If an open's error were the backend's ErrBadConn, database/sql would ask all
+// nodes three times.
 func TestBadConnOfABackendIsPassedOnAsText(t *testing.T) {
 	b := fakedb.New()
 	b.Node("n1").Set(fakedb.Script{Err: fmt.Errorf("wrapped: %w", driver.ErrBadConn)})

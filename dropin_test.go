@@ -17,10 +17,10 @@ import (
 	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
-// The ways in which programs use the original compile as they stand, results
-// ignored and all, and run.
+// The ways in which programs use the original compile unchanged and run, even
+// if they ignore results.
 func TestDropIn(t *testing.T) {
-	once := rand.Text() // database/sql keeps names for good
+	once := rand.Text() // database/sql keeps names for ever
 	ReadDriver, PointerDriver := "read_conn"+once, "pointer_conn"+once
 	mysqlDriver := mysql.MySQLDriver{}
 	readerDriver := clustersql.NewDriver(mysqlDriver, ReadDriver)
@@ -55,7 +55,7 @@ func TestDropIn(t *testing.T) {
 	}
 }
 
-// A value and a pointer are both drivers of either kind.
+// A value and a pointer both implement both driver interfaces.
 var (
 	_ driver.Driver        = clustersql.Driver{}
 	_ driver.Driver        = (*clustersql.Driver)(nil)
@@ -63,7 +63,7 @@ var (
 	_ driver.DriverContext = (*clustersql.Driver)(nil)
 )
 
-// The original could be opened directly, too, with any backend.
+// Programs could open the original directly too, with any backend.
 func TestDropInOpen(t *testing.T) {
 	d := clustersql.NewDriver(fakedb.New().LegacyDriver(), "")
 	d.AddNode("a", "node-a")

@@ -18,7 +18,7 @@ func refusedAddrs(t *testing.T, n int) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close() // together, so that no two are the same
+		defer l.Close() // closed together at the end, so that no two addresses are the same
 		addrs = append(addrs, l.Addr().String())
 	}
 	return addrs

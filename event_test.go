@@ -18,7 +18,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
-// diary keeps the events of a cluster.
+// A diary keeps the events of a cluster.
 type diary struct {
 	mu     sync.Mutex
 	events []Event
@@ -30,7 +30,7 @@ func (d *diary) write(e Event) {
 	d.events = append(d.events, e)
 }
 
-// of returns a node's events of some kinds, in their order.
+// of returns the events of a node that are of the given kinds, in order.
 func (d *diary) of(node string, kinds ...EventKind) []Event {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -43,9 +43,9 @@ func (d *diary) of(node string, kinds ...EventKind) []Event {
 	return found
 }
 
-// A node that falls silent under three connections in use and comes back:
-// every step is an event, in order, with times, counts and reasons, and a line
-// in the log.
+// A node falls silent while three connections are in use, and comes back. Every
+// step is an event and a line in the log: in order, with times, counts and
+// reasons.
 func TestEventsTellWhatHappens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -101,8 +101,8 @@ func TestEventsTellWhatHappens(t *testing.T) {
 	})
 }
 
-// A hundred connections that break within a moment are two events, and a
-// hundred in all.
+// A hundred connections that break within a moment give two events, which count
+// a hundred together.
 func TestLossesAreToldTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -137,8 +137,8 @@ func TestLossesAreToldTogether(t *testing.T) {
 	})
 }
 
-// A hook that takes its time gets everything in order, and holds back neither
-// opens nor the node's state.
+// A slow hook gets every event in order. It delays neither opens nor the node's
+// state.
 func TestSlowHookHoldsBackNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -186,7 +186,7 @@ func TestSlowHookHoldsBackNobody(t *testing.T) {
 	})
 }
 
-// Closing waits for a hook that hangs as long as for a backend that does.
+// Close waits for a hook that hangs as long as for a backend that hangs.
 func TestHangingHookHoldsBackCloseForAttemptTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		free := make(chan struct{})

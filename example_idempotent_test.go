@@ -13,8 +13,8 @@ import (
 	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
-// A statement whose connection is lost may have run. It is run again only
-// where the caller says that it may be.
+// A statement whose connection is lost may have run. It is run again only if
+// the caller allows it.
 func ExampleIdempotent() {
 	backend := fakedb.New()
 	d := clustersql.NewDriver(backend.Driver(), "example")

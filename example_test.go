@@ -18,8 +18,8 @@ import (
 	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
-// The five lines of the README: a cluster under a name of database/sql.
-// Opening dials nothing in the foreground.
+// The five lines of the README: a cluster with a name for database/sql.
+// sql.Open does not wait for a network.
 func Example() {
 	d := clustersql.NewDriver(mysql.MySQLDriver{}, "read_conn")
 	d.AddNode("galera1", "user:password@tcp(dbhost1:3306)/db")
@@ -32,7 +32,7 @@ func Example() {
 	// Output: [galera1 galera2] <nil>
 }
 
-// For programs that take a driver name and a DSN and no more.
+// This is for programs that take a driver name and a DSN and nothing else.
 func Example_hostList() {
 	db, err := sql.Open("clustersql", "user:password@tcp(dbhost1:3306,dbhost2:3306,dbhost3:3306)/db?clustersql.open_timeout=5s")
 
@@ -41,7 +41,7 @@ func Example_hostList() {
 	// Output: [dbhost1:3306 dbhost2:3306 dbhost3:3306] <nil>
 }
 
-// A cluster need not be registered; options follow the name.
+// A cluster need not be registered. Options follow the name.
 func ExampleDriver_Connector() {
 	backend := fakedb.New().Driver() // any database/sql driver
 	d := clustersql.NewDriver(backend, "sess_conn",
@@ -57,8 +57,8 @@ func ExampleDriver_Connector() {
 	// Output: node-a <nil>
 }
 
-// A node may be a connector instead of a DSN, here for a password that is
-// read anew for every connection.
+// A node may be a connector instead of a DSN. This one reads the password again
+// for every connection.
 func ExampleDriver_AddConnector() {
 	cfg := mysql.NewConfig()
 	cfg.User, cfg.Net, cfg.Addr, cfg.DBName = "app", "tcp", "dbhost1:3306", "db"
@@ -79,8 +79,8 @@ func ExampleDriver_AddConnector() {
 	// Output: <nil> [galera1]
 }
 
-// Readers that are spread, two thirds of them on the larger node; one node
-// stands by.
+// Readers are spread over the nodes, two thirds of them on the larger node. One
+// node is on standby.
 func ExampleWithStrategy() {
 	backend := fakedb.New().Driver() // any database/sql driver
 
@@ -102,7 +102,7 @@ func ExampleWithStrategy() {
 	// galera2 0 2
 }
 
-// Writers that all use the first node, and another one while that refuses.
+// All writers use the first node, and another one while the first refuses.
 func ExampleOrdered() {
 	nodes := fakedb.New()
 	nodes.Node("dsn1").Set(fakedb.Script{Err: errors.New("refused")})
@@ -121,8 +121,8 @@ func ExampleOrdered() {
 	// Output: dsn2 <nil>
 }
 
-// A strategy of one's own: the last node by name, and after a second the
-// others at once.
+// This strategy asks the last node by name, and after a second all others at
+// once.
 func ExampleNewStrategy() {
 	last := clustersql.NewStrategy("last", func(nodes []clustersql.NodeStatus) []clustersql.Launch {
 		plan := clustersql.Race.Plan(nodes)
@@ -144,7 +144,7 @@ func ExampleNewStrategy() {
 	// Output: node-b <nil>
 }
 
-// When no node gives a connection, the error has all of them.
+// If no node gives a connection, the error names all of them.
 func ExampleOpenError() {
 	backend := fakedb.New()
 	backend.Node("node-a").Set(fakedb.Script{Err: errors.New("no route")})
@@ -162,7 +162,7 @@ func ExampleOpenError() {
 	// Output: a no route
 }
 
-// What a cluster thinks of its nodes.
+// Status returns what a cluster knows of its nodes.
 func ExampleDriver_Status() {
 	d := clustersql.NewDriver(fakedb.New().Driver(), "shown_conn")
 	d.AddNode("a", "node-a")
@@ -177,7 +177,8 @@ func ExampleDriver_Status() {
 	// Output: a 1
 }
 
-// A hook for metrics and alarms, and a start that waits for two nodes.
+// A program may have a hook for metrics and alarms, and may wait at its start
+// until two nodes are up.
 func ExampleDriver_WaitReady() {
 	backend := fakedb.New().Driver()
 	var ups atomic.Int64
@@ -199,7 +200,7 @@ func ExampleDriver_WaitReady() {
 	// Output: 2 <nil>
 }
 
-// Maintenance: a node that takes nothing new, and is used again later.
+// During maintenance a node takes nothing new. Later it is used again.
 func ExampleDriver_Drain() {
 	d := clustersql.NewDriver(fakedb.New().Driver(), "drained_conn")
 	d.AddNode("galera1", "dsn1")
@@ -225,7 +226,8 @@ func ExampleDriver_Drain() {
 	// <nil>
 }
 
-// The backend's own connection, for what database/sql cannot do.
+// A program can get the backend's own connection, for what database/sql cannot
+// do.
 func ExampleConn() {
 	d := clustersql.NewDriver(fakedb.New().Driver(), "raw_conn")
 	d.AddNode("a", "node-a")
@@ -246,7 +248,7 @@ func ExampleConn() {
 	// Output: *fakedb.Conn
 }
 
-// Clusters from a file, each registered under its name.
+// Clusters come from a file, and each is registered under its name.
 func ExampleRegisterFile() {
 	file, err := os.CreateTemp("", "config*.toml")
 	if err != nil {

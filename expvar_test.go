@@ -31,7 +31,7 @@ func TestExpvarShowsTheOriginalsKeysAndMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
 		b.Node("n1").Set(fakedb.Script{Delay: time.Millisecond})
-		b.Node("n2").Enqueue(fakedb.Script{}) // the probe's
+		b.Node("n2").Enqueue(fakedb.Script{}) // for the probe
 		b.Node("n2").Set(fakedb.Script{Err: errRefused})
 		d := fakeCluster(t, b, 2)
 		nodes := exportedVars(t, t.Name())
@@ -76,7 +76,7 @@ func TestExpvarShowsTheOriginalsKeysAndMore(t *testing.T) {
 	})
 }
 
-// As in the original, expvar can be walked by type.
+// As with the original, a program can walk the expvar map by type.
 func TestExpvarIsMaps(t *testing.T) {
 	d := fakeCluster(t, fakedb.New(), 1)
 	node, ok := expvar.Get(t.Name()).(*expvar.Map).Get("n1").(*expvar.Map)
@@ -122,7 +122,7 @@ func TestExpvarNamesMayBeUsedAgain(t *testing.T) {
 }
 
 func TestExpvarNameOfSomebodyElse(t *testing.T) {
-	name := t.Name() + rand.Text() // expvar keeps names for good
+	name := t.Name() + rand.Text() // expvar keeps names for ever
 	expvar.NewString(name).Set("mine")
 	d := NewDriver(fakedb.New().Driver(), name, quiet)
 	defer d.Close()
@@ -137,7 +137,7 @@ func TestExpvarNameOfSomebodyElse(t *testing.T) {
 	}
 }
 
-// A cluster of the default name, and a second one: the original panicked.
+// A second cluster may have the default name too. The original panicked.
 func TestTwoClustersOfTheDefaultName(t *testing.T) {
 	b := fakedb.New()
 	for range 2 {
@@ -155,7 +155,7 @@ func TestTwoClustersOfTheDefaultName(t *testing.T) {
 	}
 }
 
-// What a backend says may quote its DSN: neither expvar nor an error shows it.
+// A backend's error may quote its DSN. Neither expvar nor an error shows it.
 func TestPasswordsAreShownNowhere(t *testing.T) {
 	const password = "p@ss/w:o#r?d%41"
 	dsn := "user:" + password + "@somewhere/db"
@@ -180,7 +180,7 @@ func TestPasswordsAreShownNowhere(t *testing.T) {
 	}
 }
 
-// A dsnError is the error of a backend that gives its DSN away.
+// A dsnError is the error of a backend that shows its DSN.
 type dsnError struct{ dsn string }
 
 func (e *dsnError) Error() string { return "cannot connect with " + e.dsn }

@@ -17,9 +17,9 @@ import (
 	"github.com/EnumApps/clustersql/internal/galeratest"
 )
 
-// heldCluster has three Galera nodes, of which n1 was silent for 12 s while
-// the others went on in a new view; it answers again from now on, and still
-// has the old one.
+// heldCluster returns a cluster of three Galera nodes. n1 was silent for 12 s
+// while the others went on in a new view. It answers again from now on, and
+// still has the old view.
 func heldCluster(t *testing.T, opts ...Option) (Driver, *fakedb.Backend, [3]*galeratest.Script) {
 	t.Helper()
 	b := fakedb.New()
@@ -54,12 +54,12 @@ func heldCluster(t *testing.T, opts ...Option) (Driver, *fakedb.Backend, [3]*gal
 	return d, b, g
 }
 
-// asMySQL makes a fake connector pass for mysql's.
+// asMySQL makes a fake connector look like mysql's.
 type asMySQL struct{ driver.Connector }
 
 func (asMySQL) Driver() driver.Driver { return mysql.MySQLDriver{} }
 
-// untilUp returns when the node is up, and how long that took.
+// untilUp returns when the node is up. It returns how long that took.
 func untilUp(t *testing.T, d Driver, i int) time.Duration {
 	t.Helper()
 	began := time.Now()
@@ -72,8 +72,8 @@ func untilUp(t *testing.T, d Driver, i int) time.Duration {
 	return time.Since(began)
 }
 
-// wantHeldUntil asserts that n1 is down, though it answers, until something
-// has come about.
+// wantHeldUntil asserts that n1 stays down, although it answers, until come has
+// been called.
 func wantHeldUntil(t *testing.T, d Driver, what string, come func()) {
 	t.Helper()
 	time.Sleep(20 * time.Second)
@@ -86,8 +86,8 @@ func wantHeldUntil(t *testing.T, d Driver, what string, come func()) {
 	}
 }
 
-// A node back from silence is held until its view is the others', however
-// well it answers meanwhile, and whatever the check.
+// A node that was silent is held until its view is that of the others. This
+// holds however well it answers in the meantime, and for any check.
 func TestSilentNodeIsHeldUntilItsViewIsTheOthers(t *testing.T) {
 	for name, opts := range map[string][]Option{
 		"default": nil,
@@ -108,8 +108,8 @@ func TestSilentNodeIsHeldUntilItsViewIsTheOthers(t *testing.T) {
 	}
 }
 
-// A node whose silence was too short for the others to go on without it may
-// lack what they have committed.
+// A node whose silence was too short for a new view may lack what the others
+// have committed.
 func TestSilentNodeIsHeldUntilItHasTheirTransactions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _, g := heldCluster(t)
@@ -121,7 +121,8 @@ func TestSilentNodeIsHeldUntilItHasTheirTransactions(t *testing.T) {
 	})
 }
 
-// A node that has all that the others had is let in, however much they write.
+// A node that has all that the others had is let in, however much they write
+// since.
 func TestHeldNodeIsNotHeldByWhatIsWrittenSince(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _, g := heldCluster(t)
@@ -131,7 +132,7 @@ func TestHeldNodeIsNotHeldByWhatIsWrittenSince(t *testing.T) {
 		defer writer.Wait()
 		defer stop()
 		writer.Go(func() {
-			for n := uint64(1); ctx.Err() == nil; n++ { // 5 ms behind
+			for n := uint64(1); ctx.Err() == nil; n++ { // always 5 ms behind
 				g[1].Seqno.Store(n)
 				g[2].Seqno.Store(n)
 				time.Sleep(5 * time.Millisecond)
@@ -144,8 +145,8 @@ func TestHeldNodeIsNotHeldByWhatIsWrittenSince(t *testing.T) {
 	})
 }
 
-// A node of another group, which the cluster's databases are replicated to by
-// other means, says nothing about it.
+// A node of another group says nothing about the node that was silent. The
+// databases may be replicated between the groups by other means.
 func TestViewsOfAnotherGroupHoldNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _, g := heldCluster(t)
@@ -155,8 +156,8 @@ func TestViewsOfAnotherGroupHoldNobody(t *testing.T) {
 	})
 }
 
-// A mysql server without wsrep is asked for its view once and no more, and one
-// that refuses to tell is as good as any.
+// A mysql server without wsrep is asked for its view once only. A server that
+// refuses to tell is used like any other.
 func TestServersWithoutAView(t *testing.T) {
 	for name, refuse := range map[string]error{"no wsrep": nil, "refused": &mysql.MySQLError{Number: 1227, Message: "Access denied"}} {
 		t.Run(name, func(t *testing.T) {
@@ -193,8 +194,8 @@ func TestServersWithoutAView(t *testing.T) {
 	}
 }
 
-// The others' views count as they are after its first good answer: one that
-// they had before may be as old as its own.
+// The views of the others count as they are after the node's first good answer.
+// An older one of theirs may be as old as the node's own.
 func TestHeldNodeHasTheOthersLookAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -209,7 +210,7 @@ func TestHeldNodeHasTheOthersLookAgain(t *testing.T) {
 		b.Node("n1").Set(fakedb.Script{Silent: true})
 		time.Sleep(4 * time.Minute)
 		looks := g[1].Statuses.Load()
-		g[1].Conf.Store(4) // which no probe of n2 has seen
+		g[1].Conf.Store(4) // no probe of n2 has seen this
 		b.Node("n1").SetHealth(nil, 0, false)
 		b.Node("n1").Set(fakedb.Script{})
 		time.Sleep(20 * time.Second)
@@ -223,8 +224,8 @@ func TestHeldNodeHasTheOthersLookAgain(t *testing.T) {
 	})
 }
 
-// A node that says itself that it was out is believed when it says that it is
-// back, whatever number it has.
+// A node that has said itself that it was out is believed when it says that it
+// is back, whatever its view number is.
 func TestNodeThatKnowsIsNotHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _, g := heldCluster(t)
@@ -238,8 +239,8 @@ func TestNodeThatKnowsIsNotHeld(t *testing.T) {
 	})
 }
 
-// Without another node to compare with it is held for silence_hold; where no
-// other is usable it is let in at once.
+// If no other node can be compared with, the node is held for silence_hold. If
+// no other node is usable, it is let in at once.
 func TestHeldNodeWithoutOthers(t *testing.T) {
 	for _, state := range []State{StateSuspect, StateDown} {
 		t.Run(fmt.Sprint("the others ", state), func(t *testing.T) {
@@ -266,7 +267,7 @@ func TestHeldNodeWithoutOthers(t *testing.T) {
 	}
 }
 
-// Nodes of other kinds have no view, and are not held.
+// Nodes that are no Galera nodes have no view and are not held.
 func TestOnlyGaleraNodesAreHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()

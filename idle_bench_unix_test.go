@@ -11,9 +11,9 @@ import (
 	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
-// BenchmarkThousandNodes has one operation a second long: a thousand nodes
-// that are probed once a second, and nothing else. cpu-% is what the process
-// used of one core meanwhile, by getrusage(2), the probes' answers included.
+// BenchmarkThousandNodes lets a thousand nodes be probed once a second, and
+// does nothing else. One operation is one second. cpu-% is how much of one core
+// the process used, by getrusage(2). The probes' answers are included.
 func BenchmarkThousandNodes(b *testing.B) {
 	const nodes = 1000
 	b.ReportAllocs()
@@ -40,7 +40,8 @@ func probesOf(d Driver) (sum uint64) {
 	return sum
 }
 
-// cpuTime is what the process has used so far, in user and system mode.
+// cpuTime returns the time that the process has used so far, in user and system
+// mode.
 func cpuTime(b *testing.B) time.Duration {
 	b.Helper()
 	var u syscall.Rusage

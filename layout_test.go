@@ -18,9 +18,9 @@ import (
 
 const modulePath = "github.com/EnumApps/clustersql"
 
-// arrows are all imports within the module, of files that are no tests. The
-// root is ".". An arrow that is not here is a failure, and so is one that is
-// here and not in the code.
+// arrows are all imports between packages of the module, without those of test
+// files. The root is ".". An import that is not in the table is a failure, and
+// so is an entry that is not in the code.
 var arrows = map[string][]string{
 	".": {
 		"internal/balance", "internal/conffile", "internal/dialect", "internal/health", "internal/mysql",
@@ -38,7 +38,8 @@ var arrows = map[string][]string{
 	"internal/socket":  {},
 	"internal/sqltext": {},
 
-	// What tests, demo and bench are made of; nothing above imports these.
+	// These serve tests, the demo and the benchmarks. Nothing above imports
+	// them.
 	"internal/fakedb":     {},
 	"internal/galera":     {},
 	"internal/galeratest": {"internal/fakedb"},
@@ -51,26 +52,26 @@ var arrows = map[string][]string{
 	},
 }
 
-// pure packages have no goroutine, no channel, no lock, no file and no clock of
-// their own, and import pure packages only.
+// pure packages have no goroutine, channel, lock, file or clock of their own,
+// and import pure packages only.
 var pure = []string{"internal/balance", "internal/health", "internal/redact", "internal/sqltext"}
 
-// doors are the packages through which each dependency enters.
+// doors names the one package that may import each dependency.
 var doors = map[string]string{
 	"github.com/go-sql-driver/mysql": "internal/mysql",
 	"github.com/BurntSushi/toml":     "internal/conffile",
 	"golang.org/x/sync/errgroup":     ".",
 }
 
-// doorFiles are the files through which these enter the root.
+// doorFiles names the one file of the root that may import these.
 var doorFiles = map[string]string{
 	"golang.org/x/sync/errgroup": "open.go",
 	"expvar":                     "expvar.go",
 }
 
-// A sourceFile is one Go file of the module, parsed.
+// A sourceFile is one parsed Go file of the module.
 type sourceFile struct {
-	dir, name string // the directory is relative to the module's root
+	dir, name string // dir is relative to the module's root
 	test      bool
 	text      []byte
 	ast       *ast.File
@@ -145,7 +146,7 @@ func inModule(importPath string) (dir string, ok bool) {
 	return strings.CutPrefix(importPath, modulePath+"/")
 }
 
-// The table of arrows is the import graph of the module.
+// The table of arrows is exactly the import graph of the module.
 func TestArrowsAreThoseOfTheTable(t *testing.T) {
 	found := map[string]map[string]bool{}
 	for _, f := range sources(t) {
@@ -184,8 +185,7 @@ func TestArrowsAreThoseOfTheTable(t *testing.T) {
 	}
 }
 
-// The arrows have no circle, which the compiler sees too, and pure packages
-// import pure ones only.
+// The imports have no cycle. Pure packages import only pure ones.
 func TestPurePackagesArePure(t *testing.T) {
 	for _, from := range pure {
 		for _, to := range arrows[from] {
@@ -254,8 +254,8 @@ func TestEachDependencyHasOneDoor(t *testing.T) {
 	}
 }
 
-// A file is one noun, and a function is one thought. The root is what a reader
-// can hold.
+// Files and functions keep their limits of length, and the root its limit of
+// files.
 func TestTheRootIsWhatAReaderCanHold(t *testing.T) {
 	root := 0
 	for _, f := range sources(t) {
@@ -282,8 +282,8 @@ func TestTheRootIsWhatAReaderCanHold(t *testing.T) {
 	}
 }
 
-// The core asks no driver's name: in the root only the choice of the dialect,
-// and comments, name a database.
+// The core never asks which driver it has. In the root only the choice of the
+// dialect, and comments, name a database.
 func TestTheCoreAsksNoDriversName(t *testing.T) {
 	for _, f := range sources(t) {
 		if f.test || f.dir != "." || f.name == "dialects.go" {

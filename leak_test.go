@@ -6,7 +6,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// Nothing that a test started may be left when all have ended. goleak sees
-// goroutines; connections are counted at the backend, test by test, and
-// fakedb's and go-sql-driver's hold a goroutine each.
+// Nothing that a test started may be left when all tests have ended. goleak
+// sees goroutines only. Connections are counted at the backend, in each test.
+// In addition those of fakedb and go-sql-driver hold a goroutine each.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -17,10 +17,10 @@ import (
 	"github.com/EnumApps/clustersql/internal/galera"
 )
 
-// TestConfiguredClusters is what to run before production, with your own
-// nodes in config.toml: it connects to every cluster and node of the file.
-// It writes only where the file asks for throwaway nodes, which it then
-// starts itself, or names a table.
+// TestConfiguredClusters is for users to run before production, with their own
+// nodes in config.toml. It connects to every cluster and node of the file. It
+// writes only if the file names a table, or asks for throwaway nodes, which the
+// test then starts itself.
 func TestConfiguredClusters(t *testing.T) {
 	settings, err := readSelftest("")
 	if err != nil {
@@ -40,8 +40,8 @@ func TestConfiguredClusters(t *testing.T) {
 	}
 }
 
-// startThrowawayNodes starts real nodes and sets the variables that the
-// configuration file's DSNs are made of.
+// startThrowawayNodes starts real nodes. It sets the variables that the DSNs of
+// the configuration file use.
 func startThrowawayNodes(t *testing.T) {
 	c := galera.StartT(t, galera.Options{})
 	for i, n := range c.Nodes {
@@ -66,7 +66,8 @@ func testCluster(t *testing.T, d Driver, settings Selftest) {
 	}
 }
 
-// eachNode opens a sql.DB on every node of the cluster alone, past the race.
+// eachNode opens a sql.DB on each node of the cluster by itself, without a
+// race.
 func eachNode(t *testing.T, d Driver, f func(t *testing.T, ctx context.Context, node string, db *sql.DB)) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -80,7 +81,7 @@ func eachNode(t *testing.T, d Driver, f func(t *testing.T, ctx context.Context, 
 	}
 }
 
-// testNodesAnswer passes every node through the cluster's own dial and check.
+// testNodesAnswer dials and checks every node as the cluster does.
 func testNodesAnswer(t *testing.T, d Driver) {
 	for _, n := range *d.m.nodes.Load() {
 		ctx, cancel := context.WithTimeoutCause(t.Context(), n.cfg.AttemptTimeout, attemptTimeout(n.cfg.AttemptTimeout))
@@ -96,8 +97,8 @@ func testNodesAnswer(t *testing.T, d Driver) {
 	}
 }
 
-// testOneCluster compares Galera's cluster UUID and asks each node for its
-// state.
+// testOneCluster compares Galera's cluster UUID between nodes, and asks each
+// node for its state.
 func testOneCluster(t *testing.T, d Driver) {
 	uuids := map[string][]string{}
 	eachNode(t, d, func(t *testing.T, ctx context.Context, node string, db *sql.DB) {
@@ -119,10 +120,10 @@ func testOneCluster(t *testing.T, d Driver) {
 	}
 }
 
-// concurrentOpens bounds what the test asks of a user's servers.
+// concurrentOpens limits the load on a user's servers.
 const concurrentOpens = 30
 
-// testConcurrentOpens holds many connections at once, and counts none
+// testConcurrentOpens holds many connections at once, and finds none
 // afterwards.
 func testConcurrentOpens(t *testing.T, d Driver) {
 	db := sql.OpenDB(d.Connector())
@@ -163,8 +164,8 @@ func testConcurrentOpens(t *testing.T, d Driver) {
 	}
 }
 
-// testRefusedNodeIsMasked adds a node where nobody listens: opens must not
-// notice, and its error must be shown.
+// testRefusedNodeIsMasked adds a node on whose port nobody listens. Opens must
+// not notice it, and its error must be shown.
 func testRefusedNodeIsMasked(t *testing.T, d Driver) {
 	const refused = "clustersql-selftest-refused"
 	if err := d.AddConnector(refused, refusingConnector{}); err != nil {
@@ -200,8 +201,7 @@ func shown(d Driver, node string) bool {
 	return false
 }
 
-// A refusingConnector dials a port of loopback on which nobody listens any
-// more.
+// A refusingConnector dials a loopback port on which nobody listens any more.
 type refusingConnector struct{}
 
 func (refusingConnector) Connect(ctx context.Context) (driver.Conn, error) {

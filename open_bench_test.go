@@ -13,8 +13,8 @@ import (
 	"github.com/EnumApps/clustersql/internal/race"
 )
 
-// BenchmarkOpen is one raced open and its Close, losers included, beside the
-// bare backend's through the same database/sql.
+// BenchmarkOpen measures one raced open and its Close, losers included. It also
+// measures the bare backend through the same database/sql.
 func BenchmarkOpen(b *testing.B) {
 	b.Run("bare", func(b *testing.B) {
 		backend := fakedb.New()
@@ -45,7 +45,7 @@ func benchmarkOpen(b *testing.B, db *sql.DB) {
 	}
 }
 
-// BenchmarkStartStop is the life of a whole cluster: actors, probe
+// BenchmarkStartStop measures the life of a whole cluster: actors, probe
 // connections, Close.
 func BenchmarkStartStop(b *testing.B) {
 	for _, n := range []int{1, 3, 1000} {
@@ -63,15 +63,15 @@ func BenchmarkStartStop(b *testing.B) {
 	}
 }
 
-// BenchmarkIdleNode reports what an idle node costs in memory, its stack and
-// its fakedb probe connection included.
+// BenchmarkIdleNode reports the memory that an idle node uses, with its stack
+// and its fakedb probe connection.
 func BenchmarkIdleNode(b *testing.B) {
 	for b.Loop() {
 		b.ReportMetric(idleNodeBytes(b, 1000), "B/node")
 	}
 }
 
-// An idle node stays under 16 KiB, stack and all.
+// An idle node needs less than 16 KiB, stack included.
 func TestIdleNodeIsSmall(t *testing.T) {
 	if race.Enabled {
 		t.Skip("the race detector's own memory would be measured; ./test.sh runs this test without it too")
@@ -96,7 +96,7 @@ func idleNodeBytes(t testing.TB, nodes int) float64 {
 	return per
 }
 
-// memoryInUse is the live heap and all stacks.
+// memoryInUse returns the size of the live heap and all stacks.
 func memoryInUse() int64 {
 	runtime.GC()
 	runtime.GC()
@@ -105,7 +105,8 @@ func memoryInUse() int64 {
 	return int64(m.HeapAlloc + m.StackInuse)
 }
 
-// A thousand nodes start, probe three times each and stop; 300 in the short run.
+// A thousand nodes start, probe three times each and stop. The short run has
+// 300.
 func TestThousandNodes(t *testing.T) {
 	nodes := 1000
 	if testing.Short() {

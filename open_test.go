@@ -24,10 +24,10 @@ import (
 
 var quiet = WithLogger(slog.New(slog.DiscardHandler))
 
-// seeded has a cluster draw what the seed of the test decides.
+// seeded makes a cluster draw from the seed of the test.
 func seeded(t testing.TB) Option { t.Helper(); return WithSeed(seedtest.Of(t)) }
 
-// fakeCluster returns a cluster of n nodes named n1, n2, … over b; the nodes'
+// fakeCluster returns a cluster of n nodes named n1, n2, … on b. The nodes'
 // DSNs are their names.
 func fakeCluster(t testing.TB, b *fakedb.Backend, n int, opts ...Option) Driver {
 	t.Helper()
@@ -36,8 +36,8 @@ func fakeCluster(t testing.TB, b *fakedb.Backend, n int, opts ...Option) Driver 
 	return d
 }
 
-// ownFakeCluster is fakeCluster where the caller closes the cluster: a test of
-// thousands would keep them all until it ends.
+// ownFakeCluster is fakeCluster, but the caller closes the cluster. A test that
+// makes thousands of clusters would otherwise keep them all until it ends.
 func ownFakeCluster(t testing.TB, b *fakedb.Backend, n int, opts ...Option) Driver {
 	t.Helper()
 	d := NewDriver(b.Driver(), t.Name(), append([]Option{quiet}, opts...)...)
@@ -51,8 +51,8 @@ func ownFakeCluster(t testing.TB, b *fakedb.Backend, n int, opts ...Option) Driv
 
 func nodeName(i int) string { return fmt.Sprintf("n%d", i+1) }
 
-// wantNothingLeft asserts the counting invariant at the backend: what was
-// opened is closed, once, and nothing else was touched.
+// wantNothingLeft asserts the counting invariant at the backend: each
+// connection that was opened was closed once, and no other was touched.
 func wantNothingLeft(t testing.TB, b *fakedb.Backend) {
 	t.Helper()
 	s := b.Stats()
@@ -68,13 +68,13 @@ func wantNothingLeft(t testing.TB, b *fakedb.Backend) {
 // A behaviour is one way for a node to answer a connect.
 type behaviour struct {
 	name   string
-	base   time.Duration // what the rank's delay is added to
+	base   time.Duration // the rank's delay is added to this
 	script fakedb.Script
-	wins   bool // gives a conn, if it is let
-	quiet  bool // fails by its silence, which may pass: an open waits on
+	wins   bool // gives a conn, if nothing stops it
+	quiet  bool // fails by silence, which may pass: an open waits on
 }
 
-// errBoom is an error without a class of its own; errRefused has one.
+// errBoom is an error without a class of its own. errRefused has one.
 var (
 	errBoom    = errors.New("boom")
 	errDenied  = &mysql.MySQLError{Number: 1045, Message: "Access denied"}
@@ -100,15 +100,16 @@ var weakOrders = [...][3]int{
 	{1, 2, 3}, {1, 3, 2}, {2, 1, 3}, {2, 3, 1}, {3, 1, 2}, {3, 2, 1},
 }
 
-// Every order of three nodes, with ties, by every way to answer: who wins and
-// when, or how the open fails and when, and that nothing is left. The short
-// run draws one order for each three.
+// Every order of three nodes, with ties, is combined with every way to answer.
+// The test checks who wins and when, or how the open fails and when, and that
+// nothing is left. The short run draws one order for each combination of
+// answers.
 //
-// All rounds share one bubble, for memory under -race: the runtime gives each
-// bubble a context of the race detector for its timers and never ends it. Such
-// a context keeps up to some 65 MB, more with every timer that fires, for as
-// long as the process lives. A bubble for each of the 6656 rounds kept 570 MB.
-// A goroutine that a round leaves is found when the bubble ends.
+// All rounds share one bubble, because of memory under -race. The runtime gives
+// each bubble a context of the race detector for its timers, and never ends it.
+// Such a context keeps up to about 65 MB, more with every timer that fires,
+// until the process ends. A bubble for each of the 6656 rounds kept 570 MB. A
+// goroutine that a round leaves is found when the bubble ends.
 func TestRaceOfThree(t *testing.T) {
 	r := seedtest.Rand(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -178,8 +179,8 @@ func raceOfThree(t *testing.T, kinds [3]behaviour, order [3]int, seed uint64) {
 	wantNothingLeft(t, b)
 }
 
-// wantWinner asserts that one node won, that it is one of the fastest, and
-// that the conns are counted.
+// wantWinner asserts that one node won, that it is one of the fastest, and that
+// the conns are counted.
 func wantWinner(t *testing.T, d Driver, b *fakedb.Backend, kinds [3]behaviour, order [3]int) {
 	t.Helper()
 	synctest.Wait()
@@ -215,14 +216,14 @@ func wantOpenError(t *testing.T, err error, nodes int) {
 	}
 }
 
-// Random clusters, behaviours, ties, callers, cancels, members and closes:
-// whatever happens, opens are answered in time and nothing is left.
+// Clusters, behaviours, ties, callers, cancels, members and closes are random.
+// Whatever happens, every open is answered in time and nothing is left.
 func TestOpenRandomly(t *testing.T) {
 	rounds := 10_000
 	if testing.Short() {
 		rounds = 500
 	}
-	const together = 500 // in a bubble; see TestRaceOfThree
+	const together = 500 // rounds in one bubble; see TestRaceOfThree
 	r := seedtest.Rand(t)
 	for first := 0; first < rounds; first += together {
 		synctest.Test(t, func(t *testing.T) {
@@ -312,7 +313,8 @@ func openOnce(t *testing.T, c driver.Connector, wait, limit, held time.Duration,
 	}
 }
 
-// randomStagger is one of the strategies, or a random order with random waits.
+// randomStagger returns one of the package's strategies, or a random order with
+// random waits.
 func randomStagger(r *rand.Rand) Strategy {
 	a, b := r.Uint64(), r.Uint64()
 	switch r.IntN(8) {

@@ -8,7 +8,8 @@ import (
 	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
-// Priority and weight come from options and from the file, and are shown.
+// Priority and weight come from options or from the file, and Status shows
+// them.
 func TestNodeSettings(t *testing.T) {
 	b := fakedb.New()
 	d := fakeCluster(t, b, 1)

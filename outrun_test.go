@@ -13,7 +13,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/seedtest"
 )
 
-// slowness is one way for a node to be slow.
+// A slowness is one way for a node to be slow.
 type slowness struct {
 	dial, check time.Duration
 }
@@ -23,8 +23,8 @@ func (s slowness) apply(n *fakedb.Node) {
 	n.SetHealth(nil, s.check, false)
 }
 
-// openFor opens and closes conns, one every 20 ms, and returns how many took
-// more than 50 ms, and how many came from each node.
+// openFor opens and closes a conn every 20 ms. It returns how many opens took
+// more than 50 ms, and how many conns came from each node.
 func openFor(t *testing.T, c *connector, span time.Duration) (slow int, from map[string]int) {
 	t.Helper()
 	from = make(map[string]int)
@@ -47,8 +47,9 @@ func openFor(t *testing.T, c *connector, span time.Duration) (slow int, from map
 	return slow, from
 }
 
-// A node that turns slow is met by one open, left, and used again when it is
-// well. The short run draws one way to be slow for each strategy.
+// One open meets a node that has turned slow. The next ones use other nodes,
+// until the node is fast again. The short run draws one way to be slow for each
+// strategy.
 func TestSlowNodeIsLeftAndTriedAgain(t *testing.T) {
 	well := slowness{dial: 2 * time.Millisecond, check: time.Millisecond}
 	ills := []slowness{
@@ -81,12 +82,12 @@ func TestSlowNodeIsLeftAndTriedAgain(t *testing.T) {
 						t.Errorf("ill: %d slow, %v, n1 is %s (%s)", slow, from, d.Status().Nodes[0].State, d.Status().Nodes[0].Reason)
 					}
 					well.apply(b.Node("n1"))
-					openFor(t, c, 7*time.Second) // the backoff of a node that went down
+					openFor(t, c, 7*time.Second) // as long as the backoff of a node that went down
 					if s := d.Status().Nodes[0]; s.State != StateUp {
 						t.Errorf("well again: n1 is %s (%s)", s.State, s.Reason)
 					}
 					if ill.check > well.check {
-						openFor(t, c, 30*time.Second) // until the mean of its round trips is down
+						openFor(t, c, 30*time.Second) // until the mean of its round trips has fallen
 					}
 					if slow, from := openFor(t, c, 5*time.Second); slow != 0 || from["n1"] == 0 && (name != "hedged" || ill.check <= well.check) {
 						t.Errorf("well again: %d slow, %v", slow, from)
@@ -97,8 +98,9 @@ func TestSlowNodeIsLeftAndTriedAgain(t *testing.T) {
 	}
 }
 
-// In a race nobody is asked later, so losing says nothing.
-func TestRaceOvertakesNobody(t *testing.T) {
+// In a race no node is asked later than another, so losing says nothing about a
+// node.
+func TestRaceOutrunsNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
 		d := fakeCluster(t, b, 3)
@@ -121,8 +123,8 @@ func TestRaceOvertakesNobody(t *testing.T) {
 	})
 }
 
-// Who is outrun, by the plan and the nodes' answers.
-func TestOvertaken(t *testing.T) {
+// Which nodes are outrun depends on the plan and on the nodes' answers.
+func TestOutrun(t *testing.T) {
 	const ms = time.Millisecond
 	cases := []struct {
 		name    string
@@ -181,7 +183,7 @@ func TestOvertaken(t *testing.T) {
 	}
 }
 
-// An attempt that waited for a slot of ours says nothing about the node.
+// An attempt that had to wait for one of our slots says nothing about the node.
 func TestWaitingForASlotIsNotBeingSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -210,8 +212,8 @@ func TestWaitingForASlotIsNotBeingSlow(t *testing.T) {
 	})
 }
 
-// A node of a lower tier is asked when all of the higher one have failed, or
-// after 2 s, and not because one has failed.
+// A node of a later tier is asked when all nodes of the earlier one have
+// failed, or after 2 s. One failure is not enough.
 func TestTiers(t *testing.T) {
 	const ms = time.Millisecond
 	cases := []struct {

@@ -10,9 +10,9 @@ import (
 	"github.com/EnumApps/clustersql/internal/seedtest"
 )
 
-// What a cluster draws, its seed decides: the moments of its nodes' probes, the
-// numbers for its strategy, and the ages of its connections. Another seed
-// decides otherwise: by chance not, less often than once in 2^100.
+// A cluster's seed decides all that it draws: when its nodes are probed, the
+// numbers for its strategy, and the ages of its connections. Another seed gives
+// other draws; that it does not happens less often than once in 2^100.
 func TestDrawsRepeat(t *testing.T) {
 	drawn := func(seed uint64) (text string) {
 		synctest.Test(t, func(t *testing.T) {
@@ -43,8 +43,8 @@ func TestDrawsRepeat(t *testing.T) {
 	}
 }
 
-// Clusters without a seed draw each for itself, and so do the nodes of one.
-// By chance not, once in 2^62 each.
+// Clusters without a seed draw independently, and so do the nodes of one
+// cluster. Equal draws happen once in 2^62.
 func TestDrawsDifferWithoutASeed(t *testing.T) {
 	a := newManager(nil, t.Name()+"a", []Option{quiet})
 	b := newManager(nil, t.Name()+"b", []Option{quiet})

@@ -18,7 +18,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
-// A crowd is workers that run a statement again and again.
+// A crowd is a number of workers that run a statement again and again.
 type crowd struct {
 	failed, done atomic.Int64
 	stop         context.CancelFunc
@@ -48,7 +48,7 @@ func newCrowd(t *testing.T, db *sql.DB, workers int, pause time.Duration) *crowd
 
 func (c *crowd) end() { c.stop(); c.wg.Wait() }
 
-// down has a node refuse everything; well undoes that.
+// down makes a node refuse everything. well undoes that.
 func down(b *fakedb.Backend, node string) {
 	b.Node(node).Set(fakedb.Script{Err: errRefused})
 	b.Node(node).SetHealth(errNotReady, 0, false)
@@ -59,7 +59,7 @@ func well(b *fakedb.Backend, node string) {
 	b.Node(node).SetHealth(nil, 10*time.Millisecond, false)
 }
 
-// fill puts so many used conns into the pool.
+// fill puts n used conns into the pool.
 func fill(t *testing.T, db *sql.DB, n int) {
 	t.Helper()
 	db.SetMaxIdleConns(n)
@@ -87,27 +87,28 @@ func openConns(d Driver) []int {
 	return conns
 }
 
-// mostGiven is how many conns may give way in a second, of so many too many on
-// so many nodes. A fifth of them may in a second. A second has two ticks of a
-// node at most; the first has what came up since the one before it, which was
-// less than the longest wait earlier. Each node carries over less than one.
+// mostGiven returns how many conns may give way in a second, when tooMany are
+// too many on so many nodes. A fifth of them may do so in a second. A second
+// has at most two ticks of a node. The first tick counts the time since the one
+// before it, at most the longest wait. Each node carries over less than one.
 func mostGiven(tooMany, nodes int) int {
 	span := (mostWait(time.Second) + time.Second).Seconds()
 	return int(float64(tooMany)/balance.PaceFifth*span + float64(nodes))
 }
 
-// A node that is back gets its share of a pool, the idle part of it included,
-// within 30 s, gently, and without an error.
+// A node that is back gets its share of a pool within 30 s, also of the idle
+// conns. It happens gradually and without an error.
 //
-// Balanced draws who gets what gives way. While n1 has 7 or fewer of 30, the
-// others have so much more than 10 that each gives way to one in a second or
-// more, in the 24 s after rebalance_after. Of three nodes that are equally fast
-// two are drawn, and n1 has the smaller load: so it gets each with 2/3. It
-// misses its share if 48 or more bring it 7 or fewer, once in 10^13 runs.
+// Balanced draws which node gets a conn in place of one that gave way. While n1
+// has 7 or fewer of 30, the others have so much more than 10 that each gives up
+// one or more a second, in the 24 s after rebalance_after. Of three equally
+// fast nodes two are drawn, and n1 has the smaller load. It therefore gets each
+// conn with probability 2/3. It misses its share if 48 or more draws bring it 7
+// or fewer, once in 10^13 runs.
 func TestReturnedNodeGetsItsShare(t *testing.T) {
 	for name, tc := range map[string]struct {
 		strategy Strategy
-		share    float64 // of n1
+		share    float64 // the share of n1
 		workers  int
 		idle     int
 	}{
@@ -170,10 +171,10 @@ func TestReturnedNodeGetsItsShare(t *testing.T) {
 	}
 }
 
-// On a cluster that is well nothing moves for ten minutes, whatever the
-// strategy, and though the latencies take turns; and after a return race and
-// hedged make the older connections anew, once. The short run looks on for
-// twice as long as a cluster takes to come to rest.
+// On a healthy cluster no conn moves for ten minutes, whatever the strategy,
+// although the latencies alternate. After a return, race and hedged replace the
+// older connections, once. The short run watches for twice as long as a cluster
+// takes to settle.
 func TestNothingMovesWithoutNeed(t *testing.T) {
 	for name, strategy := range map[string]Strategy{"race": Race, "hedged": Hedged, "balanced": Balanced, "ordered": Ordered, "own": inOrder} {
 		t.Run(name, func(t *testing.T) {
@@ -228,8 +229,8 @@ func TestNothingMovesWithoutNeed(t *testing.T) {
 	}
 }
 
-// Ordered stays where it is until the better node has been up for
-// failback_after: one node has all connections before, and one after.
+// Ordered keeps its node until the better one has been up for failback_after.
+// Before that one node has all connections, and after it the other.
 func TestOrderedFailsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -273,8 +274,8 @@ func TestOrderedFailsBack(t *testing.T) {
 	})
 }
 
-// A node that has just come back is used at once when the one in use fails,
-// and nothing is held back where a program starts.
+// A node that has just come back is used at once if the one in use fails. When
+// a program starts, no node counts as having just come back.
 func TestReturningNodeIsBetterThanNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -299,8 +300,8 @@ func TestReturningNodeIsBetterThanNone(t *testing.T) {
 	})
 }
 
-// Connections older than max_age are renewed, not all at once, and not one in
-// use is touched.
+// Connections older than max_age are replaced, not all at once. A connection in
+// use is left alone.
 func TestMaxAge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -350,7 +351,8 @@ func TestMaxAge(t *testing.T) {
 	})
 }
 
-// The strategies of the package have their own rebalancing, others none.
+// The strategies of the package each have a rebalancing of their own. Other
+// strategies have none.
 func TestRebalanceByStrategy(t *testing.T) {
 	var named Strategy
 	if err := named.UnmarshalText([]byte("balanced")); err != nil {

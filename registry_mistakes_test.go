@@ -269,7 +269,7 @@ func TestConfigFileMistakes(t *testing.T) {
 	}
 }
 
-// FuzzConfigFile: whatever the text, there is an error with a line of the
+// FuzzConfigFile: for any text there is either an error with a line of the
 // file, or clusters that can be built.
 func FuzzConfigFile(f *testing.F) {
 	f.Add("rise = 3\n[[cluster]]\nname = \"c\"\n[[cluster.node]]\nname = \"n\"\ndsn = \"app:pw@tcp(h)/db\"\n")

@@ -19,14 +19,14 @@ import (
 	"github.com/EnumApps/clustersql/internal/conffile"
 )
 
-// registrations counts what the tests register: database/sql keeps names for
-// good, also from one run of a test to the next.
+// registrations numbers the names that the tests register. database/sql keeps
+// names for ever, also from one run of a test to the next.
 var registrations atomic.Int64
 
 func uniqueName(what string) string { return fmt.Sprintf("%s#%d", what, registrations.Add(1)) }
 
-// A choosyDriver has a connector that refuses the DSNs it is told to, and
-// keeps the others.
+// A choosyDriver has a connector that refuses certain DSNs and records the
+// others.
 type choosyDriver struct {
 	refuse func(dsn string) error
 
@@ -66,7 +66,7 @@ func registerChoosy(refuse func(dsn string) error) (string, *choosyDriver) {
 	return name, d
 }
 
-// inFile makes text the config.toml of a working directory of the test's own.
+// inFile writes text to config.toml in a new working directory of the test.
 func inFile(t *testing.T, text string) {
 	t.Helper()
 	t.Chdir(t.TempDir())
@@ -179,8 +179,8 @@ func TestLegacyFile(t *testing.T) {
   password = "p@s:s/w(o)r?d%${X}"
   dbname = "a/b"
 `)
-	// The decoder takes Nodes and nodes for two tables: the file is one or the
-	// other.
+	// The decoder reads Nodes and nodes as two tables. A file may have only one
+	// of them.
 	if _, err := Load(""); err == nil || err.Error() != "clustersql: config.toml:9: nodes: it is there twice: take one out" {
 		t.Errorf("got %v", err)
 	}
@@ -216,7 +216,7 @@ func TestLegacyFile(t *testing.T) {
 	}
 }
 
-// Registering is all or nothing, whoever holds the name.
+// All clusters of a file are registered or none, whoever has taken a name.
 func TestRegisterTakenNames(t *testing.T) {
 	free, taken := uniqueName("free"), uniqueName("taken")
 	file := func(names ...string) string {

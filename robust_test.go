@@ -25,7 +25,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
-// A probe that never comes back does not keep its node out.
+// One probe that never returns does not keep its node down.
 func TestOneDeafProbeDoesNotKeepTheNodeOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -41,7 +41,7 @@ func TestOneDeafProbeDoesNotKeepTheNodeOut(t *testing.T) {
 	})
 }
 
-// And a backend that is deaf to everything holds a bounded number of probes.
+// A backend that ignores every cancel holds a bounded number of probes.
 func TestDeafProbesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -60,8 +60,8 @@ func TestDeafProbesAreBounded(t *testing.T) {
 	})
 }
 
-// An open that fails for a reason of this machine's, or for none that is
-// known, does not cost the pool its good connections.
+// An open may fail for a reason of this machine or for an unknown one. The pool
+// then keeps its good connections.
 func TestUnexplainedFailureKeepsThePool(t *testing.T) {
 	for _, e := range []error{
 		&net.OpError{Op: "dial", Net: "tcp", Err: syscall.EMFILE},
@@ -95,7 +95,7 @@ func TestUnexplainedFailureKeepsThePool(t *testing.T) {
 	}
 }
 
-// Nothing of a DSN shows, whichever way a program logs what it was given.
+// No part of a DSN is shown, however a program logs what it was given.
 func TestOpenErrorIsSafeToLog(t *testing.T) {
 	const password = "hunter2secret"
 	dsn := "user:" + password + "@somewhere/db"
@@ -147,7 +147,7 @@ type connectFunc func(ctx context.Context) (driver.Conn, error)
 func (f connectFunc) Connect(ctx context.Context) (driver.Conn, error) { return f(ctx) }
 func (f connectFunc) Driver() driver.Driver                            { return nil }
 
-// An error whose own methods panic is that attempt's error and no more.
+// An error whose own methods panic is an error of its attempt only.
 func TestErrorThatPanicsIsContained(t *testing.T) {
 	for _, bad := range []error{(*nilError)(nil), (*mysql.MySQLError)(nil)} {
 		d := NewDriver(nil, t.Name(), quiet)
@@ -177,7 +177,7 @@ func TestDefaultCheckIsTheConnectors(t *testing.T) {
 	if err := d.AddConnector("n1", connector); err != nil {
 		t.Fatal(err)
 	}
-	// DO 1 complains of a conn that runs no statements; Ping does not.
+	// DO 1 fails on a conn that runs no statements. Ping passes.
 	if err := (*d.m.nodes.Load())[0].dial.check(t.Context(), struct{ driver.Conn }{}); err == nil {
 		t.Error("a mysql connector is checked by Ping")
 	}
@@ -197,7 +197,7 @@ func TestDefaultCheckIsTheConnectors(t *testing.T) {
 	}
 }
 
-// A verdict does not wait for the Close of the conn that it is about.
+// The result of a check does not wait until the conn of the check is closed.
 func TestVerdictComesBeforeTheClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -221,7 +221,8 @@ func TestVerdictComesBeforeTheClose(t *testing.T) {
 	})
 }
 
-// A slot that an attempt of an earlier life gives back serves at once.
+// A slot that an attempt gives back after a close and a new open can be used at
+// once.
 func TestSlotOfAnEarlierLifeIsUsed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -242,8 +243,8 @@ func TestSlotOfAnEarlierLifeIsUsed(t *testing.T) {
 	})
 }
 
-// A node whose handshakes take longer than probe_timeout is not taken for a
-// silent one when a statement breaks.
+// A node whose handshakes take longer than probe_timeout does not count as
+// silent when a statement breaks.
 func TestSlowHandshakesAreNotSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -271,8 +272,8 @@ func TestSlowHandshakesAreNotSilence(t *testing.T) {
 	})
 }
 
-// Closing gives handshakes under way the loser's grace: a program that opens,
-// works and ends must not leave broken handshakes behind on slower nodes.
+// Close gives handshakes under way the grace of a loser. A program that opens,
+// works and ends must not leave broken handshakes on slower nodes.
 func TestCloseBreaksOffNoHandshake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -298,7 +299,7 @@ func TestCloseBreaksOffNoHandshake(t *testing.T) {
 	})
 }
 
-// A handlerFunc is a log handler.
+// A handlerFunc is a log handler that calls a func.
 type handlerFunc func()
 
 func (f handlerFunc) Enabled(context.Context, slog.Level) bool  { return true }
@@ -306,7 +307,7 @@ func (f handlerFunc) Handle(context.Context, slog.Record) error { f(); return ni
 func (f handlerFunc) WithAttrs([]slog.Attr) slog.Handler        { return f }
 func (f handlerFunc) WithGroup(string) slog.Handler             { return f }
 
-// A program may log into the very database, and its handler may panic.
+// A program may log into the same database, and its handler may panic.
 func TestLogHandlerMayUseTheCluster(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -334,7 +335,7 @@ func TestLogHandlerMayUseTheCluster(t *testing.T) {
 	})
 }
 
-// The same where expvar's name is taken, and the log line says so.
+// The same holds if expvar's name is taken, and the log line says so.
 func TestLogHandlerMayMakeAClusterWhileOneIsMade(t *testing.T) {
 	name := uniqueName("taken")
 	if !publishVar(name, expvarString("mine")) {
@@ -349,8 +350,8 @@ func TestLogHandlerMayMakeAClusterWhileOneIsMade(t *testing.T) {
 	<-done
 }
 
-// Whatever DelNode meets, no connection of the removed node stays in use by
-// the pool.
+// Whatever DelNode runs into, the pool keeps no connection of the removed node
+// in use.
 func TestNoConnectionOfARemovedNodeStaysValid(t *testing.T) {
 	b := fakedb.New()
 	rounds := 3000
@@ -376,7 +377,7 @@ func TestNoConnectionOfARemovedNodeStaysValid(t *testing.T) {
 	}
 }
 
-// A closingDriver's connectors want to be closed.
+// The connectors of a closingDriver must be closed.
 type closingDriver struct {
 	driver.Driver
 	made, closed atomic.Int64
@@ -416,7 +417,8 @@ func TestConnectorsThatAddNodeMadeAreClosed(t *testing.T) {
 	})
 }
 
-// A node comes up by checks 250 ms apart, and is then probed by the interval.
+// A node comes up by checks that are 250 ms apart. It is then probed every
+// probe_interval.
 func TestRisingIsPaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -426,8 +428,8 @@ func TestRisingIsPaced(t *testing.T) {
 		b.Node("n1").SetHealth(errBoom, 0, false)
 		time.Sleep(30 * time.Second)
 		b.Node("n1").SetHealth(nil, 0, false)
-		// A probe of this backend takes no time, so the wait for the next one
-		// begins when it starts.
+		// A probe of this backend takes no time. The wait for the next one
+		// therefore begins when it starts.
 		next := func() time.Duration {
 			t.Helper()
 			before := d.Status().Nodes[0]
@@ -503,7 +505,7 @@ func TestStrategyThatPanicsIsAnError(t *testing.T) {
 	}
 }
 
-// All of it at once, Driver.Close too.
+// Everything happens at once, Driver.Close too.
 func TestEverythingAndCloseAtOnce(t *testing.T) {
 	for range 100 {
 		b := fakedb.New()
@@ -542,7 +544,8 @@ func TestEverythingAndCloseAtOnce(t *testing.T) {
 				t.Errorf("%+v", s)
 			}
 		}
-		// database/sql closes a connection that came too late in its own time.
+		// database/sql closes a connection that came too late at some later
+		// time.
 		for b.Stats().Live > 0 {
 			runtime.Gosched()
 		}
@@ -550,8 +553,9 @@ func TestEverythingAndCloseAtOnce(t *testing.T) {
 	}
 }
 
-// The bounds of the wait before a regular probe, both exclusive: it is drawn
-// from 80 to 120 percent of the interval, and shortened by less than a tick.
+// leastWait is the lower bound of the wait before a regular probe, exclusive,
+// as mostWait is the upper one. The wait is drawn from 80 to 120 percent of the
+// interval and then shortened by less than a tick.
 func leastWait(interval time.Duration) time.Duration {
 	return interval*4/5 - interval/health.ProbeTicks
 }

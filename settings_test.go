@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Every field of Config has a key, or is marked as having none, and every key
-// can be set from a file and from a DSN.
+// Every field of Config has a key, or is marked as having none. Every key can
+// be set in a file and in a DSN.
 func TestSettingsCoverConfig(t *testing.T) {
 	values := map[reflect.Type]any{
 		reflect.TypeFor[time.Duration](): "1500ms",

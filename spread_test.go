@@ -11,7 +11,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
-// attemptsOf sums up the attempts that the nodes' actors have started.
+// attemptsOf returns how many attempts the nodes' actors have started in all.
 func attemptsOf(d Driver) (sum int) {
 	for _, s := range d.Status().Nodes {
 		sum += int(s.Opens)
@@ -28,7 +28,7 @@ func wantLoads(t *testing.T, d Driver, want ...int) {
 	}
 }
 
-// On a cluster that is well every open costs one connection, but for race.
+// On a healthy cluster every open costs one connection, except with race.
 func TestOneConnectionPerOpen(t *testing.T) {
 	for name, per := range map[string]int{"race": 3, "hedged": 1, "balanced": 1, "ordered": 1} {
 		t.Run(name, func(t *testing.T) {
@@ -58,14 +58,14 @@ func TestOneConnectionPerOpen(t *testing.T) {
 	}
 }
 
-// Opens that come together see each other's launches, and so does one that
+// Opens that come together see each other's launches. So does an open that
 // comes before they are done.
 //
-// Two choices leave a share of 48 about 0.26 away from 16 on average, 0.9 where
-// six opens at a time look at the same loads; a choice without a look at the
-// load, 2.59. The exact distributions of a run, with Chernoff's bound for the
-// mean of all, have the mean above 1.6 once in 10^18 even with six at a time,
-// and below it once in 10^6 without a look.
+// With two choices a node's share of 48 differs from 16 by about 0.26 on
+// average; by 0.9 if six opens at a time see the same loads; by 2.59 if a
+// choice ignores the load. By the exact distributions of a run, with Chernoff's
+// bound for the mean of all, the mean is above 1.6 once in 10^18 even with six
+// at a time, and below it once in 10^6 if choices ignore the load.
 func TestOpensAtOnceAreSpread(t *testing.T) {
 	const runs = 50
 	away := 0
@@ -84,7 +84,7 @@ func TestOpensAtOnceAreSpread(t *testing.T) {
 			for i := range conns {
 				wg.Go(func() { conns[i], _ = c.Connect(context.Background()) })
 			}
-			synctest.Wait() // launched, and not answered yet
+			synctest.Wait() // launched, but not answered yet
 			under := 0
 			for _, s := range d.Status().Nodes {
 				under += s.Load
@@ -110,8 +110,8 @@ func TestOpensAtOnceAreSpread(t *testing.T) {
 	}
 }
 
-// Connections of a node that went down since linger in the pool; they count
-// as open and not as load.
+// Connections of a node that has gone down since remain in the pool. They count
+// as open, but not as load.
 func TestOldConnsAreNoLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -144,8 +144,8 @@ func TestOldConnsAreNoLoad(t *testing.T) {
 	})
 }
 
-// A conn whose node went down while it was on its way does not count, and
-// does not lower the count of the younger one.
+// A conn whose node went down while it was on its way does not count. It does
+// not change the connection count of the newer generation.
 func TestLoadByGeneration(t *testing.T) {
 	var l nodeLoad
 	of := func(generation uint64) int { load, _ := l.of(generation); return load }
@@ -166,7 +166,7 @@ func TestLoadByGeneration(t *testing.T) {
 	}
 }
 
-// A failed open leaves no load behind.
+// A failed open leaves no load.
 func TestFailedOpensAreNoLoad(t *testing.T) {
 	for name, strategy := range strategies {
 		t.Run(name, func(t *testing.T) {

@@ -13,13 +13,13 @@ import (
 // strategies are those of the package, by their names in config.toml.
 var strategies = map[string]Strategy{"race": Race, "hedged": Hedged, "balanced": Balanced, "ordered": Ordered}
 
-// fixedPlan makes a strategy of fixed launches.
+// fixedPlan returns a strategy with fixed launches.
 func fixedPlan(plan ...Launch) Strategy {
 	return NewStrategy("fixed", func([]NodeStatus) []Launch { return plan })
 }
 
-// A launch starts when its wait is over, or at once when an earlier one has
-// failed, and not any more when the open has ended.
+// A launch starts when its wait is over, or at once if an earlier one has
+// failed. It does not start once the open has ended.
 func TestLaunchesAreStaggered(t *testing.T) {
 	const ms = time.Millisecond
 	n1, n2, n3 := Launch{Node: "n1"}, Launch{"n2", 100 * ms}, Launch{"n3", 100 * ms}
@@ -30,7 +30,7 @@ func TestLaunchesAreStaggered(t *testing.T) {
 		plan    []Launch
 		scripts [3]fakedb.Script
 		took    time.Duration
-		opens   [3]uint64 // attempts per node
+		opens   [3]uint64 // attempts on each node
 		fails   bool
 	}{
 		{"the first is fast", []Launch{n1, n2, n3}, [3]fakedb.Script{good(10 * ms), good(0), good(0)}, 10 * ms, [3]uint64{1, 0, 0}, false},
@@ -48,7 +48,7 @@ func TestLaunchesAreStaggered(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := fakedb.New()
 				for i, s := range tc.scripts {
-					b.Node(nodeName(i)).Enqueue(fakedb.Script{}) // the probe's
+					b.Node(nodeName(i)).Enqueue(fakedb.Script{}) // for the probe
 					b.Node(nodeName(i)).Set(s)
 				}
 				d := fakeCluster(t, b, 3, WithStrategy(fixedPlan(tc.plan...)))
@@ -79,7 +79,7 @@ func TestLaunchesAreStaggered(t *testing.T) {
 	}
 }
 
-// A strategy is shown the usable nodes, and is not asked where none is.
+// A strategy gets only the usable nodes. If there are none it is not called.
 func TestStrategySeesUsableNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var seen []string

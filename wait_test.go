@@ -20,7 +20,8 @@ import (
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
-// setAll makes every node answer connects and statements with err; nil is well.
+// setAll makes every node answer connects and statements with err; nil is
+// healthy.
 func setAll(b *fakedb.Backend, n int, err error) {
 	for i := range n {
 		b.Node(nodeName(i)).Set(fakedb.Script{Err: err})
@@ -28,8 +29,8 @@ func setAll(b *fakedb.Backend, n int, err error) {
 	}
 }
 
-// pings has callers ping at once, each with a deadline, and returns how many
-// failed.
+// pings lets many callers ping at once, each with a deadline. It returns how
+// many failed.
 func pings(t *testing.T, db *sql.DB, callers int, limit time.Duration) *atomic.Int64 {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -47,9 +48,10 @@ func pings(t *testing.T, db *sql.DB, callers int, limit time.Duration) *atomic.I
 	return failed
 }
 
-// With every node refusing for a minute, opens wait: they start no attempts of
-// their own, however many there are, the nodes get their actors' probes, no
-// faster than the backoff begins, and all are answered when the first is up.
+// Every node refuses for a minute, and opens wait. However many there are, they
+// start no attempts of their own: the nodes get only their actors' probes, no
+// more often than the first backoff. All opens are answered when the first node
+// is up.
 func TestOpensWaitForTheFirstNodeToComeUp(t *testing.T) {
 	for _, callers := range []int{1, 1000} {
 		t.Run(fmt.Sprint(callers, " callers"), func(t *testing.T) {
@@ -61,8 +63,8 @@ func TestOpensWaitForTheFirstNodeToComeUp(t *testing.T) {
 				setAll(b, 3, errRefused)
 				time.Sleep(2 * time.Second)
 				before := d.Status()
-				// While an open waits, a wait is from half of health.BackoffFirst to
-				// below it.
+				// While an open waits, the wait between probes is at least half
+				// of health.BackoffFirst, and below the whole of it.
 				fewest, most := uint64(time.Minute/health.BackoffFirst), uint64(2*time.Minute/health.BackoffFirst)
 				up := make(chan time.Time, 1)
 				go func() {
@@ -94,7 +96,7 @@ func TestOpensWaitForTheFirstNodeToComeUp(t *testing.T) {
 	}
 }
 
-// A program that starts before its database waits too.
+// The opens of a program that starts before its database wait too.
 func TestFirstContactWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -109,8 +111,9 @@ func TestFirstContactWaits(t *testing.T) {
 	})
 }
 
-// An open that waits ends with its caller, with open_timeout, and with the
-// cluster, and says of each node why, since when, and when it is tried next.
+// An open stops waiting when its caller leaves, after open_timeout, or when the
+// cluster is closed. Its error says of each node why and since when it is down,
+// and when it is tried next.
 func TestWaitingOpenEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -164,7 +167,7 @@ func findStatus(d Driver, node string) (NodeStatus, bool) {
 	return NodeStatus{}, false
 }
 
-// A node that is added serves those who wait; without any node there is
+// A node that is added serves the opens that wait. A cluster without nodes has
 // nothing to wait for.
 func TestMembershipEndsTheWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -197,9 +200,9 @@ func TestMembershipEndsTheWait(t *testing.T) {
 	})
 }
 
-// What no waiting mends is told at once: a wrong password on every node, an
-// unknown host, and an unexplained failure of nodes that never worked. One
-// node that may come up is worth the wait.
+// Trouble that waiting cannot cure is an error at once: a wrong password on
+// every node, an unknown host, and an unexplained failure of nodes that never
+// worked. If one node may still come up, an open waits.
 func TestSomeTroubleIsNotWaitedFor(t *testing.T) {
 	unknownHost := &net.DNSError{Err: "no such host", Name: "n1"}
 	for _, tc := range []struct {
@@ -221,7 +224,7 @@ func TestSomeTroubleIsNotWaitedFor(t *testing.T) {
 					b.Node(nodeName(i)).Set(fakedb.Script{Err: err})
 				}
 				db := openDB(t, fakeCluster(t, b, 2))
-				for range 2 { // at first contact, and with the nodes known
+				for range 2 { // at first contact, and with known nodes
 					began := time.Now()
 					err := db.Ping()
 					wantOpenError(t, err, 2)
@@ -235,10 +238,10 @@ func TestSomeTroubleIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-// backoffs are the fewest and the most tries in a span, the one at its start
-// among them, where the backoff begins with the span. The n-th wait is from
-// half of backoff(n)'s full length to below it; a try starts up to late after
-// its wait is over.
+// backoffs returns the fewest and the most tries in a span, if the backoff
+// begins with the span. The try at its start counts. The n-th wait is at least
+// half of the full length of backoff n, and below the whole of it. A try starts
+// at most late after its wait is over.
 func backoffs(span, late time.Duration) (fewest, most int) {
 	tries := func(wait func(full time.Duration) time.Duration) int {
 		for n, spent := 0, time.Duration(0); ; n++ {
@@ -256,8 +259,8 @@ func backoffs(span, late time.Duration) (fewest, most int) {
 }
 
 // A full node is tried by one open at a time, after a backoff, and stays up.
-// While another node has room no open fails; without one they wait, and are
-// served when there is room again.
+// While another node has room no open fails. If there is none, opens wait and
+// are served when there is room again.
 func TestFullNode(t *testing.T) {
 	full := &mysql.MySQLError{Number: 1040, Message: "Too many connections"}
 	callers := 1000
@@ -271,14 +274,14 @@ func TestFullNode(t *testing.T) {
 		db.SetMaxIdleConns(0)
 		synctest.Wait()
 		b.Node("n1").Set(fakedb.Script{Err: full})
-		b.Node("n2").Set(fakedb.Script{Delay: time.Millisecond}) // n1 is asked before it wins
+		b.Node("n2").Set(fakedb.Script{Delay: time.Millisecond}) // n1 is asked before this one wins
 		for range 600 {
 			if err := db.Ping(); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
-		// An open may see that the wait is over 101 ms late.
+		// An open may notice up to 101 ms late that the wait is over.
 		fewest, most := backoffs(time.Minute, 101*time.Millisecond)
 		if s := d.Status().Nodes[0]; s.State != StateUp || int(s.Errors) < fewest || int(s.Errors) > most {
 			t.Errorf("%v, %d opens met the full node in a minute, want %d to %d", s.State, s.Errors, fewest, most)
@@ -303,9 +306,9 @@ func TestFullNode(t *testing.T) {
 	})
 }
 
-// All nodes fall silent for 5 s. Callers with 15 s on an unbounded pool all
-// succeed; on a full pool, whose opens database/sql makes one after the other
-// without a deadline, they do as well, since open_timeout is longer.
+// All nodes are silent for 5 s. On an unbounded pool all callers with 15 s
+// succeed. They do so on a full pool too, where database/sql opens one conn
+// after the other without a deadline, because open_timeout is longer.
 func TestAllNodesSilentForAMoment(t *testing.T) {
 	for name, most := range map[string]int{"unbounded": 0, "full": 2} {
 		t.Run(name, func(t *testing.T) {
@@ -339,8 +342,8 @@ func TestAllNodesSilentForAMoment(t *testing.T) {
 	}
 }
 
-// A node that stays suspect, because it is slow, serves those who wait once it
-// has proved that it works.
+// A node that stays suspect because it is slow serves the opens that wait, once
+// it has proved that it works.
 func TestSuspectNodeServesThoseWhoWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
@@ -355,8 +358,8 @@ func TestSuspectNodeServesThoseWhoWait(t *testing.T) {
 		time.AfterFunc(50*time.Millisecond, func() { b.Node("n1").Set(fakedb.Script{Delay: 400 * time.Millisecond}) })
 		began := time.Now()
 		err := db.Ping()
-		// One probe may fail within the 50 ms. The next dials, and so does the
-		// open.
+		// One probe may fail within the 50 ms. The next one dials, and so does
+		// the open.
 		if took := time.Since(began); err != nil || took > 2*mostWait(time.Second)+2*400*time.Millisecond {
 			t.Errorf("after %v: %v", took, err)
 		}
