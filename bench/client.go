@@ -10,22 +10,22 @@ import (
 	"time"
 )
 
-// Client is the service of a process that runs one contestant, so that its
-// CPU time is its own.
+// Client is the RPC service of a process that runs one contestant. The process
+// is there so that the contestant's CPU time can be measured alone.
 type Client struct {
 	db     *sql.DB
-	point  *sql.Stmt // prepared once, at the first use
+	point  *sql.Stmt // prepared at its first use
 	before Left
 	watch  *watch
 }
 
 func newClient() *Client { return &Client{} }
 
-// patience bounds whatever has no reason to take long; no figure depends on
+// usualTimeout bounds everything that should not take long. No figure depends on
 // it.
-const patience = 15 * time.Second
+const usualTimeout = 15 * time.Second
 
-// Start opens the contestant. A pool of its own follows from s.Conns.
+// Start opens the contestant. It has a pool of its own if s.Conns is not 0.
 func (c *Client) Start(s Setup, _ *Nothing) error {
 	if c.db != nil {
 		return errors.New("started already")
@@ -45,17 +45,17 @@ func (c *Client) Start(s Setup, _ *Nothing) error {
 	if s.Conns == 0 {
 		c.db.SetMaxIdleConns(-1)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), usualTimeout)
 	defer cancel()
 	return c.db.PingContext(ctx)
 }
 
-// Left is what a process holds.
+// Left is what a process still holds.
 type Left struct{ Goroutines, Sockets int }
 
 func leftNow() Left { return Left{runtime.NumGoroutine(), sockets()} }
 
-// sockets counts this process's open sockets.
+// sockets returns the number of this process's open sockets.
 func sockets() int {
 	const dir = "/proc/self/fd"
 	entries, err := os.ReadDir(dir)
@@ -71,13 +71,14 @@ func sockets() int {
 	return n
 }
 
-// Closed is what there is more than before Start, after a Close.
+// Closed is what a process holds after a Close, beyond what it held before
+// Start.
 type Closed struct {
 	After []Left // at once, and after each of the waits
-	End   Left   // when nothing is left, or patience is over
+	End   Left   // when nothing is left, or after usualTimeout
 }
 
-// Close closes the pool and reports what stays.
+// Close closes the pool and reports what is left.
 func (c *Client) Close(waits []time.Duration, to *Closed) error {
 	if c.db == nil {
 		return errors.New("not started")
@@ -88,14 +89,14 @@ func (c *Client) Close(waits []time.Duration, to *Closed) error {
 		time.Sleep(wait)
 		to.After = append(to.After, c.left())
 	}
-	for late := time.Now().Add(patience); ; time.Sleep(settle) {
+	for late := time.Now().Add(usualTimeout); ; time.Sleep(settle) {
 		if to.End = c.left(); to.End == (Left{}) || time.Now().After(late) {
 			return err
 		}
 	}
 }
 
-// left never goes below nothing: what was there before may end too.
+// left is never negative, although what was there before may end too.
 func (c *Client) left() Left {
 	now := leftNow()
 	return Left{max(0, now.Goroutines-c.before.Goroutines), max(0, now.Sockets-c.before.Sockets)}

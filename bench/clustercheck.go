@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A clustercheck answers a node's HTTP checks as the script of that name
-// does: 200 while the node says it is Synced.
+// A clustercheck answers HTTP checks of a node as the script of that name does:
+// with 200 while the node says that it is Synced.
 type clustercheck struct {
 	addr   string
 	server *http.Server
@@ -26,12 +26,12 @@ func newClustercheck(node string) (*clustercheck, error) {
 		return nil, err
 	}
 	k := &clustercheck{addr: l.Addr().String(), db: sql.OpenDB(c)}
-	k.server = &http.Server{Handler: k, ReadHeaderTimeout: patience}
+	k.server = &http.Server{Handler: k, ReadHeaderTimeout: usualTimeout}
 	go k.server.Serve(l)
 	return k, nil
 }
 
-// ServeHTTP asks the node's status.
+// ServeHTTP asks the node for its status and answers the check.
 func (k *clustercheck) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), time.Second)
 	defer cancel()

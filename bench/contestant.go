@@ -13,21 +13,21 @@ import (
 // A contestant is one way to open connections to the cluster.
 type contestant struct {
 	name  string
-	proxy string // the set-up of HAProxy that it needs, if any
+	proxy string // the set-up of HAProxy that it needs; empty for none
 	ours  bool
 	make  func(Setup) (driver.Connector, error)
 }
 
-// A Setup is what a contestant is given in its process.
+// A Setup is what the process of a contestant gets.
 type Setup struct {
 	Contestant string
 	Addrs      []string // of the nodes, or of the relays before them
-	Weights    []int    // of the nodes; nil: all the same
-	Proxy      string   // address of the proxy, for those that need it
-	Conns      int      // bound of the pool; 0: no pool, every use opens
+	Weights    []int    // of the nodes; nil: all equal
+	Proxy      string   // address of the proxy, for contestants that need one
+	Conns      int      // limit of the pool; 0: no pool, every use opens a connection
 }
 
-// The names of contestants that figures are compared with.
+// These names are of contestants with which others are compared.
 const (
 	plain      = "plain driver"
 	plainAgain = "plain driver, again"
@@ -66,9 +66,9 @@ func contestantNamed(name string) (contestant, error) {
 	return contestant{}, fmt.Errorf("there is no contestant %q", name)
 }
 
-// peerTimeouts are what a careful user of the plain driver sets: without them
-// a silent server holds it for ever. clustersql runs on its defaults and a DSN
-// without any.
+// peerTimeouts are what a careful user of the plain driver sets. Without them a
+// silent server blocks it for ever. clustersql runs with its defaults and a DSN
+// without timeouts.
 const peerTimeouts = "?timeout=1s&readTimeout=2s"
 
 func dsn(addr, params string) string { return "app:app@tcp(" + addr + ")/app" + params }
@@ -100,7 +100,7 @@ func (c checked) Connect(ctx context.Context) (driver.Conn, error) {
 	return conn, nil
 }
 
-// cluster makes clustersql with its defaults and a strategy.
+// cluster returns clustersql with its defaults and a strategy.
 func cluster(s clustersql.Strategy, opts ...clustersql.Option) func(Setup) (driver.Connector, error) {
 	return func(set Setup) (driver.Connector, error) {
 		opts := append(opts, clustersql.WithStrategy(s), clustersql.WithLogger(silence))
@@ -118,7 +118,7 @@ func cluster(s clustersql.Strategy, opts ...clustersql.Option) func(Setup) (driv
 	}
 }
 
-// silence is a log that nobody reads.
+// silence is a log whose lines are dropped.
 var silence = slog.New(slog.DiscardHandler)
 
 func nodeName(i int) string { return fmt.Sprintf("n%d", i+1) }

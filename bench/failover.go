@@ -11,18 +11,18 @@ import (
 	"github.com/EnumApps/clustersql/internal/galera"
 )
 
-// A Failover is what one contestant's readers met in one fault.
+// A Failover is what the readers of one contestant saw in one fault.
 type Failover struct {
 	Fault, Contestant string
-	OnNode            []int           // per round, connections on the node before the fault
-	Failed            []int           // per round, reads that failed
-	HeldUp            []int           // per round, reads that took long
-	Gap               []time.Duration // per round, the longest between two successes
-	Return            []time.Duration // per round, from the node's return to its first read; below 0: none
+	OnNode            []int           // connections on the node before the fault, per round
+	Failed            []int           // reads that failed, per round
+	HeldUp            []int           // reads that took long, per round
+	Gap               []time.Duration // the longest time between two successes, per round
+	Return            []time.Duration // from the node's return to the first read on it, per round; below 0: there was none
 	Reads             int
 	Err               string
-	Line              []Bin         // the first round
-	Away, Back        time.Duration // in it, since its start
+	Line              []Bin         // the time line of the first round
+	Away, Back        time.Duration // of the first round, since its start
 }
 
 // A Bin is one tenth of a second of a time line.
@@ -30,7 +30,7 @@ type Bin struct{ OK, Failed int }
 
 const binWidth = 100 * time.Millisecond
 
-// An outage is a fault on a real node, and its end.
+// An outage is a fault on a real node, and how it ends.
 type outage struct {
 	name  string
 	begin func(context.Context, *galera.Node) error
@@ -60,8 +60,8 @@ func rejoin(ctx context.Context, n *galera.Node) error {
 	return n.WaitSynced(ctx)
 }
 
-// failovers has all contestants read at the same time, straight from the
-// nodes, and makes real faults on one of them.
+// failovers lets all contestants read at the same time, directly from the
+// nodes, and makes real faults on one node.
 func (r *rig) failovers(ctx context.Context) (results []*Failover, err error) {
 	for _, o := range outages {
 		var of []*Failover
@@ -75,11 +75,13 @@ func (r *rig) failovers(ctx context.Context) (results []*Failover, err error) {
 	return results, nil
 }
 
-// errOthers says that a fault of one node took the others with it.
+// errOthers says that the other nodes lost their group because of a fault of
+// one node.
 var errOthers = errors.New("the other nodes lost their group too")
 
-// faultOfOne is one round, made again where Galera made more of the fault
-// than was asked for: that says nothing about clients. The third time counts.
+// faultOfOne runs one round. If Galera lets the fault take the other nodes with
+// it, the round says nothing about clients, and is run again. The third one
+// counts in any case.
 func (r *rig) faultOfOne(ctx context.Context, o outage, of []*Failover) (more []*Failover, err error) {
 	for try := 1; ; try++ {
 		r.say("failover, %s", o.name)
@@ -90,9 +92,9 @@ func (r *rig) faultOfOne(ctx context.Context, o outage, of []*Failover) (more []
 	}
 }
 
-// watchers starts the clients. The fault is for the node that hedged has
-// found to be the nearest; for the others, who take the first one or can be
-// had to take any, it is made the first.
+// watchers starts the clients. The fault is made on the node that hedged has
+// found to be the nearest. For the other clients this node is made the first:
+// they use the first node, or can be made to use any.
 func (r *rig) watchers() (t *team, err error) {
 	r.first = 0
 	f := field{conns: r.plan.readers}
@@ -118,8 +120,9 @@ func (r *rig) watchers() (t *team, err error) {
 	return t, nil
 }
 
-// outage is one round of a fault. of is nil before the first. With errOthers
-// it is unchanged; that is not asked where anything will do.
+// outage runs one round of a fault. of is nil before the first round. With
+// errOthers it is returned unchanged. With anything, outage does not check for
+// errOthers.
 func (r *rig) outage(ctx context.Context, o outage, of []*Failover, anything bool) ([]*Failover, error) {
 	t, err := r.watchers()
 	if err != nil {
@@ -170,8 +173,8 @@ func (r *rig) outage(ctx context.Context, o outage, of []*Failover, anything boo
 	return of, r.cluster.WaitSynced(ctx)
 }
 
-// watch has everybody open their connections, and then read. It returns how
-// many of each are on the node.
+// watch lets all clients open their connections and then read. It returns how
+// many connections of each are on the node.
 func (t *team) watch(how Watching) (on []int, err error) {
 	on = make([]int, len(t.members))
 	err = t.together(func(i int, m *member) error { return m.client.call.Call("Role.Gather", how, &on[i]) })
@@ -181,7 +184,7 @@ func (t *team) watch(how Watching) (on []int, err error) {
 	return on, t.together(func(_ int, m *member) error { return m.client.call.Call("Role.Watch", how, &Nothing{}) })
 }
 
-// othersLost watches the nodes without a fault until lost is called, which
+// othersLost watches the nodes without a fault until lost is called. lost
 // reports whether they were no primary component for longer than a change of
 // view takes.
 func (r *rig) othersLost(ctx context.Context) (lost func() bool) {
@@ -232,7 +235,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// judge makes figures of a round's reads.
+// judge adds the figures of one round's reads.
 func (f *Failover) judge(w Watched, p plan, port int, began, away, back time.Time) {
 	slices.SortFunc(w.Reads, func(a, b Read) int { return a.At.Add(a.Took).Compare(b.At.Add(b.Took)) })
 	var line []Bin

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// What a round of reads came to: failures, long ones, the longest time
+// The figures of a round are right: failures, long reads, the longest time
 // without a success, and the first read on the node that came back.
 func TestFailoverIsJudged(t *testing.T) {
 	const port, other = 3306, 3307
@@ -19,7 +19,7 @@ func TestFailoverIsJudged(t *testing.T) {
 		at(100, port, 700*time.Millisecond, true), // ends last but two
 		at(200, other, time.Millisecond, false),
 		at(1000, other, time.Millisecond, false),
-		at(2000, port, time.Millisecond, false), // before it was back: a connection that lived on
+		at(2000, port, time.Millisecond, false), // before the node was back: on a connection that survived
 		at(3100, port, 50*time.Millisecond, false),
 	}
 	var f Failover
@@ -49,7 +49,8 @@ func TestNodeThatIsNotUsedAgain(t *testing.T) {
 	}
 }
 
-// The opens of a fault are those of its first part, of its last, and all.
+// The opens of a fault are split into those of its first part, those of its
+// last part, and all.
 func TestWindowsAreToldApart(t *testing.T) {
 	p := plan{first: time.Second, after: 3 * time.Second}
 	var f FaultOpens

@@ -14,21 +14,21 @@ import (
 	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
-// An Idle is what a cluster of scripted nodes costs that nobody uses.
+// An Idle is what a cluster of scripted nodes costs while nobody uses it.
 type Idle struct {
 	Nodes  int
-	Bytes  float64 // each node's, its fakedb connection included
-	CPU    float64 // of one core, in percent, all nodes together
-	Probes float64 // a second
+	Bytes  float64 // of each node, its fakedb connection included
+	CPU    float64 // of one core, in percent, for all nodes together
+	Probes float64 // per second
 }
 
-// An Idling says how it is measured.
+// An Idling says how to measure an Idle.
 type Idling struct {
 	Nodes int
 	For   time.Duration
 }
 
-// Idle measures in this process.
+// Idle measures an Idle in this process.
 func (c *Client) Idle(how Idling, of *Idle) error {
 	b := fakedb.New()
 	before := memory()
@@ -41,7 +41,7 @@ func (c *Client) Idle(how Idling, of *Idle) error {
 	}
 	db := sql.OpenDB(d.Connector())
 	defer db.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), usualTimeout)
 	defer cancel()
 	if err := d.WaitReady(ctx, how.Nodes); err != nil {
 		return err
@@ -62,7 +62,7 @@ func probesOf(d clustersql.Driver) (sum uint64) {
 	return sum
 }
 
-// memory is the live heap and all stacks.
+// memory returns the size of the live heap and all stacks.
 func memory() int64 {
 	runtime.GC()
 	runtime.GC()
@@ -71,14 +71,14 @@ func memory() int64 {
 	return int64(m.HeapAlloc + m.StackInuse)
 }
 
-// A Wrapper is what clustersql's connection adds to a call of a backend's
-// that does nothing.
+// A Wrapper is what clustersql's connection adds to a call of a backend that
+// does nothing.
 type Wrapper struct {
 	Added  []float64 // ns, of paired rounds
 	Allocs float64
 }
 
-// Wrap measures in this process.
+// Wrap measures a Wrapper in this process.
 func (c *Client) Wrap(rounds int, of *Wrapper) error {
 	b := fakedb.New()
 	b.Quiet()
@@ -112,13 +112,13 @@ func (c *Client) Wrap(rounds int, of *Wrapper) error {
 	return nil
 }
 
-// wrapRounds and execs are how often the wrapper is measured.
+// wrapRounds and execs say how often the wrapper is measured.
 const (
 	wrapRounds = 50
 	execs      = 100_000
 )
 
-// execTime is one Exec's time in ns.
+// execTime returns the time of one Exec in ns.
 func execTime(ctx context.Context, c driver.ExecerContext) float64 {
 	began := time.Now()
 	for range execs {
@@ -151,7 +151,7 @@ func (r *rig) idle(ctx context.Context) (all []*Idle, w *Wrapper, err error) {
 	return all, w, callOnce("Role.Wrap", wrapRounds, w)
 }
 
-// callOnce calls a client process that is there for this only.
+// callOnce starts a client process for one call, and ends it after the call.
 func callOnce(method string, args, reply any) error {
 	p, err := startProcess("client")
 	if err != nil {

@@ -6,18 +6,18 @@ import (
 	"time"
 )
 
-// A Leftover is what is still there after a contestant's Close, at once and
-// after waits.
+// A Leftover is what is left after a contestant's Close: at once, and after
+// waits.
 type Leftover struct {
 	Contestant  string
 	After       []time.Duration
 	Client      []Left
-	End         Left // after as long as it takes, within reason
-	ServerConns int  // of this contestant's at the nodes, when the network is well again
+	End         Left // after as long as it takes, up to a limit
+	ServerConns int  // this contestant's connections at the nodes, once the network is healthy again
 }
 
-// leftovers closes each contestant, alone, after opens of which one node, as
-// a black hole, answered none.
+// leftovers closes each contestant, one at a time, after a series of opens.
+// During the opens one node is a black hole that answers none.
 func (r *rig) leftovers(ctx context.Context) (results []*Leftover, err error) {
 	for _, c := range contestants {
 		if c.name == plainDo1 || c.name == plainAgain || c.name == idempotent {
@@ -44,7 +44,7 @@ func (r *rig) leftover(ctx context.Context, name string) (*Leftover, error) {
 	}
 	defer t.end()
 	m := t.members[0]
-	silent := 2 // the last: the plain driver's is well
+	silent := 2 // the last node, because the plain driver uses a healthy one
 	if err := r.setFault(Fault{Silent: true}, m.host(silent)...); err != nil {
 		return nil, err
 	}
@@ -61,13 +61,14 @@ func (r *rig) leftover(ctx context.Context, name string) (*Leftover, error) {
 		return nil, err
 	}
 	of.Client, of.End = closed.After, closed.End
-	// The servers hear of what was closed in the black hole when it ends.
+	// The servers learn what was closed in the black hole when the black hole
+	// ends.
 	if err := r.setFault(Fault{}, m.relays...); err != nil {
 		return nil, err
 	}
-	for late := time.Now().Add(patience); ; {
+	for late := time.Now().Add(usualTimeout); ; {
 		after, err := r.appConns(ctx)
-		of.ServerConns = max(0, after-before) // the checks' own come and go
+		of.ServerConns = max(0, after-before) // connections of the checks come and go
 		if err != nil || of.ServerConns <= 0 || time.Now().After(late) {
 			return of, err
 		}

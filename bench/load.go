@@ -8,22 +8,22 @@ import (
 	"time"
 )
 
-// The workloads.
+// These are the kinds of work.
 const (
 	workSelect1 = "SELECT 1"
 	workPoint   = "point select, prepared"
 	workTx      = "transaction of three statements"
 )
 
-// A Loading is one round of work.
+// A Loading says what work is done in one round.
 type Loading struct {
 	Work    string
 	Workers int
 	For     time.Duration
-	Base    int // id of the first of the rows that this client may write
+	Base    int // id of the first of the rows that only this client may write
 }
 
-// A Load is what a round came to.
+// A Load is the result of one round.
 type Load struct {
 	Queries   int
 	Failed    int
@@ -32,10 +32,10 @@ type Load struct {
 	Err       string
 }
 
-// task does one piece of work.
+// A task does one piece of work.
 type task func(ctx context.Context, i int) error
 
-// Load runs the work in as many goroutines for some time.
+// Load runs the work in the given number of goroutines for the given time.
 func (c *Client) Load(how Loading, load *Load) error {
 	ctx := context.Background()
 	work, err := c.tasks(ctx, how)
@@ -71,7 +71,7 @@ func (c *Client) Load(how Loading, load *Load) error {
 	return nil
 }
 
-// tasks returns each worker's task.
+// tasks returns the task of each worker.
 func (c *Client) tasks(ctx context.Context, how Loading) (tasks []task, err error) {
 	tasks = make([]task, how.Workers)
 	switch how.Work {
@@ -108,7 +108,7 @@ func (c *Client) pointSelect(ctx context.Context, i int) error {
 	return c.point.QueryRowContext(ctx, i%rowsRead+1).Scan(&v)
 }
 
-// transaction reads, writes and reads a row that is the worker's own.
+// transaction reads a row of the worker's own, writes it and reads it again.
 func (c *Client) transaction(row int) task {
 	read := fmt.Sprintf("SELECT v FROM kv WHERE id = %d", row)
 	write := fmt.Sprintf("UPDATE kv SET v = v + 1 WHERE id = %d", row)

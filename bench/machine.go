@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A Machine is what a run ran on.
+// A Machine describes the machine and software of a run.
 type Machine struct {
 	Date                      time.Time
 	CPU, Memory, Kernel, Go   string
@@ -60,7 +60,7 @@ func firstLine(file string) string {
 	return line
 }
 
-// firstField returns what follows a name and a colon.
+// firstField returns what follows a name and a colon in a file.
 func firstField(file, name string) string {
 	text, _ := os.ReadFile(file)
 	for line := range strings.Lines(string(text)) {
@@ -84,7 +84,8 @@ func version(module string) string {
 	return "unknown"
 }
 
-// commit names what is measured, and says if it is not what was committed.
+// commit names the commit that is measured, and says if there are changes
+// beside it.
 func commit(ctx context.Context) string {
 	head, err := exec.CommandContext(ctx, "git", "rev-parse", "--short=12", "HEAD").Output()
 	if err != nil {

@@ -23,7 +23,7 @@ import (
 )
 
 func main() {
-	mysql.SetLogger(&mysql.NopLogger{}) // nodes that die are what it is about
+	mysql.SetLogger(&mysql.NopLogger{}) // nodes die on purpose here
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout)
 	stop()
@@ -33,7 +33,7 @@ func main() {
 	}
 }
 
-// options are the command line's.
+// options are those of the command line.
 type options struct {
 	role  string
 	quick bool

@@ -5,28 +5,29 @@ import (
 	"time"
 )
 
-// probeRead is the table read that every fresh connection must be able to do.
+// probeRead is the read of a table that every fresh connection must be able to
+// do.
 const probeRead = "SELECT @@port FROM kv WHERE id = 1"
 
-// An Opening says how a client opens connections, one at a time.
+// An Opening says how a client opens connections. It opens one at a time.
 type Opening struct {
-	N       int           // as many, one after the other
-	For     time.Duration // or, with N 0, for so long
-	Every   time.Duration // and one every so often, but never two at once
+	N       int           // how many, one after the other
+	For     time.Duration // if N is 0: for how long
+	Every   time.Duration // one at each interval, but never two at once
 	Timeout time.Duration // the caller's deadline for each
 }
 
-// An Open is one fresh connection.
+// An Open is one fresh connection, or the attempt to get one.
 type Open struct {
-	At, Took time.Duration // since the start of the series, since then
-	Failed   bool          // there was none
-	Useless  bool          // it could not read a table
-	Port     int           // of the node it is on, 0 where that is not known
+	At, Took time.Duration // when it began, since the start of the series; and how long it took
+	Failed   bool          // there was no connection
+	Useless  bool          // the connection could not read a table
+	Port     int           // of its node; 0 if that is not known
 	Err      string
 }
 
-// Open opens, and tries each connection with a table read, whose time does
-// not count.
+// Open opens connections, and tests each one with a read of a table. The time
+// of the read does not count.
 func (c *Client) Open(how Opening, opens *[]Open) error {
 	began := time.Now()
 	for i := 0; ; i++ {
@@ -60,7 +61,7 @@ func (c *Client) open(began time.Time, timeout time.Duration) (o Open) {
 		return o
 	}
 	defer conn.Close()
-	read, stop := context.WithTimeout(context.Background(), patience)
+	read, stop := context.WithTimeout(context.Background(), usualTimeout)
 	defer stop()
 	if err := conn.QueryRowContext(read, probeRead).Scan(&o.Port); err != nil {
 		o.Useless, o.Err = true, err.Error()

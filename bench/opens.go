@@ -12,27 +12,28 @@ import (
 	"github.com/EnumApps/clustersql/internal/galera"
 )
 
-// A SteadyOpens is a contestant's opens while nothing changes.
+// A SteadyOpens is the opens of a contestant while nothing changes.
 type SteadyOpens struct {
 	Contestant      string
-	Rejecting       bool // one node answers 1047; else all are well
+	Rejecting       bool // one node answers with 1047; else all are healthy
 	Delay           time.Duration
 	Took            []time.Duration
 	P50             []float64 // of each block, in ms
 	Opens           int
 	Failed, Useless int
-	ServerConns     float64 // made at the servers meanwhile, without those of HAProxy's checks
+	ServerConns     float64 // made at the servers in the meantime, without those of HAProxy's checks
 }
 
-// A FaultOpens is a contestant's opens around a fault on one node.
+// A FaultOpens is the opens of a contestant before and during a fault on one
+// node.
 type FaultOpens struct {
 	Fault, Contestant   string
-	Before, First, Late Window // well; from the fault on; later
-	All                 Window // from the fault on, all of it
-	Slow                []int  // per round, opens of the first part over the hedge delay
+	Before, First, Late Window // before the fault; just after it begins; later
+	All                 Window // all opens from the fault on
+	Slow                []int  // opens of the first part that took longer than the hedge delay, per round
 }
 
-// A Window is the opens of some time.
+// A Window is the opens within some time.
 type Window struct {
 	Took                   []time.Duration
 	Failed, Useless, Opens int
@@ -53,12 +54,12 @@ func (w *Window) add(o Open) {
 	}
 }
 
-// callerPatience is the deadline of every open: what an application has that
-// waits at all.
-const callerPatience = 5 * time.Second
+// callerTimeout is the deadline of every open, as an application that waits
+// would have one.
+const callerTimeout = 5 * time.Second
 
-// settle is for what an open leaves behind at the servers, before they are
-// asked how many connections they had.
+// settle is the time in which the servers get to know of an open's connections,
+// before they are asked how many they had.
 const settle = 30 * time.Millisecond
 
 // rejectingOpens is steadyOpens with one node that refuses all work.
@@ -75,8 +76,8 @@ func (r *rig) rejectingOpens(ctx context.Context, t *team) ([]*SteadyOpens, erro
 	return results, errors.Join(err, heal())
 }
 
-// steadyOpens measures opens in blocks, one contestant after the other and
-// each alone.
+// steadyOpens measures opens in blocks, one contestant after the other, each
+// alone.
 func (r *rig) steadyOpens(ctx context.Context, t *team, delay time.Duration) ([]*SteadyOpens, error) {
 	r.say("opens, network delay %v", delay)
 	results := make([]*SteadyOpens, len(t.members))
@@ -96,7 +97,7 @@ func (r *rig) steadyOpens(ctx context.Context, t *team, delay time.Duration) ([]
 				return nil, ctx.Err()
 			}
 			into := results[i]
-			if block == 0 { // the first block warms up
+			if block == 0 { // the first block is the warm-up
 				into = &SteadyOpens{}
 			}
 			if err := r.steadyBlock(ctx, t.members[i], checks, into); err != nil {
@@ -107,8 +108,8 @@ func (r *rig) steadyOpens(ctx context.Context, t *team, delay time.Duration) ([]
 	return results, nil
 }
 
-// checkRate is how many connections a second the servers get while nobody
-// opens any: HAProxy's checks.
+// checkRate returns how many connections per second the servers get while
+// nobody opens any. These are HAProxy's checks.
 func (r *rig) checkRate(ctx context.Context) (float64, error) {
 	before, err := r.connections(ctx)
 	if err != nil {
@@ -120,8 +121,8 @@ func (r *rig) checkRate(ctx context.Context) (float64, error) {
 	return float64(after-before) / time.Since(began).Seconds(), err
 }
 
-// steadyBlock is one block of a contestant, while checks connections a second
-// are none of its own.
+// steadyBlock runs one block of a contestant. checks is how many connections
+// per second are not its own.
 func (r *rig) steadyBlock(ctx context.Context, m *member, checks float64, into *SteadyOpens) error {
 	began := time.Now()
 	before, err := r.connections(ctx)
@@ -129,7 +130,7 @@ func (r *rig) steadyBlock(ctx context.Context, m *member, checks float64, into *
 		return err
 	}
 	var opens []Open
-	if err := m.client.call.Call("Role.Open", Opening{N: r.plan.blockOpens, Timeout: callerPatience}, &opens); err != nil {
+	if err := m.client.call.Call("Role.Open", Opening{N: r.plan.blockOpens, Timeout: callerTimeout}, &opens); err != nil {
 		return err
 	}
 	time.Sleep(settle)
@@ -157,7 +158,7 @@ func (r *rig) steadyBlock(ctx context.Context, m *member, checks float64, into *
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// A nodeFault is a fault for the opens.
+// A nodeFault is a fault during which opens are measured.
 type nodeFault struct {
 	name  string
 	relay *Fault // for the node that each contestant uses most; else:
@@ -176,7 +177,8 @@ func rejecting(ctx context.Context, n *galera.Node) (func() error, error) {
 	return func() error { return n.RejectQueries(context.WithoutCancel(ctx), "NONE") }, n.RejectQueries(ctx, "ALL")
 }
 
-// full fills a node up to the smallest limit that a server takes.
+// full fills a node up to the lowest limit of connections that a server
+// accepts.
 func full(ctx context.Context, n *galera.Node) (func() error, error) {
 	const limit = 10
 	c, err := peer(n.Addr())
@@ -196,7 +198,7 @@ func full(ctx context.Context, n *galera.Node) (func() error, error) {
 	return heal, n.MaxConnections(ctx, limit)
 }
 
-// faultOpens measures opens around each fault, of all contestants at the same
+// faultOpens measures opens around each fault. All contestants open at the same
 // time, each at its own steady pace.
 func (r *rig) faultOpens(ctx context.Context, t *team) ([]*FaultOpens, error) {
 	for _, m := range t.members {
@@ -252,7 +254,7 @@ func (r *rig) faultRound(ctx context.Context, t *team, f nodeFault, of []*FaultO
 	return err
 }
 
-// makeFault makes the fault. heal is never nil.
+// makeFault makes the fault. heal, which ends it, is never nil.
 func (r *rig) makeFault(ctx context.Context, t *team, f nodeFault, used []int) (heal func() error, err error) {
 	if f.make != nil {
 		heal, err = f.make(ctx, r.cluster.Nodes[0])
@@ -263,14 +265,15 @@ func (r *rig) makeFault(ctx context.Context, t *team, f nodeFault, used []int) (
 	}
 	var hit []string
 	for i, m := range t.members {
-		if m.name != plainAgain { // it shows what changes without the fault
+		if m.name != plainAgain { // this one shows what changes without the fault
 			hit = append(hit, m.host(used[i])...)
 		}
 	}
 	return func() error { return r.setFault(Fault{}, hit...) }, r.setFault(*f.relay, hit...)
 }
 
-// paced has a member open at the plan's pace, each member at its own moment.
+// paced lets a member open at the plan's pace. Each member begins at another
+// moment.
 func (t *team) paced(i int, d time.Duration) ([]Open, error) {
 	every := t.rig.plan.every
 	time.Sleep(every * time.Duration(i) / time.Duration(len(t.members)))
@@ -278,11 +281,11 @@ func (t *team) paced(i int, d time.Duration) ([]Open, error) {
 }
 
 func (m *member) paced(d, every time.Duration) (opens []Open, err error) {
-	err = m.client.call.Call("Role.Open", Opening{For: d, Every: every, Timeout: callerPatience}, &opens)
+	err = m.client.call.Call("Role.Open", Opening{For: d, Every: every, Timeout: callerTimeout}, &opens)
 	return opens, err
 }
 
-// mostUsed is the node that most connections were on.
+// mostUsed returns the node with the most connections.
 func (r *rig) mostUsed(opens []Open) int {
 	counts := make([]int, len(r.cluster.Nodes))
 	for _, o := range opens {
@@ -293,8 +296,8 @@ func (r *rig) mostUsed(opens []Open) int {
 	return slices.Index(counts, slices.Max(counts))
 }
 
-// hedgeDelay is the least that a strategy of clustersql waits before it asks
-// the next node.
+// hedgeDelay is the shortest time that a strategy of clustersql waits before it
+// asks the next node.
 const hedgeDelay = 100 * time.Millisecond
 
 func (f *FaultOpens) addWindow(opens []Open, p plan) {

@@ -7,9 +7,9 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// original opens as the first clustersql did: every node at once, the first
-// connection wins, the others are closed in the background. It knows no
-// contexts, no checks and no health.
+// original opens as the first clustersql did. It opens on every node at once,
+// returns the first connection, and closes the others in the background. It has
+// no contexts, no checks and no health.
 type original []string // DSNs
 
 func newOriginal(s Setup) (driver.Connector, error) {

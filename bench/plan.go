@@ -4,22 +4,22 @@ import "time"
 
 // A plan says how much is measured.
 type plan struct {
-	// opens with all nodes well: blocks, one contestant after the other
+	// opens with all nodes healthy: blocks, one contestant after the other
 	blocks, blockOpens int
 	delay              time.Duration // of the network, in the second series
 
 	// opens with a fault
 	faultRounds              int
-	every                    time.Duration // an open of each contestant
-	before, window           time.Duration // well, and from the fault on
-	first, after             time.Duration // ends of the first part of the window, start of the last
-	heal                     time.Duration // until the next fault
+	every                    time.Duration // between two opens of each contestant
+	before, window           time.Duration // the time before the fault, and from the fault on
+	first, after             time.Duration // the end of the first part of the window, and the start of the last
+	heal                     time.Duration // from the end of the fault to the next fault
 	loadRounds               int
 	loadFor                  time.Duration
 	workers                  []int
 	failoverRounds, readers  int
-	readEvery                time.Duration // of all readers together
-	well, away, stay, heldUp time.Duration // before the fault, its length, after the return; a read that took longer
+	readEvery                time.Duration // between two reads, of all readers together
+	well, away, stay, heldUp time.Duration // before the fault; its length; after the return; a read longer than this took long
 	spreadConns              int
 	leftWaits                []time.Duration
 	idleNodes                []int

@@ -19,7 +19,7 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// Colours of Okabe and Ito, which the colour-blind can tell apart.
+// These are colours of Okabe and Ito, which colour-blind people can tell apart.
 var (
 	colourOurs   = color.RGBA{0, 114, 178, 255}
 	colourPeers  = color.RGBA{150, 150, 150, 255}
@@ -45,7 +45,7 @@ const (
 	aroundRows   = 0.75 * vg.Inch
 )
 
-// newPanel is a plot with a row for each name, the first on top.
+// newPanel returns a plot with a row for each name, the first one on top.
 func newPanel(title, x string, names []string) *plot.Plot {
 	p := plot.New()
 	p.Title.Text = title
@@ -69,7 +69,7 @@ func newPanel(title, x string, names []string) *plot.Plot {
 
 func rowOf(i int, names []string) float64 { return float64(len(names) - 1 - i) }
 
-// noLabels are for panels whose rows are named further left.
+// noLabels is for panels whose rows are labelled in a panel to the left.
 func noLabels(names []string) []string { return make([]string, len(names)) }
 
 func polygon(fill color.Color, xys plotter.XYs) *plotter.Polygon {
@@ -85,7 +85,7 @@ func rectangle(fill color.Color, x0, y0, x1, y1 float64) *plotter.Polygon {
 	return polygon(fill, plotter.XYs{{X: x0, Y: y0}, {X: x1, Y: y0}, {X: x1, Y: y1}, {X: x0, Y: y1}})
 }
 
-// note writes words that end at x.
+// note writes text that ends at x.
 func note(p *plot.Plot, x, y float64, words string, c color.Color) {
 	l, err := plotter.NewLabels(plotter.XYLabels{XYs: plotter.XYs{{X: x, Y: y}}, Labels: []string{words}})
 	if err != nil {
@@ -97,7 +97,7 @@ func note(p *plot.Plot, x, y float64, words string, c color.Color) {
 	p.Add(l)
 }
 
-// save draws panels beside one another.
+// savePanels draws panels side by side.
 func savePanels(file string, rows int, panels []*plot.Plot) error {
 	height := vg.Length(rows)*rowHeight + aroundRows
 	c := vgsvg.New(pictureWidth, height)
@@ -110,7 +110,7 @@ func savePanels(file string, rows int, panels []*plot.Plot) error {
 	if _, err := c.WriteTo(&b); err != nil {
 		return err
 	}
-	// Whoever looks has another font, and perhaps a dark page.
+	// The reader's machine has other fonts, and the page may be dark.
 	svg := bytes.ReplaceAll(b.Bytes(), []byte("font-family:Liberation Sans"), []byte("font-family:'Liberation Sans',Arial,Helvetica,sans-serif"))
 	return os.WriteFile(file, svg, 0o644)
 }
@@ -118,16 +118,16 @@ func savePanels(file string, rows int, panels []*plot.Plot) error {
 // A distribution is one row of a picture of open times.
 type distribution struct {
 	name            string
-	took            []time.Duration // of opens that gave a useful connection, or not
+	took            []time.Duration // of opens that gave a useful connection, and of the others
 	opens, failures int
 }
 
-// openPanel draws distributions as hills over a logarithmic axis. Its left
-// and right ends are those of what is drawn beside it.
+// openPanel draws distributions as hills over a logarithmic axis. All panels
+// side by side have the same ends of that axis.
 func openPanel(title string, labels []string, all []distribution) *plot.Plot {
 	p := newPanel(title, "ms to open (p50 and p99 marked)", labels)
 	const least, most, bins = -0.5, 4.0, 54 // powers of ten
-	const margin = most + 1.1               // for words
+	const margin = most + 1.1               // space for text
 	p.X.Min, p.X.Max = least, margin
 	var ticks []plot.Tick
 	for e := 0; e <= 3; e++ {
@@ -164,7 +164,7 @@ func openPanel(title string, labels []string, all []distribution) *plot.Plot {
 	return p
 }
 
-// pictured are the contestants of pictures.
+// pictured reports whether a contestant is shown in the pictures.
 func pictured(name string) bool {
 	return !slices.Contains([]string{plainAgain, plainDo1, idempotent}, name)
 }
@@ -197,7 +197,7 @@ func drawOpens(dir string, r *Results) error {
 		panel("silent", names), panel("refusing", blank), panel("full", blank)})
 }
 
-// failoverPanel draws reads over time; failed ones stand in another colour.
+// failoverPanel draws reads over time. Failed reads have another colour.
 func failoverPanel(fault string, labels []string, all []*Failover, p plan) *plot.Plot {
 	panel := newPanel(fault, "seconds", labels)
 	panel.X.Padding = 0
@@ -206,7 +206,7 @@ func failoverPanel(fault string, labels []string, all []*Failover, p plan) *plot
 		if i == 0 {
 			end := f.Back + p.stay
 			stop = end.Seconds()
-			panel.X.Min, panel.X.Max = 0, 1.2*stop // beyond stand words
+			panel.X.Min, panel.X.Max = 0, 1.2*stop // there is text to the right of stop
 			panel.X.Tick.Marker = everyFive(stop)
 			panel.Add(rectangle(colourShade, f.Away.Seconds(), 0, f.Back.Seconds(), float64(len(labels))))
 		}
@@ -231,8 +231,8 @@ func failoverPanel(fault string, labels []string, all []*Failover, p plan) *plot
 	return panel
 }
 
-// failures counts the failed reads of a time line, and outlines them: each at
-// least so wide and so high that it is seen.
+// failures counts the failed reads of a time line and returns their outlines.
+// Each outline is wide and high enough to be seen.
 func (f *Failover) failures(base, expected, stop float64) (failed int, outline plotter.XYs) {
 	wide := max(binWidth.Seconds(), stop/200)
 	outline = plotter.XYs{{X: 0, Y: base}}
@@ -248,7 +248,7 @@ func (f *Failover) failures(base, expected, stop float64) (failed int, outline p
 	return failed, append(outline, plotter.XY{X: stop, Y: base})
 }
 
-// everyFive are the marks of an axis of seconds.
+// everyFive are the marks of an axis in seconds, one every five seconds.
 func everyFive(stop float64) (ticks plot.ConstantTicks) {
 	step := 5.0
 	if stop < step {

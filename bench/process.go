@@ -9,24 +9,24 @@ import (
 	"os/exec"
 )
 
-// A process is a child of the benchmark, spoken to over its standard input
-// and output. It ends when the input does, and so with its parent.
+// A process is a child of the benchmark. They talk over the child's standard
+// input and output. The child ends when its input ends, and therefore also when
+// its parent ends.
 type process struct {
 	cmd  *exec.Cmd
 	call *rpc.Client
 }
 
-// Nothing stands for the arguments or the answer of a call that has none.
+// Nothing stands for the arguments or the reply of a call that has none.
 type Nothing struct{ None bool }
 
-// pipes are both directions as one.
+// pipes join both directions to one connection.
 type pipes struct {
 	io.Reader
 	io.WriteCloser
 }
 
-// startProcess starts this program again in a role. The caller ends it with
-// end.
+// startProcess starts this program again in a role. The caller must call end.
 func startProcess(role string) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -54,7 +54,7 @@ func (p *process) end() error {
 	return errors.Join(p.call.Close(), p.cmd.Wait())
 }
 
-// serveRole is the main of a child process.
+// serveRole is the main function of a child process.
 func serveRole(role string) error {
 	server := rpc.NewServer()
 	end := func() {}

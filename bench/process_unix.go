@@ -8,11 +8,12 @@ import (
 	"time"
 )
 
-// detach takes a child out of reach of the terminal's Ctrl-C, which is for
-// this process: it ends its children itself.
+// detach keeps the terminal's Ctrl-C from a child. The parent gets it, and ends
+// its children itself.
 func detach(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
 
-// cpuTime is what this process has used so far, in user and system mode.
+// cpuTime returns the time that this process has used so far, in user and
+// system mode.
 func cpuTime() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

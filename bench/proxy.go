@@ -13,28 +13,28 @@ import (
 	"time"
 )
 
-// The set-ups of HAProxy.
+// These are the set-ups of HAProxy.
 const (
 	checkMySQL = "mysql-check"
 	checkWsrep = "wsrep check"
 )
 
-// A ProxySetup is what a HAProxy is to stand before.
+// A ProxySetup says before which nodes a HAProxy is, and how it checks them.
 type ProxySetup struct {
 	Kind    string
 	Addrs   []string // of the nodes
 	Checks  []string // of the nodes' HTTP checks, for checkWsrep
-	Weights []int    // of the nodes; nil: all the same
+	Weights []int    // of the nodes; nil: all equal
 }
 
-// A ProxyInfo says where it runs.
+// A ProxyInfo says where a HAProxy runs.
 type ProxyInfo struct {
 	Addr string
 	Pid  int
 }
 
-// Proxy is the service of a process that has a HAProxy as its child, and ends
-// it when it ends itself.
+// Proxy is the RPC service of a process that has a HAProxy as its child. It
+// ends the HAProxy when it ends itself.
 type Proxy struct {
 	dir string
 	cmd *exec.Cmd
@@ -43,7 +43,7 @@ type Proxy struct {
 
 func newProxy() *Proxy { return &Proxy{} }
 
-// haproxy finds Debian's program, which is in no ordinary user's PATH.
+// haproxy finds Debian's program, which is not in an ordinary user's PATH.
 func haproxy() (string, error) {
 	for _, name := range []string{"haproxy", "/usr/sbin/haproxy", "/usr/local/sbin/haproxy"} {
 		if path, err := exec.LookPath(name); err == nil {
@@ -53,8 +53,9 @@ func haproxy() (string, error) {
 	return "", errors.New("haproxy is missing: apt-get install -y --no-install-recommends haproxy")
 }
 
-// Start starts HAProxy and waits until a connection through it is answered.
-// The port is bound here and handed over, so that nobody can take it between.
+// Start starts HAProxy and waits until a connection through it is answered. It
+// binds the port itself and passes it on, so that no other process can take it
+// in between.
 func (p *Proxy) Start(s ProxySetup, info *ProxyInfo) (err error) {
 	program, err := haproxy()
 	if err != nil {
@@ -79,7 +80,7 @@ func (p *Proxy) Start(s ProxySetup, info *ProxyInfo) (err error) {
 	defer bound.Close()
 	p.cmd = exec.Command(program, "-db", "-f", file)
 	p.cmd.Dir = p.dir
-	p.cmd.ExtraFiles = []*os.File{bound} // the child's fd 3
+	p.cmd.ExtraFiles = []*os.File{bound} // fd 3 in the child
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
 	detach(p.cmd)
 	if err := p.cmd.Start(); err != nil {
@@ -91,7 +92,7 @@ func (p *Proxy) Start(s ProxySetup, info *ProxyInfo) (err error) {
 }
 
 func (p *Proxy) wait(addr string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), usualTimeout)
 	defer cancel()
 	c, err := peer(addr)
 	if err != nil {
@@ -111,7 +112,7 @@ func (p *Proxy) wait(addr string) error {
 	}
 }
 
-// end ends HAProxy by its process, and removes its folder.
+// end ends HAProxy and removes its folder.
 func (p *Proxy) end() {
 	if p.cmd != nil {
 		p.cmd.Process.Kill()
@@ -123,8 +124,8 @@ func (p *Proxy) end() {
 	}
 }
 
-// config is what the manuals of HAProxy and Galera show, with the checks as
-// frequent as clustersql's probes.
+// config is the configuration that the manuals of HAProxy and Galera show. Its
+// checks are as frequent as clustersql's probes.
 func (s ProxySetup) config() string {
 	var b strings.Builder
 	b.WriteString("global\n  maxconn 4000\n" +
@@ -151,5 +152,5 @@ func (s ProxySetup) config() string {
 	return b.String()
 }
 
-// proxyUser is the user, without a password, that mysql-check connects as.
+// proxyUser is the user, without a password, as whom mysql-check connects.
 const proxyUser = "haproxy"

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// The two set-ups differ in their check, and in what happens to sessions.
+// The two set-ups differ in their checks and in what they do with sessions.
 func TestProxyConfig(t *testing.T) {
 	s := ProxySetup{Addrs: []string{"127.0.0.1:1001", "127.0.0.1:1002"}, Checks: []string{"127.0.0.1:2001", "127.0.0.1:2002"}}
 	cases := []struct {

@@ -10,33 +10,36 @@ import (
 	"time"
 )
 
-// A Fault is what a relay does to its connections; the zero value passes them
-// on.
+// A Fault is what a relay does to its connections. The zero value passes
+// everything on.
 type Fault struct {
-	// Delay holds back every answer, and the first, before which TCP has
-	// been round once, twice as long.
+	// Delay delays every answer. The first one is delayed twice as long,
+	// because TCP has made one round trip before it.
 	Delay time.Duration
-	// Silent passes nothing on, in neither direction. The kernel accepts new
-	// connections all the same.
+	// Silent passes nothing on, in neither direction. The kernel still accepts
+	// new connections.
 	Silent bool
-	// Refuse has the system refuse new connections, and cuts those there are.
+	// Refuse makes the system refuse new connections, and cuts the existing
+	// ones.
 	Refuse bool
 }
 
-// A relay stands before one port of a node and makes the network's faults.
+// A relay is between the clients and one port of a node. It makes faults of the
+// network.
 type relay struct {
 	// immutable
 	addr, target string
 
-	mu       sync.Mutex // guards what follows; never held while anything waits
+	mu       sync.Mutex // guards the fields below; never held while anything waits
 	fault    Fault
 	changed  chan struct{} // closed when fault changes
 	listener net.Listener  // nil while it refuses
 	conns    map[net.Conn]struct{}
 }
 
-// newRelay listens on a free loopback port below those that systems give to
-// outgoing connections, so that nobody has it when it listens again.
+// newRelay listens on a free loopback port. The port is below those that
+// systems give to outgoing connections, so that nobody takes it while the relay
+// refuses.
 func newRelay(target string) (*relay, error) {
 	for range 100 {
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(20000)))
@@ -68,7 +71,7 @@ func (r *relay) serve(l net.Listener) {
 	}()
 }
 
-// set changes the fault, also for the connections there are.
+// set changes the fault, also for existing connections.
 func (r *relay) set(f Fault) error {
 	r.mu.Lock()
 	was := r.fault
@@ -107,7 +110,7 @@ func (r *relay) cut() {
 	}
 }
 
-// pass owns the client's connection and ends with it.
+// pass passes one client's connection on. It owns the connection and closes it.
 func (r *relay) pass(client net.Conn) {
 	defer r.hold(client)()
 	if r.answer() != nil {
@@ -124,8 +127,7 @@ func (r *relay) pass(client net.Conn) {
 	both.Wait()
 }
 
-// hold keeps a connection where cut finds it, until the returned func closes
-// it.
+// hold registers a connection, so that cut finds it. release closes it.
 func (r *relay) hold(c net.Conn) (release func()) {
 	r.mu.Lock()
 	r.conns[c] = struct{}{}
@@ -138,8 +140,8 @@ func (r *relay) hold(c net.Conn) (release func()) {
 	}
 }
 
-// copy passes on what comes from one side after a wait, and closes both when
-// nothing more does.
+// copy passes on what comes from one side, each time after a wait. When that
+// ends it closes both sides.
 func (r *relay) copy(to, from net.Conn, wait func() error) {
 	defer to.Close()
 	defer from.Close()
@@ -155,7 +157,7 @@ func (r *relay) copy(to, from net.Conn, wait func() error) {
 	}
 }
 
-// silence waits for as long as the relay is silent.
+// silence waits while the relay is silent.
 func (r *relay) silence() error {
 	for {
 		f, changed := r.now()
@@ -169,7 +171,7 @@ func (r *relay) silence() error {
 	}
 }
 
-// answer waits for as long as an answer is held back.
+// answer waits as long as an answer is delayed.
 func (r *relay) answer() error {
 	if err := r.silence(); err != nil {
 		return err
@@ -186,7 +188,7 @@ func (r *relay) now() (Fault, chan struct{}) {
 	return r.fault, r.changed
 }
 
-// Relays is the service of a relay process.
+// Relays is the RPC service of a relay process.
 type Relays struct {
 	mu  sync.Mutex
 	all map[string]*relay // by addr
@@ -215,7 +217,7 @@ type Setting struct {
 	Fault Fault
 }
 
-// Set makes a fault.
+// Set sets a fault.
 func (s *Relays) Set(to Setting, _ *Nothing) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// echo answers every line with itself.
+// echo starts a server that answers every line with the same line.
 func echo(t *testing.T) (addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -76,7 +76,8 @@ func TestRelayHoldsAnswersBack(t *testing.T) {
 	}
 }
 
-// A silent relay says nothing until it is well again; then the answer comes.
+// A silent relay passes nothing on until it is healthy again. Then the answer
+// comes.
 func TestRelayIsSilent(t *testing.T) {
 	r := newTestRelay(t)
 	there := dial(t, r.addr)
@@ -100,8 +101,8 @@ func TestRelayIsSilent(t *testing.T) {
 	}
 }
 
-// A refusing relay cuts what there is, and takes connections again on the
-// same port.
+// A refusing relay cuts the existing connections. Later it accepts connections
+// again on the same port.
 func TestRelayRefuses(t *testing.T) {
 	r := newTestRelay(t)
 	there := dial(t, r.addr)

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A report is RESULTS.md while it is written.
+// A report is RESULTS.md while it is being written.
 type report struct {
 	strings.Builder
 	plan plan
@@ -41,7 +41,7 @@ func write(dir string, r *Results, p plan) error {
 
 func (w *report) line(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 
-// table writes a table of Markdown.
+// table writes a table in Markdown.
 func (w *report) table(head []string, rows [][]string) {
 	w.line("")
 	w.line("| %s |", strings.Join(head, " | "))
@@ -153,7 +153,7 @@ func (w Window) times() string {
 	return fmt.Sprintf("%.1f / %.1f", ms(at(w.Took, 0.5)), ms(at(w.Took, 0.99)))
 }
 
-// share is a count, and its part of all where there is any.
+// share returns a count with its percentage of all, if there are any.
 func share(n, of int) string {
 	if n == 0 {
 		return "0"
@@ -298,7 +298,7 @@ func (w *report) settings() {
 	w.line("")
 	w.line("- clustersql: defaults, a DSN without parameters.")
 	w.line("- Everybody else: the DSN has `%s`, without which a silent server", strings.TrimPrefix(peerTimeouts, "?"))
-	w.line("  holds the plain driver for ever. Every open has a deadline of %v.", callerPatience)
+	w.line("  holds the plain driver for ever. Every open has a deadline of %v.", callerTimeout)
 	w.line("- *random node, then next*: a connector that shuffles the nodes and takes the first")
 	w.line("  that connects. *The original*: all nodes at once, no context, no check; losers are")
 	w.line("  closed in the background. Both are in this folder.")

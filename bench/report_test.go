@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// someResults has a little of everything, and clustersql as good as it must be.
+// someResults has a little of everything. clustersql is as good in it as it
+// must be.
 func someResults() *Results {
 	r := &Results{Machine: Machine{Server: "10.11-MariaDB"}, Wrapper: &Wrapper{Added: []float64{5}}, Idle: []*Idle{{Nodes: 3}}}
 	took := []time.Duration{time.Millisecond, 2 * time.Millisecond}
@@ -65,7 +66,7 @@ func TestReportIsComplete(t *testing.T) {
 	}
 }
 
-// What a smoke run is for.
+// A smoke run finds what is wrong.
 func TestSmokeSeesWhatIsWrong(t *testing.T) {
 	for name, spoil := range map[string]func(string, *Results){
 		"useless":    func(_ string, r *Results) { r.faulty("silent", hedged).All.Useless = 1 },
@@ -89,7 +90,7 @@ func TestSmokeSeesWhatIsWrong(t *testing.T) {
 	}
 }
 
-// Peers may leave and hand out what they like.
+// A smoke run does not judge what other contestants leave open or hand out.
 func TestSmokeJudgesNoPeers(t *testing.T) {
 	dir, r := t.TempDir(), someResults()
 	r.left("the original (race)").End.Goroutines = 500
@@ -102,7 +103,7 @@ func TestSmokeJudgesNoPeers(t *testing.T) {
 	}
 }
 
-// Figures that are not good enough are said to be so.
+// Verdicts say so if figures are not good enough.
 func TestVerdictsSeeWhatIsNotReached(t *testing.T) {
 	for name, spoil := range map[string]func(*Results){
 		"client CPU": func(r *Results) {
@@ -119,7 +120,7 @@ func TestVerdictsSeeWhatIsNotReached(t *testing.T) {
 		"open p50":           func(r *Results) { findWell(r.Steady, hedged, time.Millisecond).P50[0] = 1.06 },
 		"server connections": func(r *Results) { findWell(r.Steady, balanced, 0).ServerConns = 3 },
 		"open p99":           func(r *Results) { r.faulty("refusing", balanced).Late.Took = []time.Duration{time.Second} },
-		"open p99 three": func(r *Results) { // noise excuses no more than there is
+		"open p99 three": func(r *Results) { // noise excuses no more than its own size
 			r.faulty("slow by 200 ms", plainAgain).Late.Took = []time.Duration{3 * time.Millisecond}
 			r.faulty("slow by 200 ms", hedged).Late.Took = []time.Duration{4 * time.Millisecond}
 		},

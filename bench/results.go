@@ -124,7 +124,8 @@ func measure(ctx context.Context, o options, stdout io.Writer) error {
 	return nil
 }
 
-// outFolder is where the report goes. Only a full run writes here.
+// outFolder returns the folder for the report. Only a full run writes to the
+// folder of the benchmark.
 func outFolder(o options) (string, error) {
 	switch {
 	case o.out != "":
@@ -143,7 +144,7 @@ func save(file string, r *Results) error {
 	return os.WriteFile(file, text, 0o644)
 }
 
-// renderAgain writes the report of an earlier run.
+// renderAgain writes the report of an earlier run again.
 func renderAgain(o options) error {
 	if o.out == "" {
 		return errors.New("-from needs -out, a folder")

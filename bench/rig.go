@@ -12,21 +12,21 @@ import (
 	"github.com/EnumApps/clustersql/internal/galera"
 )
 
-// rowsRead is how many rows clients read; above them each has rows to write.
+// rowsRead is how many rows clients read. The rows above these are for writing.
 const (
 	rowsRead  = 1000
 	rowsWrite = 100 // for each client
 )
 
-// A rig is what everything is measured on: three real nodes, and the relays'
+// A rig is what every part is measured on: three real nodes, and the relays'
 // process.
 type rig struct {
 	plan    plan
 	cluster *galera.Cluster
 	relays  *process
-	checks  []*clustercheck // straight to the nodes
-	ports   map[int]int     // a node's index by its port
-	first   int             // the node that comes first for contestants to be started
+	checks  []*clustercheck // each asks its node directly
+	ports   map[int]int     // from a node's port to its index
+	first   int             // the node that contestants started from now on get first
 	log     io.Writer
 }
 
@@ -91,7 +91,8 @@ func (r *rig) say(format string, args ...any) {
 	fmt.Fprintf(r.log, "%s %s\n", time.Now().Format("15:04:05"), fmt.Sprintf(format, args...))
 }
 
-// addrs are the nodes' own, and those of their checks.
+// addrs returns the addresses of the nodes themselves, and those of their
+// checks.
 func (r *rig) addrs() (nodes, checks []string) {
 	for i := range r.cluster.Nodes {
 		i = (i + r.first) % len(r.cluster.Nodes)
@@ -100,7 +101,7 @@ func (r *rig) addrs() (nodes, checks []string) {
 	return nodes, checks
 }
 
-// setFault makes a fault at relays.
+// setFault sets a fault at relays.
 func (r *rig) setFault(f Fault, addrs ...string) error {
 	return r.relays.call.Call("Role.Set", Setting{addrs, f}, &Nothing{})
 }
@@ -111,20 +112,21 @@ func (r *rig) relayed(to []string) (addrs []string, err error) {
 	return addrs, err
 }
 
-// A team is the clients of one part of the benchmark, with what they need.
+// A team is the clients of one part of the benchmark, and the processes that
+// they need.
 type team struct {
 	rig     *rig
 	members []*member
 }
 
-// A member is one contestant's client.
+// A member is the client of one contestant.
 type member struct {
 	contestant
 	setup  Setup
 	client *process
-	proxy  *process // nil for those without
+	proxy  *process // nil for contestants without a proxy
 	info   ProxyInfo
-	relays []string // before the nodes, and before their checks; nil without relays
+	relays []string // before the nodes, and before their checks; nil if there are none
 	index  int      // among all contestants
 }
 
@@ -135,8 +137,8 @@ type field struct {
 	conns   int
 }
 
-// newTeam starts the clients of those contestants that want says. The caller
-// ends it with end.
+// newTeam starts the clients of the contestants for which want returns true.
+// The caller must call end.
 func (r *rig) newTeam(f field, want func(contestant) bool) (*team, error) {
 	t := &team{rig: r}
 	for i, c := range contestants {
@@ -153,7 +155,7 @@ func (r *rig) newTeam(f field, want func(contestant) bool) (*team, error) {
 	return t, nil
 }
 
-// but is everybody except those named.
+// but returns a want for all contestants but those named.
 func but(names ...string) func(contestant) bool {
 	return func(c contestant) bool {
 		for _, name := range names {
@@ -192,7 +194,8 @@ func (m *member) start(r *rig, f field) (err error) {
 	return m.client.call.Call("Role.Start", m.setup, &Nothing{})
 }
 
-// host returns the relays before a node: its own and its check's.
+// host returns the relays before a node: that of the node and that of its
+// check.
 func (m *member) host(node int) []string {
 	return []string{m.relays[node], m.relays[node+len(m.setup.Addrs)]}
 }
@@ -215,7 +218,8 @@ func (t *team) end() {
 	}
 }
 
-// together calls every member at the same time, and returns the first error.
+// together makes a call for every member at the same time. It returns the first
+// error.
 func (t *team) together(call func(i int, m *member) error) error {
 	errs := make([]error, len(t.members))
 	var all sync.WaitGroup
@@ -230,7 +234,7 @@ func (t *team) together(call func(i int, m *member) error) error {
 	return errors.Join(errs...)
 }
 
-// connections is the sum of the servers' counts of connections made.
+// connections returns how many connections were ever made to all servers.
 func (r *rig) connections(ctx context.Context) (sum int, err error) {
 	for _, n := range r.cluster.Nodes {
 		text, err := n.Status(ctx, "Connections")

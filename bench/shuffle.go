@@ -7,8 +7,8 @@ import (
 	"math/rand/v2"
 )
 
-// shuffle is what teams write themselves: a random node, and the next one
-// when it fails.
+// shuffle is what teams write themselves: it asks a random node, and the next
+// one if that fails.
 type shuffle []driver.Connector
 
 func newShuffle(s Setup) (driver.Connector, error) {

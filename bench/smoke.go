@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// smoke is what a short run can say: it judges no times.
+// smoke judges a short run. It judges no times.
 func smoke(dir string, r *Results) error {
 	var errs []error
 	if n, opens := useless(r); n > 0 || opens == 0 {
@@ -27,7 +27,7 @@ func smoke(dir string, r *Results) error {
 	return errors.Join(append(errs, complete(dir, r))...)
 }
 
-// complete looks for every table and picture.
+// complete checks that every table and picture is there.
 func complete(dir string, r *Results) error {
 	text, err := os.ReadFile(filepath.Join(dir, "RESULTS.md"))
 	if err != nil {

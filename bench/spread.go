@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A NodeSpread is how many of a contestant's connections were on each node.
+// A NodeSpread says how many connections of a contestant were on each node.
 type NodeSpread struct {
 	Nodes, Contestant string
 	Conns             []int
@@ -13,14 +13,14 @@ type NodeSpread struct {
 	Err               string
 }
 
-// Hold opens connections at once, counts them by their node's port and gives
-// them back.
+// Hold opens connections at once, counts them by the port of their node, and
+// returns them.
 func (c *Client) Hold(n int, ports *map[int]int) error {
 	*ports = make(map[int]int)
 	results := make(chan int)
 	errs := make(chan error)
 	release := make(chan struct{})
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), usualTimeout)
 	defer cancel()
 	for range n {
 		go func() {
@@ -51,18 +51,18 @@ func (c *Client) Hold(n int, ports *map[int]int) error {
 	return failed
 }
 
-// fields are the nodes that connections are spread over.
+// fields are the sets of nodes over which connections are spread.
 var fields = []struct {
 	name    string
 	weights []int
-	slower  time.Duration // the first node's answers
+	slower  time.Duration // the delay of the first node's answers
 }{
 	{name: "equal"},
 	{name: "n1 slower by 30 ms", slower: 30 * time.Millisecond},
 	{name: "weights 2, 1, 1", weights: []int{2, 1, 1}},
 }
 
-// spreads counts where connections that are opened at once go.
+// spreads counts on which nodes the connections are that are opened at once.
 func (r *rig) spreads(ctx context.Context) (results []*NodeSpread, err error) {
 	for _, f := range fields {
 		r.say("spread, nodes: %s", f.name)
@@ -80,7 +80,8 @@ func (r *rig) spreads(ctx context.Context) (results []*NodeSpread, err error) {
 	return results, nil
 }
 
-// probed is for probes to see what a relay does: two of them, and some.
+// probed is long enough for probes to see what a relay does: for two of them
+// and some more.
 const probed = 3 * time.Second
 
 func (r *rig) spread(ctx context.Context, t *team, name string, slower time.Duration) (results []*NodeSpread, err error) {

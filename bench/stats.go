@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// quantile returns the value below which a part p of the sorted values lie;
-// the zero value for none.
+// quantile returns the value below which a part p of the sorted values lies.
+// Without values it returns the zero value.
 func quantile[T cmp.Ordered](sorted []T, p float64) (v T) {
 	if len(sorted) == 0 {
 		return v
@@ -36,8 +36,8 @@ func middle(sorted []float64) float64 {
 	return sorted[n/2]
 }
 
-// paired is the spread of the ratios of two series, round by round. Rounds in
-// which one has nothing are left out.
+// paired returns the spread of the ratios of two series, round by round. It
+// leaves out rounds in which one series has nothing.
 func paired(values, base []float64) Spread {
 	var ratios []float64
 	for i := range min(len(values), len(base)) {

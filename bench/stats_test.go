@@ -23,8 +23,8 @@ func TestSpread(t *testing.T) {
 	}
 }
 
-// Ratios are those of rounds, not of medians, and a round that gave nothing
-// is none.
+// The ratios are those of rounds and not of medians. A round that gave nothing
+// is left out.
 func TestPairedLeavesOutEmptyRounds(t *testing.T) {
 	got := paired([]float64{10, 0, 30, 99}, []float64{10, 5, 20, 0})
 	if want := (Spread{1, 1.25, 1.5, 2}); got != want {

@@ -12,7 +12,7 @@ import (
 
 var works = []string{workSelect1, workPoint, workTx}
 
-// A Throughput is one contestant's rounds of one work.
+// A Throughput is the rounds of one contestant with one kind of work.
 type Throughput struct {
 	Contestant, Work string
 	Workers          int
@@ -22,7 +22,7 @@ type Throughput struct {
 	Err              string
 }
 
-// each gives one figure of every round.
+// each returns one figure of every round.
 func (t *Throughput) each(figure func(Load) float64) []float64 {
 	var all []float64
 	for _, l := range t.Rounds {
@@ -45,9 +45,9 @@ func (t *Throughput) queries() (n int) {
 	return n
 }
 
-// throughput measures queries on warm pools, straight to the nodes: one
-// contestant at a time, in rounds of random order, so that what the machine
-// does besides falls on all of them.
+// throughput measures queries on warm pools, directly to the nodes. One
+// contestant works at a time, in rounds of random order, so that other work of
+// the machine affects all of them alike.
 func (r *rig) throughput(ctx context.Context) (results []*Throughput, err error) {
 	r.say("throughput")
 	most := r.plan.workers[len(r.plan.workers)-1]
@@ -69,7 +69,7 @@ func (r *rig) throughput(ctx context.Context) (results []*Throughput, err error)
 						return nil, ctx.Err()
 					}
 					into := of[i]
-					if round == 0 { // it opens the connections
+					if round == 0 { // this round opens the connections
 						into = &Throughput{Work: work, Workers: workers}
 					}
 					if err := t.members[i].load(into, r.plan.loadFor); err != nil {
@@ -103,11 +103,11 @@ func (m *member) load(into *Throughput, d time.Duration) error {
 	return err
 }
 
-// clockTick is what the kernel counts processes' time in, the same on every
-// Linux.
+// clockTick is the unit in which the kernel counts the time of processes. It is
+// the same on every Linux.
 const clockTick = 10 * time.Millisecond
 
-// proxyCPU is what the contestant's HAProxy has used so far.
+// proxyCPU returns the time that the contestant's HAProxy has used so far.
 func (m *member) proxyCPU() (time.Duration, error) {
 	if m.proxy == nil {
 		return 0, nil
@@ -116,7 +116,7 @@ func (m *member) proxyCPU() (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	// pid (name) state …; utime and stime are fields 14 and 15.
+	// The format is: pid (name) state …; utime and stime are fields 14 and 15.
 	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
 	var ticks time.Duration
 	for _, f := range fields[11:13] {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A Verdict is one thing that the figures must say, and whether they do.
+// A Verdict is one thing that the figures must show, and whether they do.
 type Verdict struct {
 	What, Want, Got string
 	OK              bool
@@ -16,7 +16,7 @@ type Verdict struct {
 
 var strategies = []string{race, hedged, balanced, ordered}
 
-// verdicts judges what was measured; what was not is left out.
+// verdicts judges what was measured. It leaves out what was not.
 func verdicts(r *Results) (all []Verdict) {
 	if len(r.Load) > 0 {
 		all = append(all, costVerdicts(r)...)
@@ -41,8 +41,9 @@ func verdicts(r *Results) (all []Verdict) {
 	return all
 }
 
-// pooled is the spread of a figure's ratios to another contestant's, round by
-// round, over all works and numbers of workers that want says.
+// pooled returns the spread of the ratios of one contestant's figure to
+// another's, round by round. It covers all kinds of work and numbers of workers
+// for which want returns true.
 func pooled(r *Results, name, base string, figure func(Load) float64, want func(*Throughput) bool) Spread {
 	var ratios []float64
 	for _, t := range r.Load {
@@ -86,15 +87,14 @@ func costVerdicts(r *Results) (all []Verdict) {
 	return all
 }
 
-// resolution is how far the median of so many values may be from what more of
-// them would say: its standard error, if the quartiles are a normal
-// distribution's.
+// resolution returns how far the median may be from that of many more values:
+// its standard error, if the quartiles are those of a normal distribution.
 func (s Spread) resolution() float64 {
 	return 0.93 * (s.High - s.Low) / math.Sqrt(float64(max(s.N, 1)))
 }
 
-// proxyVerdicts compares with the proxies, and shows what they leave to gain:
-// a plain driver, which costs nothing, on as many nodes and on one.
+// proxyVerdicts compares with the proxies. It also shows the most that could be
+// gained: by a plain driver, which adds no cost, on as many nodes and on one.
 func proxyVerdicts(r *Results) (all []Verdict) {
 	for _, work := range works {
 		sixteen := func(t *Throughput) bool { return t.Work == work && t.Workers == 16 }
@@ -117,7 +117,8 @@ func findWell(all []*SteadyOpens, name string, delay time.Duration) *SteadyOpens
 	return &SteadyOpens{}
 }
 
-// connsPerOpen are the servers' for each open that was of use.
+// connsPerOpen returns the number of connections at the servers for each useful
+// open.
 func (w *SteadyOpens) connsPerOpen() string {
 	useful := w.Opens - w.Failed - w.Useless
 	if useful == 0 {
@@ -155,9 +156,9 @@ func wellVerdicts(r *Results) (all []Verdict) {
 	return all
 }
 
-// faultVerdicts judges opens around faults at relays. What else the machine
-// did meanwhile is seen at the second plain pool, which has no fault: the
-// ratio may be as much larger as that pool's is above 1.
+// faultVerdicts judges opens around faults at relays. The second plain pool has
+// no fault, and shows what else the machine did at the time. A ratio may
+// therefore be larger by as much as that pool's ratio is above 1.
 func faultVerdicts(r *Results) (all []Verdict) {
 	noise := make(map[string]float64)
 	for _, f := range r.Faulty {
@@ -181,8 +182,8 @@ func faultVerdicts(r *Results) (all []Verdict) {
 	return all
 }
 
-// lateOverWell is the ratio of the p99 some time after the fault to that
-// before it.
+// lateOverWell returns the ratio of the p99 some time after the fault to the
+// p99 before it.
 func (f *FaultOpens) lateOverWell() float64 {
 	return ms(at(f.Late.Took, 0.99)) / ms(at(f.Before.Took, 0.99))
 }
@@ -191,7 +192,7 @@ func at(took []time.Duration, p float64) time.Duration {
 	return quantile(slices.Sorted(slices.Values(took)), p)
 }
 
-// useless is what clustersql handed out that was of no use.
+// useless returns how many useless connections clustersql handed out.
 func useless(r *Results) (n, opens int) {
 	for _, f := range r.Faulty {
 		if isOurs(f.Contestant) {
@@ -216,8 +217,8 @@ func isOurs(name string) bool {
 	return err == nil && c.ours
 }
 
-// A cell is one figure of a failover; the smaller the better. Within slack, or
-// a twentieth, two are the same.
+// A cell is one figure of a failover. Smaller is better. Two figures count as
+// equal if they differ by no more than slack or a twentieth.
 type cell struct {
 	name   string
 	figure func(*Failover) float64
@@ -230,7 +231,7 @@ var cells = []cell{
 	{"time to use", func(f *Failover) float64 { return ms(f.backInUse()) }, 100},
 }
 
-// show says a figure with its unit.
+// show returns a figure with its unit.
 func (c cell) show(v float64) string {
 	switch {
 	case c.slack == 0:
@@ -241,10 +242,11 @@ func (c cell) show(v float64) string {
 	return fmt.Sprintf("%.0f ms", v)
 }
 
-// never stands for a node that was not used again while it was watched.
+// never is the figure of a node that was not used again while it was watched.
 const never = time.Hour
 
-// backInUse is the median time to the first read on the returned node.
+// backInUse returns the median time to the first read on the node that came
+// back.
 func (f *Failover) backInUse() time.Duration {
 	var all []time.Duration
 	for _, d := range f.Return {
@@ -263,9 +265,9 @@ func sum(all []int) (n int) {
 	return n
 }
 
-// failoverVerdicts compares each of clustersql's strategies with the best of
-// the others in every cell. The plain driver, which has but one node, is none
-// of them.
+// failoverVerdicts compares each strategy of clustersql with the best of the
+// others, in every cell. The plain driver is left out, because it has only one
+// node.
 func failoverVerdicts(r *Results) (all []Verdict) {
 	for _, name := range append(slices.Clone(strategies), idempotent) {
 		var fine, best, of int
@@ -307,7 +309,7 @@ func bestOfPeers(r *Results, fault string, c cell) float64 {
 	return best
 }
 
-// String shows the median and the quartiles.
+// String returns the median and the quartiles.
 func (s Spread) String() string {
 	if s.N == 0 {
 		return "–"

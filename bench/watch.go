@@ -12,11 +12,11 @@ import (
 // A Watching says how a client reads while a fault comes and goes.
 type Watching struct {
 	Readers int
-	Every   time.Duration // a read, all readers together
-	Port    int           // of the node on which a quarter of the connections shall be
+	Every   time.Duration // between two reads, of all readers together
+	Port    int           // of the node that must have a quarter of the connections
 }
 
-// A Read is one of them.
+// A Read is one read of a client.
 type Read struct {
 	At     time.Time
 	Took   time.Duration
@@ -24,14 +24,14 @@ type Read struct {
 	Port   int // of the node that answered
 }
 
-// A watch is a client's reads under way.
+// A watch is a client's reads while they go on.
 type watch struct {
 	stop    context.CancelFunc
 	readers sync.WaitGroup
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	reads []Read
-	err   string // the last one
+	err   string // the last error
 }
 
 // Watch starts reading, and returns at once.
@@ -48,12 +48,12 @@ func (c *Client) Watch(how Watching, _ *Nothing) error {
 	return nil
 }
 
-// Gather opens the readers' connections, and again until a quarter of them are
-// on the node that the fault is for: a contestant is not tried by a fault that
-// passes it by. It returns how many are.
+// Gather opens the readers' connections. It repeats that until a quarter of
+// them are on the node that the fault is for, because a fault on a node without
+// connections would test nothing. It returns how many are on that node.
 func (c *Client) Gather(how Watching, on *int) (err error) {
 	for range 30 {
-		c.db.SetMaxIdleConns(-1) // closes the idle ones
+		c.db.SetMaxIdleConns(-1) // this closes the idle ones
 		c.db.SetMaxIdleConns(how.Readers)
 		if *on, err = c.fill(how); err != nil || 4**on >= how.Readers {
 			return err
@@ -63,9 +63,9 @@ func (c *Client) Gather(how Watching, on *int) (err error) {
 	return nil
 }
 
-// fill opens all connections, and counts those on the node.
+// fill opens all connections and returns how many are on the node.
 func (c *Client) fill(how Watching) (on int, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), usualTimeout)
 	defer cancel()
 	for range how.Readers {
 		conn, err := c.db.Conn(ctx)
@@ -104,9 +104,9 @@ func (w *watch) run(ctx context.Context, c *Client, first, pace time.Duration) {
 	}
 }
 
-// read is one point read, without a deadline of its own that could matter.
+// read reads one row by its key. It has a deadline that is too long to matter.
 func (c *Client) read() (r Read, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), usualTimeout)
 	defer cancel()
 	r.At = time.Now()
 	query := fmt.Sprintf("SELECT @@port, v FROM kv WHERE id = %d", rand.IntN(rowsRead)+1)

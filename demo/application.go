@@ -16,42 +16,42 @@ const (
 	writePause = 20 * time.Millisecond
 	seedRows   = 20
 
-	// Connections live that short so that new ones are opened all the time:
-	// opens are what the demo shows. A program of yours would set minutes.
+	// Connections have a short life, so that new ones are opened all the time:
+	// the demo shows opens. Your program would set minutes.
 	readLifetime  = 500 * time.Millisecond
 	writeLifetime = 300 * time.Millisecond
 )
 
-// An application is what any program does with two sql.DB: it reads and
-// writes, and repeats nothing that failed.
+// An application does what any program does with two sql.DB: it reads and
+// writes. It repeats no operation that failed.
 type application struct {
 	// immutable
 	read, write *sql.DB
 	timeout     time.Duration // of one operation
 
-	next int // the row to write next; owned by who writes
+	next int // the row to write next; owned by the writer
 
-	mu      sync.Mutex // guards what follows
-	tally   tally
-	seconds [2]second // the last one, and the one under way
+	mu      sync.Mutex // guards the fields below
+	totals  totals
+	seconds [2]second // the last second, and the one under way
 }
 
-// A second is the slowest operation of one.
+// A second is the slowest operation of one second.
 type second struct {
 	began   time.Time
 	slowest time.Duration
 }
 
-// A tally is what the application has seen so far.
-type tally struct {
+// totals are what the application has seen so far.
+type totals struct {
 	Reads, Writes, Failed int
-	LastFailure           error         // of the latest that failed
-	Slowest               time.Duration // of all
-	Lately                time.Duration // the slowest of the last second or two
+	LastFailure           error         // of the latest operation that failed
+	Slowest               time.Duration // of all operations
+	Lately                time.Duration // the slowest of the last one or two seconds
 }
 
-// openApplication opens both clusters by the names they are registered under.
-// The caller closes the application.
+// openApplication opens both clusters by their registered names. The caller
+// must close the application.
 func openApplication(timeout time.Duration) (*application, error) {
 	read, err := sql.Open("read_conn", "")
 	if err != nil {
@@ -73,8 +73,8 @@ func openApplication(timeout time.Duration) (*application, error) {
 
 func (a *application) close() error { return errors.Join(a.read.Close(), a.write.Close()) }
 
-// prepare makes the table, and the rows that the readers read. It comes before
-// run.
+// prepare makes the table and the rows that the readers read. It must be called
+// before run.
 func (a *application) prepare(ctx context.Context) error {
 	_, err := a.write.ExecContext(ctx, "CREATE TABLE event (id INT PRIMARY KEY, text VARCHAR(40) NOT NULL)")
 	for a.next < seedRows && err == nil {
@@ -84,7 +84,7 @@ func (a *application) prepare(ctx context.Context) error {
 	return err
 }
 
-// run works until ctx is done, and then finishes what it has begun.
+// run works until ctx is done. It then finishes what it has begun.
 func (a *application) run(ctx context.Context) {
 	var workers sync.WaitGroup
 	for range readers {
@@ -94,7 +94,7 @@ func (a *application) run(ctx context.Context) {
 	workers.Wait()
 }
 
-// work runs one operation after the other. One that has begun is not
+// work runs one operation after the other. An operation that has begun is not
 // cancelled with ctx.
 func (a *application) work(ctx context.Context, pause time.Duration, operation func(context.Context) error) {
 	tick := time.NewTicker(pause)
@@ -122,12 +122,12 @@ func (a *application) readOne(ctx context.Context) error {
 		return fmt.Errorf("read: row %d has the text %q, and not %q", id, text, eventText(id))
 	}
 	a.mu.Lock()
-	a.tally.Reads++
+	a.totals.Reads++
 	a.mu.Unlock()
 	return nil
 }
 
-// writeOne is for one goroutine only.
+// writeOne may be called by one goroutine only.
 func (a *application) writeOne(ctx context.Context) error {
 	id := a.next
 	a.next++
@@ -135,7 +135,7 @@ func (a *application) writeOne(ctx context.Context) error {
 		return fmt.Errorf("write: %w", err)
 	}
 	a.mu.Lock()
-	a.tally.Writes++
+	a.totals.Writes++
 	a.mu.Unlock()
 	return nil
 }
@@ -152,26 +152,26 @@ func (a *application) note(took time.Duration, err error) {
 	defer a.mu.Unlock()
 	a.turn(time.Now())
 	a.seconds[1].slowest = max(a.seconds[1].slowest, took)
-	a.tally.Slowest = max(a.tally.Slowest, took)
+	a.totals.Slowest = max(a.totals.Slowest, took)
 	if err != nil {
-		a.tally.Failed++
-		a.tally.LastFailure = err
+		a.totals.Failed++
+		a.totals.LastFailure = err
 	}
 }
 
-// turn begins a new second when the one under way is over; a.mu is held.
+// turn begins a new second if the one under way is over. The caller holds a.mu.
 func (a *application) turn(now time.Time) {
 	if now.Sub(a.seconds[1].began) >= time.Second {
 		a.seconds[0], a.seconds[1] = a.seconds[1], second{began: now}
 	}
 }
 
-// soFar returns the tally.
-func (a *application) soFar() tally {
+// soFar returns what the application has seen so far.
+func (a *application) soFar() totals {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.turn(time.Now())
-	t := a.tally
+	t := a.totals
 	t.Lately = max(a.seconds[0].slowest, a.seconds[1].slowest)
 	return t
 }

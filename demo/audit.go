@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// auditPause is the time between two looks at a node that has not got
+// auditPause is the time between two looks at a node that does not have
 // everything yet.
 const auditPause = 20 * time.Millisecond
 
-// audit waits until each node by itself has exactly the given number of rows,
-// and returns an error when ctx is done first. It dials the nodes with the
-// plain driver.
+// audit waits until each node by itself has exactly the given number of rows.
+// If ctx is done first, it returns an error. It dials the nodes with the plain
+// driver.
 func (c *cluster) audit(ctx context.Context, rows int) error {
 	for _, n := range c.nodes {
 		if err := auditNode(ctx, c.dsn(n), rows); err != nil {

@@ -11,18 +11,18 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// stopPatience is how long a server may take to stop.
-const stopPatience = 10 * time.Second
+// stopTimeout is how long a server may take to stop.
+const stopTimeout = 10 * time.Second
 
 // A cluster is the nodes that the demo runs on.
 type cluster struct {
-	what                     string // for the screen
+	what                     string // shown on the screen
 	user, password, database string
 	nodes                    []*node
-	end                      func() // what is left to do after the nodes are closed; may be nil
+	end                      func() // called after the nodes are closed; may be nil
 }
 
-// A node is one server with the forwarder before it.
+// A node is one server and the forwarder before it.
 type node struct {
 	name    string // as in config.toml
 	server  server
@@ -30,18 +30,18 @@ type node struct {
 	forward *forwarder
 }
 
-// A server can be stopped, and started again.
+// A server can be stopped and started again.
 type server interface {
 	// start returns the address that the server listens on.
 	start(ctx context.Context) (addr string, err error)
-	// stop shuts down a server without connections as its operator would.
+	// stop shuts down a server without connections, as its operator would.
 	stop(ctx context.Context) error
 	// close ends the server for good.
 	close(ctx context.Context) error
 }
 
-// startEmbedded starts three servers in this process. The caller ends the
-// cluster with close.
+// startEmbedded starts three servers in this process. The caller must close the
+// cluster.
 func startEmbedded(ctx context.Context) (*cluster, error) {
 	c := &cluster{
 		what: "three MySQL servers in this process, reached over TCP on loopback",
@@ -56,8 +56,8 @@ func startEmbedded(ctx context.Context) (*cluster, error) {
 	return c, nil
 }
 
-// add starts a server, puts a forwarder before it, and makes the two a node.
-// The cluster closes the server, also when add fails.
+// add starts a server, puts a forwarder before it, and makes a node of the two.
+// The cluster closes the server, also if add fails.
 func (c *cluster) add(ctx context.Context, s server) error {
 	n := &node{name: fmt.Sprintf("node%d", len(c.nodes)+1), server: s}
 	c.nodes = append(c.nodes, n)
@@ -68,7 +68,7 @@ func (c *cluster) add(ctx context.Context, s server) error {
 	return n.wrap("start", err)
 }
 
-// export sets the environment variables that config.toml asks for.
+// export sets the environment variables that config.toml uses.
 func (c *cluster) export() error {
 	vars := map[string]string{"DEMO_USER": c.user, "DEMO_PASSWORD": c.password, "DEMO_DATABASE": c.database}
 	for i, n := range c.nodes {
@@ -82,7 +82,8 @@ func (c *cluster) export() error {
 	return nil
 }
 
-// dsn is the node's own, for what the demo does behind the application's back.
+// dsn returns the node's own DSN, for what the demo does without the
+// application.
 func (c *cluster) dsn(n *node) string {
 	cfg := mysql.NewConfig()
 	cfg.Net, cfg.Addr = "tcp", n.forward.addr
@@ -92,7 +93,7 @@ func (c *cluster) dsn(n *node) string {
 
 // close ends forwarders and servers.
 func (c *cluster) close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), stopPatience)
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	var errs []error
 	for _, n := range c.nodes {
@@ -110,20 +111,20 @@ func (c *cluster) close() error {
 // refuse makes the node refuse new connections.
 func (n *node) refuse() { n.forward.refuse() }
 
-// accept ends a refuse.
+// accept ends refuse.
 func (n *node) accept() error { return n.wrap("accept", n.forward.accept(n.addr)) }
 
-// cut closes all of the node's connections, in use or not.
+// cut closes all of the node's connections, also those in use.
 func (n *node) cut() { n.forward.cut() }
 
-// slow holds back each of the node's answers by d; 0 ends that.
+// slow delays each of the node's answers by d; 0 ends that.
 func (n *node) slow(d time.Duration) { n.forward.delay.Store(int64(d)) }
 
-// stop is the rest of an orderly stop, for a node that refuses: its
-// connections are closed once they are idle, then the server is stopped. It
-// goes on when ctx is cancelled, as it must not cut a query short.
+// stop completes an orderly stop of a node that refuses. It closes the node's
+// connections once they are idle, then stops the server. It ignores a cancel of
+// ctx, because it must not cut a query short.
 func (n *node) stop(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopPatience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	if err := n.forward.drain(ctx); err != nil {
 		return n.wrap("drain", err)
@@ -141,7 +142,7 @@ func (n *node) start(ctx context.Context) error {
 	return n.accept()
 }
 
-// wrap names the node and what was done, if there is an error.
+// wrap adds the node and what was done to an error, if there is one.
 func (n *node) wrap(what string, err error) error {
 	if err == nil {
 		return nil

@@ -16,11 +16,11 @@ import (
 	"go.uber.org/goleak"
 )
 
-// asDemo in the environment makes the test binary the demo: database/sql
-// cannot forget a name, so each run has a process of its own.
+// asDemo in the environment makes the test binary the demo. Each run has a
+// process of its own, because database/sql cannot forget a name.
 const asDemo = "CLUSTERSQL_DEMO_CHILD"
 
-// statusLeak is the child's when the demo left a goroutine.
+// statusLeak is the exit status of the child if the demo left a goroutine.
 const statusLeak = 3
 
 func TestMain(m *testing.M) {
@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// command returns the demo as a command. It is killed at the test's end.
+// command returns the demo as a command. It is killed at the end of the test.
 func command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
@@ -50,7 +50,7 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// outcome runs the demo and returns what it printed and its status.
+// outcome runs the demo. It returns the output and the exit status.
 func outcome(t *testing.T, args ...string) (output string, status int) {
 	t.Helper()
 	text, err := command(t, args...).CombinedOutput()
@@ -70,7 +70,7 @@ func statusOfExit(t *testing.T, err error) int {
 	return 0
 }
 
-// wantLines checks that the lines appear, in this order.
+// wantLines asserts that the lines occur, in this order.
 func wantLines(t *testing.T, output string, lines ...string) {
 	t.Helper()
 	rest := output

@@ -23,9 +23,9 @@ type forwarder struct {
 	addr string // what clients dial; the same after refuse and accept
 
 	// shared
-	delay atomic.Int64 // nanoseconds by which every chunk from the server is held back
+	delay atomic.Int64 // how long every chunk from the server is delayed, in nanoseconds
 
-	mu       sync.Mutex // guards what follows; never held across a call that may wait
+	mu       sync.Mutex // guards the fields below; never held across a call that may wait
 	listener *listener  // nil while new connections are refused
 	passages map[*passage]struct{}
 
@@ -35,11 +35,11 @@ type forwarder struct {
 // A listener is one run of a forwarder's accept loop.
 type listener struct {
 	net.Listener
-	over chan struct{} // closed by the loop when it has ended
+	over chan struct{} // closed by the loop when it ends
 }
 
 // newForwarder returns a forwarder that passes connections on to target. The
-// caller ends it with close.
+// caller must close it.
 func newForwarder(target string) (*forwarder, error) {
 	l, err := listenSomewhere()
 	if err != nil {
@@ -50,9 +50,9 @@ func newForwarder(target string) (*forwarder, error) {
 	return f, nil
 }
 
-// listenSomewhere listens on a free loopback port below those that systems
-// give to outgoing connections, so that nobody has it when a forwarder that
-// refused listens again.
+// listenSomewhere listens on a free loopback port. The port is below those that
+// systems give to outgoing connections, so that nobody takes it while a
+// forwarder refuses.
 func listenSomewhere() (net.Listener, error) {
 	for range 100 {
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000)))
@@ -63,7 +63,7 @@ func listenSomewhere() (net.Listener, error) {
 	return net.Listen("tcp", "127.0.0.1:0")
 }
 
-// accept ends a refuse: new connections are taken, and passed on to target.
+// accept ends refuse. New connections are accepted and passed on to target.
 func (f *forwarder) accept(target string) error {
 	l, err := net.Listen("tcp", f.addr)
 	if err != nil {
@@ -73,7 +73,7 @@ func (f *forwarder) accept(target string) error {
 	return nil
 }
 
-// serve starts the accept loop; l is its to close.
+// serve starts the accept loop, which owns l and closes it.
 func (f *forwarder) serve(l net.Listener, target string) {
 	running := &listener{l, make(chan struct{})}
 	f.mu.Lock()
@@ -91,7 +91,8 @@ func (f *forwarder) serve(l net.Listener, target string) {
 	}()
 }
 
-// pass makes a passage of a client's connection, which it owns from here on.
+// pass makes a passage of a client's connection. It owns the connection from
+// here on.
 func (f *forwarder) pass(client net.Conn, target string) {
 	p := newPassage(client, &f.delay)
 	f.mu.Lock()
@@ -105,7 +106,7 @@ func (f *forwarder) pass(client net.Conn, target string) {
 	})
 }
 
-// refuse makes the system refuse new connections. Those there are stay.
+// refuse makes the system refuse new connections. Existing ones stay.
 func (f *forwarder) refuse() {
 	f.mu.Lock()
 	l := f.listener
@@ -117,9 +118,9 @@ func (f *forwarder) refuse() {
 	}
 }
 
-// drain is for a forwarder that refuses: it closes each connection once it is
-// idle, and returns when none is left. When ctx is done first it cuts the
-// rest, and says how many in the error.
+// drain closes each connection once it is idle, and returns when none is left.
+// The forwarder must refuse. If ctx is done first, drain cuts the rest; its
+// error says how many these were.
 func (f *forwarder) drain(ctx context.Context) error {
 	tick := time.NewTicker(quiet / 10)
 	defer tick.Stop()
@@ -141,7 +142,7 @@ func (f *forwarder) drain(ctx context.Context) error {
 	}
 }
 
-// cut closes all connections at once, and returns how many there were.
+// cut closes all connections at once. It returns how many there were.
 func (f *forwarder) cut() int {
 	left := f.list()
 	for _, p := range left {
@@ -150,7 +151,7 @@ func (f *forwarder) cut() int {
 	return len(left)
 }
 
-// close refuses, cuts, and waits for everything to end.
+// close refuses, cuts, and waits until everything has ended.
 func (f *forwarder) close() {
 	f.refuse()
 	f.cut()

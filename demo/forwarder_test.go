@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// echo starts a server that answers each byte with itself, and returns its
-// address.
+// echo starts a server that answers each byte with the same byte. It returns
+// the server's address.
 func echo(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -47,7 +47,7 @@ func testForwarder(t *testing.T) *forwarder {
 	return f
 }
 
-// dial returns a connection through the forwarder that has been answered.
+// dial returns a connection through the forwarder on which an answer has come.
 func dial(t *testing.T, f *forwarder) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", f.addr)
@@ -119,8 +119,8 @@ func TestDrainCutsTheRestWhenItsTimeIsOver(t *testing.T) {
 	wantEnd(t, conn)
 }
 
-// A question that waits for its answer is no idle connection, however long
-// nothing moves.
+// A connection on which a question waits for its answer is not idle, however
+// long nothing moves.
 func TestUnansweredQuestionIsNotIdle(t *testing.T) {
 	client, other := net.Pipe()
 	defer client.Close()

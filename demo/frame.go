@@ -9,7 +9,7 @@ import (
 	"github.com/EnumApps/clustersql"
 )
 
-// maxErrorText is how much of an error's text goes into the table.
+// maxErrorText is the length of an error's text in the table.
 const maxErrorText = 60
 
 // legend explains the table.
@@ -17,15 +17,15 @@ const legend = "(won, lost: opens; errors: attempts and probes that failed; late
 
 // A frame is all that the screen shows at one moment.
 type frame struct {
-	what     string    // the nodes are
-	now      time.Time // on the clock
+	what     string    // what the nodes are
+	now      time.Time // the time of day
 	at       time.Duration
 	clusters []clustersql.ClusterStatus
-	tally    tally
-	entries  []entry // the latest, oldest first
+	totals   totals
+	entries  []entry // the latest ones, oldest first
 }
 
-// A paint colours a text; nil leaves it as it is.
+// A paint colours a text. nil leaves it as it is.
 type paint func(state clustersql.State, text string) string
 
 // colours is the paint for terminals.
@@ -40,7 +40,7 @@ func colours(state clustersql.State, text string) string {
 }
 
 // picture returns the frame for a terminal, line by line. The number of lines
-// depends on that of the nodes and entries only.
+// depends only on the number of nodes and entries.
 func (f *frame) picture(p paint) []string {
 	lines := []string{
 		fmt.Sprintf("clustersql demo, %s: %s", seconds(f.at), f.what),
@@ -54,7 +54,7 @@ func (f *frame) picture(p paint) []string {
 	return lines
 }
 
-// table returns a line for each node of each cluster, below a headline.
+// table returns a header, and below it a line for each node of each cluster.
 func (f *frame) table(p paint) []string {
 	lines := []string{fmt.Sprintf("%-11s %-6s %-8s %5s %6s %6s %6s %8s  %s",
 		"cluster", "node", "state", "conns", "won", "lost", "errors", "latency", "last error")}
@@ -93,14 +93,14 @@ func (f *frame) lastError(n clustersql.NodeStatus) string {
 	return fmt.Sprintf("%.0f s ago: %s", max(0, f.now.Sub(n.LastError).Seconds()), string(text))
 }
 
-// application returns what the application has seen.
+// application returns what the application has seen, as text.
 func (f *frame) application() string {
 	return fmt.Sprintf("application: %d reads, %d writes, %d failed; the slowest lately took %s",
-		f.tally.Reads, f.tally.Writes, f.tally.Failed, millis(f.tally.Lately))
+		f.totals.Reads, f.totals.Writes, f.totals.Failed, millis(f.totals.Lately))
 }
 
-// line returns the frame as one line, for where there is no terminal: of each
-// node the state, and how many opens it won.
+// line returns the frame as one line, for output that is no terminal: for each
+// node its state and how many opens it won.
 func (f *frame) line() string {
 	var b strings.Builder
 	b.WriteString(seconds(f.at) + "     ")
@@ -114,8 +114,8 @@ func (f *frame) line() string {
 	return b.String() + f.application()
 }
 
-// String returns the entry as a line. What the demo does to the nodes stands
-// out from what the clusters say.
+// String returns the entry as a line. What the demo does to the nodes looks
+// different from what the clusters log.
 func (e entry) String() string {
 	mark := "  "
 	if e.kind != noticed {
@@ -124,7 +124,8 @@ func (e entry) String() string {
 	return fmt.Sprintf("%s  %s %s", seconds(e.at), mark, e.text)
 }
 
-// printable returns a text as one line that a terminal takes for a text.
+// printable returns a text as one line without characters that control a
+// terminal.
 func printable(text string) string {
 	plain := func(r rune) rune {
 		if unicode.IsPrint(r) {

@@ -6,8 +6,8 @@ import (
 	"github.com/EnumApps/clustersql/internal/galera"
 )
 
-// startGalera starts three MariaDB Galera nodes on loopback, which replicate
-// to each other. The caller ends the cluster with close.
+// startGalera starts three MariaDB Galera nodes on loopback, which replicate to
+// each other. The caller must close the cluster.
 func startGalera(ctx context.Context) (*cluster, error) {
 	if err := galera.Available(); err != nil {
 		return nil, err
@@ -30,12 +30,11 @@ func startGalera(ctx context.Context) (*cluster, error) {
 	return c, nil
 }
 
-// A galeraServer is a real node as the demo's server. The cluster it belongs
-// to ends it for good.
+// A galeraServer is a real node as a server of the demo. Its cluster closes it.
 type galeraServer struct{ node *galera.Node }
 
-// start brings a node back that was stopped, and waits until it has caught
-// up with the others.
+// start brings a stopped node back, and waits until it has caught up with the
+// others.
 func (s *galeraServer) start(ctx context.Context) (string, error) {
 	if s.node.Running() {
 		return s.node.Addr(), nil

@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// A journal collects what happens, for the screen: what the demo does to the
+// A journal collects for the screen what happens: what the demo does to the
 // nodes, and what clustersql logs through log/slog. All methods may be called
 // from any goroutine.
 type journal struct {
 	began time.Time // immutable
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	entries []entry
 }
 
-// An entry is one thing that happened.
+// An entry is one event.
 type entry struct {
 	at   time.Duration // since the journal began
 	kind kind
@@ -29,9 +29,9 @@ type entry struct {
 type kind uint8
 
 const (
-	noticed kind = iota // by a cluster
-	did                 // by the demo
-	begins              // the demo did it, and a new part of the scenario begins
+	noticed kind = iota // logged by a cluster
+	did                 // done by the demo
+	begins              // done by the demo, as the beginning of a new part of the scenario
 )
 
 func newJournal() *journal { return &journal{began: time.Now()} }
@@ -42,16 +42,15 @@ func (j *journal) add(k kind, text string) {
 	j.entries = append(j.entries, entry{time.Since(j.began), k, text})
 }
 
-// since returns the entries from the n-th on, from 0. The caller must not
-// change them.
+// since returns the entries from index n on. The caller must not change them.
 func (j *journal) since(n int) []entry {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.entries[n:len(j.entries):len(j.entries)]
 }
 
-// A journalHandler makes one entry of each record. clustersql's have the
-// cluster and the node as attributes, and say "node up" and the like.
+// A journalHandler makes one entry of each log record. Records of clustersql
+// have the cluster and the node as attributes, and messages like "node up".
 type journalHandler struct {
 	journal *journal
 	attrs   []slog.Attr
@@ -84,5 +83,5 @@ func (h journalHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return h
 }
 
-// WithGroup ignores the group: clustersql makes none.
+// WithGroup ignores the group, because clustersql uses none.
 func (h journalHandler) WithGroup(string) slog.Handler { return h }

@@ -29,7 +29,7 @@ func main() {
 	os.Exit(status)
 }
 
-// interruptible returns a context that Ctrl-C ends. A second Ctrl-C ends the
+// interruptible returns a context that Ctrl-C cancels. A second Ctrl-C ends the
 // process at once.
 func interruptible() (context.Context, context.CancelFunc) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -37,14 +37,14 @@ func interruptible() (context.Context, context.CancelFunc) {
 	return ctx, stop
 }
 
-// Exit statuses.
+// These are the exit statuses.
 const (
 	statusOK     = 0
 	statusFailed = 1 // an operation failed, or the demo did
 	statusUsage  = 2
 )
 
-// options are the command line's.
+// options are those of the command line.
 type options struct {
 	galera   bool
 	outage   bool
@@ -52,7 +52,7 @@ type options struct {
 	config   string
 }
 
-// run is the demo as a func. When ctx is done it ends early, and cleanly.
+// run runs the demo. If ctx is done it ends early and leaves nothing behind.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) (status int) {
 	opts, err := parse(args, stderr)
 	switch {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// quiet is how long nothing may have moved on a connection for it to count as
+// quiet is how long nothing may have moved on a connection before it counts as
 // idle.
 const quiet = 200 * time.Millisecond
 
@@ -21,7 +21,7 @@ type passage struct {
 	cut    context.CancelFunc // closes both sides; may be called more than once
 
 	// shared
-	answered atomic.Bool  // the server spoke last
+	answered atomic.Bool  // the server was the last to send
 	moved    atomic.Int64 // when something was last passed on, in Unix nanoseconds
 }
 
@@ -33,13 +33,13 @@ func newPassage(client net.Conn, delay *atomic.Int64) *passage {
 	return p
 }
 
-// idle reports whether the server's last answer has gone through and the
-// client has been silent since. MySQL's protocol is strictly call and answer.
+// idle reports whether the server's last answer has been passed on and the
+// client has sent nothing since. MySQL's protocol is strictly call and answer.
 func (p *passage) idle() bool {
 	return p.answered.Load() && time.Since(time.Unix(0, p.moved.Load())) >= quiet
 }
 
-// run dials the server and copies both ways until one side ends or the
+// run dials the server and copies in both directions until one side ends or the
 // passage is cut. Both sides are closed when it returns.
 func (p *passage) run(target string) {
 	defer p.cut()
@@ -57,8 +57,7 @@ func (p *passage) run(target string) {
 	both.Wait()
 }
 
-// copy passes on what comes from one side, and ends the passage when nothing
-// more does.
+// copy passes on what comes from one side. When that ends it ends the passage.
 func (p *passage) copy(to, from net.Conn, answers bool) {
 	defer p.cut()
 	buf := make([]byte, 16<<10)
@@ -72,15 +71,15 @@ func (p *passage) copy(to, from net.Conn, answers bool) {
 			return
 		}
 		p.moved.Store(time.Now().UnixNano())
-		p.answered.Store(answers) // before the write: the client's next question follows it
+		p.answered.Store(answers) // set before the write, because the client's next question may follow it at once
 		if _, err := to.Write(buf[:n]); err != nil {
 			return
 		}
 	}
 }
 
-// hold waits for as long as the forwarder delays answers, and reports whether
-// the passage is still there.
+// hold waits as long as the forwarder delays answers. It reports whether the
+// passage still exists.
 func (p *passage) hold() bool {
 	d := time.Duration(p.delay.Load())
 	if d <= 0 {

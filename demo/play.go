@@ -16,10 +16,10 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// auditPatience is how long a node may take to get what the others have.
-const auditPatience = 20 * time.Second
+// auditTimeout is how long a node may take to get what the others have.
+const auditTimeout = 20 * time.Second
 
-// play runs the demo from the servers' start to their end, and reports
+// play runs the demo, from the start of the servers to their end. It reports
 // whether no operation failed and no row was lost. Nothing that it started is
 // left when it returns.
 func play(ctx context.Context, opts options, out io.Writer) (clean bool, err error) {
@@ -53,8 +53,8 @@ func play(ctx context.Context, opts options, out io.Writer) (clean bool, err err
 	return s.perform(ctx)
 }
 
-// timeout is that of one operation. In an outage it is short, so that
-// operations do fail before it is over.
+// timeout returns the time limit of one operation. In an outage it is short, so
+// that operations do fail before the outage is over.
 func (o options) timeout() time.Duration {
 	if o.outage {
 		return o.duration / 10
@@ -62,19 +62,19 @@ func (o options) timeout() time.Duration {
 	return 10 * time.Second
 }
 
-// silence drops log lines that would stand in the middle of the table:
-// go-sql-driver has one for each connection that it finds closed, and the
-// embedded servers have some for their starts and stops.
+// silence drops log lines that would appear in the middle of the table.
+// go-sql-driver writes one for each connection that it finds closed, and the
+// embedded servers write some when they start and stop.
 func silence() {
 	log.SetOutput(io.Discard)
 	logrus.SetOutput(io.Discard)
 	mysql.SetLogger(&mysql.NopLogger{})
 }
 
-// takeLogs makes clustersql's log lines entries of the journal.
+// takeLogs sends clustersql's log lines to the journal.
 func (j *journal) takeLogs() {
 	slog.SetDefault(slog.New(journalHandler{journal: j}))
-	log.SetOutput(io.Discard) // which SetDefault has changed
+	log.SetOutput(io.Discard) // SetDefault has changed it
 }
 
 // A stage is the demo with everything started.
@@ -104,8 +104,8 @@ func newStage(opts options, out io.Writer, nodes *cluster, r *clustersql.Registr
 }
 
 // perform prepares the tables, lets the application work while the scenario
-// runs, and sums up. A ctx that is done ends the scenario early, which is no
-// error.
+// runs, and prints a summary. If ctx is done the scenario ends early; that is
+// no error.
 func (s *stage) perform(ctx context.Context) (clean bool, err error) {
 	if err := s.prepare(ctx); err != nil {
 		return false, err
@@ -122,13 +122,13 @@ func (s *stage) prepare(ctx context.Context) error {
 	if err := s.app.prepare(ctx); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, auditPatience)
+	ctx, cancel := context.WithTimeout(ctx, auditTimeout)
 	defer cancel()
 	return s.nodes.audit(ctx, seedRows)
 }
 
-// show runs application, scenario and screen, and returns when all have
-// ended.
+// show runs the application, the scenario and the screen. It returns when all
+// have ended.
 func (s *stage) show(ctx context.Context) error {
 	working, rest := context.WithCancel(ctx)
 	watching, look := context.WithCancel(context.WithoutCancel(ctx))

@@ -11,14 +11,14 @@ import (
 )
 
 const (
-	// slowness is by how much a slow node's answers are held back: less than
-	// probe_timeout in config.toml, as a node that is slow is not one that is
+	// slowness is how long a slow node's answers are delayed. It is shorter
+	// than probe_timeout in config.toml, because a slow node must not count as
 	// down.
 	slowness = 150 * time.Millisecond
-	// noticePatience is how long the demo waits for the clusters to see what
-	// was done to a node: more than the longest wait between two tests of a
-	// node that is down.
-	noticePatience = 10 * time.Second
+	// noticeTimeout is how long the demo waits until the clusters notice what
+	// was done to a node. It is longer than the longest wait between two tests
+	// of a down node.
+	noticeTimeout = 10 * time.Second
 )
 
 // A scenario is what is done to the nodes while the application works.
@@ -26,11 +26,10 @@ type scenario struct {
 	nodes    []*node
 	clusters []clustersql.Driver
 	journal  *journal
-	length   time.Duration // of all the holds together
+	length   time.Duration // of all calls of hold together
 }
 
-// run goes through the scenario. It ends early, with ctx's error, when ctx is
-// done.
+// run runs the scenario. If ctx is done it ends early, with ctx's error.
 func (s *scenario) run(ctx context.Context) error {
 	steps := []func(context.Context) error{
 		s.calm, s.stopSecond, s.startSecond, s.slowThird, s.healThird,
@@ -48,8 +47,9 @@ func (s *scenario) calm(ctx context.Context) error {
 	return s.hold(ctx, 0.15)
 }
 
-// stopSecond is an orderly stop, as maintenance would do it: a program whose
-// connection is cut in the middle of a query must be told, by any driver.
+// stopSecond stops the second node in an orderly way, as for maintenance. It
+// must not cut a connection during a query: every driver would have to report
+// that to the program.
 func (s *scenario) stopSecond(ctx context.Context) error {
 	n := s.nodes[1]
 	before := s.generations(n.name)
@@ -93,7 +93,7 @@ func (s *scenario) healThird(ctx context.Context) error {
 	return s.hold(ctx, 0.2)
 }
 
-// outage is the other scenario: no node is left, so that operations must fail.
+// outage is the other scenario. No node is left, so operations must fail.
 func (s *scenario) outage(ctx context.Context) error {
 	if err := s.calm(ctx); err != nil {
 		return err
@@ -117,7 +117,7 @@ func (s *scenario) outage(ctx context.Context) error {
 	})
 }
 
-// hold lets a share of the scenario's length pass.
+// hold waits for a share of the scenario's length.
 func (s *scenario) hold(ctx context.Context, share float64) error {
 	wait := time.NewTimer(time.Duration(share * float64(s.length)))
 	defer wait.Stop()
@@ -129,12 +129,12 @@ func (s *scenario) hold(ctx context.Context, share float64) error {
 	}
 }
 
-// errUnnoticed means that the clusters did not see what they should have.
+// errUnnoticed means that the clusters did not notice what they should have.
 var errUnnoticed = errors.New("the clusters did not notice in time")
 
-// await waits until the clusters have seen something.
+// await waits until seen returns true.
 func (s *scenario) await(ctx context.Context, seen func() bool) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, noticePatience, errUnnoticed)
+	ctx, cancel := context.WithTimeoutCause(ctx, noticeTimeout, errUnnoticed)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -157,8 +157,8 @@ func (s *scenario) generations(name string) []uint64 {
 	return all
 }
 
-// left reports whether no cluster hands out connections any more that it had
-// to the node before.
+// left reports whether the clusters have stopped handing out connections that
+// they had to the node before.
 func (s *scenario) left(name string, before []uint64) bool {
 	for i, now := range s.generations(name) {
 		if now == before[i] {

@@ -13,21 +13,22 @@ import (
 
 const (
 	redraw    = 200 * time.Millisecond // of a terminal
-	lineEvery = time.Second            // where there is no terminal
-	lastFew   = 8                      // entries shown on a terminal
+	lineEvery = time.Second            // for output that is no terminal
+	lastFew   = 8                      // entries that a terminal shows
 )
 
-// What a terminal is told.
+// These are control sequences for a terminal.
 const (
 	clearLine = "\x1b[K"            // from the cursor to the end of the line
 	clearRest = "\x1b[J"            // from the cursor to the end of the screen
-	goUp      = "\x1b[%dA"          // by lines
-	beginLive = "\x1b[?25l\x1b[?7l" // no cursor, and no wrapping of long lines
+	goUp      = "\x1b[%dA"          // by so many lines
+	beginLive = "\x1b[?25l\x1b[?7l" // hides the cursor, and does not wrap long lines
 	endLive   = "\x1b[?25h\x1b[?7h"
 )
 
-// A screen shows how the demo goes on: as a table that is drawn anew in place
-// on a terminal, else line by line. One goroutine uses it.
+// A screen shows what happens in the demo. On a terminal it draws a table again
+// and again in the same place; otherwise it prints lines. Only one goroutine
+// may use it.
 type screen struct {
 	// immutable
 	out      io.Writer
@@ -38,12 +39,13 @@ type screen struct {
 	clusters []clustersql.Driver
 	journal  *journal
 
-	drawn   int // lines of the table on the terminal
+	drawn   int // lines of the table that are on the terminal
 	printed int // entries of the journal that were printed
-	parts   int // of the scenario that have begun
+	parts   int // parts of the scenario that have begun
 }
 
-// isTerminal reports whether a table can be drawn in place on out.
+// isTerminal reports whether a table can be drawn again in the same place on
+// out.
 func isTerminal(out io.Writer) bool {
 	file, ok := out.(*os.File)
 	if !ok || os.Getenv("TERM") == "dumb" {
@@ -53,7 +55,7 @@ func isTerminal(out io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// run shows what happens until ctx is done, and then the end.
+// run shows what happens until ctx is done. It then shows the final state.
 func (s *screen) run(ctx context.Context) {
 	every := lineEvery
 	if s.live {
@@ -80,9 +82,9 @@ func (s *screen) run(ctx context.Context) {
 	}
 }
 
-// frame returns what there is to show now.
+// frame returns what is to be shown now.
 func (s *screen) frame() *frame {
-	f := &frame{what: s.what, now: time.Now(), at: time.Since(s.journal.began), tally: s.app.soFar()}
+	f := &frame{what: s.what, now: time.Now(), at: time.Since(s.journal.began), totals: s.app.soFar()}
 	for _, c := range s.clusters {
 		f.clusters = append(f.clusters, c.Status())
 	}
@@ -110,8 +112,8 @@ func (s *screen) show() {
 	io.WriteString(s.out, b.String())
 }
 
-// printNews prints the journal's new entries, where no table shows them. A
-// table ends each part of the scenario.
+// printNews prints the new entries of the journal, for output without a table.
+// It prints a table at the end of each part of the scenario.
 func (s *screen) printNews() {
 	if s.live {
 		return

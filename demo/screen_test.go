@@ -28,7 +28,7 @@ func testFrame() *frame {
 			}},
 			{Name: "write_conn", Nodes: []clustersql.NodeStatus{{Name: "node1"}}},
 		},
-		tally:   tally{Reads: 10, Writes: 5, Failed: 1, Lately: 1500 * time.Microsecond},
+		totals:  totals{Reads: 10, Writes: 5, Failed: 1, Lately: 1500 * time.Microsecond},
 		entries: []entry{{time.Second, noticed, "read_conn: node2 down"}, {2 * time.Second, begins, "node2 is stopped"}},
 	}
 }

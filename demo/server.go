@@ -13,12 +13,13 @@ import (
 	"github.com/dolthub/vitess/go/sqltypes"
 )
 
-// A storage is the tables that several servers share, which stands in for
+// A storage is the tables that several servers share. The sharing stands in for
 // replication.
 type storage struct {
 	provider *memory.DbProvider
-	// turn is full while a statement runs. The tables are made for one at a
-	// time: even a reader, when it ends, puts back the table that it began with.
+	// turn is full while a statement runs. Only one statement may use the
+	// tables at a time: even a reader, when it ends, puts back the table that
+	// it began with.
 	turn chan struct{}
 }
 
@@ -26,21 +27,21 @@ func newStorage(database string) *storage {
 	return &storage{memory.NewDBProvider(memory.NewDatabase(database)), make(chan struct{}, 1)}
 }
 
-// A mysqlServer is a small MySQL server in this process, on a loopback port
-// of its own. It has an engine of its own too: connections are numbered per
-// server, and an engine takes two of one number for the same.
+// A mysqlServer is a small MySQL server in this process, on its own loopback
+// port. It has its own engine too: each server numbers its connections, and an
+// engine would take two connections of the same number for one.
 type mysqlServer struct {
 	// immutable
 	storage *storage
 	engine  *engine.Engine
 
-	// of the run under way; nil while stopped
+	// of the present run; nil while stopped
 	listening *protocol.Server
 	accepting sync.WaitGroup
 }
 
-// newMySQLServer returns a stopped server with one account. The caller ends it
-// with close.
+// newMySQLServer returns a stopped server with one account. The caller must
+// close it.
 func newMySQLServer(st *storage, user, password string) *mysqlServer {
 	s := &mysqlServer{storage: st, engine: engine.NewDefault(st.provider)}
 	accounts := s.engine.Analyzer.Catalog.MySQLDb
@@ -50,7 +51,7 @@ func newMySQLServer(st *storage, user, password string) *mysqlServer {
 	return s
 }
 
-// start makes a stopped server listen on a free port, and returns its address.
+// start makes a stopped server listen on a free port. It returns the address.
 func (s *mysqlServer) start(context.Context) (addr string, err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -67,9 +68,9 @@ func (s *mysqlServer) start(context.Context) (addr string, err error) {
 	return l.Addr().String(), nil
 }
 
-// stop makes a server that runs stop listening, and waits for its connections
-// to end, which their clients must see to. A ctx that is done first is an
-// error.
+// stop makes a running server stop listening. It waits until the server's
+// connections end; their clients must end them. If ctx is done first, that is
+// an error.
 func (s *mysqlServer) stop(ctx context.Context) error {
 	if s.listening == nil {
 		return nil
@@ -102,8 +103,8 @@ func (s *mysqlServer) wrap(h mysql.Handler) (mysql.Handler, error) {
 	return handler{h, s.storage.turn}, nil
 }
 
-// A handler is the engine's, with two things added: statements take turns,
-// and DO 1 is known, by which clustersql checks MySQL connections.
+// A handler is the engine's handler with two additions. Statements run one at a
+// time, and DO 1 is known: clustersql checks MySQL connections with it.
 type handler struct {
 	mysql.Handler
 	turn chan struct{}

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// testCluster starts the embedded servers for a test, with the table.
+// testCluster starts the embedded servers for a test and makes the table.
 func testCluster(t *testing.T) *cluster {
 	t.Helper()
 	silence()

@@ -8,14 +8,14 @@ import (
 	"github.com/EnumApps/clustersql"
 )
 
-// sumUp prints what came of it, and reports whether no operation failed and
-// no row was lost. A node that an interrupt left stopped is not audited.
+// sumUp prints the result. It reports whether no operation failed and no row
+// was lost. A node that an interrupt left stopped is not audited.
 func (s *stage) sumUp(interrupted bool) (clean bool) {
 	if !s.screen.live {
 		s.screen.printTable()
 	}
 	f := s.screen.frame()
-	t := f.tally
+	t := f.totals
 	var b strings.Builder
 	if interrupted {
 		fmt.Fprintf(&b, "interrupted after %.1f s\n", f.at.Seconds())
@@ -37,7 +37,7 @@ func (s *stage) sumUp(interrupted bool) (clean bool) {
 
 // auditAll checks that no write was lost.
 func (s *stage) auditAll(b *strings.Builder, rows int) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), auditPatience)
+	ctx, cancel := context.WithTimeout(context.Background(), auditTimeout)
 	defer cancel()
 	if err := s.nodes.audit(ctx, rows); err != nil {
 		fmt.Fprintf(b, "rows: %v\n", err)
@@ -47,7 +47,7 @@ func (s *stage) auditAll(b *strings.Builder, rows int) bool {
 	return true
 }
 
-// behindTheScenes returns what the clusters did and met.
+// behindTheScenes returns what the clusters did, and the trouble that they had.
 func behindTheScenes(clusters []clustersql.ClusterStatus) string {
 	var won, lost, failed, probes uint64
 	for _, c := range clusters {
