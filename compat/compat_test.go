@@ -1,5 +1,5 @@
-// Package compat runs stock libraries and tools through clustersql: those
-// that know a driver name and a DSN and no more.
+// Package compat runs libraries and tools through clustersql that know only a
+// driver name and a DSN.
 package compat
 
 import (
@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// The same real nodes serve all tests of the package.
+// All tests of the package use the same real nodes.
 func TestStockTools(t *testing.T) {
 	c := galera.StartT(t, galera.Options{})
 	dsn := hostList(t, c)
@@ -37,8 +37,8 @@ func TestStockTools(t *testing.T) {
 	})
 }
 
-// hostList makes one DSN of the nodes' own: the first one's, with all hosts
-// where its host is, and clustersql's parameters.
+// hostList makes one DSN from those of the nodes: the first node's DSN with all
+// hosts in place of its host, and with clustersql's parameters.
 func hostList(t *testing.T, c *galera.Cluster) string {
 	t.Helper()
 	var hosts []string
@@ -56,7 +56,7 @@ func hostList(t *testing.T, c *galera.Cluster) string {
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// goose is a migration tool; its table of versions must be right whichever
+// goose is a migration tool. Its table of versions must be right, whichever
 // node answers.
 func gooseMigrates(t *testing.T, c *galera.Cluster, dsn string) {
 	db, err := sql.Open("clustersql", dsn)
@@ -64,7 +64,7 @@ func gooseMigrates(t *testing.T, c *galera.Cluster, dsn string) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	db.SetMaxIdleConns(-1) // every statement may meet another node
+	db.SetMaxIdleConns(-1) // every statement may go to another node
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		t.Fatal(err)

@@ -33,7 +33,7 @@ func Example_pgx() {
 	// Output: [dbhost1 dbhost2]
 }
 
-// pgCluster is a cluster of servers that each have a database of their own.
+// pgCluster returns a cluster of servers that each have their own database.
 func pgCluster(t *testing.T, servers []*postgres, opts ...clustersql.Option) (clustersql.Driver, *sql.DB) {
 	t.Helper()
 	opts = append(opts, clustersql.WithStrategy(clustersql.Ordered), clustersql.WithCheckQuery("SELECT NOT pg_is_in_recovery()"))
@@ -67,8 +67,8 @@ func serverOf(t *testing.T, db *sql.DB) (port int) {
 	return port
 }
 
-// pgx on real PostgreSQL servers: frozen, killed, and with a connection ended
-// by the server.
+// pgx runs on real PostgreSQL servers. One is frozen, one is killed, and one
+// ends a connection.
 func TestPgx(t *testing.T) {
 	servers := []*postgres{startPostgres(t), startPostgres(t)}
 	t.Run("a connection that the server ends", func(t *testing.T) { pgxConnEnds(t, servers) })
@@ -105,8 +105,8 @@ func pgxConnEnds(t *testing.T, servers []*postgres) {
 	if _, err := db.Exec("SELECT 1"); err != nil {
 		t.Logf("the statement that met the ended connection: %v", err)
 	}
-	// The pool meets the end at the latest now. Until a probe has passed the
-	// node is suspect, and the other one is asked.
+	// The pool notices the end now at the latest. Until a probe has passed the
+	// node is suspect, and the other one is used.
 	serverOf(t, db)
 	select {
 	case <-back:

@@ -20,12 +20,13 @@ import (
 type postgres struct {
 	bin, dir string
 	port     int
-	as       *syscall.Credential // nil: as whoever runs the test
+	as       *syscall.Credential // nil: the user who runs the test
 	cmd      *exec.Cmd
 	ended    chan struct{} // closed when the postmaster has ended
 }
 
-// postgresBin finds Debian's servers, which are not on the PATH.
+// postgresBin finds the programs of Debian's servers, which are not on the
+// PATH.
 func postgresBin(t *testing.T) string {
 	t.Helper()
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
@@ -65,7 +66,7 @@ func startPostgres(t *testing.T) *postgres {
 	return p
 }
 
-// credential is the user's as whom a server runs that root starts.
+// credential returns the user for a server that root starts.
 func credential(t *testing.T, name string) *syscall.Credential {
 	t.Helper()
 	u, err := user.Lookup(name)
@@ -90,8 +91,8 @@ func (p *postgres) command(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// start starts the server and waits until it takes connections. The port is a
-// free one; another process may be quicker, so there are several tries.
+// start starts the server and waits until it accepts connections. It tries
+// several times, because another process may take the free port first.
 func (p *postgres) start(t *testing.T) {
 	t.Helper()
 	for range 5 {
@@ -138,12 +139,12 @@ func (p *postgres) ready() bool {
 	return false
 }
 
-// dsn is for user app, who needs no password.
+// dsn returns a DSN for the user app, who needs no password.
 func (p *postgres) dsn() string {
 	return fmt.Sprintf("postgres://app@127.0.0.1:%d/postgres?sslmode=disable", p.port)
 }
 
-// processes are the postmaster and its children, one for each connection.
+// processes returns the postmaster and its children, one for each connection.
 func (p *postgres) processes() []int {
 	pids := []int{p.cmd.Process.Pid}
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
@@ -161,8 +162,8 @@ func (p *postgres) processes() []int {
 	return pids
 }
 
-// signal sends a signal to all of them, the postmaster first: it starts no
-// more children then.
+// signal sends a signal to all processes, to the postmaster first: it then
+// starts no more children.
 func (p *postgres) signal(s syscall.Signal) {
 	for _, pid := range p.processes() {
 		_ = syscall.Kill(pid, s)

@@ -11,18 +11,18 @@ import (
 	"github.com/EnumApps/clustersql"
 )
 
-// A fate is what the caller of a write was told of it.
+// A fate is what the caller of a write was told about it.
 type fate uint8
 
 const (
 	pending      fate = iota
-	acknowledged      // it is there, once
-	refused           // it is not there
-	unknown           // it is there at most once
+	acknowledged      // the row is there, once
+	refused           // the row is not there
+	unknown           // the row is there at most once
 )
 
-// fateOf reads an error as the documentation has it: what carries neither
-// ErrUnknownOutcome nor an end of the caller's context was not run.
+// fateOf reads an error as the documentation says. A write was not run if its
+// error is neither an ErrUnknownOutcome nor the end of the caller's context.
 func fateOf(err error) fate {
 	switch {
 	case err == nil:
@@ -33,21 +33,21 @@ func fateOf(err error) fate {
 	return refused
 }
 
-// A book has a line for every write of one kind: its fate, and how often it
-// was found. A line takes two bytes for good, since a write of unknown outcome
-// may turn up late.
+// A book has a line for every write of one kind: the write's fate, and how
+// often the write was found. A line takes two bytes and is never removed,
+// because a write of unknown outcome may be found late.
 type book struct {
-	name string // of its user
+	name string // the name of the book's user
 	what string // inserts or transfers
 
 	mu     sync.Mutex
 	fates  []fate
 	found  []uint8
-	told   map[string]int // writes that failed, by their error
-	judged int            // lines before it have been
+	told   map[string]int // the writes that failed, by their error
+	judged int            // how many lines were judged already
 }
 
-// A verdict counts the lines of a book that must not be.
+// A verdict counts the lines of a book that must not exist.
 type verdict struct{ lost, double, denied int }
 
 func (v verdict) ok() bool { return v == verdict{} }
@@ -56,7 +56,7 @@ func (v verdict) String() string {
 	return fmt.Sprintf("%d acknowledged and lost, %d there twice, %d there although refused", v.lost, v.double, v.denied)
 }
 
-// enter begins a line and returns its key.
+// enter begins a line and returns the key of its write.
 func (b *book) enter() (line int, key string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -65,7 +65,7 @@ func (b *book) enter() (line int, key string) {
 	return line, b.name + "/" + strconv.Itoa(line)
 }
 
-// settle says what came of a line.
+// settle records the fate of a line.
 func (b *book) settle(line int, f fate, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -80,8 +80,8 @@ func (b *book) settle(line int, f fate, err error) {
 	}
 }
 
-// find notes that a key was found in the database, and reports whether it is
-// one of this book's.
+// find notes that a key was found in the database. It reports whether the key
+// is one of this book's.
 func (b *book) find(key string) bool {
 	name, number, ok := strings.Cut(key, "/")
 	line, err := strconv.Atoi(number)
@@ -98,8 +98,8 @@ func (b *book) find(key string) bool {
 	return true
 }
 
-// judge is called when nothing is under way and all that is there was found.
-// Only lines that have changed since are looked at.
+// judge is called when nothing is under way and everything in the database was
+// found. It looks only at lines that have changed since the last call.
 func (b *book) judge() verdict {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -118,7 +118,7 @@ func (b *book) judge() verdict {
 	return v
 }
 
-// count is how many lines had a fate.
+// count returns how many lines have a fate.
 func (b *book) count(f fate) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/galera"
 )
 
-// healed undoes a test's faults when it ends.
+// healed undoes a test's faults at the end of the test.
 func healed(t *testing.T, c *galera.Cluster) {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
@@ -22,8 +22,8 @@ func healed(t *testing.T, c *galera.Cluster) {
 	})
 }
 
-// openChecked opens a database without a pool on all nodes, and waits until
-// they are up.
+// openChecked opens a database without a pool on all nodes. It waits until they
+// are up.
 func openChecked(t *testing.T, c *galera.Cluster, opts ...clustersql.Option) (clustersql.Driver, *sql.DB) {
 	t.Helper()
 	d := newCluster(t, c, append([]clustersql.Option{clustersql.WithCheck(clustersql.CheckGalera)}, opts...)...)
@@ -41,7 +41,7 @@ func waitState(t *testing.T, d clustersql.Driver, node int, want clustersql.Stat
 	waitFor(t, "node "+want.String(), func() bool { return d.Status().Nodes[node].State == want })
 }
 
-// unused opens and asserts that the node gave none of the connections.
+// unused opens connections and asserts that the node gave none of them.
 func unused(t *testing.T, d clustersql.Driver, db *sql.DB, node int) {
 	t.Helper()
 	before := d.Status().Nodes[node].Won
@@ -51,8 +51,8 @@ func unused(t *testing.T, d clustersql.Driver, db *sql.DB, node int) {
 	}
 }
 
-// A desynced node is put last without losing its connections, drained after
-// donor_after, and back when it is in sync.
+// A desynced node is ranked last and keeps its connections. After donor_after
+// it is drained. When it is in sync again it comes back.
 func desyncedNodeIsLast(t *testing.T, c *galera.Cluster) {
 	healed(t, c)
 	d, db := openChecked(t, c)
@@ -76,8 +76,8 @@ func desyncedNodeIsLast(t *testing.T, c *galera.Cluster) {
 	waitState(t, d, 0, clustersql.StateUp)
 }
 
-// Where writable is required, a read-only node is found out by its
-// check, gives no connection, and comes back.
+// If writable is required, a read-only node's check fails. The node gives no
+// connection, and later comes back.
 func readOnlyNodeIsNotUsed(t *testing.T, c *galera.Cluster) {
 	healed(t, c)
 	d, db := openChecked(t, c, clustersql.WithRequire("writable"))
@@ -95,7 +95,7 @@ func readOnlyNodeIsNotUsed(t *testing.T, c *galera.Cluster) {
 	waitState(t, d, 1, clustersql.StateUp)
 }
 
-// The user's own READ ONLY transaction takes no node down.
+// The error of a user's own READ ONLY transaction takes no node down.
 func readOnlyTransactionIsNoEvidence(t *testing.T, c *galera.Cluster) {
 	d, db := openChecked(t, c, clustersql.WithRequire("writable"))
 	run(t, c, "CREATE TABLE IF NOT EXISTS app.untouched (id INT PRIMARY KEY)")
@@ -119,8 +119,8 @@ func readOnlyTransactionIsNoEvidence(t *testing.T, c *galera.Cluster) {
 	}
 }
 
-// The status of a node that rejects queries says that all is well; DO 1 is
-// refused.
+// The status of a node that rejects queries says that all is well, but the node
+// refuses DO 1.
 func rejectingNodeIsSeen(t *testing.T, c *galera.Cluster) {
 	healed(t, c)
 	d, db := openChecked(t, c)
@@ -135,8 +135,8 @@ func rejectingNodeIsSeen(t *testing.T, c *galera.Cluster) {
 	waitState(t, d, 2, clustersql.StateUp)
 }
 
-// A node cut off from its group is out once it is non-primary, and back when
-// it has rejoined.
+// A node that is cut off from its group is not used once it is non-primary. It
+// is used again when it has rejoined.
 func isolatedNodeIsSeen(t *testing.T, c *galera.Cluster) {
 	healed(t, c)
 	d, db := openChecked(t, c)

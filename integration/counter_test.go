@@ -13,11 +13,11 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// replicationDelay is how far a node in good standing may lag behind the
-// group: what was committed that long before a read began, the read must see.
+// replicationDelay is how far a healthy node may lag behind the group. A read
+// must see what was committed that long before it began.
 const replicationDelay = time.Second
 
-// plain opens a node by the backend alone.
+// plain opens a node with the backend alone.
 func plain(t *testing.T, n *galera.Node) *sql.DB {
 	t.Helper()
 	cfg, err := mysql.ParseDSN(n.DSN("timeout=1s&readTimeout=10s"))
@@ -34,7 +34,8 @@ func plain(t *testing.T, n *galera.Node) *sql.DB {
 
 const watchEvery = 10 * time.Millisecond
 
-// watch reads the counter on one node, by the backend alone, until ctx is done.
+// watch reads the counter on one node, with the backend alone, until ctx is
+// done.
 func (s *stage) watch(ctx context.Context, n *galera.Node) *tape {
 	var seen tape
 	db := plain(s.T, n)
@@ -52,7 +53,8 @@ func (s *stage) watch(ctx context.Context, n *galera.Node) *tape {
 	return &seen
 }
 
-// A counter is a row that one writer raises; it knows what was committed.
+// A counter is a row that one writer raises. It knows which values were
+// committed.
 type counter struct {
 	mu        sync.Mutex
 	committed []commit
@@ -83,14 +85,14 @@ func (s *stage) count(ctx context.Context, n *galera.Node) {
 	})
 }
 
-// commit notes that a value's commit was acknowledged just now.
+// commit notes that the commit of a value was acknowledged just now.
 func (c *counter) commit(v int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.committed = append(c.committed, commit{time.Now(), v})
 }
 
-// forget drops what was committed before then, but for the last two.
+// forget drops what was committed before then, except the last two values.
 func (c *counter) forget(then time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -98,7 +100,7 @@ func (c *counter) forget(then time.Time) {
 	c.committed = slices.Clone(c.committed[max(0, i-2):])
 }
 
-// at is the highest value whose commit was acknowledged by then.
+// at returns the highest value whose commit was acknowledged by then.
 func (c *counter) at(then time.Time) int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -109,10 +111,10 @@ func (c *counter) at(then time.Time) int64 {
 	return c.committed[i-1].value
 }
 
-// everywhere is the highest value that every node in good standing shows by
-// then: the one before the last whose commit was acknowledged. When the group
-// comes to a stop, the last may be on one node alone until it goes on, and
-// nothing tells.
+// everywhere returns the highest value that every healthy node must show by
+// then: the value before the last whose commit was acknowledged. When the group
+// comes to a stop, the last value may be on one node only until the group goes
+// on. Nothing tells whether it is.
 func (c *counter) everywhere(then time.Time) int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -123,7 +125,8 @@ func (c *counter) everywhere(then time.Time) int64 {
 	return c.committed[i-2].value
 }
 
-// stale counts reads of a node that did not see what was committed long ago.
+// stale returns how many reads of a node did not see what was committed long
+// before.
 func (c *counter) stale(ops []op, node string) int {
 	n := 0
 	for _, o := range ops {

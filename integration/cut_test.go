@@ -18,7 +18,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// oneNode is a cluster of the first node alone, with a DSN of its own.
+// oneNode returns a cluster of the first node alone, with the given DSN.
 func oneNode(t *testing.T, dsn string, opts ...clustersql.Option) (clustersql.Driver, *sql.DB) {
 	t.Helper()
 	d := clustersql.NewDriver(mysql.MySQLDriver{}, t.Name(), opts...)
@@ -32,17 +32,17 @@ func oneNode(t *testing.T, dsn string, opts ...clustersql.Option) (clustersql.Dr
 	return d, db
 }
 
-// A hanging is something that hangs on a frozen node.
+// A hanging is a call that hangs on a frozen node.
 type hanging struct {
 	what   string
 	ended  chan error
-	reason bool // the error is to say why; those of Rows are the backend's
+	reason bool // the error must name the reason; an error of Rows is the backend's own
 }
 
 // frozenNodeIsCut freezes the only node of a cluster while statements hang on
-// it, directly, prepared, in a transaction and in the middle of rows, over
-// plain TCP, TLS and a unix socket. Neither DSN nor callers have a timeout. All
-// return when the node is found silent.
+// it: direct ones, prepared ones, in a transaction and in the middle of rows,
+// over plain TCP, TLS and a unix socket. Neither the DSN nor the callers have a
+// timeout. All calls return when the node is found to be silent.
 func frozenNodeIsCut(t *testing.T, c *galera.Cluster) {
 	cfg, err := mysql.ParseDSN(c.Nodes[0].DSN(""))
 	if err != nil {
@@ -80,8 +80,8 @@ func frozenNodeIsCut(t *testing.T, c *galera.Cluster) {
 	}
 }
 
-// hangOn starts what hangs for a minute on a well server already, and what
-// reads on once the server is frozen.
+// hangOn starts calls that take a minute even on a healthy server, and calls
+// that go on reading after the server is frozen.
 func hangOn(t *testing.T, name string, d clustersql.Driver, db *sql.DB, frozen <-chan struct{}) []hanging {
 	t.Helper()
 	ctx := context.Background()
@@ -125,7 +125,7 @@ func hangOn(t *testing.T, name string, d clustersql.Driver, db *sql.DB, frozen <
 	}))
 }
 
-// freeze stops the first node, until the test ends.
+// freeze freezes the first node until the test ends.
 func freeze(t *testing.T, c *galera.Cluster) {
 	t.Helper()
 	if err := c.Nodes[0].Freeze(); err != nil {
@@ -138,7 +138,8 @@ func freeze(t *testing.T, c *galera.Cluster) {
 	})
 }
 
-// A Commit that hangs when its node is frozen comes back as what may have run.
+// A Commit that hangs because its node is frozen returns an error that says
+// that it may have run.
 func hungCommitIsCut(t *testing.T, c *galera.Cluster) {
 	run(t, c, "DROP TABLE IF EXISTS app.commits", "CREATE TABLE app.commits (id INT PRIMARY KEY)")
 	_, db := oneNode(t, c.Nodes[0].DSN(""))
@@ -158,10 +159,11 @@ func hungCommitIsCut(t *testing.T, c *galera.Cluster) {
 	}
 }
 
-// A network that the program has registered with go-sql-driver works, uncut;
-// once its dial func tells its socket, it is cut.
+// A network that the program has registered with go-sql-driver works, but its
+// connections cannot be cut. Once its dial func makes its socket known, they
+// can.
 func customNetworkIsCutOnceTold(t *testing.T, c *galera.Cluster) {
-	network := "custom" + rand.Text() // the driver keeps names for good
+	network := "custom" + rand.Text() // the driver keeps names for ever
 	var dialled atomic.Int64
 	var tells atomic.Bool
 	mysql.RegisterDialContext(network, func(ctx context.Context, addr string) (net.Conn, error) {
@@ -195,10 +197,10 @@ func customNetworkIsCutOnceTold(t *testing.T, c *galera.Cluster) {
 	}
 }
 
-// The sockets that clustersql dials are those that go-sql-driver knows: TCP
-// keepalive is on, and its check of a pooled connection finds one that the
-// server has closed, so that the next statement, a write too, runs once and
-// without an error.
+// go-sql-driver recognises the sockets that clustersql dials. It turns TCP
+// keepalive on, and its check of a pooled connection finds one that the server
+// has closed. The next statement, also a write, therefore runs once and without
+// an error.
 func driverKnowsItsSockets(t *testing.T, c *galera.Cluster) {
 	run(t, c, "DROP TABLE IF EXISTS app.checked", "CREATE TABLE app.checked (id INT PRIMARY KEY AUTO_INCREMENT, n INT)")
 	_, db := oneNode(t, c.Nodes[0].DSN(""))
@@ -244,8 +246,8 @@ func driverKnowsItsSockets(t *testing.T, c *galera.Cluster) {
 
 type seenKey struct{}
 
-// keepaliveConnector dials with clustersql.Dial and turns keepalive off, which
-// go-sql-driver turns on where it finds a TCP connection.
+// keepaliveConnector dials with clustersql.Dial and turns keepalive off.
+// go-sql-driver turns it on if it finds a TCP connection.
 func keepaliveConnector(t *testing.T, dsn string) driver.Connector {
 	t.Helper()
 	cfg, err := mysql.ParseDSN(dsn)
@@ -257,7 +259,7 @@ func keepaliveConnector(t *testing.T, dsn string) driver.Connector {
 		if err != nil {
 			return nil, err
 		}
-		if made, ok := ctx.Value(seenKey{}).(*net.Conn); ok { // not the probe's
+		if made, ok := ctx.Value(seenKey{}).(*net.Conn); ok { // not that of a probe
 			*made = conn
 		}
 		return conn, conn.(*net.TCPConn).SetKeepAlive(false)

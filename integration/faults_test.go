@@ -19,7 +19,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// newCluster returns a cluster with all of c's nodes, by DSN.
+// newCluster returns a cluster with all of c's nodes, given by their DSNs.
 func newCluster(t *testing.T, c *galera.Cluster, opts ...clustersql.Option) clustersql.Driver {
 	t.Helper()
 	d := clustersql.NewDriver(mysql.MySQLDriver{}, t.Name(), opts...)
@@ -32,8 +32,8 @@ func newCluster(t *testing.T, c *galera.Cluster, opts ...clustersql.Option) clus
 	return d
 }
 
-// A server that accepts and keeps silent, and a DSN without readTimeout: a
-// hundred opens succeed, and neither goroutine nor socket is left.
+// One server accepts connections and keeps silent, and its DSN has no
+// readTimeout. A hundred opens succeed, and no goroutine or socket is left.
 func silentNodeCostsNothing(t *testing.T, c *galera.Cluster) {
 	silent := listenSilently(t)
 	goroutines, sockets := goleak.IgnoreCurrent(), countSockets(t)
@@ -65,8 +65,8 @@ func silentNodeCostsNothing(t *testing.T, c *galera.Cluster) {
 	waitFor(t, "the servers to hold no connection", func() bool { return serverConns(t, c) == 0 })
 }
 
-// listenSilently accepts connections and says nothing. It closes its ends
-// when the peer has closed.
+// listenSilently accepts connections and sends nothing. It closes its end of a
+// connection when the peer has closed.
 func listenSilently(t *testing.T) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -90,7 +90,7 @@ func listenSilently(t *testing.T) net.Listener {
 	return l
 }
 
-// countSockets counts this process's sockets.
+// countSockets returns the number of this process's sockets.
 func countSockets(t *testing.T) int {
 	t.Helper()
 	fds, err := filepath.Glob("/proc/self/fd/*")
@@ -106,8 +106,8 @@ func countSockets(t *testing.T) int {
 	return sockets
 }
 
-// A node that answers everything but work (error 1047) accepts connections,
-// and none of them is handed out.
+// A node that refuses work with error 1047 still accepts connections and
+// answers everything else. None of its connections is handed out.
 func refusingNodeIsNotUsed(t *testing.T, c *galera.Cluster) {
 	ctx := t.Context()
 	if err := c.Nodes[0].RejectQueries(ctx, "ALL"); err != nil {
@@ -137,7 +137,7 @@ func refusingNodeIsNotUsed(t *testing.T, c *galera.Cluster) {
 	})
 }
 
-// While one node is killed and started again, opens go on.
+// While one node is killed and started again, opens succeed.
 func killedNodeIsMasked(t *testing.T, c *galera.Cluster) {
 	d := newCluster(t, c)
 	db := sql.OpenDB(d.Connector())
@@ -160,7 +160,7 @@ func killedNodeIsMasked(t *testing.T, c *galera.Cluster) {
 	openMany(t, db, 50)
 }
 
-// All statements of a transaction run on the node that it began on.
+// All statements of a transaction run on the node on which it began.
 func transactionStays(t *testing.T, c *galera.Cluster) {
 	db := sql.OpenDB(newCluster(t, c).Connector())
 	defer db.Close()
@@ -187,7 +187,7 @@ func transactionStays(t *testing.T, c *galera.Cluster) {
 	}
 }
 
-// What go-sql-driver can, it can through clustersql.
+// Everything that go-sql-driver can do works through clustersql.
 func statementsWork(t *testing.T, c *galera.Cluster) {
 	db := sql.OpenDB(newCluster(t, c).Connector())
 	defer db.Close()

@@ -10,7 +10,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// One set of nodes serves all tests of the package, one after the other.
+// All tests of the package use the same nodes, one after the other.
 func TestGalera(t *testing.T) {
 	c := galera.StartT(t, galera.Options{})
 	for name, test := range map[string]func(*testing.T, *galera.Cluster){
@@ -40,7 +40,8 @@ func TestGalera(t *testing.T) {
 	}
 }
 
-// run runs statements as the administrator; every node has applied them then.
+// run runs statements as the administrator. It returns when every node has
+// applied them.
 func run(t *testing.T, c *galera.Cluster, statements ...string) {
 	t.Helper()
 	if err := c.Exec(t.Context(), statements...); err != nil {

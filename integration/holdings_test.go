@@ -11,22 +11,24 @@ import (
 	"github.com/EnumApps/clustersql/internal/galera"
 )
 
-// Holdings are what this process and the servers hold for the soak at rest.
-// Goroutines and sockets are those that are not a connection's.
+// Holdings are what this process and the servers hold for the soak while
+// nothing is under way. Goroutines and sockets that belong to a connection do
+// not count.
 type holdings struct {
-	conns      []int // the servers' of the application, by node
+	conns      []int // the application's connections on each server
 	goroutines int
 	sockets    int
-	heap       uint64 // bytes in use after a collection
+	heap       uint64 // bytes in use after a garbage collection
 }
 
 func (h holdings) String() string {
 	return fmt.Sprintf("%d goroutines, %d sockets, %.1f MB of heap beside connections %v", h.goroutines, h.sockets, float64(h.heap)/1e6, h.conns)
 }
 
-// take takes stock when nothing is under way and the cluster is whole: on every
-// server there are just the connections that the pools know of, and one for
-// probes for each user. go-sql-driver has one goroutine a connection.
+// take records the holdings when nothing is under way and the cluster is whole.
+// It asserts that each server has only the connections that the pools know, and
+// one for probes for each user. go-sql-driver has one goroutine for each
+// connection.
 func (s *soak) take(t *testing.T) holdings {
 	t.Helper()
 	var h holdings
@@ -66,8 +68,8 @@ func (s *soak) take(t *testing.T) holdings {
 	return h
 }
 
-// visit takes every idle connection out of the pool, and puts it back:
-// database/sql learns only so of those that were closed.
+// visit takes every idle connection out of the pool and puts it back. Only in
+// this way does database/sql learn which of them were closed.
 func (u *user) visit(t *testing.T) {
 	t.Helper()
 	for _, conn := range hold(t, u.db, u.db.Stats().Idle) {
@@ -75,14 +77,14 @@ func (u *user) visit(t *testing.T) {
 	}
 }
 
-// flat asserts that the heap does not grow: its lowest value in the last third
-// of the run against the highest in the first third, in which everything that
-// is made once was made.
+// flat asserts that the heap does not grow. It compares the lowest value in the
+// last third of the run with the highest in the first third, in which
+// everything was made that is made only once.
 func (s *soak) flat(t *testing.T) {
 	t.Helper()
 	third := len(s.held) / 3
 	if third < 3 {
-		return // too short to tell
+		return // too short to judge
 	}
 	heap := func(h []holdings) (low, high uint64) {
 		low = h[0].heap
@@ -93,13 +95,13 @@ func (s *soak) flat(t *testing.T) {
 	}
 	_, was := heap(s.held[:third])
 	is, _ := heap(s.held[len(s.held)-third:])
-	const slack = 1 << 20 // the books, two bytes a line
+	const slack = 1 << 20 // for the books, two bytes for each line
 	if is > was+slack {
 		t.Errorf("the heap grows: at most %d bytes in the first third, at least %d in the last", was, is)
 	}
 }
 
-// waitOr is waitFor for what shall be told when it does not come about.
+// waitOr is waitFor, and logs state if the condition does not become true.
 func waitOr(t *testing.T, what string, cond func() bool, state func() string) {
 	t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
@@ -111,7 +113,7 @@ func waitOr(t *testing.T, what string, cond func() bool, state func() string) {
 	}
 }
 
-// stacks are those of all goroutines, equal ones counted.
+// stacks returns the stacks of all goroutines. Equal ones are counted.
 func stacks() string {
 	buf := make([]byte, 4<<20)
 	counts := make(map[string]int)

@@ -19,31 +19,31 @@ import (
 
 const (
 	accounts = 500
-	opening  = 1000 // of each account
+	opening  = 1000 // of each account, at the start
 )
 
-// A ledger is accounts between which money moves in transactions, each with a
-// line in a journal; rows that are inserted one by one; and a counter that one
-// writer raises. What must hold of them whatever happens to a node is known
-// here, and what the callers were told is in the books.
+// A ledger has three kinds of data: accounts between which transactions move
+// money, each with a line in a journal; rows that are inserted one by one; and
+// a counter that one writer raises. The ledger knows what must hold for them
+// whatever happens to a node. The books know what the callers were told.
 type ledger struct {
 	c     *galera.Cluster
 	users []*user
 	draws *seedtest.Source
-	gate  sync.RWMutex // held for reading by every operation, for writing while the books are checked
+	gate  sync.RWMutex // every operation holds it for reading, a check of the books for writing
 
 	counter counter
-	donors  atomic.Bool // a state transfer is under way: its donor may show old data until it is left
-	floors  sync.Map    // by node: *atomic.Int64, the counter's highest value that a read there has shown
+	donors  atomic.Bool // a state transfer is under way: its donor may show old data until conns have left it
+	floors  sync.Map    // for each node an *atomic.Int64: the highest value of the counter that a read there has shown
 
-	balances [accounts]int64 // after the last check
+	balances [accounts]int64 // as of the last check
 	checks   int
 
 	mu     sync.Mutex
 	wrongs []string
 }
 
-// openLedger makes the tables and a user for every strategy. The seed decides
+// openLedger makes the tables, and a user for every strategy. The seed decides
 // what the users draw.
 func openLedger(t *testing.T, c *galera.Cluster, seed uint64) *ledger {
 	t.Helper()
@@ -73,7 +73,7 @@ func openLedger(t *testing.T, c *galera.Cluster, seed uint64) *ledger {
 	return l
 }
 
-// begin starts everybody's workers, which go on until ctx is done.
+// begin starts the workers of all users. They work until ctx is done.
 func (l *ledger) begin(ctx context.Context, wg *sync.WaitGroup) {
 	work := func(workers int, every time.Duration, once func(context.Context)) {
 		for range workers {
@@ -90,8 +90,8 @@ func (l *ledger) begin(ctx context.Context, wg *sync.WaitGroup) {
 	work(1, 20*time.Millisecond, func(ctx context.Context) { v++; l.raise(ctx, v) })
 }
 
-// repeat does something again and again, at random distances that are every on
-// average. Every fifth time the caller has a deadline.
+// repeat calls once again and again, at random intervals whose mean is every.
+// For each fifth call the context has a deadline.
 func (l *ledger) repeat(ctx context.Context, every time.Duration, once func(context.Context)) {
 	for {
 		select {
@@ -154,7 +154,8 @@ func (l *ledger) insert(ctx context.Context, u *user) {
 	u.inserts.settle(line, fateOf(err), err)
 }
 
-// transfer moves money. Whatever fails before the Commit takes it back.
+// transfer moves money. If anything fails before the Commit, the transfer does
+// not count.
 func (l *ledger) transfer(ctx context.Context, u *user) {
 	line, key := u.transfers.enter()
 	began := time.Now()
@@ -167,7 +168,8 @@ func (l *ledger) transfer(ctx context.Context, u *user) {
 	u.transfers.settle(line, f, err)
 }
 
-// move is a transfer; it tells whether it has come to the Commit.
+// move runs one transfer. It reports whether the transfer has come to its
+// Commit.
 func (l *ledger) move(ctx context.Context, db *sql.DB, key string) (committing bool, err error) {
 	debit, credit, amount := l.draws.IntN(accounts), l.draws.IntN(accounts), 1+l.draws.IntN(100)
 	tx, err := db.BeginTx(ctx, nil)
@@ -176,7 +178,7 @@ func (l *ledger) move(ctx context.Context, db *sql.DB, key string) (committing b
 	}
 	defer func() { _ = tx.Rollback() }()
 	steps := []struct{ account, by int }{{debit, -amount}, {credit, amount}}
-	if credit < debit { // locks in the same order for all
+	if credit < debit { // the order of locks is the same for all
 		slices.Reverse(steps)
 	}
 	for _, s := range steps {
@@ -190,8 +192,8 @@ func (l *ledger) move(ctx context.Context, db *sql.DB, key string) (committing b
 	return true, tx.Commit()
 }
 
-// raise raises the counter, by a user chosen at random. A statement that comes
-// late does not lower it.
+// raise raises the counter, with a user chosen at random. A statement that
+// arrives late does not lower it.
 func (l *ledger) raise(ctx context.Context, v int64) {
 	u := l.users[l.draws.IntN(len(l.users))]
 	if _, err := u.db.ExecContext(ctx, "UPDATE ledger_counter SET v = GREATEST(v, ?) WHERE id = 0", v); err == nil {
@@ -199,7 +201,7 @@ func (l *ledger) raise(ctx context.Context, v int64) {
 	}
 }
 
-// raiseTo makes a the larger of it and v.
+// raiseTo sets a to the larger of a and v.
 func raiseTo(a *atomic.Int64, v int64) {
 	for was := a.Load(); was < v && !a.CompareAndSwap(was, v); was = a.Load() {
 	}
@@ -213,8 +215,8 @@ func (l *ledger) wrong(format string, args ...any) {
 	}
 }
 
-// check reads the books against every node, which are whole, and nothing is
-// under way. What was found is removed.
+// check compares the books with every node. All nodes must be whole, and
+// nothing may be under way. It removes what it has found.
 func (l *ledger) check(t *testing.T) {
 	t.Helper()
 	var found page

@@ -22,10 +22,11 @@ const (
 	pooled     = 5
 )
 
-// After 3,000 raced opens, one node slowed by 50 ms and the moment of winning
-// spread over its connects, no server has counted a handshake broken off, and
-// the servers hold the pool's connections and one probe's each. The control
-// shows that the test can fail: without the grace, handshakes are broken off.
+// There are 3,000 raced opens. One node is slowed by 50 ms, and the moment of
+// winning is spread over its connects. Afterwards no server has counted a
+// broken handshake, and the servers hold the pool's connections and one for
+// each probe. A control run without the grace does break handshakes; it shows
+// that the test can fail.
 func losersAreClosed(t *testing.T, c *galera.Cluster) {
 	if grown := race(t, c, racedOpens, time.Second); grown != 0 {
 		t.Errorf("Aborted_connects grew by %d", grown)
@@ -35,7 +36,7 @@ func losersAreClosed(t *testing.T, c *galera.Cluster) {
 	}
 }
 
-// race opens many times and returns by how much Aborted_connects grew on all
+// race opens many times. It returns by how much Aborted_connects grew on all
 // servers together.
 func race(t *testing.T, c *galera.Cluster, opens int, grace time.Duration) int {
 	t.Helper()
@@ -115,8 +116,8 @@ func hold(t *testing.T, db *sql.DB, n int) []*sql.Conn {
 	return conns
 }
 
-// slowConnector connects over a network that spreads a delay over the reads
-// of the handshake.
+// slowConnector connects over a network that spreads a delay over the reads of
+// the handshake.
 func slowConnector(t *testing.T, dsn string, delay func() time.Duration) driver.Connector {
 	t.Helper()
 	cfg, err := mysql.ParseDSN(dsn)
@@ -139,7 +140,7 @@ func slowConnector(t *testing.T, dsn string, delay func() time.Duration) driver.
 	return connector
 }
 
-// A slowConn delays its first reads. Each has one reader.
+// A slowConn delays its first reads. Only one goroutine may read from it.
 type slowConn struct {
 	net.Conn
 	each time.Duration
@@ -171,7 +172,8 @@ func abortedConnects(t *testing.T, c *galera.Cluster) int {
 	return sum
 }
 
-// serverConns counts the application's connections on all running servers.
+// serverConns returns the number of the application's connections on all
+// running servers.
 func serverConns(t *testing.T, c *galera.Cluster) int {
 	t.Helper()
 	sum := 0
@@ -196,8 +198,8 @@ func attempts(d clustersql.Driver) int {
 	return sum
 }
 
-// waitFor polls until the condition holds, and fails the test if it does not
-// within half a minute.
+// waitFor polls until the condition is true. It fails the test after half a
+// minute.
 func waitFor(t *testing.T, what string, cond func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(30 * time.Second)

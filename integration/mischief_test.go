@@ -14,26 +14,27 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// A mischief is something that may happen to a node of the soak, and its end.
+// A mischief is something that may happen to a node in the soak, and how it
+// ends.
 type mischief struct {
 	name   string
 	weight int
 	effect effect
 	begin  func(*soak, *galera.Node) error
-	end    func(*soak, *galera.Node) error // nil: it has none
+	end    func(*soak, *galera.Node) error // nil: it needs no end
 }
 
-// An effect is what becomes of the node meanwhile.
+// An effect is what happens to the node in the meantime.
 type effect uint8
 
 const (
 	usable  effect = iota
-	refuses        // work, or what opens there for some
-	parted         // from its group
-	silence        // of all nodes: nothing can be done meanwhile
+	refuses        // it refuses work, or some opens
+	parted         // it is parted from its group
+	silence        // all nodes are silent: nothing can be done in the meantime
 )
 
-// Kills and freezes often, what takes long seldom.
+// Kills and freezes are frequent; what takes long is rare.
 var mischiefs = []mischief{
 	{"kill -9", 4, parted, func(s *soak, n *galera.Node) error { return n.Kill() }, startAgain},
 	{"shutdown", 2, parted, func(s *soak, n *galera.Node) error { return n.Shutdown(s.Context()) }, startAgain},
@@ -105,7 +106,7 @@ func join(s *soak, n *galera.Node) error {
 	return onAll(s.ledger.users, func(u *user) error { return u.d.AddNode(n.Name, n.DSN("")) })
 }
 
-// onAll does a thing with each, also after one that failed.
+// onAll calls do for each element, also after one that failed.
 func onAll[T any](all []T, do func(T) error) error {
 	var errs []error
 	for _, one := range all {
@@ -144,9 +145,9 @@ func killSome(s *soak, n *galera.Node) error {
 }
 
 // fits reports whether a mischief may begin while the others last. A majority
-// stays together. While a node is parted, one of the others can be used:
-// without any, the parted one is used as soon as it answers, whatever it has
-// missed.
+// must stay together. While a node is parted from its group, one of the other
+// nodes must be usable. If none were, the parted node would be used as soon as
+// it answers, whatever it has missed.
 func (m mischief) fits(others []effect) bool {
 	with := append(slices.Clone(others), m.effect)
 	count := func(e effect) (n int) {
@@ -163,8 +164,8 @@ func (m mischief) fits(others []effect) bool {
 	return count(parted) == 0 || count(parted) == 1 && count(refuses) <= 1
 }
 
-// An episode is up to three mischiefs, which overlap, each on a node of its
-// own. It returns when the cluster is whole again, and tells what was done.
+// episode runs up to three mischiefs, which overlap, each on another node. It
+// returns when the cluster is whole again. The result says what was done.
 func (s *soak) episode(t *testing.T) string {
 	t.Helper()
 	nodes := s.random.Perm(len(s.c.Nodes))[:1+s.random.IntN(len(s.c.Nodes))]
@@ -204,7 +205,8 @@ func (s *soak) episode(t *testing.T) string {
 	return strings.Join(done, ", ")
 }
 
-// dwell is from a tenth of a second to fifteen: short ones as often as long.
+// dwell draws a time from a tenth of a second to fifteen seconds. Short times
+// are as likely as long ones.
 func (s *soak) dwell() time.Duration {
 	d := 100 * time.Millisecond
 	for range s.random.IntN(8) {

@@ -45,7 +45,7 @@ func readPage(t *testing.T, n *galera.Node) page {
 	return p
 }
 
-// each scans every row of a query.
+// each scans every row of a query and calls row for it.
 func each(t *testing.T, tx *sql.Tx, query string, into []any, row func()) {
 	t.Helper()
 	rows, err := tx.QueryContext(t.Context(), query)
@@ -64,7 +64,7 @@ func each(t *testing.T, tx *sql.Tx, query string, into []any, row func()) {
 	}
 }
 
-// remove removes just these rows: others may come late.
+// remove removes the rows of the page, and only those: others may arrive late.
 func (p page) remove(t *testing.T, c *galera.Cluster) {
 	t.Helper()
 	var statements []string

@@ -13,7 +13,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/galera"
 )
 
-// The README's program, as a user would run it.
+// The program of the README runs as a user would run it.
 func readmeProgram(t *testing.T, c *galera.Cluster) {
 	cmd := exec.CommandContext(t.Context(), "go", "run", "../examples/threeclusters")
 	cmd.Env = os.Environ()
@@ -29,8 +29,8 @@ func readmeProgram(t *testing.T, c *galera.Cluster) {
 	}
 }
 
-// sql.Open with a driver name and a DSN, as the many tools do that take these
-// two and no more.
+// This is sql.Open with a driver name and a DSN, as in the many tools that take
+// these two and nothing else.
 func hostListDSN(t *testing.T, c *galera.Cluster) {
 	dsn := c.Nodes[0].DSN("")
 	var hosts []string
@@ -58,9 +58,9 @@ func hostListDSN(t *testing.T, c *galera.Cluster) {
 	waitFor(t, "the servers to hold no connection", func() bool { return serverConns(t, c) == 0 })
 }
 
-// "go test -v ." with a user's own nodes in the file that DBCONFIG names: it
-// passes, starts no server, and writes nothing. With a table that it may use,
-// it writes a row there and deletes it again.
+// A user runs "go test -v ." with a file of their own nodes, named by DBCONFIG.
+// The test passes, starts no server and writes nothing. If the file names a
+// table that it may use, it writes a row there and deletes it again.
 func selfTestOnOwnNodes(t *testing.T, c *galera.Cluster) {
 	admin := c.Nodes[0].AdminDB()
 	run(t, c, "CREATE TABLE app.mine (id VARCHAR(64) PRIMARY KEY)")

@@ -16,7 +16,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// firstOf asks the nodes one after the other, by name.
+// firstOf asks the nodes one after the other, in the order of their names.
 var firstOf = clustersql.NewStrategy("by name", func(nodes []clustersql.NodeStatus) []clustersql.Launch {
 	var plan []clustersql.Launch
 	for _, n := range nodes {
@@ -43,7 +43,8 @@ func makeTable(t *testing.T, c *galera.Cluster, statements ...string) {
 	run(t, c, append([]string{"DROP TABLE IF EXISTS app.refusals", "CREATE TABLE app.refusals (id INT PRIMARY KEY AUTO_INCREMENT, who VARCHAR(64), KEY (who))"}, statements...)...)
 }
 
-// rowsOf counts a writer's rows, as the last node sees them once it has all.
+// rowsOf returns how many rows a writer has on the last node, once that node
+// has everything.
 func rowsOf(t *testing.T, c *galera.Cluster, who string) int {
 	t.Helper()
 	conn, err := c.Nodes[len(c.Nodes)-1].AdminDB().Conn(t.Context())
@@ -51,7 +52,8 @@ func rowsOf(t *testing.T, c *galera.Cluster, who string) int {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	// The administrator has wsrep_dirty_reads, with which nothing waits.
+	// The administrator's sessions have wsrep_dirty_reads on. With it nothing
+	// waits.
 	if _, err := conn.ExecContext(t.Context(), "SET SESSION wsrep_sync_wait=1, wsrep_dirty_reads=0"); err != nil {
 		t.Fatal(err)
 	}
@@ -63,9 +65,9 @@ func rowsOf(t *testing.T, c *galera.Cluster, who string) int {
 	return n
 }
 
-// A pool full of connections to a node that is turned away in the middle of
-// traffic, prepared statements and plain ones: not one autocommit read or
-// write fails, and every row is there once.
+// A pool is full of connections to a node that begins to refuse work in the
+// middle of traffic. Some statements are prepared, some are not. No autocommit
+// read or write fails, and every row is there once.
 func refusedStatementsMoveUnseen(t *testing.T, c *galera.Cluster) {
 	const workers = 32
 	makeTable(t, c)
@@ -148,8 +150,8 @@ func up(d clustersql.Driver) int {
 	return n
 }
 
-// What may have run in part is not run again: of a procedure and of two
-// statements in one, both refused at their second half, the first half is
+// What may have run in part is not run again. Both a procedure and two
+// statements in one call are refused at their second half. The first half is
 // there exactly once, and the caller gets the server's error.
 func refusedHalvesSurface(t *testing.T, c *galera.Cluster) {
 	makeTable(t, c, "DROP PROCEDURE IF EXISTS app.halves",
@@ -197,8 +199,8 @@ func refusedHalvesSurface(t *testing.T, c *galera.Cluster) {
 	}
 }
 
-// In a cluster that calls its reads idempotent, not one read fails when the
-// node that all of them run on is killed.
+// In a cluster whose reads are marked idempotent, no read fails when the node
+// on which all of them run is killed.
 func lostReadsRunAgain(t *testing.T, c *galera.Cluster) {
 	const workers = 16
 	makeTable(t, c)
@@ -218,7 +220,7 @@ func lostReadsRunAgain(t *testing.T, c *galera.Cluster) {
 			for i := 0; ctx.Err() == nil; i++ {
 				query, args := "SELECT @@wsrep_node_name", []any(nil)
 				if i%2 == 0 {
-					query, args = query+" WHERE ? = 1", []any{1} // which prepares it
+					query, args = query+" WHERE ? = 1", []any{1} // with an argument, the query is prepared
 				}
 				var node string
 				if err := db.QueryRow(query, args...).Scan(&node); err != nil {

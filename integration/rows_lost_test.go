@@ -89,8 +89,8 @@ func isolated(s *stage) {
 	s.none("opens after the node turned non-primary", s.since(turned).begun(w.opens.all()))
 }
 
-// nonPrimary waits until the first node says that it is no longer in the
-// primary component. What begins from then on began after it.
+// nonPrimary waits until the first node says that it is not in the primary
+// component. It returns the time.
 func (s *stage) nonPrimary() time.Time {
 	s.Helper()
 	waitFor(s.T, "the node to be non-primary", func() bool {
@@ -100,8 +100,8 @@ func (s *stage) nonPrimary() time.Time {
 	return time.Now()
 }
 
-// The node comes back by IST, for which another one is a donor for a second:
-// that one keeps its connections.
+// The node comes back by IST. For a second another node is the donor; that one
+// keeps its connections.
 func shutDown(s *stage) {
 	loads := s.start(client{name: "shutdown", opts: []clustersql.Option{clustersql.WithCheck(clustersql.CheckGalera)}},
 		client{name: "shutdown, idempotent", opts: idempotent})
@@ -128,8 +128,8 @@ func shutDown(s *stage) {
 	}
 }
 
-// Callers have 15 s. A pool that is full has database/sql open, one at a time,
-// within open_timeout.
+// Callers have 15 s. With a full pool, database/sql opens one connection at a
+// time, each within open_timeout.
 func allFrozen(s *stage) {
 	loads := s.start(client{name: "all frozen", opts: idempotent, timeout: 15 * time.Second, opens: true},
 		client{name: "all frozen, full pool", opts: idempotent, timeout: 15 * time.Second, maxOpen: 8})
@@ -171,8 +171,8 @@ func allFrozen(s *stage) {
 	}
 }
 
-// outage is how long after then the witness still could not read: after a
-// freeze of all, the group has to come to an agreement first.
+// outage returns how long after then the witness could not read. After a freeze
+// of all nodes the group must first agree again.
 func (s *stage) outage(then time.Time) time.Duration {
 	last := then
 	for _, o := range s.witness.all() {

@@ -60,11 +60,11 @@ func readOnly(s *stage) {
 	s.bound(len(last) == 1 && last[s.victim().Name] > 0, "after the fail-back these wrote: %v", last)
 }
 
-// failBackAfter is how long a better node must have been up, less than the
-// default, for the sake of the run's length.
+// failBackAfter is how long a better node must have been up. It is less than
+// the default, so that the run is shorter.
 const failBackAfter = 10 * time.Second
 
-// writersIn counts what each node wrote of the inserts within a span.
+// writersIn returns how many of the inserts within a span each node ran.
 func (s *stage) writersIn(w *workload, p span) map[string]int {
 	nodes := make(map[string]int)
 	for _, o := range p.begun(w.inserts.all()) {
@@ -75,7 +75,7 @@ func (s *stage) writersIn(w *workload, p span) map[string]int {
 	return nodes
 }
 
-// The third node gets all its data anew, from the first or the second.
+// The third node gets all its data again, from the first or the second.
 func stateTransfer(s *stage) {
 	w := s.start(client{name: "state transfer", opens: true, opts: []clustersql.Option{
 		clustersql.WithCheck(clustersql.CheckGalera), clustersql.WithStrategy(clustersql.Balanced), clustersql.WithIdempotent(true)}})[0]
@@ -111,7 +111,7 @@ func stateTransfer(s *stage) {
 	s.tally(w, w.name, s.since(from), back)
 	s.none("reads", s.since(from).begun(w.reads.all()))
 	s.none("opens", s.since(joining.from).begun(w.opens.all()))
-	joining.to = joining.to.Add(-200 * time.Millisecond) // before which the harness may not see it
+	joining.to = joining.to.Add(-200 * time.Millisecond) // before this the harness may not see it
 	for what, ops := range map[string][]op{"reads": w.reads.all(), "opens": w.opens.all()} {
 		n := len(on(joining.begun(ops), joiner.Name))
 		s.bound(n == 0, "%d %s on the joiner", n, what)
@@ -208,8 +208,8 @@ func flipping(s *stage) {
 	s.bound(downs > 0 && downs <= cycles && ups <= cycles+1, "down %d times, up %d times in %d cycles", downs, ups, cycles)
 }
 
-// After the node's return each client's connections follow its strategy's
-// target again, without any operation noticing.
+// After the node's return, each client's connections follow its strategy's
+// target again. No operation notices.
 func returning(s *stage) {
 	s.start(balanced("shutdown"), client{name: "shutdown, ordered", share: fullShare, due: failBackAfter, opts: append(slices.Clone(idempotent), clustersql.WithFailbackAfter(failBackAfter))})
 	quiet := s.quiet()

@@ -6,15 +6,15 @@ import (
 	"github.com/EnumApps/clustersql"
 )
 
-// A settling is how a client's connections came to follow its target after
+// A settling says how a client's connections came to follow its target after
 // the node's return.
 type settling struct {
 	span
-	took  time.Duration // below 0: it did not come
+	took  time.Duration // below 0: they did not
 	share float64       // at the end
 }
 
-// settle waits until the clients that have a target follow it, at most 30 s
+// settle waits until the clients that have a target follow it, for at most 30 s
 // from the node's return.
 func (s *stage) settle() []settling {
 	s.Helper()
@@ -45,8 +45,8 @@ func (s *stage) settle() []settling {
 	}
 }
 
-// judge asserts what has to hold of the node's return for the clients that
-// have a target; quiet is a time before the fault. It is called after end.
+// judge asserts what must hold for the node's return, for the clients that have
+// a target. quiet is a time before the fault. It must be called after end.
 func (s *stage) judge(quiet span, found []settling) {
 	s.Helper()
 	for i, w := range s.loads {
@@ -64,9 +64,8 @@ func (s *stage) judge(quiet span, found []settling) {
 	}
 }
 
-// share is a node's part of a cluster's connections.
-// met reports whether the first node's share is what it is to be, to a
-// connection: a pool without much to do has few.
+// met reports whether the first node's share is within the bounds. It may be
+// outside by one connection, because a pool with little to do has few.
 func (s shares) met(d clustersql.Driver) bool {
 	has, total := 0.0, 0.0
 	for i, n := range d.Status().Nodes {
@@ -78,6 +77,7 @@ func (s shares) met(d clustersql.Driver) bool {
 	return total > 0 && has+1 >= s.least*total && has-1 <= s.most*total && has > 0
 }
 
+// share returns a node's part of a cluster's connections.
 func share(d clustersql.Driver, node int) float64 {
 	all := 0
 	nodes := d.Status().Nodes

@@ -21,21 +21,20 @@ var (
 	soakSeed = flag.Uint64("soak.seed", 0, "of TestSoak's faults; 0: a new one, or 1 where it is short")
 )
 
-// A soak is a ledger under random faults, one episode after the other, with a
-// look at the books and at what is held after each.
+// A soak is a ledger under random faults, one episode after the other. After
+// each episode it checks the books and what is held.
 type soak struct {
 	*testing.T
 	c      *galera.Cluster
 	ledger *ledger
 	random *rand.Rand
-	counts map[string]int // of mischiefs
+	counts map[string]int // how often each mischief happened
 	held   []holdings
 }
 
-// The faults are those of the seed, the moments at which they meet the load
-// are not.
+// The seed decides the faults, but not at which moments they meet the load.
 func TestSoak(t *testing.T) {
-	_ = mysql.SetLogger(&mysql.NopLogger{}) // a line for every connection lost
+	_ = mysql.SetLogger(&mysql.NopLogger{}) // it would write a line for every lost connection
 	seed := *soakSeed
 	switch {
 	case seed == 0 && *soakFor > 0:
@@ -49,7 +48,7 @@ func TestSoak(t *testing.T) {
 	s := &soak{T: t, c: c, ledger: openLedger(t, c, seed), random: rand.New(rand.NewPCG(seed, 0)), counts: make(map[string]int)}
 	ctx, stop := context.WithCancel(t.Context())
 	var work sync.WaitGroup
-	t.Cleanup(work.Wait) // after stop, also where a check ends the test
+	t.Cleanup(work.Wait) // after stop, also if a check ends the test
 	t.Cleanup(stop)
 	s.ledger.begin(ctx, &work)
 	began := time.Now()
@@ -72,8 +71,9 @@ func TestSoak(t *testing.T) {
 	before.left(t, c)
 }
 
-// rest waits until every node is up for everybody and some work was done on
-// the whole cluster, then stops the load for a moment and takes stock.
+// rest waits until every node is up for every user and some work was done on
+// the whole cluster. It then stops the load for a moment, and checks the books
+// and the holdings.
 func (s *soak) rest(what string) {
 	s.Helper()
 	for _, u := range s.ledger.users {
@@ -104,7 +104,7 @@ func (s *soak) must(err error) {
 	}
 }
 
-// report is the closing lines.
+// report returns the lines for the end of the run.
 func (s *soak) report(took time.Duration) string {
 	var text strings.Builder
 	faults := 0

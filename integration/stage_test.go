@@ -17,26 +17,27 @@ import (
 // pool is how many connections every client has before the fault.
 const pool = 32
 
-// A stage is one fault under load: the clients, and who watches them.
+// A stage is one fault under load: the clients, and the readers that watch the
+// nodes.
 type stage struct {
 	*testing.T
 	c     *galera.Cluster
 	table *table
 	loads []*workload
 
-	faulty  int   // whose fault it is: the place of the node, whose stale reads are counted
-	witness *tape // of a node that the fault leaves alone
-	blind   bool  // the fault is the witness's too
+	faulty  int   // the index of the node that has the fault; its stale reads are counted
+	witness *tape // the reads of a node without the fault
+	blind   bool  // the fault affects the witness too
 	counter counter
-	rows    map[string]row // by key; known after end
+	rows    map[string]row // by key; set by end
 
 	before   standing
-	stopped  time.Time // when the load was; zero before
+	stopped  time.Time // when the load was stopped; zero before
 	stopWork context.CancelFunc
 	work     sync.WaitGroup
 }
 
-// start lets the clients loose on a whole cluster, each with a warm pool.
+// start starts the clients on a whole cluster, each with a warm pool.
 func (s *stage) start(clients ...client) []*workload {
 	s.Helper()
 	s.before = stand(s.T, s.c)
@@ -78,7 +79,7 @@ func (s *stage) prepare(c client) *workload {
 	return w
 }
 
-// pass lets the load run on.
+// pass waits for d while the load goes on.
 func (s *stage) pass(d time.Duration) { time.Sleep(d) }
 
 // must ends a row that could not be set up.
@@ -89,8 +90,8 @@ func (s *stage) must(err error) {
 	}
 }
 
-// insertsGoOn waits until every client has had an insert that began now
-// acknowledged: the group's pause is over.
+// insertsGoOn waits until every client has had an insert acknowledged that
+// began after the call. The group's pause is then over.
 func (s *stage) insertsGoOn() {
 	s.Helper()
 	now := time.Now()
@@ -99,7 +100,7 @@ func (s *stage) insertsGoOn() {
 	})
 }
 
-// returned waits until a client has a node up, and tells how long after then
+// returned waits until a client has a node up. It returns how long after then
 // that was.
 func (s *stage) returned(w *workload, node int, then time.Time) time.Duration {
 	s.Helper()
@@ -107,8 +108,8 @@ func (s *stage) returned(w *workload, node int, then time.Time) time.Duration {
 	return max(0, w.d.Status().Nodes[node].Since.Sub(then))
 }
 
-// end lets the workers finish, makes the cluster whole, reads what was
-// written, closes the databases, and asserts that nothing is left of them.
+// end lets the workers finish, makes the cluster whole, reads what was written,
+// closes the databases, and asserts that nothing is left of them.
 func (s *stage) end() {
 	s.Helper()
 	s.stopped = time.Now()
@@ -126,8 +127,8 @@ func (s *stage) end() {
 	s.before.left(s.T, s.c)
 }
 
-// closeAll closes the databases. An idle connection that broke long ago may
-// have its Close say so.
+// closeAll closes the databases. The Close of an idle connection that broke
+// long ago may return an error.
 func (s *stage) closeAll() {
 	for _, w := range s.loads {
 		w.db.Close()
@@ -137,8 +138,8 @@ func (s *stage) closeAll() {
 	}
 }
 
-// abandon cleans up after a row that ended early, and tells more of one that
-// failed.
+// abandon cleans up after a row that ended early. For one that failed it logs
+// more.
 func (s *stage) abandon() {
 	s.stopWork()
 	if !s.Failed() {
@@ -154,7 +155,7 @@ func (s *stage) abandon() {
 	s.work.Wait()
 }
 
-// tell logs what a client was told.
+// tell logs what a client saw.
 func (s *stage) tell(w *workload) {
 	for _, n := range s.c.Nodes {
 		logEvents(s.T, w.name, w.told(n.Name))
@@ -170,17 +171,17 @@ func logEvents(t *testing.T, name string, events []clustersql.Event) {
 
 // A row is what a table has of an insert.
 type row struct {
-	node  string // that ran it
+	node  string // the node that ran it
 	least int    // how often it is there, on the node that has it least often
 	most  int
 }
 
-// readRows reads what the clients have inserted, on every node.
+// readRows reads on every node what the clients have inserted.
 func (s *stage) readRows() {
 	s.Helper()
 	s.rows = make(map[string]row)
 	counts := make([]map[string]int, len(s.c.Nodes))
-	run(s.T, s.c) // every node has applied all
+	run(s.T, s.c) // afterwards every node has applied everything
 	for i, n := range s.c.Nodes {
 		counts[i] = make(map[string]int)
 		rows, err := n.AdminDB().QueryContext(s.Context(), "SELECT k, node FROM app.faults_ins WHERE k LIKE ?", s.prefix()+"%")
@@ -201,7 +202,8 @@ func (s *stage) readRows() {
 	}
 }
 
-// prefix is what all keys of a stage begin with: its clients' names do.
+// prefix returns what all keys of a stage begin with, as the names of its
+// clients do.
 func (s *stage) prefix() string {
 	if len(s.loads) == 0 {
 		return ""

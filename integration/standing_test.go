@@ -15,7 +15,7 @@ type standing struct {
 	goroutines goleak.Option
 }
 
-// stand takes the standing, without the administrator's idle connections.
+// stand returns the standing, without the administrator's idle connections.
 func stand(t *testing.T, c *galera.Cluster) standing {
 	t.Helper()
 	s := standing{conns: serverConnsOf(t, c)}

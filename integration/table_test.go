@@ -10,10 +10,10 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// Every fault of the table, on one set of nodes, each under load and with its
-// end. What was counted is printed at the end.
+// Every fault of the table happens on the same nodes, each under load and until
+// it has ended. The figures are printed at the end.
 func TestFaults(t *testing.T) {
-	_ = mysql.SetLogger(&mysql.NopLogger{}) // a line for every connection lost
+	_ = mysql.SetLogger(&mysql.NopLogger{}) // it would write a line for every lost connection
 	var log strings.Builder
 	c := galera.StartT(t, galera.Options{Log: &log})
 	run(t, c,
@@ -53,7 +53,7 @@ func TestFaults(t *testing.T) {
 	t.Logf("after %s:\n%s", time.Since(began).Round(time.Second), &results)
 }
 
-// bound asserts what must hold.
+// bound asserts that something holds.
 func (s *stage) bound(ok bool, format string, args ...any) {
 	s.Helper()
 	if !ok {
@@ -61,7 +61,7 @@ func (s *stage) bound(ok bool, format string, args ...any) {
 	}
 }
 
-// within waits for what must come about in time.
+// within waits for something that must happen in time.
 func (s *stage) within(limit time.Duration, what string, ok func() bool) time.Duration {
 	s.Helper()
 	began := time.Now()
@@ -84,10 +84,11 @@ func (s *stage) quiet() span {
 
 var idempotent = []clustersql.Option{clustersql.WithIdempotent(true)}
 
-// The first node is the one in use, and the one with the fault.
+// victim returns the first node. It is the one in use, and the one that gets
+// the fault.
 func (s *stage) victim() *galera.Node { return s.c.Nodes[0] }
 
-// since is the span from then until now, or until the load was stopped.
+// since returns the span from then until now, or until the load was stopped.
 func (s *stage) since(then time.Time) span {
 	if !s.stopped.IsZero() {
 		return span{then, s.stopped}
@@ -95,8 +96,8 @@ func (s *stage) since(then time.Time) span {
 	return span{then, time.Now()}
 }
 
-// backs waits until every client has the first node up, and tells how long
-// after then that was.
+// backs waits until every client has the first node up. It returns for each how
+// long after then that was.
 func (s *stage) backs(then time.Time) []time.Duration {
 	s.Helper()
 	var took []time.Duration

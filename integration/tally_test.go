@@ -12,14 +12,14 @@ import (
 	"github.com/EnumApps/clustersql"
 )
 
-// A table is what the whole suite prints at its end. The longest gap is
-// between reads that succeeded, less what the machine stood still; the time to
-// return is from the end of the fault until the client has the node up, in
-// rows of a return from there until its share of connections is right. Stale
-// reads are those of the node that had the fault.
+// A table is what the whole suite prints at its end. The longest gap is that
+// between two reads that succeeded, less the time in which the machine stood
+// still. The time to return is from the end of the fault until the client has
+// the node up; in rows of a return it is from there until the node's share of
+// connections is right. Stale reads are those of the node that had the fault.
 type table struct{ lines []tally }
 
-// A tally is one client under one fault.
+// A tally is what one client saw under one fault.
 type tally struct {
 	fault                                        string
 	readsOK, readsFailed, writesOK, writesFailed int
@@ -47,7 +47,7 @@ func (tb *table) String() string {
 // A span is a part of a run.
 type span struct{ from, to time.Time }
 
-// begun are the operations that began within.
+// begun returns the operations that began within the span.
 func (p span) begun(ops []op) []op {
 	var in []op
 	for _, o := range ops {
@@ -68,7 +68,7 @@ func failed(ops []op) []op {
 	return bad
 }
 
-// on are the operations that a node answered.
+// on returns the operations that a node answered.
 func on(ops []op, node string) []op {
 	var there []op
 	for _, o := range ops {
@@ -79,9 +79,9 @@ func on(ops []op, node string) []op {
 	return there
 }
 
-// tally counts what a client saw from then until now, holds what every fault
-// has to hold, and adds it to the table. It is called after end. A return
-// below 0 is none.
+// tally counts what a client saw within a span, asserts what must hold for
+// every fault, and adds the counts to the table. It must be called after end. A
+// back below 0 says that the node did not return.
 func (s *stage) tally(w *workload, fault string, during span, back time.Duration) tally {
 	s.Helper()
 	reads, opens := during.begun(w.reads.all()), during.begun(w.opens.all())
@@ -124,8 +124,8 @@ func (s *stage) tally(w *workload, fault string, during span, back time.Duration
 	return l
 }
 
-// gap is the longest time without a read that succeeds, less what the machine
-// stood still in it.
+// gap returns the longest time without a successful read, less the time in
+// which the machine stood still.
 func (s *stage) gap(w *workload, during span) time.Duration {
 	if during.to.Before(during.from) {
 		return 0
@@ -148,12 +148,12 @@ func (s *stage) gap(w *workload, during span) time.Duration {
 	return longest
 }
 
-// stillness is how far apart two reads of the witness, which reads every 10
-// ms, may be without the machine being called still.
+// stillness is how far apart two reads of the witness may be before the machine
+// counts as standing still. The witness reads every 10 ms.
 const stillness = 50 * time.Millisecond
 
-// net is how long a span was, less what the machine stood still in it: this
-// process or a server that had no fault got no processor.
+// net returns the length of a span, less the time in which the machine stood
+// still: this process, or a server without the fault, got no processor.
 func (s *stage) net(p span) time.Duration {
 	still := time.Duration(0)
 	if s.blind {
@@ -179,8 +179,8 @@ func (s *stage) net(p span) time.Duration {
 	return p.to.Sub(p.from) - still
 }
 
-// onWire is the largest number of reads that were under way at one moment of
-// a span.
+// onWire returns the largest number of reads that were under way at one moment
+// of a span.
 func (w *workload) onWire(p span) int {
 	type step struct {
 		at time.Time
@@ -201,8 +201,8 @@ func (w *workload) onWire(p span) int {
 	return most
 }
 
-// hung is how long the slowest of the operations under way within a span took
-// from the span's begin, or their own if that was later.
+// hung returns how long the slowest operation under way within a span took,
+// from the span's beginning or from its own if that was later.
 func (s *stage) hung(p span, ops []op) time.Duration {
 	longest := time.Duration(0)
 	for _, o := range ops {
@@ -218,7 +218,7 @@ func (s *stage) hung(p span, ops []op) time.Duration {
 	return longest
 }
 
-// percentile is of the time that successful operations took.
+// percentile returns the percentile of the times of successful operations.
 func (s *stage) percentile(ops []op, p float64) time.Duration {
 	var took []time.Duration
 	for _, o := range ops {
@@ -238,7 +238,7 @@ func (s *stage) percentile(ops []op, p float64) time.Duration {
 	return took[int(float64(len(took)-1)*p)]
 }
 
-// none asserts that not one of the operations failed.
+// none asserts that none of the operations failed.
 func (s *stage) none(what string, ops []op) {
 	s.Helper()
 	if bad := failed(ops); len(bad) > 0 {
@@ -248,7 +248,7 @@ func (s *stage) none(what string, ops []op) {
 
 var measured = regexp.MustCompile(`[0-9.]+(µs|ms|s)\b|:[0-9]+`)
 
-// causes counts errors by their text, and gives the most frequent ones.
+// causes counts errors by their text and returns the most frequent ones.
 func causes(ops []op) string {
 	counts := make(map[string]int)
 	for _, o := range ops {

@@ -12,7 +12,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// A user is one cluster of the program, and what it does.
+// A user is one cluster of the program, and what is done with it.
 type user struct {
 	name  string
 	d     clustersql.Driver
@@ -52,7 +52,7 @@ func (u *user) note(e clustersql.Event) {
 	u.events = append(u.events, e)
 }
 
-// told returns what the user was told since the last call.
+// told returns the events since the last call.
 func (u *user) told() []clustersql.Event {
 	u.mu.Lock()
 	defer u.mu.Unlock()

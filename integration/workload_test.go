@@ -12,9 +12,9 @@ import (
 	"github.com/EnumApps/clustersql"
 )
 
-// The load of every client in the fault table: 32 workers, 200 point reads and
-// 50 inserts of one row each a second. Readers and writers are apart, since no
-// client can write while the group is in its pause.
+// These are the load of every client in the fault table: 32 workers, and per
+// second 200 reads by key and 50 inserts of one row. Readers and writers are
+// different workers, because no client can write during the group's pause.
 const (
 	readers    = 24
 	writers    = 8
@@ -24,15 +24,15 @@ const (
 	keys       = 1000 // rows to read
 )
 
-// A pacer deals out moments at an even distance. Whoever is late takes the
-// next ones at once: load that had to wait comes all the same.
+// A pacer hands out moments at equal distances. A worker that is late gets the
+// next moments at once. Load that had to wait is therefore not lost.
 type pacer struct {
 	began time.Time
 	every time.Duration
 	dealt atomic.Int64
 }
 
-// wait returns at the next moment, or says that there is no more.
+// wait returns true at the next moment, and false if there is none any more.
 func (p *pacer) wait(ctx context.Context) bool {
 	k := p.dealt.Add(1) - 1
 	if d := time.Until(p.began.Add(time.Duration(k) * p.every)); d > 0 {
@@ -49,13 +49,13 @@ func (p *pacer) wait(ctx context.Context) bool {
 // An op is one operation as its caller saw it.
 type op struct {
 	begin, end time.Time
-	node       string // that answered, or that the error names
-	value      int64  // of the counter, as a read saw it
+	node       string // the node that answered, or that the error names
+	value      int64  // the counter, as a read saw it
 	key        string // of an insert
 	err        error
 }
 
-// A tape keeps operations, in the order in which they ended.
+// A tape keeps operations in the order in which they ended.
 type tape struct {
 	mu  sync.Mutex
 	ops []op
@@ -68,7 +68,7 @@ func (t *tape) add(o op) {
 	t.ops = append(t.ops, o)
 }
 
-// all is what is on the tape so far; it must not be changed.
+// all returns what is on the tape so far. The caller must not change it.
 func (t *tape) all() []op {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -86,30 +86,31 @@ func (t *tape) okSince(then time.Time) bool {
 	return false
 }
 
-// A client is how one workload uses the cluster: by default with the settings
-// as they are and the node in use the first one.
+// A client is how one workload uses the cluster. The default has the default
+// settings, and uses the first node.
 type client struct {
 	name    string
 	opts    []clustersql.Option
 	timeout time.Duration // of each operation's caller; 0: none
-	maxOpen int           // SetMaxOpenConns; 0: no limit
-	opens   bool          // beside the pool, a read on a fresh connection every 50 ms
-	share   shares        // of the first node, that it is to have again after its return
+	maxOpen int           // for SetMaxOpenConns; 0: no limit
+	opens   bool          // in addition, a read on a fresh connection every 50 ms
+	share   shares        // the first node's share that it must have again after its return
 	due     time.Duration // how long after the return that begins
 }
 
-// Shares are the bounds of a node's part of a client's connections; the zero
+// Shares are the bounds of a node's part of a client's connections. The zero
 // value is for clients that have no target.
 type shares struct{ least, most float64 }
 
-// Within 20 percent of a third, and of all.
+// evenShare is a third, 20 percent more or less. fullShare is all, or 20 percent
+// less.
 var (
 	evenShare = shares{0.8 / 3, 1.2 / 3}
 	fullShare = shares{0.8, 1}
 )
 
-// balanced is a client that spreads its connections, and has to again after
-// the node's return.
+// balanced returns a client that spreads its connections. After the node's
+// return it must do so again.
 func balanced(name string, opts ...clustersql.Option) client {
 	return client{name: name + ", balanced", share: evenShare, opts: append(opts,
 		clustersql.WithStrategy(clustersql.Balanced), clustersql.WithIdempotent(true))}
@@ -120,7 +121,7 @@ type workload struct {
 	client
 	d     clustersql.Driver
 	db    *sql.DB // with a pool
-	fresh *sql.DB // without one; nil if the client does not open
+	fresh *sql.DB // without a pool; nil if the client does not open
 
 	reads, inserts, opens tape
 
@@ -147,8 +148,8 @@ func (w *workload) told(node string) []clustersql.Event {
 	return found
 }
 
-// begin starts the workers, which go on until ctx is done and then finish what
-// they are at.
+// begin starts the workers. They work until ctx is done and then finish what
+// they are doing.
 func (w *workload) begin(ctx context.Context, wg *sync.WaitGroup) {
 	now := time.Now()
 	work := func(workers int, every time.Duration, once func(k int)) {
@@ -178,7 +179,7 @@ func (w *workload) context() (context.Context, context.CancelFunc) {
 
 const readQuery = "SELECT @@wsrep_node_name, faults_counter.v FROM faults_kv, faults_counter WHERE faults_counter.id = 0 AND faults_kv.id = "
 
-// read reads a row and the counter in one statement; every other one is
+// read reads a row and the counter in one statement. Every second statement is
 // prepared first.
 func (w *workload) read(k int) {
 	ctx, cancel := w.context()
@@ -193,8 +194,8 @@ func (w *workload) read(k int) {
 	w.reads.add(o)
 }
 
-// insert inserts a row under a key of its own. The key is not unique to the
-// server: a statement that is run twice is to be seen.
+// insert inserts a row with a key of its own. The server does not require the
+// key to be unique, so that a statement that runs twice can be noticed.
 func (w *workload) insert(k int) {
 	ctx, cancel := w.context()
 	defer cancel()
@@ -208,8 +209,8 @@ func (w *workload) insert(k int) {
 	w.inserts.add(o)
 }
 
-// open reads on a fresh connection, on which nothing is tried again: what is
-// handed out must be of use.
+// open reads on a fresh connection. Nothing is tried again there: a connection
+// that is handed out must work.
 func (w *workload) open(k int) {
 	ctx, cancel := w.context()
 	defer cancel()
