@@ -101,6 +101,7 @@ type Unfit struct {
 	Text  string
 }
 
+// Error returns Text.
 func (e *Unfit) Error() string { return e.Text }
 
 // NeedOf returns what a check must look at to see again the fault that err
