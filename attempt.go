@@ -80,6 +80,7 @@ type attempt struct {
 	req  *request
 	born uint64
 
+	began    time.Time
 	reported atomic.Bool // overdue, abandon or run has reported to the loop
 }
 
@@ -165,6 +166,7 @@ func (a *attempt) abandon() {
 // report sends the attempt's outcome (won, lost or failed) to the loop. Only
 // the first call does.
 func (a *attempt) report(o outcome) {
+	o.evidence.Began = a.began
 	if a.reported.CompareAndSwap(false, true) {
 		a.life.send(o)
 	}

@@ -120,7 +120,13 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 // the caller gets and whether the conn is still used. If the error says that
 // the node's conns must retire, they are retired and the actor is notified
 // before answer returns.
-func (n *node) answer(f session.Fault, w winner) session.Answer {
+func (n *node) answer(f session.Fault, w winner) (a session.Answer) {
+	given := f.Err
+	defer func() {
+		if recover() != nil { // the methods of a backend's error: a typed nil has them too
+			a = session.Answer{Err: given}
+		}
+	}()
 	known := n.dial.dialect.Classify
 	f.Class = health.ClassifyTraffic(f.Err, known, n.cfg.Require == RequireWritable)
 	lost := f.Class == health.Lost

@@ -18,17 +18,9 @@ var (
 // node's pooled connections. The actor does the rest. Any goroutine may call
 // it.
 func (m *manager) drain(name string, on bool) error {
-	if m.isClosed() {
-		return ErrClosed
-	}
-	nodes := *m.nodes.Load()
-	i, found := findNode(nodes, name)
-	if !found {
-		return m.unknown(name)
-	}
-	n := nodes[i]
-	if n.draining.Swap(on) == on {
-		return nil
+	n, changed, err := m.setDraining(name, on)
+	if err != nil || !changed {
+		return err
 	}
 	if on {
 		n.generation.Add(1)
@@ -38,10 +30,21 @@ func (m *manager) drain(name string, on bool) error {
 	return nil
 }
 
-func (m *manager) isClosed() bool {
+// setDraining notes what the program wants of a member. It holds the lock under
+// which nodes leave: a removed node drains for good, whoever asks for an end of
+// its drain at the same time.
+func (m *manager) setDraining(name string, on bool) (n *node, changed bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.closed
+	if m.closed {
+		return nil, false, ErrClosed
+	}
+	nodes := *m.nodes.Load()
+	i, found := findNode(nodes, name)
+	if !found {
+		return nil, false, m.unknown(name)
+	}
+	return nodes[i], nodes[i].draining.Swap(on) != on, nil
 }
 
 func (m *manager) unknown(name string) error {

@@ -423,7 +423,7 @@ func TestCancelledQuerySaysNothingAboutTheNode(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		synctest.Wait()
-		if s := d.Status().Nodes[0]; s.LastError.IsZero() || !strings.Contains(log.String(), "node suspect") {
+		if s := d.Status().Nodes[0]; s.LastError.IsZero() || !strings.Contains(log.String(), "connections lost") {
 			t.Errorf("%+v\n%s", s, &log)
 		}
 	})

@@ -70,3 +70,6 @@ func (l *life) send(o outcome) {
 		o.answer()
 	}
 }
+
+// ended reports whether the life's last goroutine has ended.
+func (l *life) ended() bool { return l.busy.Load() == 0 }

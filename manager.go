@@ -212,16 +212,17 @@ func (m *manager) remove(name string) error {
 	nodes := slices.Delete(slices.Clone(old), i, i+1)
 	m.nodes.Store(&nodes)
 	l := n.life.Load()
-	m.leaving = slices.DeleteFunc(m.leaving, func(l *life) bool { return l.busy.Load() == 0 })
+	m.leaving = slices.DeleteFunc(m.leaving, (*life).ended)
 	if l != nil {
 		m.leaving = append(m.leaving, l)
 	}
-	m.mu.Unlock()
-
-	// The order matters: every conn whose attempt began before this point must
-	// be of the old generation.
+	// Under the lock, so that no Undrain that found the node ends this.
 	n.leaving.Store(true)
 	n.draining.Store(true)
+	m.mu.Unlock()
+
+	// After draining is set: every conn whose attempt began before this point
+	// must be of the old generation.
 	n.generation.Add(1)
 	n.checkNow()
 	m.news.notify()
@@ -266,13 +267,13 @@ func (m *manager) release() {
 	m.halt(stop, lives)
 }
 
-// lives returns all lives that may not have ended: the latest one of each node,
-// and those of removed nodes. The caller holds m.mu.
+// lives returns all lives that have not ended: the latest one of each node, and
+// those of removed nodes. The caller holds m.mu.
 func (m *manager) lives() []*life {
-	lives := m.leaving
-	m.leaving = nil
+	m.leaving = slices.DeleteFunc(m.leaving, (*life).ended)
+	lives := slices.Clone(m.leaving)
 	for _, n := range *m.nodes.Load() {
-		if l := n.life.Load(); l != nil {
+		if l := n.life.Load(); l != nil && !l.ended() {
 			lives = append(lives, l)
 		}
 	}

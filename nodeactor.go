@@ -150,7 +150,7 @@ func (n *node) launch(l *life, r *request) {
 	n.loop.pending++
 	n.loop.facts.opens++
 	r.began = time.Now()
-	a := &attempt{node: n, life: l, req: r, born: n.generation.Load()}
+	a := &attempt{node: n, life: l, req: r, born: n.generation.Load(), began: r.began}
 	l.start(a.run)
 }
 

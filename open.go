@@ -76,7 +76,14 @@ func (m *manager) connect(ctx context.Context, closed func()) (driver.Conn, erro
 	case err != nil:
 		return nil, err
 	}
-	return w.node.wrap(w, closed), nil
+	conn := w.node.wrap(w, closed)
+	if running.Err() == nil {
+		return conn, nil
+	}
+	// The close came while the winner was on its way: whoever has closed the
+	// cluster gets no connection of it any more.
+	w.node.dial.close(conn)
+	return nil, ErrClosed
 }
 
 func newRound(plan []launch) *round {

@@ -156,6 +156,7 @@ func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want heal
 // onProbe takes the outcome of a probe that has ended or is past its deadline.
 func (n *node) onProbe(l *life, o outcome) {
 	s := &n.loop.facts
+	o.evidence.Began = n.loop.probeStart
 	n.loop.health, o.evidence = n.loop.health.Outlasting(o.evidence, n.cfg.DonorAfter, time.Now())
 	n.loop.probing = false
 	n.loop.probeConn = o.conn

@@ -133,6 +133,9 @@ type loss struct {
 	hidden bool
 }
 
+// Lose breaks this one connection of a node with a mood; see [Node.Break].
+func (c *Conn) Lose(err error, hidden bool) { c.lose(err, hidden) }
+
 func (c *Conn) lose(err error, hidden bool) {
 	c.loss.mu.Lock()
 	defer c.loss.mu.Unlock()

@@ -23,6 +23,7 @@ type Health struct {
 	Since  time.Time // since when it has been in State
 	Good   int       // good checks in a row while down
 	silent int       // silent or broken probes and attempts in a row
+	signAt time.Time // of the last of them
 	EverUp bool      // it has been up at least once
 	// retired is set once a transition has asked to retire the node's conns. A
 	// change of state clears it.
@@ -45,6 +46,7 @@ type Evidence struct {
 	Reason string        // redacted
 	Err    error         // the error behind Reason; nil if there was none; never a driver.ErrBadConn
 	Probe  bool          // learnt by a probe and not from real traffic
+	Began  time.Time     // when the probe or the attempt began; zero for real traffic
 	Took   time.Duration // with OK: time of dial, handshake and check, 0 on a lasting connection; of Slow: until the node was outrun
 	Saw    Scope         // with OK: what the check looked at
 	Donor  bool          // with OK and ScopeStatus seen: to be used last
@@ -66,8 +68,8 @@ type Effects struct {
 // Next is the transition function: the old state and one piece of evidence give
 // the new state and its effects. Explicit evidence takes a node down at once.
 // Silence, a failed open and a broken probe connection take it down only when
-// they are seen fall times in a row. A broken connection of real traffic never
-// does so by itself.
+// they are seen fall times in a row. A broken connection of real traffic changes
+// no state: it asks for a probe.
 func (h Health) Next(e Evidence, rise, fall int, now time.Time) (Health, Effects) {
 	if h.State == Draining { // only the program ends draining
 		return h.overhear(e), Effects{}
@@ -82,16 +84,25 @@ func (h Health) Next(e Evidence, rise, fall int, now time.Time) (Health, Effects
 		h.slow = e.Took
 		return h.suspect(e.Reason, now)
 	case e.Class == Lost && !e.Probe:
-		return h.suspect(e.Reason, now)
+		// One session's end is no doubt about the node: the server may have
+		// ended it while it was idle. The probe finds out.
+		return h, Effects{Check: h.State != Down}
 	case e.Class == Lost, e.Class == Silent, e.Class == Failed:
+		// Attempts of one burst fail together. What began before the last sign
+		// is a part of that one.
+		if !e.Began.IsZero() && e.Began.Before(h.signAt) {
+			return h, Effects{}
+		}
+		h.signAt = now
 		if h.silent++; h.silent < fall {
 			return h.suspect(e.Reason, now)
 		}
 	}
 	h, eff := h.fallen(e, now)
-	// An open that failed for no known reason may have failed for a reason in
-	// this program. Working conns are therefore kept.
-	if e.Class != Failed && !h.retired {
+	// A refused login says nothing about sessions that are logged in. An open
+	// that failed for no known reason may have failed for a reason in this
+	// program. Working conns are therefore kept.
+	if e.Class != Failed && e.Class != Misconfigured && !h.retired {
 		h.retired, eff.Raise = true, true
 		eff.Cut = e.Class == Silent || e.Class == Lost
 	}
@@ -112,10 +123,11 @@ func (h Health) overhear(e Evidence) Health {
 }
 
 // improve takes a check that passed. A down node stays down if the check did
-// not look at what took it down. An outrun node is cleared only by an open that
-// is fast enough. A check on a lasting connection is no proof of that.
+// not look at what took it down, or began before that. An outrun node is
+// cleared only by an open that is fast enough. A check on a lasting connection
+// is no proof of that.
 func (h Health) improve(e Evidence, rise int, now time.Time) (Health, Effects) {
-	if h.Need&^e.Saw != 0 {
+	if h.Need&^e.Saw != 0 || h.State == Down && !e.Began.IsZero() && !e.Began.After(h.Since) {
 		return h, Effects{}
 	}
 	var holds bool

@@ -56,13 +56,14 @@ type conn struct {
 	checker       driver.NamedValueChecker
 
 	// owned by the conn's user
-	discarded bool // a Rollback after a cancel ended it; the backend cannot both reset and judge sessions
-	invalid   bool // the backend's IsValid has said no
-	left      bool // a caller has cancelled; errors that follow from that say nothing about the node
-	lost      bool // the connection is lost; nothing more is sent on it
-	spent     bool // not to be used again, though database/sql may not have seen a bad conn
-	inTx      bool // from BeginTx until a Commit or Rollback succeeds
-	opened    bool // a statement may have begun a transaction; never cleared, as its end cannot be seen
+	discarded bool            // a Rollback after a cancel ended it; the backend cannot both reset and judge sessions
+	invalid   bool            // the backend's IsValid has said no
+	left      bool            // a caller has cancelled; errors that follow from that say nothing about the node
+	last      context.Context // of the last call; tells whether its caller has left; nil in the pool
+	lost      bool            // the connection is lost; nothing more is sent on it
+	spent     bool            // not to be used again, though database/sql may not have seen a bad conn
+	inTx      bool            // from BeginTx until a Commit or Rollback succeeds
+	opened    bool            // a statement may have begun a transaction; never cleared, as its end cannot be seen
 
 	// shared by the conn's user and the cluster
 	closed atomic.Bool
@@ -217,6 +218,7 @@ func (c *conn) ResetSession(ctx context.Context) error {
 // the node if a caller who left is the reason: go-sql-driver breaks a conn
 // whose query is cancelled.
 func (c *conn) IsValid() bool {
+	c.noteLeave()
 	if c.discarded || c.spent || c.retired() {
 		return false
 	}
@@ -228,6 +230,16 @@ func (c *conn) IsValid() bool {
 		_ = c.failed(context.Background(), OpIdle, "", driver.ErrBadConn)
 	}
 	return false
+}
+
+// noteLeave notes whether the caller of the last call has left meanwhile. Rows
+// are not wrapped, so what breaks under them is seen only here. It lets the
+// caller's context go.
+func (c *conn) noteLeave() {
+	if c.last != nil {
+		c.left = c.left || c.last.Err() != nil
+		c.last = nil
+	}
 }
 
 // CheckNamedValue calls the backend's. Its errors are about an argument, and
@@ -271,6 +283,7 @@ func (c *conn) exec(ctx context.Context, query string, args []driver.NamedValue)
 	if c.execer == nil {
 		return c.legacyExec(ctx, query, args)
 	}
+	c.last = ctx
 	result, err := c.execer.ExecContext(ctx, query, args)
 	if err != nil {
 		err = c.failed(ctx, OpExec, query, err)
@@ -284,6 +297,7 @@ func (c *conn) legacyExec(ctx context.Context, query string, args []driver.Named
 	if err != nil {
 		return nil, err
 	}
+	c.last = ctx
 	result, err := c.legacyExecer.Exec(query, values)
 	if err != nil {
 		err = c.failed(ctx, OpExec, query, err)
@@ -304,6 +318,7 @@ func (c *conn) query(ctx context.Context, query string, args []driver.NamedValue
 	if c.queryer == nil {
 		return c.legacyQuery(ctx, query, args)
 	}
+	c.last = ctx
 	rows, err := c.queryer.QueryContext(ctx, query, args)
 	if err != nil {
 		err = c.failed(ctx, OpQuery, query, err)
@@ -317,6 +332,7 @@ func (c *conn) legacyQuery(ctx context.Context, query string, args []driver.Name
 	if err != nil {
 		return nil, err
 	}
+	c.last = ctx
 	rows, err := c.legacyQueryer.Query(query, values)
 	if err != nil {
 		err = c.failed(ctx, OpQuery, query, err)

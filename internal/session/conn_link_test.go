@@ -144,6 +144,63 @@ func TestWhatACallerBreaksIsNotReported(t *testing.T) {
 	}
 }
 
+// A caller may leave while rows are read, which are not wrapped. What that
+// breaks is seen when the conn comes back, and says nothing about the node. What
+// breaks without a leave does.
+func TestWhatACallerBreaksUnderRowsIsNotReported(t *testing.T) {
+	for _, leaves := range []bool{true, false} {
+		for name, call := range map[string]func(c *execQueryConn, ctx context.Context) error{
+			"query": func(c *execQueryConn, ctx context.Context) error {
+				_, err := c.QueryContext(ctx, "query", nil)
+				return err
+			},
+			"exec": func(c *execQueryConn, ctx context.Context) error {
+				_, err := c.ExecContext(ctx, "exec", nil)
+				return err
+			},
+			"begin": func(c *execQueryConn, ctx context.Context) error {
+				_, err := c.BeginTx(ctx, driver.TxOptions{})
+				return err
+			},
+			"prepared query": func(c *execQueryConn, ctx context.Context) error {
+				s, err := c.PrepareContext(ctx, "prepared")
+				if err != nil {
+					return err
+				}
+				_, err = s.(driver.StmtQueryContext).QueryContext(ctx, nil)
+				return err
+			},
+		} {
+			valid := true
+			s := &script{shape: shape{func(c *fullConn) driver.Conn { return judgedConn{c, &valid} }, newestStmt, -1}}
+			w, c := linked(t, s)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if err := call(c, ctx); err != nil {
+				t.Fatal(err)
+			}
+			if leaves {
+				cancel()
+			}
+			valid = false
+			if c.IsValid() {
+				t.Errorf("%s: a broken conn is valid", name)
+			}
+			if reported := w.reports.Load() > 0; reported == leaves {
+				t.Errorf("%s, the caller leaves %v: reported %v", name, leaves, reported)
+			}
+		}
+	}
+}
+
+// A judgedConn is as valid as it is told to be.
+type judgedConn struct {
+	*fullConn
+	valid *bool
+}
+
+func (c judgedConn) IsValid() bool { return *c.valid }
+
 // From every method of Conn, Stmt and Tx the caller gets the error that Report
 // returns. An error that the wrapper or a caller has caused is not reported.
 func TestReportHasTheLastWord(t *testing.T) {

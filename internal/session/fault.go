@@ -135,11 +135,18 @@ func (c *conn) failed(ctx context.Context, op Operation, query string, err error
 		inTx: c.inTx, opened: c.opened, lost: c.lost,
 	}
 	f.Left = c.left || ctx.Err() != nil
-	c.left = f.Left || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	c.left = f.Left || isLeave(err)
 	a := c.link.Report(f)
 	c.lost = c.lost || a.Lost
 	c.spent = c.spent || a.Spent
 	return a.Err
+}
+
+// isLeave reports whether an error is that of a context. The methods of a
+// backend's error may panic, those of a typed nil among them.
+func isLeave(err error) (left bool) {
+	defer func() { _ = recover() }()
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // ran notes whether a statement may have begun a transaction.

@@ -133,6 +133,7 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 		}
 		return s.exec(ctx, values)
 	}
+	s.conn.last = ctx
 	result, err := s.execer.ExecContext(ctx, args)
 	return result, s.ended(ctx, OpStmtExec, err)
 }
@@ -149,6 +150,7 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 		}
 		return s.rows(ctx, values)
 	}
+	s.conn.last = ctx
 	rows, err := s.queryer.QueryContext(ctx, args)
 	return rows, s.ended(ctx, OpStmtQuery, err)
 }
@@ -159,6 +161,7 @@ func (s *stmt) Exec(args []driver.Value) (driver.Result, error) {
 }
 
 func (s *stmt) exec(ctx context.Context, args []driver.Value) (driver.Result, error) {
+	s.conn.last = ctx
 	result, err := s.backend.Exec(args)
 	return result, s.ended(ctx, OpStmtExec, err)
 }
@@ -169,6 +172,7 @@ func (s *stmt) Query(args []driver.Value) (driver.Rows, error) {
 }
 
 func (s *stmt) rows(ctx context.Context, args []driver.Value) (driver.Rows, error) {
+	s.conn.last = ctx
 	rows, err := s.backend.Query(args)
 	return rows, s.ended(ctx, OpStmtQuery, err)
 }

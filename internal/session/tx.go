@@ -35,6 +35,7 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	case c.discarded:
 		return nil, errDiscarded
 	case c.beginner != nil:
+		c.last = ctx
 		t, err := c.beginner.BeginTx(ctx, opts)
 		return c.wrapTx(ctx, t, err)
 	case opts.Isolation != 0:

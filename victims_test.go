@@ -1,0 +1,288 @@
+package clustersql
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+	"io"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+
+	"github.com/EnumApps/clustersql/internal/fakedb"
+)
+
+// A refused login is no evidence about sessions that are logged in. After the
+// password has changed, they work on, as they would with a plain driver.
+func TestRefusedLoginsKeepTheSessions(t *testing.T) {
+	for _, refusal := range []error{
+		&mysql.MySQLError{Number: 1045, Message: "Access denied for user 'app'@'h' (using password: YES)"},
+		&mysql.MySQLError{Number: 1049, Message: "Unknown database 'db'"},
+		&mysql.MySQLError{Number: 1129, Message: "Host 'h' is blocked because of many connection errors"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := fakedb.New()
+			d := fakeCluster(t, b, 3)
+			db := openDB(t, d)
+			synctest.Wait() // for the first probes
+			fill(t, db, 4)
+			before := b.Stats().Closes
+			for i := range 3 {
+				b.Node(nodeName(i)).Set(fakedb.Script{Err: refusal})
+			}
+			query := func() {
+				t.Helper()
+				for range 20 {
+					if _, err := db.Exec("x"); err != nil {
+						t.Errorf("a pooled session: %v", err)
+					}
+				}
+			}
+			query()
+			// Five at once need one more than there are.
+			var held []*sql.Conn
+			refused := 0
+			for range 5 {
+				conn, err := db.Conn(t.Context())
+				if err != nil {
+					refused++
+					continue
+				}
+				held = append(held, conn)
+			}
+			if refused != 1 {
+				t.Errorf("%d of five were refused", refused)
+			}
+			for _, conn := range held {
+				if err := conn.PingContext(t.Context()); err != nil {
+					t.Errorf("a session in use: %v", err)
+				}
+				conn.Close()
+			}
+			time.Sleep(time.Minute) // probes too are refused
+			query()
+			if open := db.Stats().OpenConnections; open != 4 {
+				t.Errorf("%d sessions in the pool", open)
+			}
+			for _, s := range d.Status().Nodes {
+				if s.State == StateUp && s.Errors > 0 {
+					t.Errorf("%s takes opens: %+v", s.Name, s)
+				}
+				if s.Generation != 0 {
+					t.Errorf("%s has retired its sessions", s.Name)
+				}
+			}
+			if closes := b.Stats().Closes - before; closes > int(3*d.Status().Nodes[0].Probes) {
+				t.Errorf("%d connections closed", closes)
+			}
+		})
+	}
+}
+
+// One session's end is no doubt about its node: the server may have ended it
+// while it lay idle. Ordered stays on its first node.
+func TestOneLostSessionChangesNoOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var events []Event
+		b := fakedb.New()
+		for i := range 2 {
+			b.Node(nodeName(i)).SetMood(fakedb.Mood{})
+		}
+		d := fakeCluster(t, b, 2, WithStrategy(Ordered), WithOnEvent(func(e Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			events = append(events, e)
+		}))
+		db := openDB(t, d)
+		synctest.Wait()
+		for _, hidden := range []bool{false, true} {
+			for range 10 {
+				if err := db.Ping(); err != nil {
+					t.Fatal(err)
+				}
+				probes := d.Status().Nodes[0].Probes
+				breakPooled(t, db, hidden)
+				node := ""
+				for node == "" { // a hidden break costs one error, as with a plain driver
+					if _, err := db.Exec("INSERT"); err == nil {
+						node = holder(t, db)
+					}
+				}
+				if node != "n1" {
+					t.Errorf("hidden %v: the next statement went to %s", hidden, node)
+				}
+				time.Sleep(time.Second)
+				if d.Status().Nodes[0].Probes == probes {
+					t.Error("no probe followed")
+				}
+			}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for _, e := range events {
+			if e.Kind == EventState && e.From != StateUnknown {
+				t.Errorf("%s went from %s to %s: %s", e.Node, e.From, e.To, e.Reason)
+			}
+		}
+	})
+}
+
+// breakPooled breaks the one connection in the pool, and no other.
+func breakPooled(t *testing.T, db *sql.DB, hidden bool) {
+	t.Helper()
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.Raw(func(c any) error {
+		c.(Conn).Raw().(*fakedb.Conn).Lose(io.ErrUnexpectedEOF, hidden)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// holder is the node of the connection in the pool.
+func holder(t *testing.T, db *sql.DB) (node string) {
+	t.Helper()
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.Raw(func(c any) error {
+		node = c.(Conn).Raw().(*fakedb.Conn).NodeName()
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return node
+}
+
+// A removed node drains for good, also where somebody undrains it at the same
+// time: else its actor would never end.
+func TestUndrainBesideDelNode(t *testing.T) {
+	d := NewDriver(fakedb.New().Driver(), t.Name(), quiet)
+	defer d.Close()
+	for range rounds(50_000) {
+		if err := d.AddNode("n1", "n1"); err != nil {
+			t.Fatal(err)
+		}
+		n := (*d.m.nodes.Load())[0]
+		if err := d.Drain("n1"); err != nil {
+			t.Fatal(err)
+		}
+		var both sync.WaitGroup
+		both.Go(func() { _ = d.Undrain("n1") })
+		both.Go(func() { _ = d.DelNode("n1") })
+		both.Wait()
+		if !n.leaving.Load() || !n.draining.Load() {
+			t.Fatalf("removed %v, draining %v", n.leaving.Load(), n.draining.Load())
+		}
+	}
+}
+
+// rounds is n, or a tenth in the short run.
+func rounds(n int) int {
+	if testing.Short() {
+		return n / 10
+	}
+	return n
+}
+
+// After Close has returned nobody is given a connection, also one that was on
+// its way by then.
+func TestConnectBesideClose(t *testing.T) {
+	b := fakedb.New()
+	d := NewDriver(b.Driver(), t.Name(), quiet, WithMaxAge(time.Hour))
+	if err := d.AddNode("n1", "n1"); err != nil {
+		t.Fatal(err)
+	}
+	c := d.Connector().(*connector)
+	d.m.draws.mu.Lock() // where a winner draws the age at which it is given up
+	answer := make(chan error, 1)
+	go func() {
+		conn, err := c.Connect(context.Background())
+		if err == nil {
+			conn.Close()
+		}
+		answer <- err
+	}()
+	for d.Status().Nodes[0].Won == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	d.Close()
+	d.m.draws.mu.Unlock()
+	if err := <-answer; err != ErrClosed {
+		t.Errorf("Connect after Close: %v", err)
+	}
+	wantNothingLeft(t, b)
+}
+
+// Whoever closes a cluster finds it ended, the second as well as the first, and
+// what a removed node still does is a part of it.
+func TestEveryCloseWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		b.Node("n1").Set(fakedb.Script{Delay: time.Hour, Deaf: true})
+		d := fakeCluster(t, b, 1)
+		c := d.Connector().(*connector)
+		go func() { _, _ = c.Connect(context.Background()) }()
+		time.Sleep(100 * time.Millisecond)
+		if err := d.DelNode("n1"); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		took := make(chan time.Duration, 2)
+		for range 2 {
+			go func() {
+				d.Close()
+				took <- time.Since(began)
+			}()
+		}
+		first, second := <-took, <-took
+		if first != second || first == 0 {
+			t.Errorf("one Close took %v, the other %v", first, second)
+		}
+		time.Sleep(2 * time.Hour)
+		wantNothingLeft(t, b)
+	})
+}
+
+// An error whose methods panic, as those of a typed nil do, is passed on; the
+// cluster goes on.
+func TestTypedNilErrorIsContained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		d := fakeCluster(t, b, 1)
+		db := openDB(t, d)
+		if err := db.Ping(); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		var nothing *mysql.MySQLError
+		b.Node("n1").OnStatement(func(_ context.Context, query string, _ []driver.NamedValue) error {
+			if query == "typed nil" {
+				return nothing
+			}
+			return nil
+		})
+		for range 3 {
+			if _, err := db.Exec("typed nil"); err != error(nothing) {
+				t.Errorf("got %v", fmt.Sprintf("%T", err))
+			}
+		}
+		if _, err := db.Exec("well"); err != nil {
+			t.Error(err)
+		}
+		if s := d.Status().Nodes[0]; s.State != StateUp {
+			t.Errorf("%+v", s)
+		}
+	})
+}
