@@ -99,10 +99,11 @@ func (a *attempt) run() {
 	defer cancel()
 	defer cancelAfter(n.cfg.LoserGrace, cancel, a.req.ctx, a.life.ctx)()
 	stopAbandon := context.AfterFunc(a.life.ctx, a.abandon)
-	stopOverdue := context.AfterFunc(deadline, func() { a.overdue(deadline) })
-	began := time.Now()
 	dialled := new(socket.Slot)
-	conn, found, failed := n.dial.open(socket.With(deadline, dialled), a.req.ctx.Done(), 0)
+	ctx := socket.With(deadline, dialled)
+	stopOverdue := context.AfterFunc(deadline, func() { a.overdue(ctx) })
+	began := time.Now()
+	conn, found, failed := n.dial.open(ctx, a.req.ctx.Done(), 0)
 	o := outcome{kind: outcomeLost}
 	if found != nil && failed == nil {
 		o.took, o.evidence = max(time.Since(began), 1), found.Evidence()

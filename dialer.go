@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http/httptrace"
 	"runtime/debug"
 
 	"github.com/EnumApps/clustersql/internal/dialect"
@@ -26,7 +27,14 @@ import (
 // ctx must be the one that the backend's Connect was given, or made from it.
 // With any other ctx Dial is a plain dial.
 func Dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+	traced := ctx
+	if slot := socket.Of(ctx); slot != nil {
+		traced = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+			DNSStart: func(httptrace.DNSStartInfo) { slot.Resolve(false) },
+			DNSDone:  func(i httptrace.DNSDoneInfo) { slot.Resolve(i.Err == nil) },
+		})
+	}
+	conn, err := new(net.Dialer).DialContext(traced, network, addr)
 	if err != nil {
 		return nil, err
 	}
@@ -137,6 +145,8 @@ func (d *dialer) judge(ctx context.Context, err error, otherwise health.Class) (
 	}()
 	cause := context.Cause(ctx)
 	switch {
+	case cause != nil && errors.Is(cause, context.DeadlineExceeded) && socket.Of(ctx).Unresolved():
+		return d.failure(health.Neutral, fmt.Errorf("the name service gave no address: %w", cause))
 	case cause != nil && errors.Is(cause, context.DeadlineExceeded):
 		return d.failure(health.Silent, cause)
 	case cause != nil:

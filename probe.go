@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/health"
+	"github.com/EnumApps/clustersql/internal/socket"
 )
 
 // probeNow starts a probe at once. If a probe is under way, the next one starts
@@ -111,6 +112,9 @@ func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want heal
 	ctx, cancel := context.WithTimeoutCause(context.Background(), timeout, probeTimeout(timeout))
 	defer cancel()
 	defer cancelAfter(n.cfg.LoserGrace, cancel, l.ctx)()
+	if conn == nil {
+		ctx = socket.With(ctx, new(socket.Slot)) // for what the name service does
+	}
 	reported := make(chan struct{})
 	stopOverdue := context.AfterFunc(ctx, func() {
 		defer close(reported)

@@ -6,7 +6,12 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"io"
+	"io/fs"
+	"net"
+	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -283,6 +288,166 @@ func TestTypedNilErrorIsContained(t *testing.T) {
 		}
 		if s := d.Status().Nodes[0]; s.State != StateUp {
 			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// A name service that is silent, or says that it has failed, says nothing about
+// the node: the node stays up, and its sessions work on.
+func TestSilentNameServiceIsNotTheNodes(t *testing.T) {
+	ask := net.DefaultResolver
+	defer func() { net.DefaultResolver = ask }()
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		<-ctx.Done() // nobody answers
+		return nil, ctx.Err()
+	}}
+	failed := &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "server misbehaving", Name: "db.invalid", IsTimeout: true, IsTemporary: true}}
+	for name, dial := range map[string]func(ctx context.Context) error{
+		"silent": func(ctx context.Context) error {
+			_, err := Dial(ctx, "tcp", "db.invalid:3306")
+			return err
+		},
+		"failing": func(context.Context) error { return failed },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := fakedb.New()
+			c := &namedHost{Connector: connectorOf(t, b, "n1"), dial: dial}
+			d := NewDriver(b.Driver(), t.Name(), quiet, WithAttemptTimeout(300*time.Millisecond), WithProbe(100*time.Millisecond, 100*time.Millisecond))
+			defer d.Close()
+			if err := d.AddConnector("n1", c); err != nil {
+				t.Fatal(err)
+			}
+			db := openDB(t, d)
+			held, err := db.Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer held.Close()
+			if err := d.WaitReady(t.Context(), 1); err != nil {
+				t.Fatal(err)
+			}
+			c.asks.Store(true)
+			for range 4 {
+				conn, err := db.Conn(t.Context())
+				if err == nil {
+					conn.Close()
+					t.Fatal("a connection without an address")
+				}
+				if text := err.Error(); !strings.Contains(text, "name service") && !strings.Contains(text, "db.invalid") {
+					t.Errorf("the reason is missing: %v", err)
+				}
+			}
+			if err := held.PingContext(t.Context()); err != nil {
+				t.Errorf("the session in use: %v", err)
+			}
+			if s := d.Status().Nodes[0]; s.State != StateUp || s.Generation != 0 {
+				t.Errorf("%+v", s)
+			}
+		})
+	}
+}
+
+// A namedHost is a node whose address has to be asked for from some time on.
+type namedHost struct {
+	driver.Connector
+	dial func(ctx context.Context) error
+	asks atomic.Bool
+}
+
+func (c *namedHost) Connect(ctx context.Context) (driver.Conn, error) {
+	if c.asks.Load() {
+		if err := c.dial(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return c.Connector.Connect(ctx)
+}
+
+func connectorOf(t *testing.T, b *fakedb.Backend, dsn string) driver.Connector {
+	t.Helper()
+	c, err := b.Driver().(driver.DriverContext).OpenConnector(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// A host that the name service does not know takes no opens, with that reason,
+// said once. Its actor alone goes on to ask.
+func TestUnknownHostIsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var downs []string
+		b := fakedb.New()
+		b.Node("n1").Set(fakedb.Script{Err: &net.DNSError{Err: "no such host", Name: "db1", IsNotFound: true}})
+		d := fakeCluster(t, b, 2, WithOnEvent(func(e Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			if e.Kind == EventState && e.To == StateDown {
+				downs = append(downs, e.Reason)
+			}
+		}))
+		db := openDB(t, d)
+		synctest.Wait()
+		db.SetMaxIdleConns(0)
+		for range 20 {
+			if err := db.Ping(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if s := d.Status().Nodes[0]; s.State != StateDown || s.Opens != 0 || !strings.Contains(s.Reason, "no such host") {
+			t.Errorf("%+v", s)
+		}
+		time.Sleep(time.Minute)
+		mu.Lock()
+		if len(downs) != 1 || !strings.Contains(downs[0], "no such host") {
+			t.Errorf("told %q", downs)
+		}
+		mu.Unlock()
+		b.Node("n1").Set(fakedb.Script{})
+		time.Sleep(10 * time.Second)
+		if s := d.Status().Nodes[0]; s.State != StateUp {
+			t.Errorf("the name is known again: %+v", s)
+		}
+	})
+}
+
+// An error about a file of this machine is the statement's own: it is passed on
+// as it is, and nothing is sent again.
+func TestMissingFileIsTheStatements(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		d := fakeCluster(t, b, 2)
+		db := openDB(t, d)
+		if err := db.Ping(); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		missing := &fs.PathError{Op: "open", Path: "rows.csv", Err: syscall.ENOENT}
+		var sent atomic.Int64
+		for i := range 2 {
+			b.Node(nodeName(i)).OnStatement(func(_ context.Context, query string, _ []driver.NamedValue) error {
+				if query != "LOAD DATA LOCAL INFILE 'rows.csv' INTO TABLE t" {
+					return nil
+				}
+				sent.Add(1)
+				return missing
+			})
+		}
+		opened := b.Stats().Opens
+		for _, ctx := range []context.Context{t.Context(), Idempotent(t.Context())} {
+			if _, err := db.ExecContext(ctx, "LOAD DATA LOCAL INFILE 'rows.csv' INTO TABLE t"); err != error(missing) {
+				t.Errorf("got %v", err)
+			}
+		}
+		synctest.Wait()
+		if sent.Load() != 2 || b.Stats().Opens != opened {
+			t.Errorf("sent %d times, %d new connections", sent.Load(), b.Stats().Opens-opened)
+		}
+		for _, s := range d.Status().Nodes {
+			if s.State != StateUp || !s.LastError.IsZero() {
+				t.Errorf("%+v", s)
+			}
 		}
 	})
 }

@@ -68,12 +68,22 @@ func Classify(err error, known func(error) (Class, bool)) Class {
 	if errors.As(err, &unfit) {
 		return unfit.Class
 	}
-	var timeout net.Error
+	var (
+		name    *net.DNSError
+		op      *net.OpError
+		timeout net.Error
+	)
 	switch {
+	case errors.As(err, &name) && name.IsNotFound:
+		return Misconfigured
+	case OwnTrouble(err): // asked before anything else: a name service's silence is no node's
+		return Neutral
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return Silent
-	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):
+	case errors.Is(err, syscall.ECONNREFUSED):
 		return Refused
+	case errors.As(err, &op) && op.Op == "dial" && errors.Is(op, syscall.ENOENT):
+		return Refused // no unix socket; elsewhere the number is about a file of this machine
 	case errors.Is(err, driver.ErrBadConn), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, net.ErrClosed), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return Lost

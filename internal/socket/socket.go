@@ -19,10 +19,16 @@ func With(ctx context.Context, s *Slot) context.Context {
 	return context.WithValue(ctx, key{}, s)
 }
 
+// Of returns the slot of ctx, or nil if there is none.
+func Of(ctx context.Context) *Slot {
+	s, _ := ctx.Value(key{}).(*Slot)
+	return s
+}
+
 // Track stores conn into the slot of ctx, if there is one. If an attempt dials
 // several sockets, the last one counts.
 func Track(ctx context.Context, conn net.Conn) {
-	if s, ok := ctx.Value(key{}).(*Slot); ok && conn != nil {
+	if s := Of(ctx); s != nil && conn != nil {
 		s.set(conn)
 	}
 }
@@ -33,6 +39,26 @@ type Slot struct {
 	mu   sync.Mutex // guards the fields below; never held across a Close
 	conn net.Conn   // nil while none is known
 	cut  error      // why the socket was cut; nil while it was not
+
+	unresolved bool // the name service was asked, and has given no address yet
+}
+
+// Resolve notes that the name service is asked, or what came of that.
+func (s *Slot) Resolve(done bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unresolved = !done
+}
+
+// Unresolved reports whether the attempt waits for the name service, or has
+// got no address from it. It is false for the nil Slot.
+func (s *Slot) Unresolved() bool {
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unresolved
 }
 
 func (s *Slot) set(conn net.Conn) {
