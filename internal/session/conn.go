@@ -49,7 +49,7 @@ type conn struct {
 	discarded bool // by a Rollback of a backend that cannot reset sessions
 	invalid   bool // the backend has said so
 	left      bool // a caller has cancelled; what that broke says nothing about the node
-	lost      bool // the connection is; what is asked of it is not sent
+	lost      bool // the connection is gone for certain; what is asked of it is not sent
 	spent     bool // not to be used again; database/sql was told by no bad conn
 	inTx      bool // between BeginTx and a Commit or Rollback that succeeded
 	opened    bool // a statement may have begun a transaction; nothing tells its end

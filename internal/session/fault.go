@@ -35,7 +35,7 @@ type Fault struct {
 	session dialect.Session
 	inTx    bool // in a transaction of database/sql's
 	opened  bool // maybe in one that a statement began
-	lost    bool // the connection was lost before: nothing was sent
+	lost    bool // the connection is known to be gone since an earlier error: nothing was sent
 	Left    bool // a caller has cancelled; what that broke says nothing about the node
 	cut     bool // the cluster has closed the socket; see verdict
 }
@@ -52,18 +52,28 @@ type Verdict struct {
 // nothing does: a Stmt of a Tx would be run again, on the same conn, without
 // the statements before it.
 //
-// Of a transaction that a statement began database/sql knows nothing. The
-// backend's own driver.ErrBadConn is left as it is there, as it would be
-// without a cluster; it says that nothing was sent. Of a socket that was cut
-// under a statement only go-sql-driver is believed: pgx says it of a statement
-// that waits for its answer.
+// The backend's own driver.ErrBadConn is hidden only where database/sql would
+// run the statement again: that is a Stmt of a Tx. Elsewhere in a transaction it
+// is left as it is, as it would be without a cluster. Of a transaction that a
+// statement began database/sql knows nothing; there too it is left.
+//
+// It says that nothing was sent, but not every driver keeps to that: lib/pq says
+// it of a Commit that waits for its answer, and pgx of a statement whose socket
+// was cut. So where the driver is not exact, a Commit may have run, and so may a
+// statement whose socket was cut. An exact driver's Commit was not sent, and the
+// server rolls back.
 func (f Fault) Verdict(idempotent bool, mayHaveRun func(error) bool) Verdict {
 	bad := errors.Is(f.Err, driver.ErrBadConn)
 	doubt := bad && f.cut && f.runs() && !f.session.Exact
 	unknown := f.runs() && (!bad || doubt) && (f.Class == health.Lost && !f.lost || mayHaveRun(f.Err))
 	switch {
-	case f.inTx, f.Op == OpRollback, f.Op == OpCommit:
+	case f.Op == OpCommit:
+		unknown = unknown || bad && !f.session.Exact && !f.lost
+		return Verdict{Unknown: unknown, Hides: bad && unknown}
+	case f.inTx && (f.Op == OpStmtExec || f.Op == OpStmtQuery):
 		return Verdict{Unknown: unknown, Hides: bad}
+	case f.inTx, f.Op == OpRollback:
+		return Verdict{Unknown: unknown, Hides: doubt}
 	case f.opened, bad && !doubt:
 		return Verdict{Unknown: unknown, Hides: doubt}
 	}
