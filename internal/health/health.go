@@ -1,15 +1,13 @@
 package health
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 // health is a node's state with what the next transition depends on.
 type Health struct {
 	State  State
 	Reason string    // why the node is suspect or down; empty when up
 	Class  Class     // what took it down; classNeutral while it is not
+	Caused time.Time // when Class became what it is
 	Since  time.Time // of the state
 	Good   int       // good checks in a row while down
 	silent int       // silent or broken probes and attempts in a row
@@ -125,7 +123,7 @@ func (h Health) improve(e Evidence, rise int, now time.Time) (Health, Effects) {
 	}
 	h.EverUp, h.Need, h.Class, h.SilentBefore = true, 0, Neutral, false
 	if h.slow > 0 {
-		return h.move(Suspect, SlowReason(h.slow), now)
+		return h.move(Suspect, SlowReason, now)
 	}
 	return h.move(Up, "", now)
 }
@@ -143,7 +141,10 @@ func (h Health) suspect(reason string, now time.Time) (Health, Effects) {
 func (h Health) fallen(e Evidence, now time.Time) (Health, Effects) {
 	h.Good = 0
 	h.Need |= e.Need
-	h.Class, h.Answered = e.Class, time.Time{}
+	if h.Class != e.Class {
+		h.Class, h.Caused = e.Class, now
+	}
+	h.Answered = time.Time{}
 	switch e.Class {
 	case Silent, Lost:
 		h.SilentBefore = true
@@ -166,7 +167,6 @@ func (h Health) move(to State, reason string, now time.Time) (Health, Effects) {
 	return h, Effects{Changed: changed}
 }
 
-// slowReason says what an open must beat before the node counts as well.
-func SlowReason(took time.Duration) string {
-	return fmt.Sprintf("%s: no connection after %s, when a node asked later gave one", Slow, took.Round(time.Microsecond))
-}
+// SlowReason is the reason of a node that was overtaken. The open that clears
+// it must be faster than the one that was overtaken.
+const SlowReason = "slow: a node that was asked later gave a connection first"
