@@ -98,16 +98,20 @@ func (o *opening) mayRecover(nodes []*node) bool {
 // transient reports whether trouble of a class may pass by itself. Wrong names
 // and passwords do not pass: people must correct them. A failure of no known
 // class may pass only on a node with a retry epoch: one that has worked before,
-// or was full.
+// or was full. It is not taken for a passing one for ever.
 func transient(c health.Class, s *snapshot) bool {
 	switch c {
 	case health.Neutral, health.Misconfigured:
 		return false
 	case health.Failed:
-		return s.retryEpoch > 0
+		return s.retryEpoch > 0 && (s.class != health.Failed || time.Since(s.caused) < unknownPasses)
 	}
 	return true
 }
+
+// unknownPasses is how long a failure of no known class may keep a node down
+// while opens still wait for it. A restart of a server is over by then.
+const unknownPasses = time.Minute
 
 // wait waits for a change notification, until a full node may be tried again,
 // or until ctx is done. It asks the actors of down nodes for a check soon. Opens

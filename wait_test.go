@@ -201,6 +201,8 @@ func TestMembershipEndsTheWait(t *testing.T) {
 // unknown host, and an unexplained failure of nodes that never worked. One
 // node that may come up is worth the wait.
 func TestSomeTroubleIsNotWaitedFor(t *testing.T) {
+	errExpired := &mysql.MySQLError{Number: 1820, SQLState: [5]byte([]byte("HY000")), Message: "You must SET PASSWORD before executing this statement"}
+	errLocked := &mysql.MySQLError{Number: 4151, SQLState: [5]byte([]byte("HY000")), Message: "Access denied, this account is locked"}
 	unknownHost := &net.DNSError{Err: "no such host", Name: "n1"}
 	for _, tc := range []struct {
 		name   string
@@ -211,6 +213,8 @@ func TestSomeTroubleIsNotWaitedFor(t *testing.T) {
 		{"wrong password", [2]error{errDenied, errDenied}, false, "Access denied"},
 		{"no such host", [2]error{unknownHost, unknownHost}, false, "no such host"},
 		{"unexplained", [2]error{errBoom, errBoom}, false, "boom"},
+		{"password expired", [2]error{errExpired, errExpired}, false, "You must SET PASSWORD"},
+		{"account locked", [2]error{errLocked, errLocked}, false, "account is locked"},
 		{"one refused", [2]error{errDenied, errRefused}, true, "boom"},
 		{"one not ready", [2]error{errNotReady, errBoom}, true, "WSREP"},
 	} {
