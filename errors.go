@@ -139,7 +139,8 @@ func (e *overdueError) Unwrap() []error {
 
 // ErrUnknownOutcome marks the error of a statement or a Commit that may have
 // run: its connection was lost after it was sent, or its node left the group at
-// the commit. The tree of such an error also holds the backend's error, and
+// the commit. A Commit that failed with a [driver.ErrBadConn] may have run,
+// unless the driver says that only of what was never sent. The tree of such an error also holds the backend's error, and
 // never a [driver.ErrBadConn]. clustersql and database/sql do not run the
 // statement again; see [Idempotent].
 var ErrUnknownOutcome = errors.New("clustersql: it is not known whether the statement was run")

@@ -34,9 +34,9 @@ func (c Class) String() string {
 // trafficClass says what an error of a statement, a transaction or a pooled
 // connection tells about the node: less than one of an open does. Rights,
 // databases and syntax are the statement's business, and a deadline is the
-// caller's; a timeout of the backend's own may be the group's pause. That the node is
-// read-only matters to clusters that require writable. An error whose methods
-// panic says nothing.
+// caller's; a timeout of the backend's own may be the group's pause. That the
+// node is read-only matters to clusters that require writable. An error whose
+// methods panic says nothing.
 func ClassifyTraffic(err error, known func(error) (Class, bool), writable bool) (c Class) {
 	defer func() {
 		if recover() != nil {

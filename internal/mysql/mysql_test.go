@@ -51,6 +51,7 @@ func TestClass(t *testing.T) {
 		{server(4031, "The client was disconnected by the server because of inactivity."), health.Lost, true},
 		{server(4031, "Referenced trigger 't' for the given action time and event type does not exist"), health.Neutral, true},
 		{server(9001, "Max connect timeout reached while reaching hostgroup 10 after 10000ms"), health.NotReady, true},
+		{server(2003, "Can't connect to remote MySQL server for client connected to '0.0.0.0:6446'"), health.Lost, true},
 		{server(9001, "PD server timeout"), health.Neutral, true},
 		{server(1153, "Got a packet bigger than 'max_allowed_packet' bytes"), health.Neutral, true},
 		{server(1040, ""), health.Saturated, true},

@@ -31,6 +31,10 @@ const (
 // numbers are sorted by number. The first entry whose message fits decides. A
 // number whose entries all do not fit says nothing.
 //
+// A client's number, from 2000 on, comes from a proxy, and now and then from a
+// storage engine that asks another server for a part of the statement. So the
+// statement may have run in part, and one such error proves nothing.
+//
 // Not here are errors that only the server's own log shows, such as
 // ER_NORMAL_SHUTDOWN, and those that name the statement at fault.
 var numbers = []number{
@@ -75,8 +79,8 @@ var numbers = []number{
 	{1873, "28000", "ER_ACCESS_DENIED_CHANGE_USER_ERROR", "", health.Misconfigured, fromBoth},
 	{1874, "HY000", "ER_INNODB_READ_ONLY", "", health.ReadOnly, fromBoth},
 	{1927, "70100", "ER_CONNECTION_KILLED", "", health.Lost, fromMariaDB + "; MaxScale"}, // by a shutdown, or by an administrator's KILL
-	{2002, "HY000", "CR_CONNECTION_ERROR", "", health.NotReady, fromClient},
-	{2003, "HY000", "CR_CONN_HOST_ERROR", "", health.NotReady, fromRouter},
+	{2002, "HY000", "CR_CONNECTION_ERROR", "", health.Lost, fromClient},
+	{2003, "HY000", "CR_CONN_HOST_ERROR", "", health.Lost, fromRouter},
 	{2006, "HY000", "CR_SERVER_GONE_ERROR", "", health.Lost, fromClient},
 	{2013, "HY000", "CR_SERVER_LOST", "", health.Lost, fromClient},
 	{2055, "HY000", "CR_SERVER_LOST_EXTENDED", "", health.Lost, fromClient},
