@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -259,12 +261,14 @@ const (
 	itself   outcomeWanted = "itself"   // the backend's error as it is; run once
 	unknown  outcomeWanted = "unknown"  // an ErrUnknownOutcome; run once
 	hidden   outcomeWanted = "hidden"   // the backend's ErrBadConn is hidden; run once
+	plain    outcomeWanted = "plain"    // the backend's ErrBadConn as it is; run once
 	surfaces outcomeWanted = "surfaces" // our bad conn reaches the caller; run once
 )
 
 // What the caller gets for an error depends on where it happened.
 func TestWhatBecomesOfAnError(t *testing.T) {
 	single, opaque, manual := dialect.Session{Single: true}, dialect.Session{}, dialect.Session{Single: true, Manual: true}
+	exact := dialect.Session{Single: true, Exact: true}
 	cases := []struct {
 		way   string
 		query string
@@ -306,12 +310,15 @@ func TestWhatBecomesOfAnError(t *testing.T) {
 		{"db.Exec", "INSERT", driver.ErrBadConn, single, "", moves},
 		{"stmt.Exec", "CALL p()", driver.ErrBadConn, opaque, "", moves},
 		{"after BEGIN", "INSERT", driver.ErrBadConn, single, "", moves},
-		{"tx.Exec", "INSERT", driver.ErrBadConn, single, "", hidden},
-		{"tx.Query", "SELECT", driver.ErrBadConn, single, "call", hidden},
+		{"tx.Exec", "INSERT", driver.ErrBadConn, single, "", plain},
+		{"tx.Exec", "INSERT", fmt.Errorf("gone: %w", driver.ErrBadConn), exact, "", plain},
+		{"tx.Query", "SELECT", driver.ErrBadConn, single, "call", plain},
 		{"tx stmt", "INSERT", driver.ErrBadConn, single, "", hidden},
 		{"tx stmt", "INSERT", fmt.Errorf("gone: %w", driver.ErrBadConn), single, "", hidden},
-		{"commit", "", driver.ErrBadConn, single, "", hidden},
-		{"rollback", "", driver.ErrBadConn, single, "", hidden},
+		{"tx stmt", "INSERT", driver.ErrBadConn, exact, "", hidden},
+		{"commit", "", driver.ErrBadConn, single, "", unknown},
+		{"commit", "", driver.ErrBadConn, exact, "", plain},
+		{"rollback", "", driver.ErrBadConn, single, "", plain},
 		// lost after the statement was sent
 		{"db.Exec", "INSERT", mysql.ErrInvalidConn, single, "", unknown},
 		{"db.Query", "SELECT", io.ErrUnexpectedEOF, single, "", unknown},
@@ -385,14 +392,14 @@ func (s *bench) judge(want outcomeWanted, err error) {
 	var node *NodeError
 	ours := errors.As(err, &node)
 	switch {
-	case want == moves && err != nil, want != moves && err == nil, want == itself && err != s.err,
+	case want == moves && err != nil, want != moves && err == nil, (want == itself || want == plain) && err != s.err,
 		ours != (want == unknown || want == hidden || want == surfaces),
 		errors.Is(err, ErrUnknownOutcome) != (want == unknown),
-		errors.Is(err, driver.ErrBadConn) != (want == surfaces):
+		errors.Is(err, driver.ErrBadConn) != (want == surfaces || want == plain):
 		s.t.Errorf("%v (%T), want it to be: %s", err, err, want)
 	case ours && (node.Node != "n1" || !strings.Contains(err.Error(), s.err.Error())):
 		s.t.Errorf("%v does not name node and cause", err)
-	case ours && want != hidden && (errors.Unwrap(err) != s.err || !errors.Is(err, s.err)):
+	case ours && !errors.Is(s.err, driver.ErrBadConn) && (errors.Unwrap(err) != s.err || !errors.Is(err, s.err)):
 		s.t.Errorf("%v does not unwrap to the backend's error", err)
 	}
 	var number *mysql.MySQLError
@@ -442,6 +449,26 @@ func TestOnlyWhatWasSentMayHaveRun(t *testing.T) {
 			t.Errorf("the statement: %v", err)
 		}
 		if err := tx.Commit(); err != mysql.ErrInvalidConn {
+			t.Errorf("the Commit: %v", err)
+		}
+	})
+}
+
+// After a timeout of its own a backend may go on with the connection: then a
+// Commit whose connection is lost was sent, and may have run.
+func TestCommitAfterATimeoutMayHaveRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, dialect.Session{})
+		tx, err := s.db.Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.b.Node("n1").SetHealth(&net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}, 0, false)
+		if _, err := tx.Exec("INSERT"); !errors.Is(err, ErrUnknownOutcome) {
+			t.Errorf("the statement: %v", err)
+		}
+		s.b.Node("n1").SetHealth(io.ErrUnexpectedEOF, 0, false)
+		if err := tx.Commit(); !errors.Is(err, ErrUnknownOutcome) {
 			t.Errorf("the Commit: %v", err)
 		}
 	})

@@ -279,6 +279,6 @@ func (n *node) onOutrun(l *life, e outrun) {
 		return
 	}
 	if took := e.at.Sub(e.req.began); took >= e.headStart {
-		n.learn(l, health.Evidence{Class: health.Slow, Took: took, Reason: health.SlowReason(took)})
+		n.learn(l, health.Evidence{Class: health.Slow, Took: took, Reason: health.SlowReason})
 	}
 }

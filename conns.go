@@ -129,7 +129,9 @@ func (n *node) answer(f session.Fault, w winner) (a session.Answer) {
 	}()
 	known := n.dial.dialect.Classify
 	f.Class = health.ClassifyTraffic(f.Err, known, n.cfg.Require == RequireWritable)
-	lost := f.Class == health.Lost
+	// A timeout of the backend's own counts as a lost connection, but the backend
+	// may go on with it, and send what comes next.
+	lost := f.Class == health.Lost && health.Classify(f.Err, known) == health.Lost
 	f = f.Explained(w.socket.Cause())
 	v := f.Verdict(n.cfg.Idempotent, n.dial.dialect.MayHaveRun)
 	if f.Class == health.Neutral && v == (session.Verdict{}) {
@@ -140,7 +142,7 @@ func (n *node) answer(f session.Fault, w winner) (a session.Answer) {
 		n.report(health.Evidence{Class: f.Class, Need: health.NeedOf(f.Err, known), Reason: failed.reason(), Err: failed.err}, w.born)
 	}
 	if v == (session.Verdict{}) {
-		return session.Answer{Err: f.Err, Lost: lost}
+		return session.Answer{Err: f.Err, Spent: errors.Is(f.Err, driver.ErrBadConn), Lost: lost}
 	}
 	return session.Answer{Err: &NodeError{Node: n.name, Err: f.Err, verdict: v, class: f.Class, text: failed.text}, Spent: true, Lost: lost}
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http/httptrace"
 	"runtime/debug"
+	"strings"
 
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/health"
@@ -68,6 +69,8 @@ type dialError struct {
 	text  string       // text of err, redacted
 	need  health.Scope // what a check must look at to see the fault again
 	ours  bool         // it failed because we cancelled it
+
+	reasoned bool // text is a reason already
 }
 
 // reason returns the failure's text for snapshots and logs.
@@ -166,11 +169,22 @@ func (d *dialer) judge(ctx context.Context, err error, otherwise health.Class) (
 // failure redacts an error's text. It replaces an error that is a
 // driver.ErrBadConn by that text.
 func (d *dialer) failure(c health.Class, err error) *dialError {
-	text := d.redact.Text(fmt.Sprint(err))
+	text := d.redact.Text(stableText(err))
 	if errors.Is(err, driver.ErrBadConn) {
 		err = errors.New(text)
 	}
 	return &dialError{class: c, err: err, text: text}
+}
+
+// stableText returns the text of an error without what differs from one
+// connection to the next: the port that the connection had on this machine.
+func stableText(err error) string {
+	text := fmt.Sprint(err)
+	var op *net.OpError
+	if errors.As(err, &op) && op.Source != nil {
+		text = strings.ReplaceAll(text, op.Source.String()+"->", "")
+	}
+	return text
 }
 
 // contain turns a panic of the backend into an error, and logs its stack. It

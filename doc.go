@@ -87,9 +87,10 @@
 // database/sql sends it to another node, and the caller does not see the
 // refusal. What may have run, in full or in part, is never run again unless the
 // caller allows it, with [Idempotent] or [Config.Idempotent]. The error is then
-// an [ErrUnknownOutcome]. In a transaction every error reaches the caller, and
-// none is a driver.ErrBadConn. A [*NodeError] names the node. All other errors
-// are the backend's as they are.
+// an [ErrUnknownOutcome]. In a transaction every error reaches the caller. It is
+// a driver.ErrBadConn only if the backend says so, and only where database/sql
+// does not run anything again for it. A [*NodeError] names the node. All other
+// errors are the backend's as they are.
 //
 // # Connections
 //

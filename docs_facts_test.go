@@ -160,6 +160,9 @@ func TestDocsErrorNumbers(t *testing.T) {
 		1047: "WSREP has not yet prepared node for application use",
 		1180: "not connected to Primary Component",
 		1290: "running with the --read-only option",
+		3100: "Error on observer while running replication hook 'before_commit'.",
+		4031: "The client was disconnected by the server because of inactivity.",
+		9001: "Max connect timeout reached while reaching hostgroup 10 after 10000ms",
 	}
 	known := make(map[string]bool)
 	for _, m := range errorRow.FindAllStringSubmatch(docsRead(t, "docs/errors.md"), -1) {
@@ -173,7 +176,7 @@ func TestDocsErrorNumbers(t *testing.T) {
 			}
 		}
 	}
-	file, err := parser.ParseFile(token.NewFileSet(), "internal/mysql/errors.go", nil, 0)
+	file, err := parser.ParseFile(token.NewFileSet(), "internal/mysql/numbers.go", nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -100,7 +100,7 @@ func TestDrainingLastsUntilUndrain(t *testing.T) {
 		began := time.Now()
 		err := db.Ping()
 		wantOpenError(t, err, 2)
-		if time.Since(began) != 0 || !strings.Contains(err.Error(), "n1 (draining): not asked: drained by the program") {
+		if time.Since(began) != 0 || !strings.Contains(err.Error(), "n1 (draining): drained by the program") {
 			t.Errorf("after %v: %v", time.Since(began), err)
 		}
 		if err := errors.Join(d.Undrain("n1"), d.Undrain("n1")); err != nil {

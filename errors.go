@@ -1,10 +1,12 @@
 package clustersql
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,24 +47,25 @@ type OpenError struct {
 	Cause error
 }
 
-// Error names every node with its state, the time that its attempt took, and
-// the redacted cause.
+// Error names every node with its state and the redacted cause. Opens that fail
+// for the same causes give the same text, so that logs can be grouped by it: the
+// nodes are in the order of their names, and times are only in Attempts.
 func (e OpenError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "clustersql: cluster %q: no usable connection", e.Cluster)
 	if e.Cause != nil {
 		fmt.Fprintf(&b, " (%v)", e.Cause)
 	}
-	for i := range e.Attempts {
-		sep := "; "
-		if i == 0 {
-			sep = ": "
-		}
+	sep := ": "
+	for _, a := range slices.SortedStableFunc(slices.Values(e.Attempts), byNode) {
 		b.WriteString(sep)
-		b.WriteString(e.Attempts[i].Error())
+		b.WriteString(a.Error())
+		sep = "; "
 	}
 	return b.String()
 }
+
+func byNode(a, b AttemptError) int { return cmp.Compare(a.Node, b.Node) }
 
 // Unwrap returns the errors of the nodes, the latest first. Cause follows if
 // there is one.
@@ -90,29 +93,13 @@ type AttemptError struct {
 	// driver.ErrBadConn. The text of the AttemptError is redacted.
 	Err error
 
-	text      string        // Err's text, redacted
-	age, wait time.Duration // time since Since and until NextCheck, when the open ended
+	text string // Err's text, redacted
 }
 
-// Error gives the node, its state, how long a down node has been down, how long
-// its answer took, when it is tried next, and the redacted cause.
-func (e AttemptError) Error() string {
-	state := e.State.String()
-	if e.State == StateDown {
-		state += " for " + e.age.Round(time.Millisecond).String()
-	}
-	if e.Took > 0 {
-		state += ", after " + e.Took.Round(time.Microsecond).String()
-	}
-	switch {
-	case e.State != StateDown || e.NextCheck.IsZero():
-	case e.wait > 0:
-		state += ", next try in " + e.wait.Round(time.Millisecond).String()
-	default:
-		state += ", being tried"
-	}
-	return fmt.Sprintf("%s (%s): %s", e.Node, state, e.text)
-}
+// Error gives the node, its state, and the class and the redacted text of the
+// cause. They are the same whether the node was asked or was known to be down.
+// Times are in the fields.
+func (e AttemptError) Error() string { return fmt.Sprintf("%s (%s): %s", e.Node, e.State, e.text) }
 
 // Unwrap returns the backend's error.
 func (e AttemptError) Unwrap() error { return e.Err }
@@ -122,23 +109,23 @@ func (e AttemptError) Unwrap() error { return e.Err }
 func (e AttemptError) MarshalText() ([]byte, error) { return []byte(e.Error()), nil }
 
 // An overdueError is the cause of the context of an attempt or probe when its
-// deadline has passed. Every attempt and every probe makes one, so its text is
-// made only when it is asked for.
+// deadline has passed. Every attempt makes one, so its text is made only when it
+// is asked for.
 type overdueError struct {
 	probe bool
-	after time.Duration
+	after time.Duration // attempt_timeout; 0 for a probe, whose deadline follows the node's latency
 }
 
 // attemptTimeout returns an error that is both ErrAttemptTimeout and
 // context.DeadlineExceeded.
 func attemptTimeout(d time.Duration) error { return &overdueError{after: d} }
 
-// probeTimeout returns the error for a probe. It is context.DeadlineExceeded.
-func probeTimeout(d time.Duration) error { return &overdueError{true, d} }
+// errProbeTimeout is the error for a probe. It is context.DeadlineExceeded.
+var errProbeTimeout error = &overdueError{probe: true}
 
 func (e *overdueError) Error() string {
 	if e.probe {
-		return fmt.Sprintf("no answer to a probe within %s: %v", e.after.Round(time.Millisecond), context.DeadlineExceeded)
+		return fmt.Sprintf("no answer to a probe in time: %v", context.DeadlineExceeded)
 	}
 	return fmt.Sprintf("%v (%s): %v", ErrAttemptTimeout, e.after, context.DeadlineExceeded)
 }
@@ -152,7 +139,8 @@ func (e *overdueError) Unwrap() []error {
 
 // ErrUnknownOutcome marks the error of a statement or a Commit that may have
 // run: its connection was lost after it was sent, or its node left the group at
-// the commit. The tree of such an error also holds the backend's error, and
+// the commit. A Commit that failed with a [driver.ErrBadConn] may have run,
+// unless the driver says that only of what was never sent. The tree of such an error also holds the backend's error, and
 // never a [driver.ErrBadConn]. clustersql and database/sql do not run the
 // statement again; see [Idempotent].
 var ErrUnknownOutcome = errors.New("clustersql: it is not known whether the statement was run")

@@ -273,7 +273,8 @@ func openRandomly(t *testing.T, r *rand.Rand) {
 			d.AddNode(nodeName(n), nodeName(n))
 		})
 	}
-	if r.IntN(3) == 0 {
+	closes := r.IntN(3) == 0 // a winner that meets the close on its way is closed too
+	if closes {
 		wait := time.Duration(1+r.IntN(400)) * 10 * time.Millisecond
 		wg.Go(func() { time.Sleep(wait); c.Close() })
 	}
@@ -289,7 +290,7 @@ func openRandomly(t *testing.T, r *rand.Rand) {
 			t.Errorf("left on %s: %d conns, %d attempts, %d deaf, load %d", s.Name, s.OpenConns, s.Attempts, s.Deaf, s.Load)
 		}
 	}
-	if won > int(handed.Load()) {
+	if won > int(handed.Load()) && !closes {
 		t.Errorf("%d won, %d handed out", won, handed.Load())
 	}
 }

@@ -3,13 +3,13 @@ package clustersql
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/seedtest"
 )
 
@@ -168,7 +168,7 @@ func TestOutrun(t *testing.T) {
 						continue
 					}
 					got += s.Name
-					if !strings.HasPrefix(s.Reason, "slow: no connection after ") || s.Generation != 0 {
+					if s.Reason != health.SlowReason || s.Generation != 0 {
 						t.Errorf("%s, generation %d", s.Reason, s.Generation)
 					}
 					if b.Node(s.Name).Stats().Dialing < 2 || s.Probes != probes.Nodes[i].Probes {

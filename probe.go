@@ -53,7 +53,7 @@ func (n *node) startProbe(l *life) {
 	timeout := n.probeDeadline()
 	if int(n.deaf.Load()) > n.cfg.MaxOpensPerNode {
 		n.loop.failures++
-		n.settle(l, n.dial.failure(health.Silent, probeTimeout(timeout)).evidence())
+		n.settle(l, n.dial.failure(health.Silent, errProbeTimeout).evidence())
 		return
 	}
 	conn, stale := n.loop.probeConn, driver.Conn(nil)
@@ -109,7 +109,7 @@ func (n *node) want() health.Scope {
 // deadline. After the deadline nobody waits for it. When the life ends, it has
 // loser_grace to finish, because it may be in a handshake.
 func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want health.Scope) {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), timeout, probeTimeout(timeout))
+	ctx, cancel := context.WithTimeoutCause(context.Background(), timeout, errProbeTimeout)
 	defer cancel()
 	defer cancelAfter(n.cfg.LoserGrace, cancel, l.ctx)()
 	if conn == nil {

@@ -12,6 +12,7 @@ import (
 type snapshot struct {
 	state     health.State
 	class     health.Class // what took the node down
+	caused    time.Time    // when class became what it is
 	donor     bool         // a Galera donor, or desynced
 	reason    string       // why the node is suspect or down, redacted
 	since     time.Time
@@ -38,7 +39,8 @@ type snapshot struct {
 func (n *node) publish() {
 	s := n.loop.facts
 	h := &n.loop.health
-	s.state, s.reason, s.since, s.class = h.State, h.Reason, h.Since, h.Class
+	s.state, s.reason, s.since = h.State, h.Reason, h.Since
+	s.class, s.caused = h.Class, h.Caused
 	s.fullUntil, s.back = n.loop.full.Until, n.loop.balance.back
 	s.donor = !h.DonorSince.IsZero()
 	n.snapshot.Store(&s)

@@ -45,7 +45,7 @@ type NodeStatus struct {
 	Deaf     int // attempts and probes that are past their deadline and whose backend has not returned
 
 	Opens  uint64 // attempts started
-	Won    uint64 // connections handed to database/sql
+	Won    uint64 // connections handed to database/sql, but for those that met a close on their way
 	Lost   uint64 // attempts that ended because another node won, the caller left, or a Close came
 	Errors uint64 // attempts that failed
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -295,11 +296,14 @@ func TestTypedNilErrorIsContained(t *testing.T) {
 // A name service that is silent, or says that it has failed, says nothing about
 // the node: the node stays up, and its sessions work on.
 func TestSilentNameServiceIsNotTheNodes(t *testing.T) {
-	ask := net.DefaultResolver
-	defer func() { net.DefaultResolver = ask }()
-	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		<-ctx.Done() // nobody answers
-		return nil, ctx.Err()
+	ask, over := net.DefaultResolver, make(chan struct{})
+	defer func() {
+		net.DefaultResolver = ask
+		close(over) // look-ups that are shared outlive their callers
+	}()
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		<-over // nobody answers
+		return nil, errors.New("the test is over")
 	}}
 	failed := &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "server misbehaving", Name: "db.invalid", IsTimeout: true, IsTemporary: true}}
 	for name, dial := range map[string]func(ctx context.Context) error{

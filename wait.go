@@ -98,16 +98,20 @@ func (o *opening) mayRecover(nodes []*node) bool {
 // transient reports whether trouble of a class may pass by itself. Wrong names
 // and passwords do not pass: people must correct them. A failure of no known
 // class may pass only on a node with a retry epoch: one that has worked before,
-// or was full.
+// or was full. It is not taken for a passing one for ever.
 func transient(c health.Class, s *snapshot) bool {
 	switch c {
 	case health.Neutral, health.Misconfigured:
 		return false
 	case health.Failed:
-		return s.retryEpoch > 0
+		return s.retryEpoch > 0 && (s.class != health.Failed || time.Since(s.caused) < unknownPasses)
 	}
 	return true
 }
+
+// unknownPasses is how long a failure of no known class may keep a node down
+// while opens still wait for it. A restart of a server is over by then.
+const unknownPasses = time.Minute
 
 // wait waits for a change notification, until a full node may be tried again,
 // or until ctx is done. It asks the actors of down nodes for a check soon.
@@ -139,7 +143,6 @@ func (o *opening) wait(ctx context.Context, nodes []*node, news <-chan struct{})
 // node's error, the latest first, and last the nodes that were not asked.
 func (o *opening) openError(nodes []*node, cause error) error {
 	e := &OpenError{Cluster: o.m.name, Cause: cause}
-	now := time.Now()
 	var failures []failure
 	for _, f := range o.failures {
 		failures = append(failures, f)
@@ -153,7 +156,7 @@ func (o *opening) openError(nodes []*node, cause error) error {
 		return cmp.Or(b.at.Compare(a.at), cmp.Compare(a.node.name, b.node.name))
 	})
 	for _, f := range failures {
-		e.Attempts = append(e.Attempts, f.attemptError(now))
+		e.Attempts = append(e.Attempts, f.attemptError())
 	}
 	return e
 }
@@ -162,28 +165,27 @@ func (o *opening) openError(nodes []*node, cause error) error {
 // known against it.
 func (n *node) notAsked() *dialError {
 	s := n.snapshot.Load()
-	text := "not asked"
-	if s.reason != "" {
-		text += ": " + s.reason
-	}
-	return stateError(s, text)
+	return stateError(s, cmp.Or(s.reason, "not asked"))
 }
 
 // stateError returns, with the given text, the error that took a node down or
 // made it suspect.
 func stateError(s *snapshot, text string) *dialError {
-	why := &dialError{class: s.class, err: s.lastErr, text: text}
+	why := &dialError{class: s.class, err: s.lastErr, text: text, reasoned: true}
 	if why.err == nil || s.reason == "" {
 		why.err = errors.New(text)
 	}
 	return why
 }
 
-func (f failure) attemptError(now time.Time) AttemptError {
+func (f failure) attemptError() AttemptError {
 	s := f.node.snapshot.Load()
 	e := AttemptError{
 		Node: f.node.name, State: State(s.state), Since: s.since, NextCheck: s.nextCheck, Err: f.why.err,
-		text: f.why.text, age: now.Sub(s.since), wait: s.nextCheck.Sub(now),
+		text: f.why.text,
+	}
+	if f.why.class != health.Neutral && !f.why.reasoned {
+		e.text = f.why.reason()
 	}
 	if !f.asked.IsZero() {
 		e.Took = f.at.Sub(f.asked)

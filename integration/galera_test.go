@@ -35,6 +35,7 @@ func TestGalera(t *testing.T) {
 		"refused statements move unseen":          refusedStatementsMoveUnseen,
 		"refused halves surface":                  refusedHalvesSurface,
 		"lost reads run again where they may":     lostReadsRunAgain,
+		"mistakes are told at once":               mistakesAreToldAtOnce,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, c) })
 	}

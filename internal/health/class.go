@@ -33,7 +33,8 @@ func (c Class) String() string {
 
 // ClassifyTraffic returns the class of an error of a statement, a transaction
 // or a pooled connection. Such an error says less about the node than an error
-// of an open. Missing rights and databases are the statement's business. A
+// of an open. Missing rights, unknown
+// databases and bad syntax are the statement's business. A
 // deadline is the caller's. A timeout of the backend itself counts as Lost,
 // because it may be the group's pause. ReadOnly counts only for clusters that
 // require writable. An error whose methods panic is Neutral.

@@ -9,10 +9,7 @@
 // of this module.
 package health
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 // Health is a node's state, together with all that the next transition depends
 // on. It is a value: its methods return the new one.
@@ -20,6 +17,7 @@ type Health struct {
 	State  State
 	Reason string    // why the node is suspect or down; empty when up
 	Class  Class     // of the fault that took it down; Neutral while it is not down
+	Caused time.Time // when Class became what it is
 	Since  time.Time // since when it has been in State
 	Good   int       // good checks in a row while down
 	silent int       // silent or broken probes and attempts in a row
@@ -148,7 +146,7 @@ func (h Health) improve(e Evidence, rise int, now time.Time) (Health, Effects) {
 	}
 	h.EverUp, h.Need, h.Class, h.SilentBefore = true, 0, Neutral, false
 	if h.slow > 0 {
-		return h.move(Suspect, SlowReason(h.slow), now)
+		return h.move(Suspect, SlowReason, now)
 	}
 	return h.move(Up, "", now)
 }
@@ -166,7 +164,10 @@ func (h Health) suspect(reason string, now time.Time) (Health, Effects) {
 func (h Health) fallen(e Evidence, now time.Time) (Health, Effects) {
 	h.Good = 0
 	h.Need |= e.Need
-	h.Class, h.Answered = e.Class, time.Time{}
+	if h.Class != e.Class {
+		h.Class, h.Caused = e.Class, now
+	}
+	h.Answered = time.Time{}
 	switch e.Class {
 	case Silent, Lost:
 		h.SilentBefore = true
@@ -189,8 +190,6 @@ func (h Health) move(to State, reason string, now time.Time) (Health, Effects) {
 	return h, Effects{Changed: changed}
 }
 
-// SlowReason is the reason of an outrun node. It names the time that an open
-// must beat before the node is used like the others again.
-func SlowReason(took time.Duration) string {
-	return fmt.Sprintf("%s: no connection after %s, when a node asked later gave one", Slow, took.Round(time.Microsecond))
-}
+// SlowReason is the reason of an outrun node. An open must beat the time of the
+// outrun one before the node is used like the others again.
+const SlowReason = "slow: a node that was asked later gave a connection first"

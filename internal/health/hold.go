@@ -66,9 +66,12 @@ func (h Health) held(e Evidence, now time.Time) (Health, bool) {
 		return h, false
 	}
 	h.Good = 0
-	h.Reason = fmt.Sprintf("%s before: held until its view of the group (%d) and its last transaction (%d) are the others'", Silent, e.View.Conf, e.View.Seqno)
+	h.Reason = heldReason
 	return h, true
 }
+
+// heldReason is the reason of a node that must wait. Its view is in the status.
+const heldReason = "silent before: held until its view of the group and its last transaction are the others'"
 
 // Outlasting turns a good check into evidence against the node when the node
 // has been a donor for donorAfter. It also records since when the node is a

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/go-sql-driver/mysql"
+
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/health"
 )
@@ -18,14 +20,19 @@ import (
 func Do1(ctx context.Context, conn driver.Conn) error {
 	e, ok := conn.(driver.ExecerContext)
 	if !ok {
-		return fmt.Errorf("check \"do1\" needs a backend whose connections implement ExecerContext: use \"ping\"")
+		return noDo1("the backend's connections do not implement ExecerContext")
 	}
 	dialect.ReportOf(ctx).Saw |= health.ScopeWork
 	_, err := e.ExecContext(ctx, "DO 1", nil)
 	if errors.Is(err, driver.ErrSkip) {
-		return fmt.Errorf("check \"do1\": the backend does not run statements without preparing them: use \"ping\"")
+		return noDo1("the backend does not run statements without preparing them")
 	}
 	return err
+}
+
+// noDo1 says that the check cannot work on a backend.
+func noDo1(why string) error {
+	return &health.Unfit{Class: health.Misconfigured, Text: "check \"do1\": " + why + ": use check = \"ping\""}
 }
 
 // Galera is the check for Galera nodes. It runs DO 1, to which a node that
@@ -77,10 +84,20 @@ func observe(ctx context.Context, conn driver.Conn) error {
 		return nil
 	}
 	s, err := askWsrep(ctx, conn, viewQuery)
-	if err != nil && (health.Classify(err, classify) != health.Neutral || ctx.Err() != nil) {
+	if err != nil && (!ownFault(err) || ctx.Err() != nil) {
 		return err
 	}
 	f.Saw |= health.ScopeView
 	f.View = s.view()
 	return nil
+}
+
+// ownFault reports whether an error of a statement is the statement's own, and
+// says nothing about the node: a server may not know SHOW STATUS, or allow it.
+func ownFault(err error) bool {
+	var e *mysql.MySQLError
+	if errors.As(err, &e) && strings.HasPrefix(string(e.SQLState[:]), "42") {
+		return true
+	}
+	return health.Classify(err, classify) == health.Neutral
 }

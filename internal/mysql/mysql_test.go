@@ -12,6 +12,8 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
+	"github.com/EnumApps/clustersql/internal/dialect"
+	"github.com/EnumApps/clustersql/internal/fakedb"
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
@@ -46,6 +48,14 @@ func TestClass(t *testing.T) {
 		{server(1130, "Host is not allowed to connect"), health.Misconfigured, true},
 		{server(1062, "Duplicate entry"), health.Neutral, true},
 		{server(1213, "Deadlock found"), health.Neutral, true},
+		{server(4031, "The client was disconnected by the server because of inactivity."), health.Lost, true},
+		{server(4031, "Referenced trigger 't' for the given action time and event type does not exist"), health.Neutral, true},
+		{server(9001, "Max connect timeout reached while reaching hostgroup 10 after 10000ms"), health.NotReady, true},
+		{server(2003, "Can't connect to remote MySQL server for client connected to '0.0.0.0:6446'"), health.Lost, true},
+		{server(9001, "PD server timeout"), health.Neutral, true},
+		{server(1153, "Got a packet bigger than 'max_allowed_packet' bytes"), health.Neutral, true},
+		{server(1040, ""), health.Saturated, true},
+		{server(1317, "Query execution was interrupted"), health.Neutral, true},
 		{fmt.Errorf("wrapped: %w", server(1045, "")), health.Misconfigured, true},
 		{mysql.ErrInvalidConn, health.Lost, true},
 		{fmt.Errorf("wrapped: %w", mysql.ErrMalformPkt), health.Lost, true},
@@ -59,6 +69,67 @@ func TestClass(t *testing.T) {
 	for _, tc := range cases {
 		if got, ok := classify(tc.err); got != tc.want || ok != tc.ok {
 			t.Errorf("%v: got %s, %t; want %s, %t", tc.err, got, ok, tc.want, tc.ok)
+		}
+	}
+}
+
+// Where the number is not known, the SQLSTATE decides; where it is, the number.
+func TestClassBySQLSTATE(t *testing.T) {
+	for _, tc := range []struct {
+		number uint16
+		state  string
+		want   health.Class
+	}{
+		{65000, "28000", health.Misconfigured},
+		{65000, "3D000", health.Misconfigured},
+		{65000, "42S02", health.Misconfigured},
+		{65000, "08004", health.Neutral},
+		{65000, "08S01", health.Lost},
+		{65000, "08006", health.Lost},
+		{65000, "53300", health.Saturated},
+		{65000, "57P01", health.Neutral},
+		{65000, "HY000", health.Neutral},
+		{65000, "\x00\x00\x00\x00\x00", health.Neutral},
+		{1064, "42000", health.Misconfigured},
+		{1203, "42000", health.Saturated},
+		{1251, "08004", health.Misconfigured},
+		{1040, "08004", health.Saturated},
+		{1047, "08S01", health.Neutral},
+		{1053, "08S01", health.Leaving},
+	} {
+		err := &mysql.MySQLError{Number: tc.number, SQLState: [5]byte([]byte(tc.state)), Message: "message"}
+		if got, ok := classify(err); got != tc.want || !ok {
+			t.Errorf("%v: got %s, %t; want %s", err, got, ok, tc.want)
+		}
+		want := health.Neutral
+		if tc.want == health.Lost || tc.want == health.Leaving {
+			want = tc.want
+		}
+		if got := health.ClassifyTraffic(err, classify, true); got != want {
+			t.Errorf("%v of a statement: got %s, want %s", err, got, want)
+		}
+	}
+}
+
+// Every number has its facts, and the class that its row says. With another
+// message than its row wants, it says nothing.
+func TestNumbers(t *testing.T) {
+	last := uint16(0)
+	for _, n := range numbers {
+		if n.number < last {
+			t.Errorf("%d is not in order", n.number)
+		}
+		last = n.number
+		if len(n.state) != 5 || n.symbol == "" || n.source == "" || n.says != strings.ToLower(n.says) {
+			t.Errorf("%+v", n)
+		}
+		if got := classOf(n.number, n.state, "before "+strings.ToUpper(n.says)+" after"); got != n.class {
+			t.Errorf("%d is %s, want %s", n.number, got, n.class)
+		}
+		if n.says != "" {
+			if got := classOf(n.number, n.state, "something else"); got != health.Neutral {
+				t.Errorf("%d with another message is %s", n.number, got)
+			}
 		}
 	}
 }
@@ -148,4 +219,44 @@ func FuzzSecrets(f *testing.F) {
 			t.Errorf("dsn %q: the password %q is not among its secrets %q", dsn, password, secrets)
 		}
 	})
+}
+
+// A server that does not know the query of the view, or does not allow it, is
+// none the worse for it. Other errors of it count.
+func TestViewIsNotAskedOfWhoCannotTell(t *testing.T) {
+	server := func(number uint16, state string) error {
+		return &mysql.MySQLError{Number: number, SQLState: [5]byte([]byte(state)), Message: "message"}
+	}
+	for _, tc := range []struct {
+		err   error
+		fails bool
+	}{
+		{server(1064, "42000"), false},
+		{server(1142, "42000"), false},
+		{server(1105, "HY000"), false},
+		{server(1820, "HY000"), true},
+		{server(1053, "08S01"), true},
+		{mysql.ErrInvalidConn, true},
+	} {
+		b := fakedb.New()
+		b.Node("n").SetHealth(tc.err, 0, false)
+		conn, err := b.Driver().Open("n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, _ := dialect.WithReport(t.Context(), health.ScopeView)
+		if err := observe(ctx, conn); (err != nil) != tc.fails {
+			t.Errorf("%v: %v", tc.err, err)
+		}
+		conn.Close()
+	}
+}
+
+// A check that cannot work on a backend is a mistake in the settings.
+func TestDo1OnABackendWithoutExec(t *testing.T) {
+	ctx, _ := dialect.WithReport(t.Context(), 0)
+	err := Do1(ctx, struct{ driver.Conn }{})
+	if c := health.Classify(err, classify); c != health.Misconfigured || !strings.Contains(err.Error(), `use check = "ping"`) {
+		t.Errorf("%s: %v", c, err)
+	}
 }

@@ -50,24 +50,28 @@ type Verdict struct {
 // Verdict decides what is done with a fault. idempotent is the cluster's
 // setting. mayHaveRun is the dialect's.
 //
-// A statement that may have run moves to another node only if the caller or the
-// cluster allows it. In a transaction nothing moves: database/sql would run a
-// Stmt of a Tx again, on the same conn, without the statements before it.
+// The backend's own driver.ErrBadConn is hidden only where database/sql would
+// run the statement again: for a Stmt of a Tx. Elsewhere in a transaction it is
+// passed on, as it would be without a cluster. database/sql knows nothing of a
+// transaction that a statement began; there too it is passed on.
 //
-// database/sql knows nothing of a transaction that a statement began. In such a
-// transaction the backend's own driver.ErrBadConn is passed on, as it would be
-// without a cluster: it says that nothing was sent.
-//
-// If the socket was cut under a statement, driver.ErrBadConn is believed only
-// of a driver whose sessions are Exact, as go-sql-driver's are. pgx returns it
-// also for a statement that was sent and waits for its answer.
+// driver.ErrBadConn says that nothing was sent, but not every driver keeps to
+// that. lib/pq returns it for a Commit that waits for its answer, and pgx for a
+// statement whose socket was cut. So if the driver is not Exact, a Commit may
+// have run, and so may a statement whose socket was cut. An Exact driver's
+// Commit was not sent, and the server rolls back.
 func (f Fault) Verdict(idempotent bool, mayHaveRun func(error) bool) Verdict {
 	bad := errors.Is(f.Err, driver.ErrBadConn)
 	doubt := bad && f.cut && f.runs() && !f.session.Exact
 	unknown := f.runs() && (!bad || doubt) && (f.Class == health.Lost && !f.lost || mayHaveRun(f.Err))
 	switch {
-	case f.inTx, f.Op == OpRollback, f.Op == OpCommit:
+	case f.Op == OpCommit:
+		unknown = unknown || bad && !f.session.Exact && !f.lost
+		return Verdict{Unknown: unknown, Hides: bad && unknown}
+	case f.inTx && (f.Op == OpStmtExec || f.Op == OpStmtQuery):
 		return Verdict{Unknown: unknown, Hides: bad}
+	case f.inTx, f.Op == OpRollback:
+		return Verdict{Unknown: unknown, Hides: doubt}
 	case f.opened, bad && !doubt:
 		return Verdict{Unknown: unknown, Hides: doubt}
 	}

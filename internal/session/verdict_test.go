@@ -56,10 +56,42 @@ func FuzzErrorClass(f *testing.F) {
 			t.Errorf("%+v moves", fault)
 		case v.Moves && v.Unknown:
 			t.Errorf("%+v moves though it may have run", fault)
-		case v.Hides != (errors.Is(err, driver.ErrBadConn) && (fault.inTx || fault.Op == OpRollback || fault.Op == OpCommit)):
+		case v.Hides != (errors.Is(err, driver.ErrBadConn) && (repeated(fault) || v.Unknown)):
 			t.Errorf("%+v: hides is %v", fault, v.Hides)
 		}
 	})
+}
+
+// repeated reports whether database/sql would run the statement again, in a
+// transaction, at the sight of a driver.ErrBadConn: it is a Stmt of a Tx.
+func repeated(f Fault) bool {
+	return f.inTx && (f.Op == OpStmtExec || f.Op == OpStmtQuery)
+}
+
+// What a backend's driver.ErrBadConn in a transaction becomes. It is hidden
+// only where database/sql would run the statement again.
+func TestBadConnInATransaction(t *testing.T) {
+	exact := dialect.Session{Exact: true}
+	for _, tc := range []struct {
+		f    Fault
+		want Verdict
+	}{
+		{Fault{Op: OpIdle, inTx: true}, Verdict{}},
+		{Fault{Op: OpExec, inTx: true}, Verdict{}},
+		{Fault{Op: OpQuery, inTx: true}, Verdict{}},
+		{Fault{Op: OpStmtExec, inTx: true}, Verdict{Hides: true}},
+		{Fault{Op: OpStmtQuery, inTx: true, session: exact}, Verdict{Hides: true}},
+		{Fault{Op: OpRollback, inTx: true}, Verdict{}},
+		{Fault{Op: OpCommit, inTx: true}, Verdict{Unknown: true, Hides: true}},
+		{Fault{Op: OpCommit, inTx: true, lost: true}, Verdict{}},
+		{Fault{Op: OpCommit, inTx: true, session: exact}, Verdict{}},
+		{Fault{Op: OpCommit, inTx: true, session: exact, cut: true}, Verdict{}},
+	} {
+		tc.f.Err, tc.f.Class, tc.f.Ctx = driver.ErrBadConn, health.Lost, t.Context()
+		if got := tc.f.Verdict(false, func(error) bool { return false }); got != tc.want {
+			t.Errorf("%+v: %+v, want %+v", tc.f, got, tc.want)
+		}
+	}
 }
 
 // A backend's driver.ErrBadConn says that nothing was sent. It is not believed
