@@ -156,7 +156,7 @@ func (c clusterDSN) config() (Config, error) {
 			return cfg, fmt.Errorf("parameter %s%s", parameterPrefix, c.redact.Error(err))
 		}
 	}
-	if err := cfg.validate(); err != nil {
+	if err := cfg.settle(); err != nil {
 		return cfg, fmt.Errorf("parameter %s%s", parameterPrefix, c.redact.Error(err))
 	}
 	return cfg, nil

@@ -156,8 +156,8 @@ func TestConfigFileMistakes(t *testing.T) {
 			"clustersql: config.toml:1: cluster \"c\": rise: 0 is too small: it must be at least 1",
 		},
 		{
-			"settings in conflict", "[[cluster]]\nname = \"c\"\nopen_timeout = \"1s\"" + node,
-			"clustersql: config.toml:3: cluster \"c\": attempt_timeout: 3s is above open_timeout (1s): lower it, or raise open_timeout",
+			"settings in conflict", "[[cluster]]\nname = \"c\"\nopen_timeout = \"1s\"\nattempt_timeout = \"2s\"" + node,
+			"clustersql: config.toml:4: cluster \"c\": attempt_timeout: 2s is above open_timeout (1s): lower it, or raise open_timeout",
 		},
 		{
 			"default in conflict with a cluster", "attempt_timeout = \"2s\"\n[[cluster]]\nname = \"c\"\nopen_timeout = \"1s\"" + node,

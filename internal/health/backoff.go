@@ -22,19 +22,24 @@ const (
 // See "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
 func Backoff(n int, r *rand.Rand) time.Duration {
 	d := BackoffMost
-	if n < 5 {
+	if 0 <= n && n < 5 {
 		d = min(BackoffFirst<<n, BackoffMost)
 	}
 	return d/2 + time.Duration(r.Int64N(int64(d/2)))
 }
 
-// aligned shortens a wait, by less than a tick, so that it ends on one.
+// aligned shortens a wait, by less than a tick, so that it ends on one. Each
+// addend is cut to a tick first, so that no sum overflows.
 func Aligned(now time.Time, wait, tick time.Duration) time.Duration {
-	late := time.Duration((now.UnixNano() + int64(wait)) % int64(tick))
-	return wait - late
+	if tick <= 0 {
+		return wait
+	}
+	late := time.Duration(now.UnixNano()%int64(tick)) + wait%tick
+	return wait - late%tick
 }
 
-// jitter spreads d over 80 to 120 percent of it.
+// jitter spreads d over 80 to 120 percent of it. It divides before it
+// multiplies, so that no duration that a setting can have overflows.
 func Jitter(d time.Duration, r *rand.Rand) time.Duration {
-	return d*4/5 + time.Duration(r.Int64N(int64(d*2/5)))
+	return d/5*4 + time.Duration(r.Int64N(max(1, int64(d/5*2))))
 }
