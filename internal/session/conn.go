@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
-	"errors"
 	"fmt"
 	"sync/atomic"
 
@@ -28,7 +27,7 @@ type Link struct {
 // the errors are worded like its own. Like every driver.Conn it is used by one
 // goroutine at a time.
 //
-// ExecerContext and QueryerContext are not here but in the three types below:
+// ExecerContext and QueryerContext are not here but in the types of variants.go:
 // database/sql converts arguments by other rules where a conn has neither.
 type conn struct {
 	// immutable; an optional interface is nil where the backend has none
@@ -36,9 +35,9 @@ type conn struct {
 	link          Link
 	pinger        driver.Pinger
 	execer        driver.ExecerContext
-	legacyExecer  driver.Execer // used only without execer
+	legacyExecer  driver.Execer // database/sql uses it only without execer
 	queryer       driver.QueryerContext
-	legacyQueryer driver.Queryer // used only without queryer
+	legacyQueryer driver.Queryer // database/sql uses it only without queryer
 	preparer      driver.ConnPrepareContext
 	beginner      driver.ConnBeginTx
 	resetter      driver.SessionResetter
@@ -59,12 +58,6 @@ type conn struct {
 	usage  usage
 }
 
-type (
-	execConn      struct{ conn }
-	queryConn     struct{ conn }
-	execQueryConn struct{ conn }
-)
-
 var (
 	_ driver.Conn               = (*conn)(nil)
 	_ driver.Pinger             = (*conn)(nil)
@@ -73,10 +66,6 @@ var (
 	_ driver.SessionResetter    = (*conn)(nil)
 	_ driver.Validator          = (*conn)(nil)
 	_ driver.NamedValueChecker  = (*conn)(nil)
-	_ driver.ExecerContext      = (*execConn)(nil)
-	_ driver.QueryerContext     = (*queryConn)(nil)
-	_ driver.ExecerContext      = (*execQueryConn)(nil)
-	_ driver.QueryerContext     = (*execQueryConn)(nil)
 )
 
 // wrapConn makes a backend's conn the one that database/sql gets. It calls
@@ -96,32 +85,6 @@ func Wrap(backend driver.Conn, l Link) (driver.Conn, Handle) {
 	c.validator, _ = backend.(driver.Validator)
 	c.checker, _ = backend.(driver.NamedValueChecker)
 	return wrapped, Handle{c}
-}
-
-// newClusterConn returns an empty conn of the type whose methods are the
-// backend's, and what all types share of it.
-func newClusterConn(backend driver.Conn) (*conn, driver.Conn) {
-	_, execs := backend.(driver.ExecerContext)
-	if !execs {
-		_, execs = backend.(driver.Execer)
-	}
-	_, queries := backend.(driver.QueryerContext)
-	if !queries {
-		_, queries = backend.(driver.Queryer)
-	}
-	switch {
-	case execs && queries:
-		c := new(execQueryConn)
-		return &c.conn, c
-	case execs:
-		c := new(execConn)
-		return &c.conn, c
-	case queries:
-		c := new(queryConn)
-		return &c.conn, c
-	}
-	c := new(conn)
-	return c, c
 }
 
 // Generation returns the generation of its node to which the conn belongs.
@@ -222,34 +185,9 @@ func (c *conn) CheckNamedValue(v *driver.NamedValue) error {
 	return c.checker.CheckNamedValue(v)
 }
 
-// ExecContext runs a statement without preparing it.
-func (c *execConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	return c.exec(ctx, query, args)
-}
-
-// QueryContext runs a query without preparing it.
-func (c *queryConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	return c.query(ctx, query, args)
-}
-
-// ExecContext runs a statement without preparing it.
-func (c *execQueryConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	return c.exec(ctx, query, args)
-}
-
-// QueryContext runs a query without preparing it.
-func (c *execQueryConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	return c.query(ctx, query, args)
-}
-
 func (c *conn) exec(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	if !c.usage.used {
-		if err := c.taken(); err != nil {
-			return nil, err
-		}
-	}
-	if c.discarded {
-		return nil, errDiscarded
+	if err := c.ready(); err != nil {
+		return nil, err
 	}
 	if c.execer == nil {
 		return c.legacyExec(ctx, query, args)
@@ -262,27 +200,9 @@ func (c *conn) exec(ctx context.Context, query string, args []driver.NamedValue)
 	return result, err
 }
 
-func (c *conn) legacyExec(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	values, err := legacyArgs(ctx, args)
-	if err != nil {
-		return nil, err
-	}
-	result, err := c.legacyExecer.Exec(query, values)
-	if err != nil {
-		err = c.failed(ctx, OpExec, query, err)
-	}
-	c.ran(query, c.link.Session.Single)
-	return result, err
-}
-
 func (c *conn) query(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	if !c.usage.used {
-		if err := c.taken(); err != nil {
-			return nil, err
-		}
-	}
-	if c.discarded {
-		return nil, errDiscarded
+	if err := c.ready(); err != nil {
+		return nil, err
 	}
 	if c.queryer == nil {
 		return c.legacyQuery(ctx, query, args)
@@ -295,35 +215,7 @@ func (c *conn) query(ctx context.Context, query string, args []driver.NamedValue
 	return rows, err
 }
 
-func (c *conn) legacyQuery(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	values, err := legacyArgs(ctx, args)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := c.legacyQueryer.Query(query, values)
-	if err != nil {
-		err = c.failed(ctx, OpQuery, query, err)
-	}
-	c.ran(query, c.link.Session.Single)
-	return rows, err
-}
-
 // errDiscarded is the answer of a conn that database/sql would have closed
 // itself, had it known that the backend cannot reset sessions. A sql.Conn that
 // still holds it gives it up at the sight of a driver.ErrBadConn.
 var errDiscarded = fmt.Errorf("%w (%w after a cancelled transaction)", sql.ErrConnDone, driver.ErrBadConn)
-
-var errNamed = errors.New("sql: driver does not support the use of Named Parameters")
-
-// legacyArgs makes the arguments those of a method that knows neither names
-// nor contexts; a context that is done keeps it from being called.
-func legacyArgs(ctx context.Context, args []driver.NamedValue) ([]driver.Value, error) {
-	values := make([]driver.Value, len(args))
-	for i := range args {
-		if args[i].Name != "" {
-			return nil, errNamed
-		}
-		values[i] = args[i].Value
-	}
-	return values, ctx.Err()
-}
