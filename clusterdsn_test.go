@@ -79,11 +79,3 @@ func TestSplitHostsErrors(t *testing.T) {
 		}
 	}
 }
-
-// checkNoSecret looks for secrets that are not words of the messages.
-func checkNoSecret(t *testing.T, err error, secret string) {
-	t.Helper()
-	if strings.ContainsAny(secret, "0123456789@#!%$") && len(secret) > 5 && strings.Contains(err.Error(), secret) {
-		t.Errorf("%v holds the password %q", err, secret)
-	}
-}
