@@ -8,7 +8,13 @@ import (
 
 // Config holds the settings of one cluster. [DefaultConfig] returns the
 // defaults. The options of [NewDriver] and the keys of config.toml change them.
-// Every duration except MaxAge must be at least 1 ms.
+// Every duration except MaxAge must be at least 1 ms. Those that bound an open
+// or a probe, and ProbeInterval, may be 24 hours at most, and the others 365
+// days.
+//
+// AttemptTimeout must not be above OpenTimeout, nor ProbeTimeout above
+// ProbeInterval. If one of such a pair has its default, it counts as not set,
+// and follows the other. It is an error only if both were set.
 type Config struct {
 	// Strategy decides which nodes an open asks, and when.
 	Strategy Strategy `toml:"strategy"`
@@ -161,22 +167,60 @@ type SettingError struct {
 // Error returns the key and the problem.
 func (e *SettingError) Error() string { return e.Key + ": " + e.Problem }
 
-// validate returns a *SettingError for the first setting that cannot work.
-func (c *Config) validate() error {
+// The longest durations. They keep the arithmetic with durations and points in
+// time far from its limits. What is longer is a mistake in the unit.
+const (
+	longestWait  = 24 * time.Hour       // of an open, a probe, and the wait between probes
+	longestDelay = 365 * 24 * time.Hour // until something is done about a node or a connection
+)
+
+// The largest counts.
+const (
+	mostOpens  = 65535 // max_opens_per_node
+	mostChecks = 1000  // rise and fall
+)
+
+// settle lets the limits follow that were not set, and returns a *SettingError
+// for the first setting that cannot work. To settle twice changes nothing.
+func (c *Config) settle() error {
+	if err := c.validateRanges(); err != nil {
+		return err
+	}
+	defaults := DefaultConfig()
+	follow(&c.AttemptTimeout, &c.OpenTimeout, defaults.AttemptTimeout, defaults.OpenTimeout)
+	follow(&c.ProbeTimeout, &c.ProbeInterval, defaults.ProbeTimeout, defaults.ProbeInterval)
+	return c.validate()
+}
+
+// follow makes two durations fit of which the shorter must not be above the
+// longer. One that has its default was not set, and follows the other.
+func follow(shorter, longer *time.Duration, defaultShorter, defaultLonger time.Duration) {
+	switch {
+	case *shorter <= *longer:
+	case *shorter == defaultShorter:
+		*shorter = *longer
+	case *longer == defaultLonger:
+		*longer = *shorter
+	}
+}
+
+// validateRanges returns a *SettingError for the first number or duration that
+// cannot work, whatever the other settings are.
+func (c *Config) validateRanges() error {
 	durations := []struct {
-		key string
-		d   time.Duration
+		key     string
+		d, most time.Duration
 	}{
-		{"open_timeout", c.OpenTimeout},
-		{"attempt_timeout", c.AttemptTimeout},
-		{"loser_grace", c.LoserGrace},
-		{"probe_interval", c.ProbeInterval},
-		{"probe_timeout", c.ProbeTimeout},
-		{"donor_after", c.DonorAfter},
-		{"silence_hold", c.SilenceHold},
-		{"rebalance_after", c.RebalanceAfter},
-		{"failback_after", c.FailbackAfter},
-		{"drain_timeout", c.DrainTimeout},
+		{"open_timeout", c.OpenTimeout, longestWait},
+		{"attempt_timeout", c.AttemptTimeout, longestWait},
+		{"loser_grace", c.LoserGrace, longestWait},
+		{"probe_interval", c.ProbeInterval, longestWait},
+		{"probe_timeout", c.ProbeTimeout, longestWait},
+		{"donor_after", c.DonorAfter, longestDelay},
+		{"silence_hold", c.SilenceHold, longestDelay},
+		{"rebalance_after", c.RebalanceAfter, longestDelay},
+		{"failback_after", c.FailbackAfter, longestDelay},
+		{"drain_timeout", c.DrainTimeout, longestDelay},
 	}
 	for _, s := range durations {
 		switch {
@@ -184,26 +228,47 @@ func (c *Config) validate() error {
 			return &SettingError{s.key, fmt.Sprintf("%s is not a positive duration: write one with a unit, as in \"1.5s\"", s.d)}
 		case s.d < time.Millisecond:
 			return &SettingError{s.key, fmt.Sprintf("%s is under a millisecond: write the duration with its unit, as in \"1.5s\"", s.d)}
+		case s.d > s.most:
+			return tooLong(s.key, s.d, s.most)
 		}
 	}
 	counts := []struct {
-		key string
-		n   int
+		key     string
+		n, most int
 	}{
-		{"max_opens_per_node", c.MaxOpensPerNode}, {"rise", c.Rise}, {"fall", c.Fall},
+		{"max_opens_per_node", c.MaxOpensPerNode, mostOpens}, {"rise", c.Rise, mostChecks}, {"fall", c.Fall, mostChecks},
 	}
 	for _, s := range counts {
-		if s.n < 1 {
+		switch {
+		case s.n < 1:
 			return &SettingError{s.key, fmt.Sprintf("%d is too small: it must be at least 1", s.n)}
+		case s.n > s.most:
+			return &SettingError{s.key, fmt.Sprintf("%d is too large: write a number from 1 to %d", s.n, s.most)}
 		}
+	}
+	switch {
+	case c.MaxAge < 0 || c.MaxAge > 0 && c.MaxAge < time.Second:
+		return &SettingError{"max_age", fmt.Sprintf("%s is too short: write at least \"1s\", or \"0s\" for no limit", c.MaxAge)}
+	case c.MaxAge > longestDelay:
+		return tooLong("max_age", c.MaxAge, longestDelay)
+	}
+	return nil
+}
+
+func tooLong(key string, d, most time.Duration) error {
+	return &SettingError{key, fmt.Sprintf("%s is too long: write \"%dh\" at most", d, most/time.Hour)}
+}
+
+// validate returns a *SettingError for the first setting that cannot work.
+func (c *Config) validate() error {
+	if err := c.validateRanges(); err != nil {
+		return err
 	}
 	switch {
 	case c.AttemptTimeout > c.OpenTimeout:
 		return &SettingError{"attempt_timeout", fmt.Sprintf("%s is above open_timeout (%s): lower it, or raise open_timeout", c.AttemptTimeout, c.OpenTimeout)}
 	case c.ProbeTimeout > c.ProbeInterval:
 		return &SettingError{"probe_timeout", fmt.Sprintf("%s is above probe_interval (%s): lower it, or raise probe_interval", c.ProbeTimeout, c.ProbeInterval)}
-	case c.MaxAge < 0 || c.MaxAge > 0 && c.MaxAge < time.Second:
-		return &SettingError{"max_age", fmt.Sprintf("%s is too short: write at least \"1s\", or \"0s\" for no limit", c.MaxAge)}
 	case !c.Strategy.valid():
 		return &SettingError{"strategy", "none is set: use clustersql.Race, or leave the default"}
 	}

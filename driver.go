@@ -15,7 +15,12 @@ const DefaultName = "ClusterSql"
 // [database/sql.Register], or pass its [Driver.Connector] to
 // [database/sql.OpenDB]. It is a small value; all copies of it are the same
 // cluster. All methods may be called from any goroutine.
-type Driver struct{ m *manager }
+type Driver struct {
+	m *manager
+	// takesDSN is true for the Driver of a sql.DB that the driver "clustersql"
+	// has opened: its Open and OpenConnector make a cluster of the DSN.
+	takesDSN bool
+}
 
 var (
 	_ driver.Driver        = Driver{}
@@ -41,7 +46,7 @@ func NewDriver(backend driver.Driver, name string, opts ...Option) Driver {
 	}
 	m := newManager(backend, name, opts)
 	exported.publish(m)
-	return Driver{m}
+	return Driver{m: m}
 }
 
 // AddNode adds a node under a name of its own. The DSN is written as the
@@ -136,14 +141,18 @@ func (d Driver) WaitReady(ctx context.Context, n int) error {
 
 // Open returns one connection to the cluster. It works as Connect of the
 // cluster's [driver.Connector] does, within open_timeout. The argument is
-// ignored. The cluster's actors keep running until the connection is closed.
+// ignored, except by the Driver of a [database/sql.DB] that the driver
+// "clustersql" has opened: that one opens a connection to the cluster of the
+// DSN. The cluster's actors keep running until the connection is closed.
 // database/sql does not use this method.
-func (d Driver) Open(string) (driver.Conn, error) {
-	c, err := d.OpenConnector("")
+func (d Driver) Open(dsn string) (driver.Conn, error) {
+	if d.takesDSN {
+		return dsnDriver{}.Open(dsn)
+	}
+	held, err := d.connector()
 	if err != nil {
 		return nil, err
 	}
-	held := c.(*connector)
 	conn, err := d.m.connect(context.Background(), func() { held.Close() })
 	if err != nil {
 		held.Close()
@@ -151,11 +160,23 @@ func (d Driver) Open(string) (driver.Conn, error) {
 	return conn, err
 }
 
-// OpenConnector returns a connector to the cluster. The argument is ignored.
-// The first connector starts the actors, which dial their probe connections in
-// the background. The caller closes the connector; [database/sql.DB.Close] does
-// that for a sql.DB.
-func (d Driver) OpenConnector(string) (driver.Connector, error) {
+// OpenConnector returns a connector to the cluster. The argument is ignored,
+// except by the Driver of a [database/sql.DB] that the driver "clustersql" has
+// opened: that one makes the cluster of the DSN. The first connector starts the
+// actors, which dial their probe connections in the background. The caller
+// closes the connector; [database/sql.DB.Close] does that for a sql.DB.
+func (d Driver) OpenConnector(dsn string) (driver.Connector, error) {
+	if d.takesDSN {
+		return dsnDriver{}.OpenConnector(dsn)
+	}
+	c, err := d.connector()
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (d Driver) connector() (*connector, error) {
 	if d.m == nil {
 		return nil, errNoDriver
 	}
@@ -166,10 +187,10 @@ func (d Driver) OpenConnector(string) (driver.Connector, error) {
 }
 
 // Connector returns a connector for [database/sql.OpenDB], for clusters that
-// are not registered under a name. It is [Driver.OpenConnector], but an error
-// is returned later, by Connect.
+// are not registered under a name. It is [Driver.OpenConnector] for this
+// cluster, but an error is returned later, by Connect.
 func (d Driver) Connector() driver.Connector {
-	c, err := d.OpenConnector("")
+	c, err := d.connector()
 	if err != nil {
 		return failedConnector{d, err}
 	}
@@ -224,7 +245,7 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 }
 
 // Driver returns the cluster's Driver.
-func (c *connector) Driver() driver.Driver { return Driver{c.m} }
+func (c *connector) Driver() driver.Driver { return Driver{m: c.m} }
 
 // Close releases the connector. The cluster's last connector stops the actors,
 // and waits for them as [Driver.Close] does. Close may be called more than

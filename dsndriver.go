@@ -4,10 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/redact"
@@ -25,41 +27,99 @@ type dsnDriver struct{}
 
 var _ driver.DriverContext = dsnDriver{}
 
+// errNoDSN is the error of every use of a sql.DB that was opened with an empty
+// DSN. To open one is no error: programs that wrap a driver by its name do so,
+// to get the driver from sql.DB.Driver.
+var errNoDSN = errors.New("clustersql: the DSN is empty: write it as user:password@tcp(host1,host2)/database")
+
 // OpenConnector builds the cluster and starts it. The connector's Driver method
 // returns the cluster's [Driver], for its Status. The connector's Close closes
 // the cluster.
 func (dsnDriver) OpenConnector(dsn string) (driver.Connector, error) {
-	d, err := clusterOf(dsn)
+	if dsn == "" {
+		return failedConnector{Driver{takesDSN: true}, errNoDSN}, nil
+	}
+	c, err := startCluster(dsn)
 	if err != nil {
 		return nil, err
 	}
-	c, err := d.OpenConnector("")
-	if err != nil {
-		d.Close()
-		return nil, err
-	}
-	return dsnCluster{c.(*connector), d}, nil
+	return c, nil
 }
 
-// Open returns one connection to a cluster of its own. The cluster ends when
-// the connection is closed. database/sql does not use this method.
-func (dsnDriver) Open(dsn string) (driver.Conn, error) {
+// startCluster builds the cluster that a DSN describes, and starts it.
+func startCluster(dsn string) (dsnCluster, error) {
 	d, err := clusterOf(dsn)
 	if err != nil {
-		return nil, err
+		return dsnCluster{}, err
 	}
-	c, err := d.OpenConnector("")
+	c, err := d.connector()
 	if err != nil {
 		d.Close()
+		return dsnCluster{}, err
+	}
+	return dsnCluster{c, d}, nil
+}
+
+// opened are the clusters that have connections of dsnDriver.Open, by DSN.
+var opened = struct {
+	mu  sync.Mutex // never held across a dial or a Close
+	all map[string]*openedCluster
+}{all: make(map[string]*openedCluster)}
+
+type openedCluster struct {
+	dsnCluster
+	conns int // open, or being opened; guarded by opened.mu
+}
+
+// Open returns one connection. The connections of one DSN share a cluster,
+// which ends when the last of them is closed. Drivers that wrap another one
+// and have no OpenConnector open all their connections here; database/sql
+// itself does not.
+func (dsnDriver) Open(dsn string) (driver.Conn, error) {
+	if dsn == "" {
+		return nil, errNoDSN
+	}
+	c, err := openedFor(dsn)
+	if err != nil {
 		return nil, err
 	}
-	cluster := dsnCluster{c.(*connector), d}
-	conn, err := d.m.connect(context.Background(), func() { cluster.Close() })
+	conn, err := c.m.connect(context.Background(), func() { c.leave(dsn) })
 	if err != nil {
-		cluster.Close()
+		c.leave(dsn)
 		return nil, err
 	}
 	return conn, nil
+}
+
+// openedFor returns the cluster of a DSN and counts one more connection.
+func openedFor(dsn string) (*openedCluster, error) {
+	opened.mu.Lock()
+	defer opened.mu.Unlock()
+	c := opened.all[dsn]
+	if c == nil {
+		started, err := startCluster(dsn)
+		if err != nil {
+			return nil, err
+		}
+		c = &openedCluster{dsnCluster: started}
+		opened.all[dsn] = c
+	}
+	c.conns++
+	return c, nil
+}
+
+// leave counts one connection less. The last one closes the cluster.
+func (c *openedCluster) leave(dsn string) {
+	opened.mu.Lock()
+	c.conns--
+	last := c.conns == 0
+	if last {
+		delete(opened.all, dsn)
+	}
+	opened.mu.Unlock()
+	if last {
+		c.Close()
+	}
 }
 
 // A dsnCluster is a connector and the cluster that belongs to it alone.
@@ -67,6 +127,9 @@ type dsnCluster struct {
 	*connector
 	cluster Driver
 }
+
+// Driver returns the cluster's Driver, which takes DSNs of other clusters too.
+func (c dsnCluster) Driver() driver.Driver { return Driver{m: c.m, takesDSN: true} }
 
 // Close closes the connector and the cluster. It may be called more than once.
 func (c dsnCluster) Close() error {
@@ -156,7 +219,7 @@ func (c clusterDSN) config() (Config, error) {
 			return cfg, fmt.Errorf("parameter %s%s", parameterPrefix, c.redact.Error(err))
 		}
 	}
-	if err := cfg.validate(); err != nil {
+	if err := cfg.settle(); err != nil {
 		return cfg, fmt.Errorf("parameter %s%s", parameterPrefix, c.redact.Error(err))
 	}
 	return cfg, nil

@@ -1,12 +1,18 @@
 package clustersql
 
 import (
+	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"net"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+
+	"github.com/EnumApps/clustersql/internal/dialect"
+	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
 // refusedAddrs returns loopback addresses on which nobody listens.
@@ -82,4 +88,149 @@ func TestDSNDriverErrors(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A fakeDialect reads DSNs as the real one does, and has another driver.
+type fakeDialect struct {
+	dialect.Dialect
+	backend driver.Driver
+}
+
+func (d fakeDialect) Driver() driver.Driver { return d.backend }
+
+// fakeDSNs makes the DSN driver open connections of a fake backend.
+func fakeDSNs(t *testing.T, b *fakedb.Backend) {
+	t.Helper()
+	real := backendDialect
+	backendDialect = fakeDialect{real, b.Driver()}
+	t.Cleanup(func() { backendDialect = real })
+}
+
+const dsnA, dsnB = "app@tcp(a1,a2)/a?clustersql.check=ping", "app@tcp(b1,b2)/b?clustersql.check=ping"
+
+// The driver of a DB opens what a DSN names, and not what the DB was opened
+// with. It is the DB's cluster too.
+func TestDriverOfADBTakesTheDSN(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		fakeDSNs(t, b)
+		db, err := sql.Open("clustersql", dsnA)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		d := db.Driver().(Driver)
+		if err := d.WaitReady(t.Context(), 2); err != nil || !slices.Equal(d.Nodes(), []string{"a1:3306", "a2:3306"}) {
+			t.Error(err, d.Nodes())
+		}
+		conn, err := d.Open(dsnB)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if node := conn.(Conn).Raw().(*fakedb.Conn).NodeName(); !strings.Contains(node, "(b") {
+			t.Errorf("a connection of %s", node)
+		}
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+		c, err := d.OpenConnector(dsnB)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other := sql.OpenDB(c)
+		if err := other.Ping(); err != nil || !slices.Equal(other.Driver().(Driver).Nodes(), []string{"b1:3306", "b2:3306"}) {
+			t.Error(err, other.Driver().(Driver).Nodes())
+		}
+		other.Close()
+		for _, err := range []error{second(d.Open("")), second(d.Open("b1"))} {
+			if err == nil {
+				t.Error("opened what no DSN names")
+			}
+		}
+		if err := sql.OpenDB(d.Connector()).Close(); err != nil || len(d.Nodes()) != 2 {
+			t.Error(err, d.Nodes())
+		}
+	})
+}
+
+func second(_ driver.Conn, err error) error { return err }
+
+// A program that wraps the driver by its name opens it with an empty DSN, and
+// takes its driver.
+func TestEmptyDSNGivesTheDriver(t *testing.T) {
+	const want = "clustersql: the DSN is empty: write it as user:password@tcp(host1,host2)/database"
+	synctest.Test(t, func(t *testing.T) {
+		fakeDSNs(t, fakedb.New())
+		db, err := sql.Open("clustersql", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Ping(); err == nil || err.Error() != want {
+			t.Error(err)
+		}
+		if _, err := db.Driver().Open(""); err == nil || err.Error() != want {
+			t.Error(err)
+		}
+		d := db.Driver()
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+		if s := d.(Driver).Status(); len(s.Nodes) != 0 {
+			t.Error(s)
+		}
+		c, err := d.(driver.DriverContext).OpenConnector(dsnB)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wrapped := sql.OpenDB(c)
+		if err := wrapped.Ping(); err != nil {
+			t.Error(err)
+		}
+		wrapped.Close()
+	})
+}
+
+// An onlyOpen is a driver that wraps another and knows no DriverContext.
+type onlyOpen struct{ driver.Driver }
+
+// Connections that are opened one by one share the cluster of their DSN. It
+// ends with the last of them.
+func TestOpenedConnectionsShareACluster(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		fakeDSNs(t, b)
+		name := uniqueName("only_open")
+		sql.Register(name, onlyOpen{dsnDriver{}})
+		db, err := sql.Open(name, dsnA)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var conns []*sql.Conn
+		for range 5 {
+			c, err := db.Conn(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			conns = append(conns, c)
+		}
+		clusters := 0
+		opened.mu.Lock()
+		for _, c := range opened.all {
+			if clusters++; c.conns != 5 {
+				t.Errorf("%d connections", c.conns)
+			}
+		}
+		opened.mu.Unlock()
+		if clusters != 1 {
+			t.Errorf("%d clusters", clusters)
+		}
+		for _, c := range conns {
+			c.Close()
+		}
+		db.Close()
+		if len(opened.all) != 0 {
+			t.Error("the cluster outlives its connections")
+		}
+		wantNothingLeft(t, b)
+	})
 }

@@ -53,7 +53,7 @@ func newManager(backend driver.Driver, name string, opts []Option) *manager {
 		m.cfg.Seed = rand.Uint64()
 	}
 	m.draws = &lockedRand{rand: newRand(m.cfg.Seed, "")} // no node has that name
-	err := m.cfg.validate()
+	err := m.cfg.settle()
 	if err == nil {
 		err = m.cfg.validateFor(backend)
 	}

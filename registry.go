@@ -112,7 +112,7 @@ func specs(f *conffile.File) ([]clusterSpec, error) {
 		if err := spec.cfg.apply(c.Settings); err != nil {
 			return nil, err
 		}
-		if err := spec.cfg.validate(); err != nil {
+		if err := spec.cfg.settle(); err != nil {
 			return nil, spec.conflict(err)
 		}
 		for _, n := range c.Nodes {

@@ -156,8 +156,16 @@ func TestConfigFileMistakes(t *testing.T) {
 			"clustersql: config.toml:1: cluster \"c\": rise: 0 is too small: it must be at least 1",
 		},
 		{
-			"settings in conflict", "[[cluster]]\nname = \"c\"\nopen_timeout = \"1s\"" + node,
-			"clustersql: config.toml:3: cluster \"c\": attempt_timeout: 3s is above open_timeout (1s): lower it, or raise open_timeout",
+			"duration that is too long", "[[cluster]]\nname = \"c\"\nprobe_interval = \"2562047h\"" + node,
+			"clustersql: config.toml:3: cluster \"c\": probe_interval: 2562047h0m0s is too long: write \"24h\" at most",
+		},
+		{
+			"count that is too large", "fall = 1001\n" + cluster,
+			"clustersql: config.toml:1: cluster \"c\": fall: 1001 is too large: write a number from 1 to 1000",
+		},
+		{
+			"settings in conflict", "[[cluster]]\nname = \"c\"\nopen_timeout = \"1s\"\nattempt_timeout = \"2s\"" + node,
+			"clustersql: config.toml:4: cluster \"c\": attempt_timeout: 2s is above open_timeout (1s): lower it, or raise open_timeout",
 		},
 		{
 			"default in conflict with a cluster", "attempt_timeout = \"2s\"\n[[cluster]]\nname = \"c\"\nopen_timeout = \"1s\"" + node,

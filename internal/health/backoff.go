@@ -25,20 +25,25 @@ const (
 // "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
 func Backoff(n int, r *rand.Rand) time.Duration {
 	d := BackoffMost
-	if n < 5 {
+	if 0 <= n && n < 5 {
 		d = min(BackoffFirst<<n, BackoffMost)
 	}
 	return d/2 + time.Duration(r.Int64N(int64(d/2)))
 }
 
 // Aligned shortens a wait by less than one tick, so that the wait ends on a
-// tick.
+// tick. It reduces each part to a tick before it adds them, so that no sum
+// overflows.
 func Aligned(now time.Time, wait, tick time.Duration) time.Duration {
-	late := time.Duration((now.UnixNano() + int64(wait)) % int64(tick))
-	return wait - late
+	if tick <= 0 {
+		return wait
+	}
+	late := time.Duration(now.UnixNano()%int64(tick)) + wait%tick
+	return wait - late%tick
 }
 
-// Jitter returns a random duration from 80 to 120 percent of d.
+// Jitter returns a random duration from 80 to 120 percent of d. It divides
+// before it multiplies, so that no duration that a setting allows overflows.
 func Jitter(d time.Duration, r *rand.Rand) time.Duration {
-	return d*4/5 + time.Duration(r.Int64N(int64(d*2/5)))
+	return d/5*4 + time.Duration(r.Int64N(max(1, int64(d/5*2))))
 }

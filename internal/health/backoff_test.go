@@ -1,6 +1,7 @@
 package health
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -48,5 +49,26 @@ func TestBackoffIsBoundedWithEqualJitter(t *testing.T) {
 		if d := Jitter(time.Second, r); d < 800*time.Millisecond || d >= 1200*time.Millisecond {
 			t.Fatalf("jitter(1s) = %v", d)
 		}
+	}
+}
+
+// No wait overflows, however long the interval is.
+func TestWaitsDoNotOverflow(t *testing.T) {
+	r := seedtest.Rand(t)
+	now := time.Date(2200, 1, 2, 3, 4, 5, 6, time.UTC)
+	for _, interval := range []time.Duration{1, time.Millisecond, 24 * time.Hour, 700_000 * time.Hour, math.MaxInt64 / 2} {
+		for range 1000 {
+			wait := Jitter(interval, r)
+			if wait < interval/5*4 || wait > interval/5*6 && interval > 5 {
+				t.Fatalf("jitter(%v) = %v", interval, wait)
+			}
+			tick := interval / ProbeTicks
+			if got := Aligned(now, wait, tick); got > wait || got < wait-tick {
+				t.Fatalf("%v became %v", wait, got)
+			}
+		}
+	}
+	if d := Backoff(math.MaxInt, r); d < BackoffMost/2 || d >= BackoffMost {
+		t.Error(d)
 	}
 }

@@ -48,8 +48,12 @@ func (l *hostList) split(dsn, prefix string) error {
 	}
 	path, query, _ := strings.Cut(dsn[slash:], "?")
 	query = l.takeParameters(query, prefix)
+	port := defaultPort
+	if strings.HasPrefix(network, "tcp") {
+		hosts, port = unwrapped(hosts)
+	}
 	for _, host := range strings.Split(hosts, ",") {
-		if err := l.add(network, strings.TrimSpace(host), found, dsn[:at], path+query); err != nil {
+		if err := l.add(network, port, strings.TrimSpace(host), found, dsn[:at], path+query); err != nil {
 			return err
 		}
 	}
@@ -61,9 +65,50 @@ func (l *hostList) split(dsn, prefix string) error {
 	return nil
 }
 
+// unwrapped returns a list of hosts without what the mysql driver puts around
+// it, and the port of those hosts that have none. The driver takes the list for
+// the address of one host. Its ParseDSN makes [h1:3306,h2:3306]:3306 of
+// h1:3306,h2:3306, because that looks like an IPv6 address without a port. With
+// IPv6 in the list every ParseDSN does it again. No address of one host has a
+// comma.
+func unwrapped(hosts string) (list, port string) {
+	list, port = hosts, defaultPort
+	for {
+		end := matching(list)
+		if end < 0 || !strings.Contains(list[:end], ",") {
+			return list, port
+		}
+		outer, found := strings.CutPrefix(list[end+1:], ":")
+		if !found || outer == "" || strings.ContainsAny(outer, ":,[]") {
+			return list, port
+		}
+		list, port = list[1:end], outer
+	}
+}
+
+// matching returns the index of the bracket that closes the one at the
+// beginning, or -1.
+func matching(hosts string) int {
+	if !strings.HasPrefix(hosts, "[") {
+		return -1
+	}
+	depth := 0
+	for i, r := range hosts {
+		switch r {
+		case '[':
+			depth++
+		case ']':
+			if depth--; depth == 0 {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
 // add appends one host. An empty host is allowed only without brackets: on tcp
 // it is then 127.0.0.1.
-func (l *hostList) add(network, host string, brackets bool, userinfo, rest string) error {
+func (l *hostList) add(network, port, host string, brackets bool, userinfo, rest string) error {
 	if host == "" {
 		if brackets {
 			return errors.New("the DSN's host list has an empty host: take the comma or the brackets out")
@@ -74,7 +119,7 @@ func (l *hostList) add(network, host string, brackets bool, userinfo, rest strin
 		host = "127.0.0.1"
 	}
 	if strings.HasPrefix(network, "tcp") {
-		full, err := withPort(host)
+		full, err := withPort(host, port)
 		if err != nil {
 			return fmt.Errorf("host %s: %w", l.redact.Text(strconv.Quote(host)), err)
 		}
@@ -87,8 +132,11 @@ func (l *hostList) add(network, host string, brackets bool, userinfo, rest strin
 	return nil
 }
 
-// withPort adds port 3306 to a host that has no port.
-func withPort(host string) (string, error) {
+// defaultPort is mysql's.
+const defaultPort = "3306"
+
+// withPort adds the default port to a host that has no port.
+func withPort(host, defaultPort string) (string, error) {
 	_, port, err := net.SplitHostPort(host)
 	switch {
 	case strings.ContainsFunc(host, unicode.IsSpace):
@@ -102,7 +150,7 @@ func withPort(host string) (string, error) {
 	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
 		bare = host[1 : len(host)-1]
 	}
-	joined := net.JoinHostPort(bare, "3306")
+	joined := net.JoinHostPort(bare, defaultPort)
 	if _, _, err := net.SplitHostPort(joined); err != nil {
 		return "", errors.New("that is none: write host:3306 or [::1]:3306, with commas between hosts")
 	}

@@ -12,7 +12,6 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
-	"errors"
 	"fmt"
 	"sync/atomic"
 
@@ -37,18 +36,18 @@ type Link struct {
 // errors as database/sql does. Like every driver.Conn it is used by one
 // goroutine at a time.
 //
-// ExecerContext and QueryerContext are implemented only by the three types
-// below, each by what its backend has. database/sql converts arguments by other
-// rules for a conn that has neither.
+// ExecerContext and QueryerContext are implemented only by the types of
+// variants.go, each by what its backend has. database/sql converts arguments by
+// other rules for a conn that has neither.
 type conn struct {
 	// immutable; an optional interface is nil if the backend has none
 	backend       driver.Conn
 	link          Link
 	pinger        driver.Pinger
 	execer        driver.ExecerContext
-	legacyExecer  driver.Execer // used only if execer is nil
+	legacyExecer  driver.Execer // database/sql uses it only if execer is nil
 	queryer       driver.QueryerContext
-	legacyQueryer driver.Queryer // used only if queryer is nil
+	legacyQueryer driver.Queryer // database/sql uses it only if queryer is nil
 	preparer      driver.ConnPrepareContext
 	beginner      driver.ConnBeginTx
 	resetter      driver.SessionResetter
@@ -70,12 +69,6 @@ type conn struct {
 	usage  usage
 }
 
-type (
-	execConn      struct{ conn }
-	queryConn     struct{ conn }
-	execQueryConn struct{ conn }
-)
-
 var (
 	_ driver.Conn               = (*conn)(nil)
 	_ driver.Pinger             = (*conn)(nil)
@@ -84,10 +77,6 @@ var (
 	_ driver.SessionResetter    = (*conn)(nil)
 	_ driver.Validator          = (*conn)(nil)
 	_ driver.NamedValueChecker  = (*conn)(nil)
-	_ driver.ExecerContext      = (*execConn)(nil)
-	_ driver.QueryerContext     = (*queryConn)(nil)
-	_ driver.ExecerContext      = (*execQueryConn)(nil)
-	_ driver.QueryerContext     = (*execQueryConn)(nil)
 )
 
 // Wrap wraps a backend's conn for database/sql. It calls no method of the
@@ -107,33 +96,6 @@ func Wrap(backend driver.Conn, l Link) (driver.Conn, Handle) {
 	c.validator, _ = backend.(driver.Validator)
 	c.checker, _ = backend.(driver.NamedValueChecker)
 	return wrapped, Handle{c}
-}
-
-// newConn returns an empty conn, as its own type and as the driver.Conn that
-// holds it. The driver.Conn has ExecerContext and QueryerContext as the backend
-// does.
-func newConn(backend driver.Conn) (*conn, driver.Conn) {
-	_, execs := backend.(driver.ExecerContext)
-	if !execs {
-		_, execs = backend.(driver.Execer)
-	}
-	_, queries := backend.(driver.QueryerContext)
-	if !queries {
-		_, queries = backend.(driver.Queryer)
-	}
-	switch {
-	case execs && queries:
-		c := new(execQueryConn)
-		return &c.conn, c
-	case execs:
-		c := new(execConn)
-		return &c.conn, c
-	case queries:
-		c := new(queryConn)
-		return &c.conn, c
-	}
-	c := new(conn)
-	return c, c
 }
 
 // Generation returns the generation of its node to which the conn belongs.
@@ -251,34 +213,9 @@ func (c *conn) CheckNamedValue(v *driver.NamedValue) error {
 	return c.checker.CheckNamedValue(v)
 }
 
-// ExecContext runs a statement without preparing it.
-func (c *execConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	return c.exec(ctx, query, args)
-}
-
-// QueryContext runs a query without preparing it.
-func (c *queryConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	return c.query(ctx, query, args)
-}
-
-// ExecContext runs a statement without preparing it.
-func (c *execQueryConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	return c.exec(ctx, query, args)
-}
-
-// QueryContext runs a query without preparing it.
-func (c *execQueryConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	return c.query(ctx, query, args)
-}
-
 func (c *conn) exec(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	if !c.usage.used {
-		if err := c.taken(); err != nil {
-			return nil, err
-		}
-	}
-	if c.discarded {
-		return nil, errDiscarded
+	if err := c.ready(); err != nil {
+		return nil, err
 	}
 	if c.execer == nil {
 		return c.legacyExec(ctx, query, args)
@@ -292,28 +229,9 @@ func (c *conn) exec(ctx context.Context, query string, args []driver.NamedValue)
 	return result, err
 }
 
-func (c *conn) legacyExec(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	values, err := legacyArgs(ctx, args)
-	if err != nil {
-		return nil, err
-	}
-	c.last = ctx
-	result, err := c.legacyExecer.Exec(query, values)
-	if err != nil {
-		err = c.failed(ctx, OpExec, query, err)
-	}
-	c.ran(query, c.link.Session.Single)
-	return result, err
-}
-
 func (c *conn) query(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	if !c.usage.used {
-		if err := c.taken(); err != nil {
-			return nil, err
-		}
-	}
-	if c.discarded {
-		return nil, errDiscarded
+	if err := c.ready(); err != nil {
+		return nil, err
 	}
 	if c.queryer == nil {
 		return c.legacyQuery(ctx, query, args)
@@ -327,37 +245,8 @@ func (c *conn) query(ctx context.Context, query string, args []driver.NamedValue
 	return rows, err
 }
 
-func (c *conn) legacyQuery(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	values, err := legacyArgs(ctx, args)
-	if err != nil {
-		return nil, err
-	}
-	c.last = ctx
-	rows, err := c.legacyQueryer.Query(query, values)
-	if err != nil {
-		err = c.failed(ctx, OpQuery, query, err)
-	}
-	c.ran(query, c.link.Session.Single)
-	return rows, err
-}
-
 // errDiscarded is the answer of a discarded conn. database/sql would have closed
 // such a conn if it had known that the backend cannot both reset and judge its
 // sessions. A sql.Conn that still holds the conn gives it up when it sees a
 // driver.ErrBadConn.
 var errDiscarded = fmt.Errorf("%w (%w after a cancelled transaction)", sql.ErrConnDone, driver.ErrBadConn)
-
-var errNamed = errors.New("sql: driver does not support the use of Named Parameters")
-
-// legacyArgs converts arguments for a method that knows neither names nor
-// contexts. It fails if ctx is done, and the method must not be called then.
-func legacyArgs(ctx context.Context, args []driver.NamedValue) ([]driver.Value, error) {
-	values := make([]driver.Value, len(args))
-	for i := range args {
-		if args[i].Name != "" {
-			return nil, errNamed
-		}
-		values[i] = args[i].Value
-	}
-	return values, ctx.Err()
-}

@@ -21,7 +21,7 @@ const (
 	required presence = "always: it is not optional"
 	always   presence = "always: a backend without it is made up for"
 	asMade   presence = "as the backend: database/sql acts on its presence"
-	served   presence = "not itself: its successor stands for it, just when the backend has one of them"
+	forRaw   presence = "as the backend: programs ask for it in sql.Conn.Raw, database/sql only without its successor"
 	bare     presence = "never: it is the backend's own"
 )
 
@@ -32,9 +32,9 @@ var driverInterfaces = map[string]struct {
 	presence presence
 }{
 	"Conn":               {reflect.TypeFor[driver.Conn](), "conn", required},
-	"Execer":             {reflect.TypeFor[driver.Execer](), "conn", served},
+	"Execer":             {reflect.TypeFor[driver.Execer](), "conn", forRaw},
 	"ExecerContext":      {reflect.TypeFor[driver.ExecerContext](), "conn", asMade},
-	"Queryer":            {reflect.TypeFor[driver.Queryer](), "conn", served},
+	"Queryer":            {reflect.TypeFor[driver.Queryer](), "conn", forRaw},
 	"QueryerContext":     {reflect.TypeFor[driver.QueryerContext](), "conn", asMade},
 	"ConnPrepareContext": {reflect.TypeFor[driver.ConnPrepareContext](), "conn", always},
 	"ConnBeginTx":        {reflect.TypeFor[driver.ConnBeginTx](), "conn", always},
@@ -126,8 +126,8 @@ func TestWrapperHasTheInterfacesListed(t *testing.T) {
 			got := reflect.TypeOf(wrapped).Implements(known.typ)
 			present[name] = present[name] || has
 			absent[name] = absent[name] || !has
-			want := known.presence != served
-			if known.presence == asMade {
+			want := true
+			if known.presence == asMade || known.presence == forRaw {
 				want = has
 				for old, successor := range successors {
 					want = want || successor == name && reflect.TypeOf(backend).Implements(driverInterfaces[old].typ)

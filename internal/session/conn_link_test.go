@@ -31,7 +31,15 @@ func linked(t *testing.T, s *script) (*wrapping, *execQueryConn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return w, c.(*execQueryConn)
+	return w, execQuery(c)
+}
+
+// execQuery is what all wrapped conns share that can exec and query.
+func execQuery(c driver.Conn) *execQueryConn {
+	if c, ok := c.(*legacyExecQueryConn); ok {
+		return &c.execQueryConn
+	}
+	return c.(*execQueryConn)
 }
 
 func (s *script) saw(part string) bool {
@@ -220,12 +228,12 @@ func TestReportHasTheLastWord(t *testing.T) {
 	}} {
 		s := &script{shape: shape}
 		backend, _ := s.Connect(ctx)
-		c := wrapped(backend, Link{Generation: &generation, Report: func(f Fault) Answer {
+		c := execQuery(wrapped(backend, Link{Generation: &generation, Report: func(f Fault) Answer {
 			if f.Err != errBackend {
 				t.Errorf("reported: %v", f.Err)
 			}
 			return Answer{Err: instead}
-		}, Closed: func() {}}).(*execQueryConn)
+		}, Closed: func() {}}))
 		stmt, err := c.PrepareContext(ctx, "prepared")
 		if err != nil {
 			t.Fatal(err)

@@ -1,0 +1,1 @@
+INSERT INTO event (id, body) VALUES (1, 'first'); INSERT INTO event (id, body) VALUES (2, 'second');
