@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// redacted stands in a text for what was taken out of it.
+// Mark stands in a text for what was taken out of it.
 const Mark = "***"
 
 // minSecret is the length in bytes from which a secret goes wherever it
@@ -18,13 +18,18 @@ const Mark = "***"
 // the middle of words it would be given away by the letters that are missing.
 const minSecret = 4
 
-// A redactor takes the secrets of one node out of texts: the DSN and the
-// password, as they are, URL-escaped or URL-unescaped, and as %q and %+q show
-// them. Where the password is not known, the DSN's parts go as well: every
-// run of 4 bytes or more that begins and ends at a separator.
+// minLong is the length in bytes from which a value that may be a secret goes
+// wherever it stands. A shorter one goes only where it is a word of its own: it
+// may as well be a common word.
+const minLong = 8
+
+// A Redactor takes the secrets of one node out of texts: the DSN and the
+// passwords in it, as they are, URL-escaped or URL-unescaped, and as %q and %+q
+// show them. If the DSN is of a form that we cannot read, its parts go as well:
+// every run of 4 bytes or more that begins and ends at a separator.
 //
-// What text returns holds no secret of 4 bytes or more. A password of 1 to 3
-// bytes may be left as a part of a longer word. The zero redactor has no
+// What Text returns holds no password of 4 bytes or more. A password of 1 to 3
+// bytes may be left as a part of a longer word. The zero Redactor has no
 // secrets and changes nothing.
 type Redactor struct{ secrets []secret }
 
@@ -32,27 +37,42 @@ type Redactor struct{ secrets []secret }
 type secret struct {
 	text string
 	cuts []int // where a run may begin and end: ascending, from 0 to len(text)
+	// inWords is the length in bytes from which a run goes within a longer word
+	// too.
+	inWords int
 }
 
-// newRedactor returns the redactor for a node's DSN. The secrets are the
-// parts of the DSN that must not be shown by themselves. With known they are
-// all of them; without, any part of the DSN might be one.
+// New returns the redactor for a node's DSN. The secrets are the parts of the
+// DSN that must not be shown by themselves. With known they are all of them.
+// Without it, New works out what is secret from the form of the DSN. If that is
+// not one of the usual forms, any part of the DSN might be secret.
 func New(dsn string, secrets []string, known bool) Redactor {
 	var r Redactor
 	for _, s := range secrets {
-		r.add(s, nil)
+		r.add(s, nil, minSecret)
 	}
-	switch {
-	case !known:
-		r.add(dsn, separations(dsn))
-	case len(dsn) >= minSecret:
-		r.add(dsn, nil)
+	if !known {
+		pairs, parsed := secretPairs(dsn)
+		if !parsed {
+			r.add(dsn, separations(dsn), minSecret)
+			return r
+		}
+		for _, p := range pairs {
+			if p.isPassword() {
+				r.add(p.value, nil, minSecret)
+			} else {
+				r.add(p.value, nil, minLong)
+			}
+		}
+	}
+	if len(dsn) >= minSecret {
+		r.add(dsn, nil, minSecret)
 	}
 	return r
 }
 
 // add takes up every form of a text, cut at the given places.
-func (r *Redactor) add(text string, cuts []int) {
+func (r *Redactor) add(text string, cuts []int, inWords int) {
 	if text == "" {
 		return
 	}
@@ -60,6 +80,7 @@ func (r *Redactor) add(text string, cuts []int) {
 	for _, plain := range plainForms {
 		for _, written := range writtenForms {
 			s := transform(text, cuts, func(part string) string { return written(plain(part)) })
+			s.inWords = inWords
 			if s.text != "" && !seen[s.text] {
 				seen[s.text] = true
 				r.secrets = append(r.secrets, s)
@@ -146,7 +167,7 @@ func separations(dsn string) []int {
 	return cuts
 }
 
-// of is text for an error; nil gives "".
+// Error is Text for an error; nil gives "".
 func (r Redactor) Error(err error) string {
 	if err == nil {
 		return ""
@@ -154,7 +175,7 @@ func (r Redactor) Error(err error) string {
 	return r.Text(err.Error())
 }
 
-// text returns s without the secrets. Secrets that overlap or touch go as
+// Text returns s without the secrets. Secrets that overlap or touch go as
 // one. Where taking one out makes another of what is left, that one goes too,
 // in the end the whole text.
 func (r Redactor) Text(s string) string {
@@ -205,7 +226,7 @@ func (r Redactor) leaks(s string) bool {
 func (r Redactor) match(s string, i int) int {
 	longest := 0
 	for _, secret := range r.secrets {
-		if n := secret.match(s[i:]); n > longest && (n >= minSecret || isWord(s, i, i+n)) {
+		if n := secret.match(s[i:]); n > longest && (n >= secret.inWords && !secret.isSyntax(s[i:i+n]) || isWord(s, i, i+n)) {
 			longest = n
 		}
 	}
@@ -235,6 +256,12 @@ func (c secret) match(s string) int {
 		}
 	}
 	return longest
+}
+
+// isSyntax reports whether a run of a text with parts is one of the words that
+// DSNs are made of. Such a word goes only where it is a word of its own.
+func (c secret) isSyntax(run string) bool {
+	return len(c.cuts) > 2 && syntaxWords[strings.ToLower(run)]
 }
 
 func commonPrefix(a, b string) int {
