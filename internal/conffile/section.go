@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/EnumApps/clustersql/internal/redact"
 )
 
 // A Mistake is one in a configuration file.
@@ -36,12 +38,14 @@ type section struct {
 	what   string // which cluster and node it is; empty for the file itself
 	values map[string]any
 	at     *place
+
+	secrets []redact.Redactor // of the whole file
 }
 
 // wrong returns the error for a key, at its line. An empty key stands for the
 // section.
 func (s section) wrong(key string, err error) error {
-	return &Mistake{s.path, s.at.key(key).line, s.label(key), err}
+	return &Mistake{s.path, s.at.key(key).line, s.label(key), s.withoutValue(key, err)}
 }
 
 // label names a key for people.
@@ -71,11 +75,12 @@ func (s section) keys() []string {
 	return keys
 }
 
-// only returns an error for the first key that is not among the known ones.
+// only returns an error for the first key that is not among the known ones. The
+// error gives the line and not the key, which may be a secret out of its place.
 func (s section) only(known ...string) error {
 	for _, k := range s.keys() {
 		if !slices.Contains(known, k) {
-			return s.wrongf(k, "unknown key: the keys here are %s", strings.Join(known, ", "))
+			return &Mistake{s.path, s.at.key(k).line, s.what, fmt.Errorf("unknown key: the keys here are %s", strings.Join(known, ", "))}
 		}
 	}
 	return nil
@@ -141,7 +146,7 @@ func (s section) tables(key, header string) ([]section, error) {
 	}
 	sections := make([]section, len(tables))
 	for i, t := range tables {
-		sections[i] = section{s.path, s.what, t, s.at.key(key).item(i)}
+		sections[i] = section{s.path, s.what, t, s.at.key(key).item(i), s.secrets}
 	}
 	return sections, nil
 }
@@ -161,7 +166,7 @@ func (s section) settings(known []string) []Setting {
 // folded returns the section with its keys as they are in names, whatever
 // case they are in: the decoder that the original used did not mind.
 func (s section) folded(names ...string) (section, error) {
-	f := section{s.path, s.what, make(map[string]any), &place{line: s.at.line, keys: make(map[string]*place)}}
+	f := section{s.path, s.what, make(map[string]any), &place{line: s.at.line, keys: make(map[string]*place)}, s.secrets}
 	for _, k := range s.keys() {
 		name := k
 		if i := slices.IndexFunc(names, func(n string) bool { return strings.EqualFold(n, k) }); i >= 0 {
