@@ -85,10 +85,15 @@ func (p pair) isSecret() bool {
 }
 
 // isOdd reports whether the value is to be shown, and looks as if it held
-// another key with its value: the DSN is written in another way.
+// another key with its value, or a password before an @: the DSN is written in
+// another way. Some servers have users like app@server.
 func (p pair) isOdd() bool {
 	key := plainKey(p.key)
-	return publicKeys[key] && (strings.Contains(p.value, ";") || strings.Contains(p.value, "=") && key != "options")
+	if !publicKeys[key] {
+		return false
+	}
+	return strings.ContainsAny(p.value, ";(") || strings.Contains(p.value, "=") && key != "options" ||
+		strings.Contains(p.value, "@") && (!strings.HasPrefix(key, "u") || strings.ContainsAny(p.value, ":/"))
 }
 
 // isPassword reports whether the key says that the value is a secret.
@@ -97,7 +102,7 @@ func (p pair) isPassword() bool {
 	if publicKeys[key] {
 		return false
 	}
-	for _, part := range []string{"pass", "pwd", "secret", "token", "key", "auth", "cred"} {
+	for _, part := range []string{"pass", "pw", "secret", "token", "key", "auth", "cred"} {
 		if strings.Contains(key, part) {
 			return true
 		}
@@ -193,8 +198,10 @@ func isName(s string) bool { return s != "" && consistsOf(s, letters+digits+"+-_
 func isKey(s string) bool { return s != "" && consistsOf(s, letters+digits+"_.-") }
 
 // parseWords parses key=value pairs between spaces, as libpq does. A value in
-// single quotes may have spaces. A backslash escapes what follows it. A key
-// that is there twice is not ok: one of them may be a part of a password.
+// single quotes may have spaces. A backslash escapes what follows it. It is not
+// ok if a key is there twice, because one of them may be a part of a password.
+// Nor is it if a value begins with a quote or brace of other drivers, because
+// they may take its inside for the value.
 func parseWords(dsn string) (pairs []pair, ok bool) {
 	const space = " \t\n\r\v\f"
 	seen := make(map[string]bool)
@@ -207,7 +214,7 @@ func parseWords(dsn string) (pairs []pair, ok bool) {
 		}
 		seen[key] = true
 		value, left, closed := cutValue(strings.TrimLeft(after, space), space)
-		if !closed {
+		if !closed || value != "" && strings.IndexByte("\"`{[(<", value[0]) >= 0 {
 			return nil, false
 		}
 		pairs = append(pairs, pair{key, value})
@@ -291,6 +298,9 @@ func parseAddress(dsn string) ([]pair, bool) {
 		return nil, false
 	}
 	user, password, _ := strings.Cut(dsn[:at], ":")
+	if _, after, again := strings.Cut(dsn[:at], "@"); again && strings.Contains(after, "(") {
+		return nil, false // the address may be another
+	}
 	_, query, _ := strings.Cut(dsn[slash:], "?")
 	pairs, ok := parseQuery(query)
 	return append(pairs, pair{"user", user}, pair{"password", password}), ok
