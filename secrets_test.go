@@ -16,6 +16,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -227,9 +228,9 @@ func talkativeCluster(t *testing.T, w *witness, dialect Dialect, dsn func(node s
 		}
 		return CheckPing(ctx, conn)
 	}
-	broken := false
+	var broken atomic.Bool
 	strategy := NewStrategy("mine", func(nodes []NodeStatus) []Launch {
-		if broken {
+		if broken.Load() {
 			panic(chatty)
 		}
 		return Race.Plan(nodes)
@@ -265,8 +266,8 @@ func talkativeCluster(t *testing.T, w *witness, dialect Dialect, dsn func(node s
 		t.Fatal(err)
 	}
 	time.Sleep(5 * time.Second)
-	statements(w, b.Node("up"), db, chatty)
-	broken = true
+	statements(w, []*fakedb.Node{b.Node("up"), b.Node("checkpan")}, db, chatty)
+	broken.Store(true)
 	db.SetMaxIdleConns(0)
 	w.look("a strategy's panic", db.Ping())
 	time.Sleep(5 * time.Second)
@@ -279,7 +280,7 @@ func talkativeCluster(t *testing.T, w *witness, dialect Dialect, dsn func(node s
 	w.look("its address", &d)
 	w.look("the driver of the pool", db.Driver())
 	w.look("the connector", d.Connector())
-	w.look("the pool", db)
+	w.print("a connector in a pool", struct{ c driver.Connector }{d.Connector()})
 	w.text("expvar", expvar.Get(t.Name()).String())
 	w.text("the log", texts.String())
 	w.text("the log as JSON", lines.String())
@@ -293,8 +294,8 @@ func talkativeCluster(t *testing.T, w *witness, dialect Dialect, dsn func(node s
 // panicKey is the key of a context whose check panics.
 type panicKey struct{}
 
-// statements runs statements on a node that loses them.
-func statements(w *witness, node *fakedb.Node, db *sql.DB, chatty error) {
+// statements runs a statement on one of the nodes, which loses it.
+func statements(w *witness, nodes []*fakedb.Node, db *sql.DB, chatty error) {
 	w.t.Helper()
 	conn, err := db.Conn(w.t.Context())
 	if err != nil {
@@ -304,9 +305,11 @@ func statements(w *witness, node *fakedb.Node, db *sql.DB, chatty error) {
 	if err := conn.Raw(func(c any) error { w.look("a connection", c); return nil }); err != nil {
 		w.t.Fatal(err)
 	}
-	node.OnStatement(func(context.Context, string, []driver.NamedValue) error {
-		return errors.Join(chatty, syscall.ECONNRESET)
-	})
+	for _, n := range nodes {
+		n.OnStatement(func(context.Context, string, []driver.NamedValue) error {
+			return errors.Join(chatty, syscall.ECONNRESET)
+		})
+	}
 	_, err = conn.ExecContext(w.t.Context(), "INSERT INTO t VALUES (1)")
 	w.look("a statement", err)
 	var failed *NodeError
@@ -336,7 +339,6 @@ func TestSecretsOfWhatCannotBeOpened(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	w.look("the pool", db)
 	w.look("its driver", db.Driver())
 
 	path := filepath.Join(t.TempDir(), "config.toml")
