@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"fmt"
 
+	"github.com/EnumApps/clustersql/internal/conffile"
 	"github.com/EnumApps/clustersql/internal/dialect"
 )
 
@@ -18,7 +19,7 @@ type Check func(ctx context.Context, backend driver.Conn) error
 func (c *Check) UnmarshalText(text []byte) error {
 	check, ok := namedChecks[string(text)]
 	if !ok {
-		return fmt.Errorf("unknown check %q: use \"do1\" (mysql's default), \"galera\" or \"ping\"", text)
+		return fmt.Errorf("unknown check %s: use \"do1\" (mysql's default), \"galera\" or \"ping\"", conffile.Quote(string(text)))
 	}
 	*c = check
 	return nil

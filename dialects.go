@@ -35,7 +35,7 @@ func (d Dialect) problem() error {
 	case DialectByBackend, DialectMySQL, DialectGeneric:
 		return nil
 	}
-	return fmt.Errorf("there is no dialect %q: use \"mysql\" or \"generic\", or leave it out", string(d))
+	return fmt.Errorf("there is no dialect %s: use \"mysql\" or \"generic\", or leave it out", conffile.Quote(string(d)))
 }
 
 // dialects are the dialects of single databases; generic is not one of them.

@@ -140,7 +140,7 @@ func TestDialectTellsWhatIsSecret(t *testing.T) {
 	const refusal = "Access denied for user 'app'@'n1' (using password hunter22) to database 'shop'"
 	for dialect, want := range map[Dialect]string{
 		DialectMySQL:   "failed: Access denied for user 'app'@'n1' (using password ***) to database 'shop'",
-		DialectGeneric: "failed: Access denied for user 'app'@'n1' (using password ***) to database '***'",
+		DialectGeneric: "failed: Access denied for user 'app'@'n1' (using password ***) to database 'shop'",
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			b := fakedb.New()

@@ -196,7 +196,7 @@ func (d *dialer) contain(what string, err *error) {
 	}
 	text := d.redact.Text(fmt.Sprint(r))
 	*err = fmt.Errorf("the backend panicked in %s: %s", what, text)
-	d.log.print(slog.LevelError, "backend panicked", "in", what, "panic", text, "stack", string(debug.Stack()))
+	d.log.print(slog.LevelError, "backend panicked", "in", what, "panic", text, "stack", d.redact.Text(string(debug.Stack())))
 }
 
 // A dsnConnector is the connector of a backend without driver.DriverContext. It

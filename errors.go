@@ -104,10 +104,6 @@ func (e AttemptError) Error() string { return fmt.Sprintf("%s (%s): %s", e.Node,
 // Unwrap returns the backend's error.
 func (e AttemptError) Unwrap() error { return e.Err }
 
-// MarshalText returns the text of Error, so that a structured log shows nothing
-// more.
-func (e AttemptError) MarshalText() ([]byte, error) { return []byte(e.Error()), nil }
-
 // An overdueError is the cause of the context of an attempt or probe when its
 // deadline has passed. Every attempt makes one, so its text is made only when it
 // is asked for.
@@ -157,7 +153,7 @@ var ErrUnknownOutcome = errors.New("clustersql: it is not known whether the stat
 // may have run.
 type NodeError struct {
 	Node string
-	Err  error // the backend's error
+	Err  error // the backend's own error, not redacted; the text is
 
 	verdict session.Verdict
 	class   health.Class

@@ -77,15 +77,15 @@ func (e *Event) log(l logger) {
 	l.print(e.level(), "connections "+e.Kind.String(), "count", e.Conns, "reason", e.Reason)
 }
 
-// callHook calls the program's hook with the event. If the hook panics,
+// callHook calls the program's hook with an event. If the hook panics,
 // callHook recovers and logs that.
-func (e *Event) callHook(hook func(Event), l logger) {
+func (n *node) callHook(e *Event) {
 	defer func() {
 		if r := recover(); r != nil {
-			l.print(slog.LevelError, "OnEvent panicked", "event", e.Kind.String(), "panic", fmt.Sprint(r))
+			n.dial.log.print(slog.LevelError, "OnEvent panicked", "event", e.Kind.String(), "panic", n.dial.redact.Text(redacted(*n.members.Load(), fmt.Sprint(r))))
 		}
 	}()
-	hook(*e)
+	n.cfg.OnEvent(*e)
 }
 
 // emit logs an event and then calls the hook, after the events before it. It
@@ -111,7 +111,7 @@ func (n *node) emitCounted(l *life, e Event, counted <-chan int) {
 		}
 		e.log(n.dial.log)
 		if n.cfg.OnEvent != nil {
-			e.callHook(n.cfg.OnEvent, n.dial.log)
+			n.callHook(&e)
 		}
 	})
 }

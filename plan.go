@@ -19,7 +19,7 @@ import (
 func (m *manager) plan(nodes []*node) (plan []launch, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("clustersql: cluster %q: the strategy panicked: %v", m.name, r)
+			err = fmt.Errorf("clustersql: cluster %q: the strategy panicked: %s", m.name, redacted(nodes, fmt.Sprint(r)))
 		}
 	}()
 	now := time.Now()

@@ -40,8 +40,9 @@ var registering sync.Mutex
 // config.toml in the working directory. Load dials nothing, starts nothing and
 // registers nothing. The caller closes the Registry.
 //
-// Every mistake in the file is an error that names the line, the key and the
-// remedy. No error holds a password.
+// Every mistake in the file is an error that names the line, the kind of the
+// mistake and the remedy. A key is named if it is one that a file may have. No
+// error holds a password: one about the syntax quotes nothing of the file.
 func Load(path string) (*Registry, error) {
 	f, err := conffile.Read(path, fileKeys)
 	if err != nil {
@@ -186,7 +187,7 @@ func (c *clusterSpec) build() (Driver, error) {
 func (c *clusterSpec) redacted(err error, dsn string) error {
 	var b *backendError
 	if errors.As(err, &b) {
-		return fmt.Errorf("driver %q refuses the DSN of node %q: %s", c.driver, c.in.Nodes[0].Name,
+		return fmt.Errorf("driver %q refuses the DSN of node %s: %s", c.driver, conffile.QuoteName(c.in.Nodes[0].Name),
 			redact.New(dsn, nil, false).Error(b.err))
 	}
 	return err
@@ -304,8 +305,8 @@ func backendFor(name, dsn string) (driver.Driver, error) {
 		return nil, errOwnBackend
 	}
 	if registered := sql.Drivers(); !slices.Contains(registered, name) {
-		return nil, fmt.Errorf("database/sql knows no driver %q: import its package for its side effect, as in import _ \"github.com/go-sql-driver/mysql\"; registered are %s",
-			name, strings.Join(registered, ", "))
+		return nil, fmt.Errorf("database/sql knows no driver %s: import its package for its side effect, as in import _ \"github.com/go-sql-driver/mysql\"; registered are %s",
+			conffile.QuoteName(name), strings.Join(registered, ", "))
 	}
 	backend, err := driverOf(name, "")
 	if err != nil {

@@ -33,19 +33,47 @@ func TestConfigFileMistakes(t *testing.T) {
 		},
 		{
 			"not TOML", "\n" + cluster + "this is no TOML",
-			"clustersql: config.toml:7: it is not TOML: expected '.' or '=', but got 'i' instead: texts stand in quotes, each key = value in a line of its own",
+			"clustersql: config.toml:7: it is not TOML: a key is not followed by an equals sign and a value: texts stand in quotes, each key = value in a line of its own",
 		},
 		{
 			"DSN without quotes", cluster + "[[cluster.node]]\nname = \"n2\"\ndsn = app:" + password + "@tcp(h2)/db\n",
-			"clustersql: config.toml:8: it is not TOML: expected value but found \"app\" instead: texts stand in quotes, each key = value in a line of its own",
+			"clustersql: config.toml:8: it is not TOML: a text has no quotes, or a value is missing: texts stand in quotes, each key = value in a line of its own",
 		},
 		{
 			"DSN without its last quote", "[[cluster]]\nname = \"c\"\n[[cluster.node]]\nname = \"n1\"\ndsn = \"app:" + password + "@tcp(h2)/db\n",
-			"clustersql: config.toml:5: it is not TOML: strings cannot contain newlines: texts stand in quotes, each key = value in a line of its own",
+			"clustersql: config.toml:5: it is not TOML: a text has no quote at its end: texts stand in quotes, each key = value in a line of its own",
+		},
+		{
+			"original: password without quotes", "[[Nodes]]\nName = \"a\" # " + password + "\nHostName = \"h\"\nPassword = hunterxyz\n",
+			"clustersql: config.toml:4: it is not TOML: a text has no quotes, or a value is missing: texts stand in quotes, each key = value in a line of its own",
+		},
+		{
+			"the password as a setting", "[[cluster]]\nname = \"c\"\nstrategy = \"" + password + "\"" + node,
+			"clustersql: config.toml:3: cluster \"c\": strategy: unknown strategy \"***\": use \"race\", \"hedged\", \"balanced\" or \"ordered\"",
+		},
+		{
+			"a DSN as a duration", "open_timeout = \"app:" + password + "@tcp(h)\"\n" + cluster,
+			"clustersql: config.toml:1: open_timeout: \"***\" is not a duration: write one with its unit, as in \"1.5s\" or \"600ms\"",
+		},
+		{
+			"a DSN as a driver", "[[cluster]]\nname = \"c\"\ndriver = \"app:" + password + "@tcp(h)\"" + node,
+			"clustersql: config.toml:3: cluster \"c\": driver: database/sql knows no driver \"***\": import its package for its side effect, as in import _ \"github.com/go-sql-driver/mysql\"; registered are " + strings.Join(sql.Drivers(), ", "),
+		},
+		{
+			"a DSN as a name", "[[cluster]]\nname = \"c\"\n  [[cluster.node]]\n  name = \"app:" + password + "@tcp(h)/db\"\n  dsn = \"\"",
+			"clustersql: config.toml:5: cluster \"c\": node \"***\": dsn: it is missing or empty: give the DSN as the driver takes it",
+		},
+		{
+			"the password as a key", cluster + "  \"" + password + "\" = 1\n",
+			"clustersql: config.toml:6: cluster \"c\": node: unknown key: the keys here are name, dsn, priority, weight",
+		},
+		{
+			"a password that could be a strategy's name", "strategy = \"hunterxyz\" # " + password + "\n[[Nodes]]\nName = \"a\"\nHostName = \"h\"\nUserName = \"u\"\nPassword = \"hunterxyz\"",
+			"clustersql: config.toml:1: strategy: unknown strategy \"***\": use \"race\", \"hedged\", \"balanced\" or \"ordered\"",
 		},
 		{
 			"key twice", cluster + "  name = \"n2\"\n",
-			"clustersql: config.toml:6: it is not TOML: Key 'cluster.node.name' has already been defined.: texts stand in quotes, each key = value in a line of its own",
+			"clustersql: config.toml:6: it is not TOML: a key or a table is there twice: texts stand in quotes, each key = value in a line of its own",
 		},
 		{
 			"unknown key of the file", "probe_intervall = \"1s\"\n" + cluster,
@@ -277,38 +305,94 @@ func TestConfigFileMistakes(t *testing.T) {
 	}
 }
 
+// configFileSecret is a password, and configFileSlips are ways to get one into a
+// file.
+const configFileSecret = "Hunter22xyz"
+
+var configFileSlips = []string{
+	configFileSecret, `"` + configFileSecret + `"`, "'" + configFileSecret + "'", `"""` + configFileSecret, "1" + configFileSecret,
+	" = \"" + configFileSecret + "\"\n", "# " + configFileSecret + "\n", configFileSecret + ":x@tcp(h)/", `\` + configFileSecret,
+}
+
+var configFileSeeds = []string{
+	"rise = 3\n[[cluster]]\nname = \"c\"\n[[cluster.node]]\nname = \"n\"\ndsn = \"app:pw@tcp(h)/db\"\n",
+	"[selftest]\ntable = \"t\"\n[[Nodes]]\nName = \"n\"\nHostName = \"h\"\nPort = 3306\nUserName = \"u\"\nPassword = \"p\"\nDBName = \"d\"\n",
+	"cluster = [{name = 'c', node = [{name = 'n', dsn = '${X}'}]}]\nopen_timeout = 5",
+	"[[cluster]]\nname = 2001-01-01\n[cluster.node]\nname = [1, {a = 'b'}]",
+	"strategy = \nrise = \"\"\n\"\" = \"\"\ncheck = \"\"\nmax_age = 5\n[[Nodes]]\nPassword = ",
+}
+
+// The error for a file does not show a password, wherever in the file it
+// stands.
+func TestNoMistakeShowsAPassword(t *testing.T) {
+	for _, text := range configFileSeeds {
+		for at := range len(text) + 1 {
+			for _, slip := range configFileSlips {
+				checkConfigFile(t, text[:at]+slip+text[at:])
+			}
+		}
+	}
+	for _, key := range fileKeys.Settings {
+		for _, slip := range configFileSlips {
+			checkConfigFile(t, key+" = "+slip+"\n"+configFileSeeds[0])
+		}
+	}
+}
+
 // FuzzConfigFile: for any text there is either an error with a line of the
-// file, or clusters that can be built.
+// file, or clusters that can be built. The error does not show
+// the password.
 func FuzzConfigFile(f *testing.F) {
-	f.Add("rise = 3\n[[cluster]]\nname = \"c\"\n[[cluster.node]]\nname = \"n\"\ndsn = \"app:pw@tcp(h)/db\"\n")
-	f.Add("[selftest]\ntable = \"t\"\n[[Nodes]]\nName = \"n\"\nHostName = \"h\"\nPort = 3306\nUserName = \"u\"\nPassword = \"p\"\nDBName = \"d\"\n")
-	f.Add("cluster = [{name = 'c', node = [{name = 'n', dsn = '${X}'}]}]\nopen_timeout = 5")
-	f.Add("[[cluster]]\nname = 2001-01-01\n[cluster.node]\nname = [1, {a = 'b'}]")
+	for _, seed := range configFileSeeds {
+		f.Add(seed)
+	}
 	f.Fuzz(func(t *testing.T, text string) {
-		file, err := conffile.Parse("x", text, fileKeys)
-		var clusters []clusterSpec
-		if err == nil {
-			clusters, err = specs(file)
-		}
-		if err != nil {
-			var mistake *conffile.Mistake
-			if !errors.As(err, &mistake) || mistake.Line < 0 || mistake.Line > strings.Count(text, "\n")+1 {
-				t.Fatalf("%q: %#v", text, err)
-			}
-			return
-		}
-		if len(clusters) == 0 {
-			t.Fatalf("%q has neither clusters nor an error", text)
-		}
-		for _, c := range clusters {
-			if c.name == "" || len(c.in.Nodes) == 0 || c.cfg.validate() != nil || c.cfg.OpenTimeout < time.Millisecond {
-				t.Fatalf("%q: %+v", text, c)
-			}
-			for _, n := range c.in.Nodes {
-				if n.Name == "" || n.DSN == "" && n.Account == nil {
-					t.Fatalf("%q: %+v", text, n)
-				}
-			}
+		checkConfigFile(t, text)
+		for i, slip := range configFileSlips {
+			at := (i + 1) * len(text) / len(configFileSlips)
+			checkConfigFile(t, text[:at]+slip+text[at:])
 		}
 	})
+}
+
+func checkConfigFile(t *testing.T, text string) {
+	t.Helper()
+	file, err := conffile.Parse("x", text, fileKeys)
+	var clusters []clusterSpec
+	if err == nil {
+		clusters, err = specs(file)
+	}
+	if err != nil {
+		checkMistake(t, text, err)
+		return
+	}
+	if len(clusters) == 0 {
+		t.Fatalf("%q has neither clusters nor an error", text)
+	}
+	for _, c := range clusters {
+		if c.name == "" || len(c.in.Nodes) == 0 || c.cfg.validate() != nil || c.cfg.OpenTimeout < time.Millisecond {
+			t.Fatalf("%q: %+v", text, c)
+		}
+		for _, n := range c.in.Nodes {
+			if n.Name == "" || n.DSN == "" && n.Account == nil {
+				t.Fatalf("%q: %+v", text, n)
+			}
+		}
+	}
+}
+
+// checkMistake checks the error for a file. The name of a cluster or node
+// is shown, so it may hold the password.
+func checkMistake(t *testing.T, text string, err error) {
+	t.Helper()
+	var mistake *conffile.Mistake
+	if !errors.As(err, &mistake) || mistake.Line < 0 || mistake.Line > strings.Count(text, "\n")+1 {
+		t.Fatalf("%q: %#v", text, err)
+	}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%q", "%s"} {
+		shown := fmt.Sprintf(verb, mistake.Err) + fmt.Sprintf(verb, err)
+		if !strings.Contains(mistake.What, configFileSecret) && strings.Contains(shown, configFileSecret) {
+			t.Fatalf("%s of the error for %q: %s", verb, text, shown)
+		}
+	}
 }

@@ -31,7 +31,7 @@ func (r Require) problem() error {
 	case RequireAny, RequireWritable:
 		return nil
 	}
-	return fmt.Errorf("there is no %q to require: use \"writable\", or leave it out", string(r))
+	return fmt.Errorf("there is no %s to require: use \"writable\", or leave it out", conffile.Quote(string(r)))
 }
 
 // DialMode decides who dials; see [Config.Dial].
@@ -52,7 +52,7 @@ func (d DialMode) problem() error {
 	case DialCluster, DialBackend:
 		return nil
 	}
-	return fmt.Errorf("%q is neither %q nor %q", string(d), string(DialCluster), string(DialBackend))
+	return fmt.Errorf("%s is neither %q nor %q", conffile.Quote(string(d)), string(DialCluster), string(DialBackend))
 }
 
 // setChoice sets a value that must be one of a few names. problem returns the
@@ -99,7 +99,7 @@ func (r Rebalance) problem() error {
 	case RebalanceByStrategy, RebalanceShares, RebalanceFirst, RebalanceRefresh, RebalanceOff:
 		return nil
 	}
-	return fmt.Errorf("there is no %q: use \"shares\", \"first\", \"refresh\" or \"off\", or leave it out", string(r))
+	return fmt.Errorf("there is no %s: use \"shares\", \"first\", \"refresh\" or \"off\", or leave it out", conffile.Quote(string(r)))
 }
 
 // settingFields maps each key to the index of its field in Config. settingKeys

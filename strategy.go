@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/balance"
+	"github.com/EnumApps/clustersql/internal/conffile"
 )
 
 // A Strategy plans one open: which nodes are asked, in which order, and how
@@ -114,7 +115,7 @@ func (s *Strategy) UnmarshalText(text []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("unknown strategy %q: use \"race\", \"hedged\", \"balanced\" or \"ordered\"", text)
+	return fmt.Errorf("unknown strategy %s: use \"race\", \"hedged\", \"balanced\" or \"ordered\"", conffile.Quote(string(text)))
 }
 
 // A Launch is one entry of a plan.

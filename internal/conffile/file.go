@@ -146,7 +146,7 @@ func Parse(path, text string, keys Keys) (*File, error) {
 		return nil, err
 	}
 	f := &File{}
-	if f.root, err = (section{path, "", values, locate(text)}).folded(originalTable); err != nil {
+	if f.root, err = (section{path, "", values, locate(text), secretsOf(values)}).folded(originalTable); err != nil {
 		return nil, err
 	}
 	if err := f.root.only(append([]string{"cluster", "selftest", originalTable}, keys.Settings...)...); err != nil {
@@ -203,7 +203,7 @@ func parseCluster(s section, keys Keys) (Cluster, error) {
 	if c.Name, err = s.needed("name", "give the cluster the name that sql.Open is to know it by"); err != nil {
 		return c, err
 	}
-	c.in.what = fmt.Sprintf("cluster %q", c.Name)
+	c.in.what = "cluster " + QuoteName(c.Name)
 	if c.Driver, err = c.in.text("driver"); err != nil {
 		return c, err
 	}
@@ -229,7 +229,7 @@ func (c *Cluster) add(nodes []section, keys Keys) error {
 		if err != nil {
 			return err
 		}
-		s.what = fmt.Sprintf("%s %q", s.what, name)
+		s.what = s.what + " " + QuoteName(name)
 		dsn, err := s.needed("dsn", "give the DSN as the driver takes it")
 		if err != nil {
 			return err

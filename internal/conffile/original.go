@@ -1,7 +1,5 @@
 package conffile
 
-import "fmt"
-
 // originalTable is the array of tables in the original's file.
 const originalTable = "Nodes"
 
@@ -43,7 +41,7 @@ func parseOriginalNode(s section) (Node, error) {
 	if err != nil {
 		return Node{}, err
 	}
-	s.what = fmt.Sprintf("%s: %q", s.what, name)
+	s.what = s.what + ": " + QuoteName(name)
 	var n Account
 	if n.Host, err = s.needed("HostName", "give the server's name or address"); err != nil {
 		return Node{}, err

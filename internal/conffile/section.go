@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/EnumApps/clustersql/internal/redact"
 )
 
 // A Mistake is an error in a configuration file.
@@ -36,12 +38,14 @@ type section struct {
 	what   string // the cluster and node; empty for the file itself
 	values map[string]any
 	at     *place
+
+	secrets []redact.Redactor // of the whole file
 }
 
 // wrong returns err as an error about a key, with its line. An empty key stands
 // for the section.
 func (s section) wrong(key string, err error) error {
-	return &Mistake{s.path, s.at.key(key).line, s.label(key), err}
+	return &Mistake{s.path, s.at.key(key).line, s.label(key), s.withoutValue(key, err)}
 }
 
 // label names a key for messages.
@@ -71,14 +75,26 @@ func (s section) keys() []string {
 	return keys
 }
 
-// only returns an error for the first key that is not among the known ones.
+// only returns an error for the first key that is not among the known ones. The
+// error gives the line and not the key, which may be a secret out of its place.
 func (s section) only(known ...string) error {
 	for _, k := range s.keys() {
 		if !slices.Contains(known, k) {
-			return s.wrongf(k, "unknown key: the keys here are %s", strings.Join(known, ", "))
+			what := s.what
+			if s.mayName(k) {
+				what = s.label(k)
+			}
+			return &Mistake{s.path, s.at.key(k).line, what, fmt.Errorf("unknown key: the keys here are %s", strings.Join(known, ", "))}
 		}
 	}
 	return nil
+}
+
+// mayName reports whether an unknown key may be named in a message: it looks
+// like a mistyped key, and is no part of a secret of the file.
+func (s section) mayName(key string) bool {
+	return len(key) <= 24 && strings.IndexFunc(key, func(r rune) bool { return !isLetter(r) && r != '-' && r != '_' }) < 0 &&
+		!slices.ContainsFunc(s.secrets, func(r redact.Redactor) bool { return r.Text(key) != key })
 }
 
 // text returns the text of a key, or "" if the key is missing.
@@ -141,7 +157,7 @@ func (s section) tables(key, header string) ([]section, error) {
 	}
 	sections := make([]section, len(tables))
 	for i, t := range tables {
-		sections[i] = section{s.path, s.what, t, s.at.key(key).item(i)}
+		sections[i] = section{s.path, s.what, t, s.at.key(key).item(i), s.secrets}
 	}
 	return sections, nil
 }
@@ -161,7 +177,7 @@ func (s section) settings(known []string) []Setting {
 // folded returns the section with its keys spelled as in names, in whatever
 // case the file has them. The decoder of the original ignored case too.
 func (s section) folded(names ...string) (section, error) {
-	f := section{s.path, s.what, make(map[string]any), &place{line: s.at.line, keys: make(map[string]*place)}}
+	f := section{s.path, s.what, make(map[string]any), &place{line: s.at.line, keys: make(map[string]*place)}, s.secrets}
 	for _, k := range s.keys() {
 		name := k
 		if i := slices.IndexFunc(names, func(n string) bool { return strings.EqualFold(n, k) }); i >= 0 {

@@ -15,7 +15,7 @@ func parseSelftest(root section) (t Selftest, err error) {
 	if !ok {
 		return t, root.wrongf("selftest", "it is %s: write [selftest]", typeName(v))
 	}
-	s := section{root.path, "selftest", values, root.at.key("selftest")}
+	s := section{root.path, "selftest", values, root.at.key("selftest"), root.secrets}
 	if err := s.only("throwaway", "table"); err != nil {
 		return t, err
 	}

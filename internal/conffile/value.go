@@ -14,7 +14,7 @@ func Duration(value any) (time.Duration, error) {
 	case string:
 		d, err := time.ParseDuration(value)
 		if err != nil {
-			return 0, fmt.Errorf("%q is not a duration: write one with its unit, as in \"1.5s\" or \"600ms\"", value)
+			return 0, fmt.Errorf("%s is not a duration: write one with its unit, as in \"1.5s\" or \"600ms\"", Quote(value))
 		}
 		return d, nil
 	case int64, float64:
@@ -29,7 +29,7 @@ func Int(value any) (int, error) {
 		return int(n), nil
 	}
 	if s, ok := value.(string); ok {
-		return 0, fmt.Errorf("%q is not a number: write one as in 8", s)
+		return 0, fmt.Errorf("%s is not a number: write one as in 8", Quote(s))
 	}
 	return 0, fmt.Errorf("it is %s: write a whole number as in 8", typeName(value))
 }

@@ -14,8 +14,8 @@ import (
 	"unicode/utf8"
 )
 
-// mark replaces each secret in a text.
-const mark = "***"
+// Mark replaces each secret in a text.
+const Mark = "***"
 
 // minSecret is the length in bytes from which a secret is taken out wherever it
 // stands. A shorter one is taken out only if it is a word of its own. If it
@@ -23,12 +23,17 @@ const mark = "***"
 // away.
 const minSecret = 4
 
+// minLong is the length in bytes from which a value that may be a secret is
+// taken out wherever it stands. A shorter one is taken out only if it is a word
+// of its own: it may as well be a common word.
+const minLong = 8
+
 // A Redactor takes the secrets of one node out of texts. The secrets are the
-// DSN and the password: as they are, URL-escaped, URL-unescaped, and as %q and
-// %+q show them. If the password is not known, the parts of the DSN are secrets
-// too: every run of 4 bytes or more that begins and ends at a separator.
+// DSN and the passwords in it: as they are, URL-escaped, URL-unescaped, and as
+// %q and %+q show them. If the form of the DSN cannot be read, its parts are
+// secrets too: every run of 4 bytes or more that begins and ends at a separator.
 //
-// What Text returns holds no secret of 4 bytes or more. A password of 1 to 3
+// What Text returns holds no password of 4 bytes or more. A password of 1 to 3
 // bytes may remain as part of a longer word. The zero Redactor has no secrets
 // and changes nothing.
 type Redactor struct{ secrets []secret }
@@ -37,27 +42,42 @@ type Redactor struct{ secrets []secret }
 type secret struct {
 	text string
 	cuts []int // where a run may begin and end: ascending, from 0 to len(text)
+	// inWords is the length in bytes from which a run goes within a longer word
+	// too.
+	inWords int
 }
 
 // New returns the Redactor for a node's DSN. secrets are parts of the DSN that
 // must not be shown, each by itself. With known they are all of them. Without
-// known, any part of the DSN may be a secret.
+// known, New works out what is secret from the form of the DSN. If that is not
+// one of the usual forms, any part of the DSN may be a secret.
 func New(dsn string, secrets []string, known bool) Redactor {
 	var r Redactor
 	for _, s := range secrets {
-		r.add(s, nil)
+		r.add(s, nil, minSecret)
 	}
-	switch {
-	case !known:
-		r.add(dsn, separations(dsn))
-	case len(dsn) >= minSecret:
-		r.add(dsn, nil)
+	if !known {
+		pairs, parsed := secretPairs(dsn)
+		if !parsed {
+			r.add(dsn, separations(dsn), minSecret)
+			return r
+		}
+		for _, p := range pairs {
+			if p.isPassword() {
+				r.add(p.value, nil, minSecret)
+			} else {
+				r.add(p.value, nil, minLong)
+			}
+		}
+	}
+	if len(dsn) >= minSecret {
+		r.add(dsn, nil, minSecret)
 	}
 	return r
 }
 
 // add adds every form of a text as a secret, with the given cuts.
-func (r *Redactor) add(text string, cuts []int) {
+func (r *Redactor) add(text string, cuts []int, inWords int) {
 	if text == "" {
 		return
 	}
@@ -65,6 +85,7 @@ func (r *Redactor) add(text string, cuts []int) {
 	for _, plain := range plainForms {
 		for _, written := range writtenForms {
 			s := transform(text, cuts, func(part string) string { return written(plain(part)) })
+			s.inWords = inWords
 			if s.text != "" && !seen[s.text] {
 				seen[s.text] = true
 				r.secrets = append(r.secrets, s)
@@ -172,7 +193,7 @@ func (r Redactor) Text(s string) string {
 			return s
 		}
 	}
-	return mark
+	return Mark
 }
 
 // pass replaces the secrets that it finds in s, once.
@@ -186,7 +207,7 @@ func (r Redactor) pass(s string) string {
 		}
 		if i > end || end == 0 {
 			b.WriteString(s[end:i])
-			b.WriteString(mark)
+			b.WriteString(Mark)
 		}
 		end = max(end, i+n)
 	}
@@ -198,7 +219,7 @@ func (r Redactor) pass(s string) string {
 func (r Redactor) leaks(s string) bool {
 	for i := range len(s) {
 		n := r.match(s, i)
-		if n > len(mark) || strings.Trim(s[i:i+n], "*") != "" {
+		if n > len(Mark) || strings.Trim(s[i:i+n], "*") != "" {
 			return true
 		}
 	}
@@ -210,7 +231,7 @@ func (r Redactor) leaks(s string) bool {
 func (r Redactor) match(s string, i int) int {
 	longest := 0
 	for _, secret := range r.secrets {
-		if n := secret.match(s[i:]); n > longest && (n >= minSecret || isWord(s, i, i+n)) {
+		if n := secret.match(s[i:]); n > longest && (n >= secret.inWords && !secret.isSyntax(s[i:i+n]) || isWord(s, i, i+n)) {
 			longest = n
 		}
 	}
@@ -240,6 +261,12 @@ func (c secret) match(s string) int {
 		}
 	}
 	return longest
+}
+
+// isSyntax reports whether a run of a text with parts is one of the words that
+// DSNs are made of. Such a word goes only where it is a word of its own.
+func (c secret) isSyntax(run string) bool {
+	return len(c.cuts) > 2 && syntaxWords[strings.ToLower(run)]
 }
 
 func commonPrefix(a, b string) int {

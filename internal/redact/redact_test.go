@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/EnumApps/clustersql/internal/seedtest"
 )
 
 func TestRedactor(t *testing.T) {
@@ -21,6 +23,7 @@ func TestRedactor(t *testing.T) {
 		return func(string) (string, []string, bool) { return dsn, nil, false }
 	}
 	postgres := unknown("postgres://app:hunter22@dbhost:5432/shop?sslmode=off")
+	slashes := unknown("postgres://app:hunter/22@dbhost:5432/shop")
 	keyValue := unknown(`host=dbhost user=app password='it\'s me' dbname=shop`)
 	cases := []struct {
 		name     string
@@ -52,8 +55,10 @@ func TestRedactor(t *testing.T) {
 		{"no password", mysqlDSN, "", "app at h1:3306", "app at h1:3306"},
 
 		{"unknown: password", postgres, "", "password hunter22 is wrong", "password *** is wrong"},
-		{"unknown: parts", postgres, "", "dial dbhost:5432, database shop, user app", "dial ***, database ***, user app"},
-		{"unknown: part and neighbour", postgres, "", "//app:x", "***x"},
+		{"unknown: parts", postgres, "", "dial dbhost:5432, database shop, user app", "dial dbhost:5432, database shop, user app"},
+		{"unknown: the whole", postgres, "", "open postgres://app:hunter22@dbhost:5432/shop?sslmode=off: no", "open ***: no"},
+		{"unknown: part and neighbour", slashes, "", "//app:x", "***x"},
+		{"unknown: a word of the syntax", slashes, "", "postgresql reports 3.9 on dbhost", "postgresql reports 3.9 on ***"},
 		{"unknown: quoted", keyValue, "", `bad value "it\\'s me"`, `bad value "***"`},
 		{"unknown: its escapes taken out", keyValue, "", "bad value it's me", "bad value ***"},
 		{"unknown: as it is", keyValue, "", `bad value it\'s me`, "bad value ***"},
@@ -99,22 +104,67 @@ func FuzzRedactKnown(f *testing.F) {
 }
 
 // FuzzRedactUnknown: the same holds for DSNs of backends about which nothing is
-// known.
+// known. A password that a driver would take for something else, as it is
+// written, is left out.
 func FuzzRedactUnknown(f *testing.F) {
 	f.Add("app", "hunter22", "h1:5432", "db", "dial: ", " refused")
 	f.Add("app", "a@b/c:d#e?f%g", "[::1]:3306", "d/b", "", "")
 	f.Add("a", "p:a/s", "", "", "\\", "%")
 	f.Fuzz(func(t *testing.T, user, password, host, db, before, after string) {
-		for _, dsn := range []string{
-			"postgres://" + user + ":" + password + "@" + host + "/" + db,
-			"user=" + user + " password=" + password + " host=" + host,
-			"user=" + user + ";password='" + password + "';host=" + host,
-		} {
+		if syntaxWords[strings.ToLower(password)] || strings.Contains(user, ":") {
+			t.Skip("it goes as a word of its own only, or is not the password")
+		}
+		for _, dsn := range unknownDSNs(user, password, host, db) {
 			checkRedactor(t, New(dsn, nil, false), dsn, password, before, after)
 		}
-		escaped := "x://" + url.PathEscape(user) + ":" + url.PathEscape(password) + "@" + host
-		checkRedactor(t, New(escaped, nil, false), escaped, password, before, after)
 	})
+}
+
+// unknownDSNs returns DSNs of every form. What needs no escape in a form is not
+// escaped, and neither is what people forget to escape.
+func unknownDSNs(user, password, host, db string) []string {
+	dsns := []string{
+		"postgres://" + user + ":" + password + "@" + host + "/" + db,
+		"postgres://" + host + "/" + db + "?user=" + url.QueryEscape(user) + "&password=" + url.QueryEscape(password),
+		"host=h user=app password='" + strings.NewReplacer(`\`, `\\`, "'", `\'`).Replace(password) + "' dbname=" + db,
+		user + ":" + password + "@tcp(" + host + ")/" + url.PathEscape(db),
+		"x://" + url.PathEscape(user) + ":" + url.PathEscape(password) + "@" + host,
+	}
+	const marks = " \t\n\r\v\f\\'\";{}"
+	if !strings.ContainsAny(user+password, marks) {
+		dsns = append(dsns,
+			"user="+user+" password="+password+" host="+host,
+			"user="+user+";password='"+password+"';host="+host,
+			"server="+host+";user id="+user+";PWD="+password)
+	}
+	return dsns
+}
+
+// Passwords made of what DSNs are made of are not missed.
+func TestOddPasswordsAreNotMissed(t *testing.T) {
+	rnd := seedtest.Rand(t)
+	pieces := strings.Fields(`a b host = ; & @ / ? # : ' " \ % %41 ( ) { } , [ ] password user db 1 2 tcp * é`)
+	draw := func(most int) string {
+		var b strings.Builder
+		for range rnd.IntN(most) {
+			b.WriteString(append(pieces, " ")[rnd.IntN(len(pieces)+1)])
+		}
+		return b.String()
+	}
+	for range 3000 {
+		user, password, host, db := draw(4), draw(6), draw(4), draw(4)
+		if len(password) < minSecret || syntaxWords[strings.ToLower(password)] || strings.Contains(user, ":") {
+			continue
+		}
+		for _, dsn := range unknownDSNs(user, password, host, db) {
+			r := New(dsn, nil, false)
+			for _, text := range []string{password, url.PathEscape(password), url.QueryEscape(password), "x" + password + "y"} {
+				if got := r.Text(text); strings.Contains(got, password) {
+					t.Errorf("dsn %q, password %q\ntext %q\ngot  %q", dsn, password, text, got)
+				}
+			}
+		}
+	}
 }
 
 func checkRedactor(t *testing.T, r Redactor, dsn, password, before, after string) {
