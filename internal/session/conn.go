@@ -52,7 +52,7 @@ type conn struct {
 	lost      bool // the connection is; what is asked of it is not sent
 	spent     bool // not to be used again; database/sql was told by no bad conn
 	inTx      bool // between BeginTx and a Commit or Rollback that succeeded
-	opened    bool // a statement may have begun a transaction; nothing tells its end
+	pinned    bool // a statement may have left a transaction or state of the session; nothing tells its end
 
 	// shared
 	closed atomic.Bool
@@ -84,7 +84,7 @@ var (
 // handle is for the cluster.
 func Wrap(backend driver.Conn, l Link) (driver.Conn, Handle) {
 	c, wrapped := newClusterConn(backend)
-	c.backend, c.link, c.opened = backend, l, l.Session.Manual
+	c.backend, c.link, c.pinned = backend, l, l.Session.Manual
 	c.pinger, _ = backend.(driver.Pinger)
 	c.execer, _ = backend.(driver.ExecerContext)
 	c.legacyExecer, _ = backend.(driver.Execer)

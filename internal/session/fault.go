@@ -34,7 +34,7 @@ type Fault struct {
 	Ctx     context.Context // the caller's
 	session dialect.Session
 	inTx    bool // in a transaction of database/sql's
-	opened  bool // maybe in one that a statement began
+	pinned  bool // maybe in one that a statement began, or with other state of the session
 	lost    bool // the connection was lost before: nothing was sent
 	Left    bool // a caller has cancelled; what that broke says nothing about the node
 	cut     bool // the cluster has closed the socket; see verdict
@@ -52,11 +52,12 @@ type Verdict struct {
 // nothing does: a Stmt of a Tx would be run again, on the same conn, without
 // the statements before it.
 //
-// Of a transaction that a statement began database/sql knows nothing. The
-// backend's own driver.ErrBadConn is left as it is there, as it would be
-// without a cluster; it says that nothing was sent. Of a socket that was cut
-// under a statement only go-sql-driver is believed: pgx says it of a statement
-// that waits for its answer.
+// Of a transaction that a statement began database/sql knows nothing, nor of
+// other state of the session. Nothing moves away from it, and no statement that
+// asks for it. The backend's own driver.ErrBadConn is left as it is there, as
+// it would be without a cluster; it says that nothing was sent. Of a socket
+// that was cut under a statement only go-sql-driver is believed: pgx says it of
+// a statement that waits for its answer.
 func (f Fault) Verdict(idempotent bool, mayHaveRun func(error) bool) Verdict {
 	bad := errors.Is(f.Err, driver.ErrBadConn)
 	doubt := bad && f.cut && f.runs() && !f.session.Exact
@@ -64,7 +65,7 @@ func (f Fault) Verdict(idempotent bool, mayHaveRun func(error) bool) Verdict {
 	switch {
 	case f.inTx, f.Op == OpRollback, f.Op == OpCommit:
 		return Verdict{Unknown: unknown, Hides: bad}
-	case f.opened, bad && !doubt:
+	case f.pinned, bad && !doubt, sqltext.Leans(f.query):
 		return Verdict{Unknown: unknown, Hides: doubt}
 	}
 	moves := false
@@ -127,7 +128,7 @@ func (c *conn) failed(ctx context.Context, op Operation, query string, err error
 	}
 	f := Fault{
 		Err: err, Op: op, query: query, Ctx: ctx, session: c.link.Session,
-		inTx: c.inTx, opened: c.opened, lost: c.lost,
+		inTx: c.inTx, pinned: c.pinned, lost: c.lost,
 	}
 	f.Left = c.left || ctx.Err() != nil
 	c.left = f.Left || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
@@ -137,10 +138,11 @@ func (c *conn) failed(ctx context.Context, op Operation, query string, err error
 	return a.Err
 }
 
-// ran notes whether a statement may have begun a transaction.
+// ran notes whether a statement may have begun a transaction, or left other
+// state in the session.
 func (c *conn) ran(query string, single bool) {
-	if sqltext.MayBegin(query, single) {
-		c.opened = true
+	if !c.pinned && sqltext.Pins(query, single) {
+		c.pinned = true
 	}
 }
 
