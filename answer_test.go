@@ -219,6 +219,9 @@ var ways = map[string]func(s *bench) error{
 	"after BEGIN": func(s *bench) error { return s.after("/* by hand */ begin") },
 	"after START": func(s *bench) error { return s.after("START TRANSACTION") },
 	"after SET":   func(s *bench) error { return s.after("SET autocommit=0") },
+	"after CALL":  func(s *bench) error { return s.after("CALL begin_work()") },
+	"after LOCK":  func(s *bench) error { return s.after("SELECT GET_LOCK('l', 1)") },
+	"after reads": func(s *bench) error { return s.after("SELECT @@hostname, get_locked FROM t") },
 	"commit":      func(s *bench) error { s.query = "COMMIT"; return s.inTx(func(tx *sql.Tx) error { return tx.Commit() }) },
 	"rollback": func(s *bench) error {
 		s.query = "ROLLBACK"
@@ -306,6 +309,16 @@ func TestWhatBecomesOfAnError(t *testing.T) {
 		{"after START", "INSERT", errNotReady, single, "", itself},
 		{"after SET", "INSERT", errNotReady, single, "", itself},
 		{"db.Exec", "INSERT", errNotReady, manual, "", itself},
+		// with other state in the session, or asking for it
+		{"after CALL", "INSERT", errNotReady, single, "", itself},
+		{"after CALL", "INSERT", mysql.ErrInvalidConn, single, "call", unknown},
+		{"after LOCK", "INSERT", errNotReady, single, "", itself},
+		{"after reads", "INSERT", errNotReady, single, "", moves},
+		{"db.Query", "SELECT LAST_INSERT_ID()", errNotReady, single, "", itself},
+		{"stmt.Query", "SELECT LAST_INSERT_ID()", errNotReady, single, "call", itself},
+		{"db.Query", "SELECT LAST_INSERT_ID()", mysql.ErrInvalidConn, single, "cluster", unknown},
+		{"db.Query", "TABLE t INTO OUTFILE 'f'", mysql.ErrInvalidConn, single, "cluster", unknown},
+		{"db.Query", "TABLE t", mysql.ErrInvalidConn, single, "cluster", moves},
 		// the backend's own bad conn
 		{"db.Exec", "INSERT", driver.ErrBadConn, single, "", moves},
 		{"stmt.Exec", "CALL p()", driver.ErrBadConn, opaque, "", moves},

@@ -62,7 +62,7 @@ type conn struct {
 	lost      bool            // the connection is lost; nothing more is sent on it
 	spent     bool            // not to be used again, though database/sql may not have seen a bad conn
 	inTx      bool            // from BeginTx until a Commit or Rollback succeeds
-	opened    bool            // a statement may have begun a transaction; never cleared, as its end cannot be seen
+	pinned    bool            // a statement may have begun a transaction, or left other state in the session; never cleared, as its end cannot be seen
 
 	// shared by the conn's user and the cluster
 	closed atomic.Bool
@@ -84,7 +84,7 @@ var (
 // cluster.
 func Wrap(backend driver.Conn, l Link) (driver.Conn, Handle) {
 	c, wrapped := newConn(backend)
-	c.backend, c.link, c.opened = backend, l, l.Session.Manual
+	c.backend, c.link, c.pinned = backend, l, l.Session.Manual
 	c.pinger, _ = backend.(driver.Pinger)
 	c.execer, _ = backend.(driver.ExecerContext)
 	c.legacyExecer, _ = backend.(driver.Execer)

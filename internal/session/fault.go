@@ -34,7 +34,7 @@ type Fault struct {
 	Ctx     context.Context // the caller's
 	session dialect.Session
 	inTx    bool // in a transaction that database/sql began
-	opened  bool // may be in a transaction that a statement began
+	pinned  bool // may be in a transaction that a statement began, or have other state in the session
 	lost    bool // the connection was lost before: nothing was sent
 	Left    bool // a caller has cancelled; errors that follow from that say nothing about the node
 	cut     bool // the cluster has closed the socket; see Verdict
@@ -49,6 +49,9 @@ type Verdict struct {
 
 // Verdict decides what is done with a fault. idempotent is the cluster's
 // setting. mayHaveRun is the dialect's.
+//
+// Nothing moves away from a session that may hold state, and no statement that
+// asks for the state of its session. database/sql knows nothing of that state.
 //
 // The backend's own driver.ErrBadConn is hidden only where database/sql would
 // run the statement again: for a Stmt of a Tx. Elsewhere in a transaction it is
@@ -72,7 +75,7 @@ func (f Fault) Verdict(idempotent bool, mayHaveRun func(error) bool) Verdict {
 		return Verdict{Unknown: unknown, Hides: bad}
 	case f.inTx, f.Op == OpRollback:
 		return Verdict{Unknown: unknown, Hides: doubt}
-	case f.opened, bad && !doubt:
+	case f.pinned, bad && !doubt, sqltext.Leans(f.query):
 		return Verdict{Unknown: unknown, Hides: doubt}
 	}
 	moves := false
@@ -136,7 +139,7 @@ func (c *conn) failed(ctx context.Context, op Operation, query string, err error
 	}
 	f := Fault{
 		Err: err, Op: op, query: query, Ctx: ctx, session: c.link.Session,
-		inTx: c.inTx, opened: c.opened, lost: c.lost,
+		inTx: c.inTx, pinned: c.pinned, lost: c.lost,
 	}
 	f.Left = c.left || ctx.Err() != nil
 	c.left = f.Left || isLeave(err)
@@ -153,10 +156,11 @@ func isLeave(err error) (left bool) {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// ran notes whether a statement may have begun a transaction.
+// ran notes whether a statement may have begun a transaction, or left other
+// state in the session.
 func (c *conn) ran(query string, single bool) {
-	if sqltext.MayBegin(query, single) {
-		c.opened = true
+	if !c.pinned && sqltext.Pins(query, single) {
+		c.pinned = true
 	}
 }
 

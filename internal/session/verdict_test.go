@@ -48,11 +48,11 @@ func FuzzErrorClass(f *testing.F) {
 			t.Errorf("%v is %v in real traffic", err, traffic)
 		}
 		fault := Fault{Err: err, Class: traffic, Op: Operation(op % 7), query: query, Ctx: t.Context(),
-			session: dialect.Session{Single: bits&4 != 0}, inTx: bits&8 != 0, opened: bits&16 != 0, lost: bits&32 != 0}
+			session: dialect.Session{Single: bits&4 != 0}, inTx: bits&8 != 0, pinned: bits&16 != 0, lost: bits&32 != 0}
 		v := fault.Verdict(false, mysqldialect.Dialect{}.MayHaveRun)
 		mayHaveRun := fault.runs() && (traffic == health.Lost && !fault.lost || traffic == health.Leaving || !sqltext.Whole(query))
 		switch {
-		case v.Moves && (fault.inTx || fault.opened || mayHaveRun):
+		case v.Moves && (fault.inTx || fault.pinned || sqltext.Leans(query) || mayHaveRun):
 			t.Errorf("%+v moves", fault)
 		case v.Moves && v.Unknown:
 			t.Errorf("%+v moves though it may have run", fault)
@@ -106,7 +106,7 @@ func TestBadConnOfACutConnIsNotTrusted(t *testing.T) {
 		{Fault{Op: OpStmtExec}, Verdict{Unknown: true, Hides: true}},
 		{Fault{Op: OpQuery, query: "SELECT 1"}, Verdict{Unknown: true, Hides: true}},
 		{Fault{Op: OpExec, Ctx: WithIdempotent(context.Background())}, Verdict{Moves: true}},
-		{Fault{Op: OpExec, opened: true}, Verdict{Unknown: true, Hides: true}},
+		{Fault{Op: OpExec, pinned: true}, Verdict{Unknown: true, Hides: true}},
 		{Fault{Op: OpExec, inTx: true}, Verdict{Unknown: true, Hides: true}},
 		{Fault{Op: OpExec, lost: true}, Verdict{Hides: true}},
 		{Fault{Op: OpIdle}, Verdict{}},

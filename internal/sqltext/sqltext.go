@@ -1,6 +1,11 @@
 // Package sqltext tells from the words of a statement what the statement may
-// do. It does not parse SQL and changes no statement. In doubt each function
-// gives the answer that lets the caller see the error.
+// do. It does not parse SQL and changes no statement.
+//
+// The first word says what kind of statement it is. Everything else is whether
+// a word is there at all, also in a string, a quoted name or a comment. So no
+// sql_mode changes an answer, and what is in an executable comment counts. In
+// doubt each function gives the answer that lets the caller see the error. It
+// cannot see what a stored function or a trigger does.
 //
 // The package is pure: it has no goroutine, channel, lock or clock, and imports
 // no other package of this module.
@@ -8,16 +13,20 @@ package sqltext
 
 import "strings"
 
-// Whole reports whether a server that refuses the statement has run nothing of
-// it. The statement must have been sent alone. CALL and compound statements are
-// not whole: their first half may be committed before the second is refused.
+// Whole reports whether a server that refuses the statement, which was sent
+// alone, has run nothing of it. CALL and compound statements may commit their
+// first half and be refused at the second.
 func Whole(query string) bool {
 	word, rest, ok := firstWord(query)
 	switch {
 	case !ok:
 		return false
-	case isOneOf(word, "SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "WITH", "SHOW", "DO"):
+	case isOneOf(word, "SELECT", "WITH"): // a file of the server is not taken back
+		return !hasWord(rest, "OUTFILE", "DUMPFILE")
+	case isOneOf(word, "INSERT", "UPDATE", "DELETE", "REPLACE", "SHOW"):
 		return true
+	case isOneOf(word, "DO"):
+		return !isBlock(rest)
 	case isOneOf(word, "SET"): // SET STATEMENT ... FOR runs another statement
 		word, _, ok = firstWord(rest)
 		return ok && !isOneOf(word, "STATEMENT")
@@ -31,121 +40,79 @@ func Whole(query string) bool {
 	return false
 }
 
-// Read reports whether the statement only reads, so that a cluster that is
-// marked idempotent may run it again. single says that the statement was sent
-// alone, whatever semicolons it has. What a stored function does cannot be
-// seen.
+// Read reports whether the statement only reads, so that a cluster marked
+// idempotent may run it again on another connection. single says that it was
+// sent alone, whatever semicolons are in it.
+//
+// A SELECT that locks rows is no read, though outside a transaction its locks
+// end with it: who sends it means to write next.
 func Read(query string, single bool) bool {
-	word, _, ok := firstWord(query)
-	switch {
-	case !ok, !single && hasSecond(query):
-		return false
-	case isOneOf(word, "SHOW", "VALUES", "TABLE"):
-		return true
-	case isOneOf(word, "SELECT"):
-		return !hasWord(query, "INTO")
-	case isOneOf(word, "WITH"):
-		return !hasWord(query, writes...)
-	case isOneOf(word, "EXPLAIN", "DESCRIBE"):
-		return !hasWord(query, "ANALYZE", "ANALYSE") || !hasWord(query, writes...)
-	}
-	return false
-}
-
-var writes = []string{"INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "INTO", "CREATE", "REFRESH", "CALL", "EXECUTE", "DO"}
-
-// MayBegin reports whether a statement may leave a transaction open without
-// database/sql knowing. It is called after every statement. It therefore
-// recognises the usual ones by three letters, and allocates nothing.
-func MayBegin(query string, single bool) bool {
-	if len(query) >= 3 {
-		switch uint32(query[0]|0x20)<<16 | uint32(query[1]|0x20)<<8 | uint32(query[2]|0x20) {
-		case 's'<<16 | 'e'<<8 | 'l', 'i'<<16 | 'n'<<8 | 's', 'u'<<16 | 'p'<<8 | 'd', 'd'<<16 | 'e'<<8 | 'l',
-			'r'<<16 | 'e'<<8 | 'p', 'w'<<16 | 'i'<<8 | 't', 's'<<16 | 'h'<<8 | 'o':
-			return !single && strings.IndexByte(query, ';') >= 0 && hasSecond(query)
-		}
-	}
 	word, rest, ok := firstWord(query)
 	switch {
-	case !ok, !single && hasSecond(query), isOneOf(word, "BEGIN", "START", "XA"):
+	case !ok, Pins(query, single), Leans(query), changes(query):
+		return false
+	case isOneOf(word, "SHOW"):
 		return true
-	case isOneOf(word, "SET"):
-		return hasWord(rest, "AUTOCOMMIT")
+	case isOneOf(word, "SELECT", "VALUES", "TABLE"):
+		return !hasWord(rest, "INTO", "UPDATE", "SHARE", "PROCEDURE", "INSERT", "DELETE", "MERGE")
+	case isOneOf(word, "WITH"):
+		return !hasWord(rest, writes...)
+	case isOneOf(word, "EXPLAIN", "DESCRIBE", "DESC"): // with ANALYZE the server runs what it explains
+		return !hasWord(rest, "INTO") && (!hasWord(rest, "ANALYZE", "ANALYSE") || !hasWord(rest, writes...))
 	}
 	return false
 }
 
-// hasSecond reports whether anything follows a semicolon. A semicolon in a
-// string counts too.
-func hasSecond(query string) bool {
-	return strings.IndexByte(strings.TrimRight(query, "; \t\r\n"), ';') >= 0
-}
+var writes = []string{"INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "INTO", "SHARE", "CREATE", "REFRESH", "CALL", "EXECUTE", "DO"}
 
-// firstWord returns the first word after white space, opening brackets and
-// comments, and what follows the word. The word is empty if something else is
-// there. ok is false for a comment that a server may run, that has no end, or
-// on whose end servers do not agree.
-func firstWord(query string) (word, rest string, ok bool) {
-	rest, ok = skip(query)
-	n := 0
-	for n < len(rest) && isWordByte(rest[n]) {
-		n++
+// changes reports whether a function is named that changes something, on the
+// server or in the session.
+func changes(query string) bool {
+	for word, after := nextWord(query, 0); after >= 0; word, after = nextWord(query, after) {
+		if isOneOf(word, "RELEASE_LOCK", "RELEASE_ALL_LOCKS", "NEXTVAL", "SETVAL", "LAST_INSERT_ID") {
+			return true
+		}
+		for _, family := range changingFamilies {
+			if len(word) > len(family) && strings.EqualFold(word[:len(family)], family) {
+				return true
+			}
+		}
 	}
-	return rest[:n], rest[n:], ok
+	return hasWord(query, "NEXT") && hasWord(query, "VALUE")
 }
 
-func skip(s string) (rest string, ok bool) {
-	for {
-		s = strings.TrimLeft(s, " \t\r\n\f\v(")
-		var end int
+// changingFamilies are beginnings of the names of functions. Some functions of
+// each family change something.
+var changingFamilies = []string{
+	"SERVICE_", "VERSION_TOKENS_", "KEYRING_KEY_", "AUDIT_LOG_", "GROUP_REPLICATION_", "ASYNCHRONOUS_CONNECTION_", "SPIDER_",
+	"PG_ADVISORY_", "PG_TRY_", "LO_", "DBLINK",
+}
+
+// Leans reports whether the statement asks for what an earlier one has left
+// behind: the last inserted id, a count of rows, the warnings. On another
+// connection it would get a wrong answer and no error.
+func Leans(query string) bool {
+	variable := strings.IndexByte(query, '@') >= 0
+	for word, after := nextWord(query, 0); after >= 0; word, after = nextWord(query, after) {
 		switch {
-		case strings.HasPrefix(s, "/*"):
-			body := s[2:]
-			if end = strings.Index(body, "*/"); end < 0 {
-				return "", false
-			}
-			if strings.HasPrefix(body, "!") || strings.HasPrefix(body, "M!") || strings.Contains(body[:end], "/*") {
-				return "", false // the server runs it, or comments may nest
-			}
-			s = body[end+2:]
-			continue
-		case strings.HasPrefix(s, "#"), s == "--", len(s) > 2 && s[:2] == "--" && s[2] <= ' ':
-			end = strings.IndexByte(s, '\n')
-		default:
-			return s, true
-		}
-		if end < 0 {
-			return "", true
-		}
-		s = s[end:]
-	}
-}
-
-// isWordByte reports whether c may be part of a word. Bytes above ASCII may.
-func isWordByte(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '$' || c >= 0x80
-}
-
-func isOneOf(word string, words ...string) bool {
-	for _, w := range words {
-		if strings.EqualFold(word, w) {
+		case isOneOf(word, "LASTVAL", "CURRVAL"), variable && isOneOf(word, leftVariables...):
 			return true
+		case isOneOf(word, "FOUND_ROWS", "ROW_COUNT"):
+			if mayFollow(query[after:], '(') {
+				return true
+			}
+		case isOneOf(word, "LAST_INSERT_ID"): // with an argument it sets the id and asks for nothing
+			call := strings.TrimLeft(query[after:], blanks+"`\"")
+			if strings.HasPrefix(call, "(") && mayFollow(call[1:], ')') || mayFollow(call, '/') {
+				return true
+			}
 		}
 	}
-	return false
+	word, rest, _ := firstWord(query)
+	return isOneOf(word, "SHOW") && hasWord(rest, "WARNINGS", "ERRORS", "PROFILE", "PROFILES") ||
+		hasWord(query, "PREVIOUS") && hasWord(query, "VALUE")
 }
 
-// hasWord reports whether one of the words is anywhere in s. Words in a string
-// or a comment count too.
-func hasWord(s string, words ...string) bool {
-	for i := 0; i < len(s); i++ {
-		start := i
-		for i < len(s) && isWordByte(s[i]) {
-			i++
-		}
-		if i > start && isOneOf(s[start:i], words...) {
-			return true
-		}
-	}
-	return false
-}
+// leftVariables are the server's variables, written with @@, that every
+// statement may set.
+var leftVariables = []string{"LAST_INSERT_ID", "IDENTITY", "WARNING_COUNT", "ERROR_COUNT", "LAST_GTID"}

@@ -1,128 +1,146 @@
 package sqltext
 
 import (
+	_ "embed"
+	"fmt"
 	"strings"
 	"testing"
 )
 
-// For each statement the table says whether it is whole, whether it is a read
-// (sent alone, or perhaps not), and whether a transaction may be open after it.
+//go:embed testdata/statements.txt
+var statements string
+
+// told returns the answers to the four questions of a statement that is sent
+// alone, as they stand in the table.
+func told(query string) string {
+	answers := []byte("----")
+	for i, yes := range []bool{Whole(query), Read(query, true), Pins(query, true), Leans(query)} {
+		if yes {
+			answers[i] = "WRPL"[i]
+		}
+	}
+	return string(answers)
+}
+
+// eachStatement calls f with every line of the table.
+func eachStatement(f func(want, query string)) (n int) {
+	for line := range strings.Lines(statements) {
+		line = strings.TrimSuffix(line, "\n")
+		if want, query, ok := strings.Cut(line, " "); ok && want != "==" {
+			f(want, query)
+			n++
+		}
+	}
+	return n
+}
+
+// What is told of statements of every kind. A statement with a semicolon in it
+// pins where it may be two.
 func TestStatementsAreTold(t *testing.T) {
-	cases := []struct {
-		query                             string
-		whole, read, readMaybeTwo, begins bool
-	}{
-		{"SELECT 1", true, true, true, false},
-		{"select 1;", true, true, true, false},
-		{"select 1; ; \n", true, true, true, false},
-		{"SELECT 1; DELETE FROM t", true, true, false, true},
-		{"SELECT ';'", true, true, false, true},
-		{" \n\t((SELECT 1) UNION (SELECT 2))", true, true, true, false},
-		{"/* a */ -- b\n# c\n(SELECT 1)", true, true, true, false},
-		{"/*+ hint */SELECT/**/1", true, true, true, false},
-		{"/*!50000 SELECT */ 1", false, false, false, true},
-		{"/*M! SELECT */ 1", false, false, false, true},
-		{"/* /* */ SELECT 1", false, false, false, true},
-		{"/* SELECT 1", false, false, false, true},
-		{"--", false, false, false, false},
-		{"--SELECT 1", false, false, false, false},
-		{"-- SELECT 1", false, false, false, false},
-		{"--\nSELECT 1", true, true, true, false},
-		{"#\r\nSELECT 1", true, true, true, false},
-		{"", false, false, false, false},
-		{"((((", false, false, false, false},
-		{"SELECTED", false, false, false, false},
-		{"SELECT_1", false, false, false, false},
-		{"SELECT1", false, false, false, false},
-		{"SELECTé", false, false, false, false},
-		{"SELECT`a`FROM t", true, true, true, false},
-		{"SELECT a INTO OUTFILE 'f' FROM t", true, false, false, false},
-		{"INSERT INTO t VALUES (1)", true, false, false, false},
-		{"insert into t values (1) returning id", true, false, false, false},
-		{"UPDATE t SET a = 1", true, false, false, false},
-		{"DELETE FROM t", true, false, false, false},
-		{"REPLACE t VALUES (1)", true, false, false, false},
-		{"WITH a AS (SELECT 1) SELECT * FROM a", true, true, true, false},
-		{"WITH a AS (SELECT 1) DELETE FROM t", true, false, false, false},
-		{"with a as (insert into t values (1) returning id) select * from a", true, false, false, false},
-		{"WITH a AS (SELECT 1) UPDATE t SET b = 1", true, false, false, false},
-		{"SHOW STATUS", true, true, true, false},
-		{"DO 1", true, false, false, false},
-		{"VALUES (1)", false, true, true, false},
-		{"TABLE t", false, true, true, false},
-		{"DESCRIBE t", false, true, true, false},
-		{"EXPLAIN SELECT 1", false, true, true, false},
-		{"EXPLAIN DELETE FROM t", false, true, true, false},
-		{"EXPLAIN ANALYZE SELECT 1", false, true, true, false},
-		{"EXPLAIN (ANALYZE, BUFFERS) DELETE FROM t", false, false, false, false},
-		{"explain analyze insert into t values (1)", false, false, false, false},
-		{"SET NAMES utf8mb4", true, false, false, false},
-		{"SET @a = 1", true, false, false, false},
-		{"SET @@autocommit = 0", true, false, false, true},
-		{"set session AutoCommit=0", true, false, false, true},
-		{"SET STATEMENT max_statement_time=1 FOR CALL p()", false, false, false, false},
-		{"SET /*! STATEMENT a=1 FOR */ CALL p()", false, false, false, false},
-		{"BEGIN", true, false, false, true},
-		{"begin work ;", true, false, false, true},
-		{"BEGIN NOT ATOMIC INSERT INTO t VALUES (1); COMMIT; END", false, false, false, true},
-		{"BEGIN /*! NOT ATOMIC */", false, false, false, true},
-		{"BEGIN 'x'", false, false, false, true},
-		{"/* x */ BEGIN", true, false, false, true},
-		{"START TRANSACTION", false, false, false, true},
-		{"XA START 'a'", false, false, false, true},
-		{"COMMIT", false, false, false, false},
-		{"CALL p()", false, false, false, false},
-		{"CREATE TABLE t (a INT)", false, false, false, false},
-		{"CREATE TABLE t (a INT); BEGIN", false, false, false, true},
-	}
-	for _, tc := range cases {
-		if got := Whole(tc.query); got != tc.whole {
-			t.Errorf("%q: whole %v", tc.query, got)
+	n := eachStatement(func(want, query string) {
+		if got := told(query); got != want {
+			t.Errorf("%s: %s, want %s", query, got, want)
 		}
-		if got := Read(tc.query, true); got != tc.read {
-			t.Errorf("%q, alone: a read %v", tc.query, got)
+		second := strings.Contains(strings.TrimRight(query, "; "), ";")
+		if pins := Pins(query, false); pins != (second || want[2] == 'P') {
+			t.Errorf("%s, maybe two: pins %v", query, pins)
 		}
-		if got := Read(tc.query, false); got != tc.readMaybeTwo {
-			t.Errorf("%q, maybe two: a read %v", tc.query, got)
-		}
-		if got := MayBegin(tc.query, false); got != tc.begins {
-			t.Errorf("%q: begins %v", tc.query, got)
-		}
-	}
-	if MayBegin("SELECT ';'", true) || MayBegin("CREATE TABLE t (a CHAR DEFAULT ';')", true) {
-		t.Error("a semicolon counts in a statement that was sent alone")
-	}
-	allocs := testing.AllocsPerRun(100, func() {
-		for _, tc := range cases {
-			MayBegin(tc.query, false)
+		if read := Read(query, false); read != (!second && want[1] == 'R') {
+			t.Errorf("%s, maybe two: a read %v", query, read)
 		}
 	})
+	if n < 150 {
+		t.Errorf("%d statements", n)
+	}
+	allocs := testing.AllocsPerRun(10, func() { eachStatement(func(_, query string) { Pins(query, false) }) })
 	if allocs != 0 {
 		t.Errorf("%v allocations on the successful path", allocs)
 	}
 }
 
-// For any text nothing panics, and the word is a part of the text. White space
-// and comments before the text change nothing.
-func FuzzStatement(f *testing.F) {
-	for _, s := range []string{"SELECT 1", "/*!", "/*M!*/", "-- ", "--", "#", "((", "BEGIN NOT ATOMIC", "SET STATEMENT", "/**/\x00", "é", "WITH a"} {
-		f.Add(s)
+// What cannot stand on a line of the table: line ends, bytes that are no text,
+// and several statements in one call.
+func TestStatementsOfSeveralLines(t *testing.T) {
+	for query, want := range map[string]string{
+		"":                                       "----",
+		" \n\t((SELECT 1) UNION (SELECT 2))":     "WR--",
+		"/* a */ -- b\n# c\n(SELECT 1)":          "WR--",
+		"--\nSELECT 1":                           "WR--",
+		"--\tb\nSELECT 1":                        "WR--",
+		"--\x01\nSELECT 1":                       "WR--",
+		"--b\nSELECT 1":                          "--P-",
+		"#\r\nSELECT 1":                          "WR--",
+		"-- a\rDELETE FROM t\nSELECT 1":          "--P-", // servers do not agree on the end of the comment
+		"# a\rDELETE FROM t\n SELECT 1":          "--P-",
+		"SELECT\n1":                              "WR--",
+		"SELECT 1\nINTO\n@x":                     "W-P-",
+		"SELECT 1 -- a\nINTO @x":                 "W-P-",
+		"SELECT 1 \xa0INTO\xa0@x":                "W-P-", // a blank in latin1
+		"SELECT\xa01":                            "--P-",
+		"\xef\xbb\xbfSELECT 1":                   "--P-",
+		"\x00SELECT 1":                           "--P-",
+		"ſELECT 1":                               "--P-",
+		"BEGIN\nNOT ATOMIC SELECT 1; END":        "--P-",
+		"BEGIN -- a\nNOT ATOMIC SELECT 1; END":   "--P-",
+		"SET -- a\nSTATEMENT a=1 FOR CALL p()":   "--P-",
+		"SET\nSTATEMENT a=1\nFOR\n(SELECT 1)":    "----",
+		"SET STATEMENT a=1 -- FOR\nFOR CALL p()": "--P-",
+	} {
+		if got := told(query); got != want {
+			t.Errorf("%q: %s, want %s", query, got, want)
+		}
 	}
-	f.Fuzz(func(t *testing.T, query string) {
+	for query, second := range map[string]bool{
+		"SELECT 1;": false, "SELECT 1; ; \n": false, "SELECT 1; DELETE FROM t": true, "SELECT ';'": true, "DROP TABLE t; BEGIN": true,
+	} {
+		if Pins(query, true) || Pins(query, false) != second || second && Read(query, false) {
+			t.Errorf("%q: pins %v, %v where it may be two", query, Pins(query, true), Pins(query, false))
+		}
+	}
+}
+
+// Whatever the text, nothing panics, and the first word is a piece of it. What
+// comes before it changes nothing, a second statement makes no answer less
+// careful, and neither does what follows.
+func FuzzStatement(f *testing.F) {
+	for _, s := range []string{"/*!", "/*M!*/", "-- ", "((", "/**/\x00", "é", "WITH a", "SELECT 1 -- a\r"} {
+		f.Add(s, "INTO @x")
+	}
+	eachStatement(func(_, query string) { f.Add(query, "FOR UPDATE") })
+	f.Fuzz(func(t *testing.T, query, more string) {
 		word, rest, ok := firstWord(query)
 		if !strings.HasSuffix(query, word+rest) || strings.ContainsAny(word, " \t\r\n;(/*'\"`") || !ok && word != "" {
 			t.Errorf("%q: word %q, rest %q, %v", query, word, rest, ok)
 		}
-		for _, single := range []bool{false, true} {
-			if Read(query, single) && isOneOf(word, "INSERT", "UPDATE", "DELETE", "CALL") {
-				t.Errorf("%q is a read", query)
-			}
-			if MayBegin(query, true) && !MayBegin(query, false) {
-				t.Errorf("%q begins less when there may be two", query)
+		got := told(query)
+		for _, before := range []string{" ", "(", "/* a */ -- b\n# c\r\n(", "/*+ a */\t\v"} {
+			if other := told(before + query); other != got {
+				t.Errorf("%q: %s, after %q %s", query, got, before, other)
 			}
 		}
-		if Whole(query) != Whole("/* a */ -- b\n# c\n("+query) {
-			t.Errorf("%q is whole or not by what is before it", query)
+		switch {
+		case Read(query, false) && !Read(query, true), Pins(query, true) && !Pins(query, false):
+			t.Errorf("%q: less careful where there may be two", query)
+		case Read(query, true) && (Pins(query, true) || Leans(query) || isOneOf(word, "INSERT", "UPDATE", "DELETE", "CALL", "SET", "DO")):
+			t.Errorf("%q is a read", query)
+		}
+		// An empty statement, a comment without an end, and words that the
+		// next word explains say more with more behind them.
+		if word == "" || isOneOf(word, "SET", "LOAD", "DO") || strings.Contains(query, "/*") || strings.HasPrefix(more, "(") {
+			return
+		}
+		if problem := lessCareful(got, told(query+" "+more)); problem != "" {
+			t.Errorf("%q: %s, with %q behind it", query, problem, more)
 		}
 	})
+}
+
+// lessCareful says which answer, if any, is less careful than it was.
+func lessCareful(was, is string) string {
+	for i, careful := range []bool{false, false, true, true} {
+		if (was[i] != '-') == careful && (is[i] != '-') != careful {
+			return fmt.Sprintf("%c was %s, is %s", "WRPL"[i], was, is)
+		}
+	}
+	return ""
 }
