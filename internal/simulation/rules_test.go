@@ -34,6 +34,9 @@ import (
 //   - Every operation with a context ends at its deadline at the latest, an
 //     open without one within open_timeout, and Close within attempt_timeout.
 //     A transaction's Commit and Rollback have no context.
+//   - What is about new connections alone (refused logins, a name service that
+//     is silent or wrong, no room, no file left) costs no session: no node's
+//     generation rises, and nothing is cut.
 //   - After the last Close nothing is left.
 
 // A connector watches the cluster's connector.
@@ -324,6 +327,7 @@ func (w *world) count() {
 	}
 	removed += len(w.numbers) - len(now)
 	w.mu.Unlock()
+	w.checkHarmless(now)
 	most := w.plan.settings.cfg.MaxOpensPerNode
 	spare := removed * (most + 2) // what a removed node still ends is not to be seen
 	for name, s := range now {
@@ -340,6 +344,25 @@ func (w *world) count() {
 	}
 	if stats.Live < open || stats.Live > open+spare {
 		w.violate("%d conns live, %d of them out: the others are neither handed out nor closed; %d could be in attempts or probes", stats.Live, open, spare)
+	}
+}
+
+// checkHarmless is for schedules whose faults are about new connections alone:
+// good sessions are not the victims.
+func (w *world) checkHarmless(now glance) {
+	if !w.plan.harmless {
+		return
+	}
+	for name, s := range now {
+		if s.Generation != 0 {
+			w.violate("%s has retired its sessions for a fault of new connections (%s)", name, s.LastErrorMessage)
+		}
+	}
+	w.mu.Lock()
+	harmed := w.harmed
+	w.mu.Unlock()
+	if harmed {
+		w.violate("a session was cut for a fault of new connections")
 	}
 }
 

@@ -25,6 +25,7 @@ type schedule struct {
 	settings settings
 	steps    []step
 	healLast bool // the faults end only after the last Close
+	harmless bool // the faults are about new connections alone; see world.checkHarmless
 
 	rand    *rand.Rand
 	members []string // while the steps are drawn
@@ -51,6 +52,7 @@ type step struct {
 
 func newSchedule(seed uint64) *schedule {
 	s := &schedule{seed: seed, rand: rand.New(rand.NewPCG(seed, 0x51b))}
+	s.harmless = s.oneIn(6)
 	s.drawSettings()
 	span := s.between(4*time.Second, 16*time.Second)
 	for range s.settings.nodes {
@@ -63,7 +65,9 @@ func newSchedule(seed uint64) *schedule {
 		s.drawCalls(s.within(span))
 	}
 	for range s.rand.IntN(6) {
-		s.drawMembership(s.within(span))
+		if !s.harmless {
+			s.drawMembership(s.within(span))
+		}
 	}
 	for range s.rand.IntN(3) {
 		s.drawReopen(s.within(span))
@@ -130,6 +134,8 @@ var (
 	errNotReady  = &mysql.MySQLError{Number: 1047, Message: "WSREP has not yet prepared node for application use"}
 	errLeaving   = &mysql.MySQLError{Number: 1180, Message: "Got error 5 during COMMIT, provider status: Not connected to Primary Component"}
 	errReadOnly  = &mysql.MySQLError{Number: 1290, Message: "The MariaDB server is running with the --read-only option"}
+	errDenied    = &mysql.MySQLError{Number: 1045, Message: "Access denied"}
+	errBlocked   = &mysql.MySQLError{Number: 1129, Message: "Host is blocked because of many connection errors"}
 	errBoom      = errors.New("boom")
 )
 
@@ -140,7 +146,28 @@ type mood struct {
 	readOnly bool
 }
 
+// drawHarmless draws a way in which a node, or what is on the way to it, refuses
+// new connections and leaves established ones alone.
+func (s *schedule) drawHarmless() mood {
+	unknown := &net.DNSError{Err: "no such host", Name: "db", IsNotFound: true}
+	failing := &net.DNSError{Err: "server misbehaving", Name: "db", IsTimeout: true, IsTemporary: true}
+	well := s.settings.pace
+	moods := []mood{
+		{"login refused", fakedb.Mood{Dial: errDenied, Delay: well}, false},
+		{"host blocked", fakedb.Mood{Dial: errBlocked, Delay: well}, false},
+		{"name unknown", fakedb.Mood{Dial: unknown, Delay: well}, false},
+		{"name service fails", fakedb.Mood{Dial: failing, Delay: well}, false},
+		{"no file left", fakedb.Mood{Dial: &net.OpError{Op: "dial", Net: "tcp", Err: syscall.EMFILE}, Delay: well}, false},
+		{"full", fakedb.Mood{Dial: errSaturated, Delay: well}, false},
+		{"bad luck", fakedb.Mood{Dial: errBoom, Delay: well}, false},
+	}
+	return moods[s.rand.IntN(len(moods))]
+}
+
 func (s *schedule) drawMood() mood {
+	if s.harmless {
+		return s.drawHarmless()
+	}
 	slow := s.between(50*time.Millisecond, 3*time.Second)
 	well := s.settings.pace
 	moods := []mood{
@@ -178,7 +205,7 @@ func (s *schedule) drawFault(at time.Duration) {
 	}
 	for range times {
 		s.add(at, func(w *world) { w.setMood(nodes, m) }, "%s: %s", strings.Join(nodes, ", "), m.name)
-		if s.oneIn(3) {
+		if s.oneIn(3) && !s.harmless {
 			s.drawBreak(at, nodes)
 		}
 		if times == 1 { // before anybody has noticed
@@ -187,7 +214,7 @@ func (s *schedule) drawFault(at time.Duration) {
 		s.add(at+lasts, func(w *world) { w.setMood(nodes, w.well()) }, "%s: well", strings.Join(nodes, ", "))
 		at += 2 * lasts
 	}
-	if s.oneIn(2) {
+	if s.oneIn(2) && !s.harmless {
 		s.drawBreak(at, nodes)
 	}
 }

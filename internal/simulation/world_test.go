@@ -48,6 +48,7 @@ type world struct {
 	texts     map[string]*statement
 	lines     []string
 	violation string
+	harmed    bool // a socket was cut though the faults are harmless
 	tally     *tally
 }
 
@@ -251,6 +252,7 @@ func (w *world) onEvent(e clustersql.Event) {
 		w.tally.retired += e.Conns
 	case e.Kind == clustersql.EventCut:
 		w.tally.cuts += e.Conns
+		w.harmed = w.harmed || w.plan.harmless
 	}
 	w.lines = append(w.lines, fmt.Sprintf("%12s   %s %s %s>%s %d %s", time.Since(w.began), e.Node, e.Kind, e.From, e.To, e.Conns, e.Reason))
 }
