@@ -15,7 +15,7 @@ func Pins(query string, single bool) bool {
 	}
 	return !isUsual(query) && kindPins(query) ||
 		strings.IndexByte(query, '@') >= 0 && setsVariable(query) ||
-		takesLock(query, 'k') || takesLock(query, 'K')
+		strings.IndexByte(query, '(') >= 0 && (takesLock(query, 'k') || takesLock(query, 'K'))
 }
 
 // isUsual reports whether the query begins with SELECT, INSERT, UPDATE or
