@@ -219,11 +219,10 @@ func wantOpenError(t *testing.T, err error, nodes int) {
 // Clusters, behaviours, ties, callers, cancels, members and closes are random.
 // Whatever happens, every open is answered in time and nothing is left.
 func TestOpenRandomly(t *testing.T) {
-	rounds := 10_000
+	rounds, together := 10_000, 500 // so many rounds in one bubble; see TestRaceOfThree
 	if testing.Short() {
-		rounds = 500
+		rounds, together = 200, 200
 	}
-	const together = 500 // rounds in one bubble; see TestRaceOfThree
 	r := seedtest.Rand(t)
 	for first := 0; first < rounds; first += together {
 		synctest.Test(t, func(t *testing.T) {

@@ -37,7 +37,11 @@ func TestOneCauseIsOneText(t *testing.T) {
 				d := fakeCluster(t, b, 3)
 				db := openDB(t, d)
 				var texts, reasons = map[string]int{}, map[string]int{}
-				for i := range 100 {
+				opens := 100
+				if testing.Short() {
+					opens = 30
+				}
+				for i := range opens {
 					for k := range 3 {
 						b.Node(nodeName(k)).Set(script(i + 10*k))
 						b.Node(nodeName(k)).SetHealth(script(i).Err, 0, false)

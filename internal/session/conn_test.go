@@ -110,14 +110,14 @@ func interfaces(v any) string {
 // A wrapped conn does what the bare one does, whatever interfaces the backend
 // has and however it answers: the same calls with the same arguments in the
 // same order, the same results and errors, the same conns reused and closed.
-// The short run draws a fifth of the sets of interfaces.
+// The short run draws a tenth of the sets of interfaces.
 func TestWrappedConnIsLikeBare(t *testing.T) {
 	scenarios := slices.Concat(argScenarios(), failScenarios(), panicScenarios(), contextScenarios(), otherScenarios())
 	oldest, newest := backendStmts[0], backendStmts[len(backendStmts)-1]
 	conns := slices.Clone(backendConns[:])
 	if testing.Short() {
 		seedtest.Rand(t).Shuffle(len(conns), func(i, j int) { conns[i], conns[j] = conns[j], conns[i] })
-		conns = conns[:len(conns)/5]
+		conns = conns[:len(conns)/10]
 	}
 	for _, newConn := range conns {
 		t.Run(interfaces(newConn(nil)), func(t *testing.T) {
