@@ -225,7 +225,7 @@ func TestNothingMovesWithoutNeed(t *testing.T) {
 				well(b, "n3")
 				time.Sleep(2 * time.Minute)
 				closed := int(b.Stats().Closes - before)
-				if anew := name == "race" || name == "hedged"; anew && closed < older || name == "own" && closed > 6 {
+				if anew := name == "race" || name == "hedged"; anew && closed < older || name == inOrder.String() && closed > 6 {
 					t.Errorf("%d closed after the return, of %d there were", closed, older)
 				}
 				fill(t, db, 30)
