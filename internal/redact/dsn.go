@@ -13,15 +13,15 @@ type pair struct{ key, value string }
 // secret: values of keys that hold secrets, and values of keys that we do not
 // know. The DSN may be a URL, key=value as libpq has it, key=value with
 // semicolons, or what the mysql driver takes. Where it can be read in several
-// ways, the secrets of all of them are returned. It is not ok if it cannot be
-// read, or if it is not plain where the password ends.
+// ways, the secrets of all of them are returned, also of those that are odd. It
+// is not ok if it cannot be read, or if it is not plain where the password ends.
 func secretPairs(dsn string) (secrets []pair, ok bool) {
 	for _, parse := range []func(string) ([]pair, bool){parseURL, parseWords, parseSemicolons, parseAddress} {
 		pairs, parsed := parse(dsn)
-		if !parsed || slices.ContainsFunc(pairs, pair.isOdd) {
+		if !parsed {
 			continue
 		}
-		ok = true
+		ok = ok || !slices.ContainsFunc(pairs, pair.isOdd)
 		for _, p := range pairs {
 			if p.isSecret() {
 				secrets = append(secrets, p)

@@ -54,6 +54,7 @@ func TestTextsStayReadable(t *testing.T) {
 		{"cannot be read: a file", "file:test.db?_auth_pass=hunter22", "hunter22", "***"},
 		{"a short key of a password", "host=h pw=abcd", "abcdef", "***ef"},
 		{"a user with a server", "host=h user=app@server password=hunter22", "hunter22 of app@server", "*** of app@server"},
+		{"two forms, one of them odd", "host=:;ba =@tcp()/db", ";ba =", "***"},
 		{"cannot be read: a user that looks like a key", "host=:hunter22@tcp(h1)/db", "hunter22", "***"},
 		{"cannot be read: two addresses", "app:hunter22@tcp(@h1())/db", "hunter22", "***"},
 		{"hosts without names", "postgresql:///shop?host=/run/pg&password=hunter22", "shop on /run/pg with hunter22", "shop on /run/pg with ***"},
