@@ -77,13 +77,10 @@ func TestPgx(t *testing.T) {
 }
 
 func pgxConnEnds(t *testing.T, servers []*postgres) {
-	back := make(chan struct{}, 1)
+	events := make(chan clustersql.Event, 100)
 	d, db := pgCluster(t, servers, clustersql.WithOnEvent(func(e clustersql.Event) {
-		if e.Node == "n1" && e.Kind == clustersql.EventState && e.From == clustersql.StateSuspect && e.To == clustersql.StateUp {
-			select {
-			case back <- struct{}{}:
-			default:
-			}
+		if e.Node == "n1" {
+			events <- e
 		}
 	}))
 	if port := serverOf(t, db); port != servers[0].port {
@@ -105,17 +102,35 @@ func pgxConnEnds(t *testing.T, servers []*postgres) {
 	if _, err := db.Exec("SELECT 1"); err != nil {
 		t.Logf("the statement that met the ended connection: %v", err)
 	}
-	// The pool notices the end now at the latest. Until a probe has passed the
-	// node is suspect, and the other one is used.
+	// The pool notices the end now at the latest. It is one session's: a probe
+	// looks after the node, which stays in use.
 	serverOf(t, db)
-	select {
-	case <-back:
-	case <-time.After(30 * time.Second):
-		t.Fatalf("%+v", d.Status().Nodes[0])
+	for deadline := time.After(30 * time.Second); ; {
+		select {
+		case e := <-events:
+			if e.Kind == clustersql.EventState && e.From != clustersql.StateUnknown {
+				t.Errorf("one ended connection: %v", e)
+			}
+			if e.Kind != clustersql.EventLost {
+				continue
+			}
+		case <-deadline:
+			t.Fatalf("%+v", d.Status().Nodes[0])
+		}
+		break
+	}
+	probes := d.Status().Nodes[0].Probes
+	for d.Status().Nodes[0].Probes == probes {
+		time.Sleep(10 * time.Millisecond)
 	}
 	db.SetMaxIdleConns(0)
 	if port := serverOf(t, db); port != servers[0].port {
 		t.Errorf("one ended connection moved the cluster to port %d", port)
+	}
+	for len(events) > 0 {
+		if e := <-events; e.Kind == clustersql.EventState {
+			t.Errorf("one ended connection: %v", e)
+		}
 	}
 	if s := d.Status().Nodes[0]; s.State != clustersql.StateUp || s.Generation != 0 {
 		t.Errorf("%+v", s)
