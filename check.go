@@ -2,6 +2,7 @@ package clustersql
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"fmt"
 
@@ -14,6 +15,22 @@ import (
 // attempt_timeout, and on the probe connection. Nobody else uses the backend's
 // conn meanwhile. The check must not keep the conn or close it.
 type Check func(ctx context.Context, backend driver.Conn) error
+
+// QueryRow runs a query on a backend's connection, for a [Check] of a program's
+// own. It returns the columns of the first row as texts; NULL is "". Without a
+// row the error is [database/sql.ErrNoRows]. It uses the backend's fast path
+// where there is one, else a prepared statement, and closes what it opens. ctx
+// bounds it as far as the backend heeds ctx.
+func QueryRow(ctx context.Context, backend driver.Conn, query string) ([]string, error) {
+	rows, err := dialect.QueryRows(ctx, backend, query, 1)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(rows) == 0:
+		return nil, sql.ErrNoRows
+	}
+	return rows[0], nil
+}
 
 // UnmarshalText sets the check from its name in config.toml.
 func (c *Check) UnmarshalText(text []byte) error {

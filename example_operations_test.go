@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -91,4 +92,32 @@ func ExampleNodeError() {
 		fmt.Println("look whether it was run, on", failed.Node)
 	}
 	// Output: look whether it was run, on galera1
+}
+
+// A check of one's own asks one query. Here a node is fit while a table says so.
+func ExampleQueryRow() {
+	inService := func(ctx context.Context, backend driver.Conn) error {
+		row, err := clustersql.QueryRow(ctx, backend, "SELECT state FROM maintenance")
+		if err != nil {
+			return err
+		}
+		if row[0] != "in service" {
+			return fmt.Errorf("the node is %s", row[0])
+		}
+		return nil
+	}
+	backend := fakedb.New()
+	backend.Node("dsn1").OnQuery(func(string) ([][]driver.Value, bool) { return [][]driver.Value{{"in repair"}}, true })
+	backend.Node("dsn2").OnQuery(func(string) ([][]driver.Value, bool) { return [][]driver.Value{{"in service"}}, true })
+	d := clustersql.NewDriver(backend.Driver(), "checked_conn", clustersql.WithCheck(inService),
+		clustersql.WithLogger(slog.New(slog.DiscardHandler)))
+	d.AddNode("galera1", "dsn1")
+	d.AddNode("galera2", "dsn2")
+	db := sql.OpenDB(d.Connector())
+	defer db.Close()
+
+	var state string
+	err := db.QueryRow("SELECT state FROM maintenance").Scan(&state)
+	fmt.Println(state, err)
+	// Output: in service <nil>
 }

@@ -455,3 +455,65 @@ func TestMissingFileIsTheStatements(t *testing.T) {
 		}
 	})
 }
+
+// A sql.Conn whose transaction was cancelled, and whose connection that broke,
+// says so once, and is gone: it holds no place in the pool any more. The
+// Rollback that failed has ended the transaction.
+func TestConnOfACancelledTransactionIsGone(t *testing.T) {
+	next := map[string]func(ctx context.Context, c *sql.Conn, st *sql.Stmt) error{
+		"BeginTx": func(ctx context.Context, c *sql.Conn, _ *sql.Stmt) error {
+			_, err := c.BeginTx(ctx, nil)
+			return err
+		},
+		"statement": func(ctx context.Context, _ *sql.Conn, st *sql.Stmt) error {
+			_, err := st.ExecContext(ctx)
+			return err
+		},
+	}
+	for name, use := range next {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { connOfACancelledTransaction(t, use) })
+		})
+	}
+}
+
+func connOfACancelledTransaction(t *testing.T, use func(context.Context, *sql.Conn, *sql.Stmt) error) {
+	b := fakedb.New()
+	b.Node("n1").Set(fakedb.Script{Breaks: true})
+	db := openDB(t, fakeCluster(t, b, 1))
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	st, err := conn.PrepareContext(t.Context(), "usual")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	tx, err := conn.BeginTx(ctx, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Node("n1").OnStatement(func(ctx context.Context, query string, _ []driver.NamedValue) error {
+		if query == "long" {
+			<-ctx.Done()
+		}
+		return ctx.Err()
+	})
+	time.AfterFunc(time.Second, cancel)
+	if _, err := tx.ExecContext(ctx, "long"); err == nil {
+		t.Fatal("it ended well")
+	}
+	synctest.Wait()                  // database/sql rolls back
+	err = use(t.Context(), conn, st) // database/sql tries a statement again itself
+	if !errors.Is(err, driver.ErrBadConn) && !errors.Is(err, sql.ErrConnDone) {
+		t.Errorf("the next use: %v", err)
+	}
+	if err := use(t.Context(), conn, st); !errors.Is(err, sql.ErrConnDone) {
+		t.Errorf("the one after: %v", err)
+	}
+	if open := db.Stats().OpenConnections; open != 0 {
+		t.Errorf("%d connections are open", open)
+	}
+}

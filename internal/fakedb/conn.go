@@ -83,6 +83,9 @@ func (c *Conn) answer(ctx context.Context, query string, args []driver.NamedValu
 	if h != nil {
 		err, delay, silent = h.err, h.delay, h.silent
 	}
+	if c.broken.Load() {
+		return driver.ErrBadConn // as go-sql-driver answers: nothing is sent
+	}
 	if waited := pause(ctx, delay); waited != nil {
 		c.broken.Store(c.script.Breaks)
 		return waited
@@ -94,7 +97,9 @@ func (c *Conn) answer(ctx context.Context, query string, args []driver.NamedValu
 	}
 	if err == nil && hook != nil && query != "" {
 		err = hook(ctx, query, args)
-		c.broken.Store(c.script.Breaks && ctx.Err() != nil)
+		if c.script.Breaks && ctx.Err() != nil {
+			c.broken.Store(true)
+		}
 	}
 	return err
 }

@@ -12,5 +12,8 @@ func (t tx) end(query string) error {
 	if t.c.node.quiet.Load() {
 		return nil
 	}
+	if t.c.broken.Load() {
+		return errClosed // as go-sql-driver/mysql, which has its own error for it here
+	}
 	return t.c.answer(context.Background(), query, nil)
 }

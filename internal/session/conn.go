@@ -61,7 +61,7 @@ type conn struct {
 	last      context.Context // of the last call; tells whether its caller has left; nil in the pool
 	lost      bool            // the connection is lost; nothing more is sent on it
 	spent     bool            // not to be used again, though database/sql may not have seen a bad conn
-	inTx      bool            // from BeginTx until a Commit or Rollback succeeds
+	inTx      bool            // from BeginTx until Commit or Rollback
 	pinned    bool            // a statement may have begun a transaction, or left other state in the session; never cleared, as its end cannot be seen
 
 	// shared by the conn's user and the cluster

@@ -84,10 +84,11 @@ func (c *conn) wrapTx(ctx context.Context, backend driver.Tx, err error) (driver
 
 // Commit calls the backend's Commit.
 func (t *tx) Commit() error {
+	defer t.end()
 	if err := t.backend.Commit(); err != nil {
+		t.conn.pinned = true // the server may still be in the transaction
 		return t.conn.failed(context.Background(), OpCommit, "", err)
 	}
-	t.conn.inTx = false
 	return nil
 }
 
@@ -99,9 +100,15 @@ func (t *tx) Rollback() error {
 	if t.ctx != nil && t.ctx.Err() != nil {
 		t.conn.discarded = true
 	}
+	defer t.end()
 	if err := t.backend.Rollback(); err != nil {
+		t.conn.pinned = true // the server may still be in the transaction
 		return t.conn.failed(context.Background(), OpRollback, "", err)
 	}
-	t.conn.inTx = false
 	return nil
 }
+
+// end notes that database/sql is done with the transaction, which it is also
+// after a Commit or Rollback that failed. Else a sql.Conn would go on to hide
+// the driver.ErrBadConn of a connection that is gone.
+func (t *tx) end() { t.conn.inTx = false }
