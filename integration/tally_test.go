@@ -68,6 +68,11 @@ func failed(ops []op) []op {
 	return bad
 }
 
+// failedOn returns the operations that failed with the connection to a node.
+func failedOn(ops []op, node string) []op {
+	return slices.DeleteFunc(failed(ops), func(o op) bool { return o.node != node })
+}
+
 // on returns the operations that a node answered.
 func on(ops []op, node string) []op {
 	var there []op
