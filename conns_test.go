@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/socket"
 
 	"github.com/EnumApps/clustersql/internal/fakedb"
@@ -175,6 +176,37 @@ func TestRefusingNodeIsNotCut(t *testing.T) {
 		}
 		if _, err := conn.ExecContext(context.Background(), "work"); err != nil {
 			t.Errorf("work under way: %v", err)
+		}
+	})
+}
+
+// A node that refuses work may fall silent later. What hangs on it then returns
+// as it does on any other silent node.
+func TestRefusingNodeThatFallsSilentIsCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		d, c := pipeCluster(t, b, true)
+		db := openDB(t, d)
+		conn, err := db.Conn(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		b.Node("n1").SetHealth(errRefused, 0, false)
+		time.Sleep(5 * time.Second)
+		if s := d.Status().Nodes[0]; s.State != StateDown || s.OpenConns != 1 {
+			t.Fatalf("%+v", s)
+		}
+		c.hangs.Store(true)
+		b.Node("n1").SetHealth(nil, 0, true)
+		began := time.Now()
+		_, err = conn.ExecContext(context.Background(), "work")
+		if err == nil || !errors.Is(err, errCut) {
+			t.Errorf("got %v", err)
+		}
+		// Two probes that a down node has at most this far apart.
+		if took, most := time.Since(began), 2*(DefaultConfig().AttemptTimeout+health.BackoffMost); took > most {
+			t.Errorf("returned after %v, at most %v may pass", took, most)
 		}
 	})
 }

@@ -26,6 +26,7 @@ type Health struct {
 	// retired is set once a transition has asked to retire the node's conns. A
 	// change of state clears it.
 	retired bool
+	cut     bool          // a transition has asked to cut the conns; a change of state clears it
 	slow    time.Duration // the node was outrun after this time: an open that takes no longer clears it; 0: it was not outrun
 
 	Need       Scope     // while down: what a check must look at to bring the node up
@@ -100,10 +101,15 @@ func (h Health) Next(e Evidence, rise, fall int, now time.Time) (Health, Effects
 	// A refused login says nothing about sessions that are logged in. An open
 	// that failed for no known reason may have failed for a reason in this
 	// program. Working conns are therefore kept.
-	if e.Class != Failed && e.Class != Misconfigured && !h.retired {
-		h.retired, eff.Raise = true, true
-		eff.Cut = e.Class == Silent || e.Class == Lost
+	if e.Class == Failed || e.Class == Misconfigured {
+		return h, eff
 	}
+	// A node may fall silent after it was taken down for another reason. Calls
+	// hang on it then as on any other silent one.
+	if eff.Cut = !h.cut && (e.Class == Silent || e.Class == Lost && !h.retired); eff.Cut {
+		h.cut = true
+	}
+	eff.Raise, h.retired = !h.retired, true
 	return h, eff
 }
 
@@ -184,7 +190,7 @@ func (h Health) fallen(e Evidence, now time.Time) (Health, Effects) {
 func (h Health) move(to State, reason string, now time.Time) (Health, Effects) {
 	changed := h.State != to
 	if changed {
-		h.State, h.Since, h.Good, h.retired = to, now, 0, false
+		h.State, h.Since, h.Good, h.retired, h.cut = to, now, 0, false, false
 	}
 	h.Reason = reason
 	return h, Effects{Changed: changed}

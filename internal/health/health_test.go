@@ -22,6 +22,8 @@ func TestTransitions(t *testing.T) {
 		never   = Health{State: Down, retired: true}
 		behind  = Health{State: Suspect, EverUp: true, Reason: "slow", slow: 100 * time.Millisecond}
 		slowest = Health{State: Down, EverUp: true, retired: true, Good: 1, slow: 100 * time.Millisecond}
+		fenced  = Health{State: Down, EverUp: true, retired: true, silent: 1}
+		gone    = Health{State: Down, EverUp: true, retired: true, cut: true, silent: 2}
 		blind   = Health{State: Down, EverUp: true, retired: true, Good: 1, Need: ScopeStatus}
 	)
 	cases := []struct {
@@ -44,6 +46,9 @@ func TestTransitions(t *testing.T) {
 		{"second silence", once, is(Silent), Down, Effects{Changed: true, Raise: true, Cut: true}},
 		{"first silence of an unknown node", unknown, is(Silent), Suspect, Effects{Changed: true, Check: true}},
 		{"silence of a down node", down, is(Silent), Down, Effects{}},
+		{"lasting silence of a node that is down for another reason", fenced, is(Silent), Down, Effects{Cut: true}},
+		{"and longer", gone, is(Silent), Down, Effects{}},
+		{"a broken probe is no silence of its sessions", fenced, probed(Lost), Down, Effects{}},
 
 		{"refused", up, is(Refused), Down, Effects{Changed: true, Raise: true}},
 		{"refused, never up", unknown, is(Refused), Down, Effects{Changed: true, Raise: true}},
