@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"fmt"
+	"log/slog"
 
 	"github.com/EnumApps/clustersql/internal/conffile"
 	"github.com/EnumApps/clustersql/internal/dialect"
@@ -56,6 +57,18 @@ func (c *Config) dialectOf(backend driver.Driver) dialect.Dialect {
 		}
 	}
 	return generic{}
+}
+
+// tellUnknown writes one line if nothing is known of the backend's database,
+// and the program has not said that this is meant. A driver that wraps the mysql
+// driver looks like that.
+func (m *manager) tellUnknown(d dialect.Dialect) {
+	if _, unknown := d.(generic); unknown && m.cfg.Dialect == DialectByBackend && m.cfg.Check == nil && m.cfg.CheckQuery == "" {
+		m.told.Do(func() {
+			m.log.print(slog.LevelInfo, "the backend's database is not known: its nodes are checked with Ping only",
+				"cure", fmt.Sprintf("set dialect = %q if it wraps the mysql driver, else check_query or dialect = %q", string(DialectMySQL), string(DialectGeneric)))
+		})
+	}
 }
 
 // generic is the dialect of every other backend. Such a backend may be a driver

@@ -1,11 +1,13 @@
 package clustersql
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -260,5 +262,42 @@ node   = [{name = "n", dsn = "app:pw@tcp(h:3306)/db"}]
 		if n.dial.dialect != want || n.session != want.Session("app:pw@tcp(h:3306)/db") {
 			t.Errorf("%s: a %T, %+v", name, n.dial.dialect, n.session)
 		}
+	}
+}
+
+// A cluster says once that it knows nothing of its backend's database, unless
+// the program has said how its nodes are to be checked.
+func TestUnknownBackendIsTold(t *testing.T) {
+	other := fakedb.New().Driver()
+	cases := []struct {
+		name    string
+		backend driver.Driver
+		opts    []Option
+		lines   int
+	}{
+		{"unknown", other, nil, 1},
+		{"unknown, checked with a query", other, []Option{WithCheckQuery("SELECT 1")}, 0},
+		{"unknown, and meant", other, []Option{WithDialect(DialectGeneric)}, 0},
+		{"wraps the mysql driver, and says so", tracer{mysql.MySQLDriver{}, new(atomic.Int64)}, []Option{WithDialect(DialectMySQL)}, 0},
+		{"wraps the mysql driver", tracer{mysql.MySQLDriver{}, new(atomic.Int64)}, nil, 1},
+		{"mysql", mysql.MySQLDriver{}, nil, 0},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			var log bytes.Buffer
+			d := NewDriver(tc.backend, t.Name(), append(tc.opts, WithLogger(slog.New(slog.NewTextHandler(&log, nil))))...)
+			defer d.Close()
+			for _, node := range []string{"n1", "n2"} {
+				if err := d.AddNode(node, "app:secret@tcp(127.0.0.1:1)/db"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if n := strings.Count(log.String(), "is not known"); n != tc.lines {
+				t.Errorf("%d lines, want %d:\n%s", n, tc.lines, &log)
+			}
+			if tc.lines > 0 && !strings.Contains(log.String(), "dialect") {
+				t.Errorf("it names no cure:\n%s", &log)
+			}
+		})
 	}
 }

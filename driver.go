@@ -202,8 +202,11 @@ func (d Driver) Connector() driver.Connector {
 // what the actors started. Handshakes under way have loser_grace to finish. For
 // a backend that does not react to cancel, Close waits at most attempt_timeout.
 // Connections that database/sql holds stay usable; whoever holds them closes
-// them. A second Close changes nothing. Programs that close their sql.DB need
-// not call it.
+// them. A second Close changes nothing.
+//
+// Closing the last [database/sql.DB] stops the actors too, and the cluster can
+// be opened again. But its expvar map keeps it in memory until Close: a program
+// that makes clusters again and again calls Close for each.
 func (d Driver) Close() error {
 	if d.m == nil {
 		return nil

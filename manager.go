@@ -26,6 +26,7 @@ type manager struct {
 	cfg     Config
 	invalid error // why cfg cannot work; nil if it can
 	log     logger
+	told    sync.Once   // that the backend is not known
 	draws   *lockedRand // random numbers for callers' goroutines
 
 	// shared; the slice is sorted by name, and never changed, only replaced
@@ -135,6 +136,7 @@ func (m *manager) add(name string, o origin, opts []NodeOption) error {
 	if err := m.enlist(n); err != nil {
 		return m.refuse(name, err)
 	}
+	m.tellUnknown(o.dialect)
 	m.news.notify()
 	exported.addNode(m, n)
 	return nil
