@@ -147,6 +147,6 @@ func (l *lockedRand) Int64N(n int64) int64 {
 // this package draw with it.
 func (m *manager) draw(n int) int { return m.draws.IntN(n) }
 
-// runtimeDraw returns a random number from 0 to n-1 for a strategy that is used
-// outside of a cluster.
-func runtimeDraw(n int) int { return rand.IntN(n) }
+// outside draws for strategies that are used outside of a cluster. Tests put
+// one with a seed of theirs in its place.
+var outside = &lockedRand{rand: newRand(rand.Uint64(), "")}

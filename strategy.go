@@ -83,8 +83,8 @@ func NewStrategy(name string, plan func(nodes []NodeStatus) []Launch) Strategy {
 func (s Strategy) String() string { return s.name }
 
 // Plan returns the launches for the given nodes, as an open gets them. It is
-// for strategies that are built on this one. Balanced draws from math/rand/v2
-// here, and not from the cluster's source. The zero Strategy plans nothing.
+// for strategies that are built on this one. Balanced draws from a source of the
+// process here, and not from the cluster's. The zero Strategy plans nothing.
 func (s Strategy) Plan(nodes []NodeStatus) []Launch {
 	switch {
 	case s.custom != nil:
@@ -96,7 +96,7 @@ func (s Strategy) Plan(nodes []NodeStatus) []Launch {
 	for i := range nodes {
 		members[i] = nodes[i].member()
 	}
-	steps := s.plan(members, runtimeDraw)
+	steps := s.plan(members, outside.IntN)
 	plan := make([]Launch, len(steps))
 	for i, step := range steps {
 		plan[i] = Launch{Node: nodes[step.At].Name, Wait: step.Wait}

@@ -3,11 +3,14 @@ package clustersql
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/EnumApps/clustersql/internal/seedtest"
 )
 
 // strategies are those of the package, by their names in config.toml.
@@ -110,4 +113,27 @@ func TestStrategySeesUsableNodes(t *testing.T) {
 			t.Errorf("%v", seen)
 		}
 	})
+}
+
+// Plans outside of a cluster repeat with the seed of their draws.
+func TestPlanOutsideOfAClusterRepeats(t *testing.T) {
+	defer func(before *lockedRand) { outside = before }(outside)
+	nodes := make([]NodeStatus, 8)
+	for i := range nodes {
+		nodes[i] = NodeStatus{Name: fmt.Sprint("n", i), Weight: 1, State: StateUp}
+	}
+	seed := seedtest.Of(t)
+	var plans [2]string
+	for i := range plans {
+		outside = &lockedRand{rand: newRand(seed, "")}
+		for range 20 {
+			plans[i] += fmt.Sprintln(Balanced.Plan(nodes))
+		}
+	}
+	if plans[0] != plans[1] {
+		t.Errorf("one seed gives\n%s\nand\n%s", plans[0], plans[1])
+	}
+	if lines := strings.Split(strings.TrimSpace(plans[0]), "\n"); strings.Count(plans[0], lines[0]) == len(lines) {
+		t.Errorf("nothing was drawn: %s", lines[0])
+	}
 }
