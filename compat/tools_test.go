@@ -15,6 +15,7 @@ import (
 
 	"github.com/EnumApps/clustersql"
 	"github.com/EnumApps/clustersql/internal/galera"
+	"github.com/go-sql-driver/mysql"
 	"github.com/golang-migrate/migrate/v4"
 	migratemysql "github.com/golang-migrate/migrate/v4/database/mysql"
 	"github.com/golang-migrate/migrate/v4/source/iofs"
@@ -41,7 +42,9 @@ var tools = map[string]func(dsn string, dsns map[string]string, seen *atomic.Int
 func onNetwork(network, dsn string) string { return strings.Replace(dsn, "@tcp(", "@"+network+"(", 1) }
 
 // Every tool writes and reads without a pause while a node dies. Reads never
-// fail. A write fails only if its connection was lost while it ran.
+// fail. A write fails only if its connection was lost while it ran: with an
+// unknown outcome, or, in a transaction that was not to commit yet, with the
+// backend's own error, and then its row is not there.
 func throughADeath(t *testing.T, c *galera.Cluster, dsn string) {
 	if err := c.Exec(t.Context(), "CREATE TABLE app.entries (id INT PRIMARY KEY, body VARCHAR(100) NOT NULL)"); err != nil {
 		t.Fatal(err)
@@ -54,6 +57,7 @@ func throughADeath(t *testing.T, c *galera.Cluster, dsn string) {
 	var runs sync.WaitGroup
 	dead, over := make(chan struct{}), make(chan struct{})
 	first := 0
+	var all []*run
 	for name, open := range tools {
 		r := &run{name: name, id: first, dead: dead, over: over}
 		first += 1_000_000
@@ -61,6 +65,7 @@ func throughADeath(t *testing.T, c *galera.Cluster, dsn string) {
 		if r.session, err = open(dsn+"&clustersql.idempotent=true", dsns, &r.seen); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
+		all = append(all, r)
 		runs.Go(func() { r.loop(t) })
 	}
 	time.Sleep(time.Second)
@@ -72,7 +77,23 @@ func throughADeath(t *testing.T, c *galera.Cluster, dsn string) {
 	time.Sleep(4 * time.Second)
 	close(over)
 	runs.Wait()
+	db, err := sql.Open("mysql", dsns[c.Nodes[0].Name])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, r := range all {
+		for _, id := range r.undone {
+			var n int
+			if err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM app.entries WHERE id = ?", id).Scan(&n); err != nil || n != 0 {
+				t.Errorf("%s: row %d was lost before its commit, and is there %d times: %v", r.name, id, n, err)
+			}
+		}
+	}
 }
+
+// transacts says of a tool that it writes each row in a transaction.
+func transacts(tool string) bool { return strings.HasPrefix(tool, "gorm") }
 
 // A run is one tool at work.
 type run struct {
@@ -80,6 +101,7 @@ type run struct {
 	session    *session
 	seen       atomic.Int64
 	id         int
+	undone     []int         // rows whose transaction was lost before its commit
 	dead, over chan struct{} // closed when the node is dead, and at the end
 }
 
@@ -100,6 +122,8 @@ func (r *run) loop(t *testing.T) {
 		switch err := r.once(t.Context()); {
 		case errors.Is(err, clustersql.ErrUnknownOutcome):
 			unknown++
+		case transacts(r.name) && errors.Is(err, mysql.ErrInvalidConn):
+			r.undone = append(r.undone, r.id)
 		case err != nil:
 			t.Errorf("%s: %v", r.name, err)
 		case died:
@@ -109,8 +133,8 @@ func (r *run) loop(t *testing.T) {
 		}
 		time.Sleep(5 * time.Millisecond) // leaves the servers some of the cores
 	}
-	if before == 0 || after == 0 || unknown > 2 {
-		t.Errorf("%s: %d rows before the death, %d after, %d writes without a known outcome", r.name, before, after, unknown)
+	if before == 0 || after == 0 || unknown+len(r.undone) > 2 {
+		t.Errorf("%s: %d rows before the death, %d after, %d writes without a known outcome, %d lost before their commit", r.name, before, after, unknown, len(r.undone))
 	}
 	if wraps := strings.HasPrefix(r.name, "otelsql") || strings.HasPrefix(r.name, "sqlmw"); wraps && r.seen.Load() < int64(before+after) {
 		t.Errorf("%s has seen %d calls, of %d rows", r.name, r.seen.Load(), before+after)
