@@ -4,6 +4,7 @@ package clustersql
 
 import (
 	"database/sql"
+	"fmt"
 	"syscall"
 	"testing"
 	"time"
@@ -31,6 +32,27 @@ func BenchmarkThousandNodes(b *testing.B) {
 	wall := time.Since(began)
 	b.ReportMetric(100*float64(cpuTime(b)-before)/float64(wall), "cpu-%")
 	b.ReportMetric(float64(probesOf(d)-probes)/wall.Seconds(), "probes/s")
+}
+
+// BenchmarkOpensAtOnce lets many opens begin at the same moment. cpu-ns/open is
+// the processor time for all of them, divided by their number: with work that
+// grows with the number of those that wait, it would grow too.
+func BenchmarkOpensAtOnce(b *testing.B) {
+	for _, s := range []struct {
+		name string
+		opt  Option
+	}{{"race", WithStrategy(Race)}, {"hedged", WithStrategy(Hedged)}} {
+		for _, opens := range []int{500, 16000} {
+			b.Run(fmt.Sprintf("%s/opens=%d", s.name, opens), func(b *testing.B) {
+				c := ready(b, 3, s.opt, WithOpenTimeout(time.Minute))
+				before := cpuTime(b)
+				for b.Loop() {
+					openAtOnce(b, c, opens)
+				}
+				b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N*opens), "cpu-ns/open")
+			})
+		}
+	}
 }
 
 func probesOf(d Driver) (sum uint64) {

@@ -1,0 +1,103 @@
+package clustersql
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+
+	"github.com/EnumApps/clustersql/internal/fakedb"
+)
+
+// BenchmarkOpenByStrategy measures one open and its Close with strategies that
+// do not ask every node at once. BenchmarkOpen measures the raced open.
+func BenchmarkOpenByStrategy(b *testing.B) {
+	for _, s := range []struct {
+		name string
+		opt  Option
+	}{{"race", WithStrategy(Race)}, {"hedged", WithStrategy(Hedged)}, {"balanced", WithStrategy(Balanced)}, {"ordered", WithStrategy(Ordered)}} {
+		for _, n := range []int{3, 256} {
+			b.Run(fmt.Sprintf("%s/nodes=%d", s.name, n), func(b *testing.B) {
+				benchmarkOpen(b, sql.OpenDB(ready(b, n, s.opt)))
+			})
+		}
+	}
+}
+
+// ready returns a connector to a cluster of healthy fakedb nodes, all of which
+// are up.
+func ready(t testing.TB, nodes int, opts ...Option) driver.Connector {
+	t.Helper()
+	d := fakeCluster(t, fakedb.New(), nodes, opts...)
+	c := d.Connector()
+	if err := d.WaitReady(context.Background(), nodes); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// openAtOnce makes the opens at the same time, closes what they get, and
+// returns when all have ended.
+func openAtOnce(t testing.TB, c driver.Connector, opens int) {
+	var wg sync.WaitGroup
+	for range opens {
+		wg.Go(func() {
+			conn, err := c.Connect(context.Background())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			conn.Close()
+		})
+	}
+	wg.Wait()
+}
+
+// BenchmarkWaitingOpens lets opens wait for four seconds, because every node is
+// full. B/open is what each of them has allocated meanwhile.
+func BenchmarkWaitingOpens(b *testing.B) {
+	const opens = 4000
+	for b.Loop() {
+		b.ReportMetric(float64(waitAtFullNodes(b, opens, 4*time.Second))/opens, "B/open")
+	}
+}
+
+// waitAtFullNodes lets opens meet three full nodes and wait there. It returns
+// how many bytes they have allocated.
+func waitAtFullNodes(t testing.TB, opens int, wait time.Duration) uint64 {
+	backend := fakedb.New()
+	d := fakeCluster(t, backend, 3)
+	c := d.Connector()
+	if err := d.WaitReady(context.Background(), 3); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		backend.Node(nodeName(i)).Set(fakedb.Script{Err: &mysql.MySQLError{Number: 1040, Message: "Too many connections"}})
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	defer cancel()
+	before := bytesAllocated()
+	var wg sync.WaitGroup
+	for range opens {
+		wg.Go(func() {
+			if conn, err := c.Connect(ctx); err == nil {
+				t.Error("a full node gave a connection")
+				conn.Close()
+			}
+		})
+	}
+	wg.Wait()
+	return bytesAllocated() - before
+}
+
+func bytesAllocated() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.TotalAlloc
+}
