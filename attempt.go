@@ -234,7 +234,7 @@ func (n *node) slots() int {
 // node. Opens must not spend time on testing a down node, and only one at a
 // time may test a full node.
 func (n *node) refuseWaiting() {
-	if len(n.loop.waiting) == 0 {
+	if n.loop.waiting.empty() {
 		return
 	}
 	why := n.loop.fullWhy
@@ -246,11 +246,7 @@ func (n *node) refuseWaiting() {
 	case why == nil:
 		return
 	}
-	for _, r := range n.loop.waiting {
-		r.fail(why)
-	}
-	clear(n.loop.waiting)
-	n.loop.waiting = n.loop.waiting[:0]
+	n.loop.waiting.refuse(why)
 }
 
 // allowRetry grows the retry epoch: an open that failed here may ask again.

@@ -39,10 +39,11 @@ type node struct {
 	conns      conns                    // the connections that database/sql holds
 	cutOrder   atomic.Pointer[cutOrder] // the latest one; nil before the first
 	load       nodeLoad
-	inflight   atomic.Int64 // attempts that hold a slot; run adds, the attempt subtracts
-	draining   atomic.Bool  // the node takes nothing new
-	leaving    atomic.Bool  // the node was removed; draining is set too
-	deaf       atomic.Int64 // attempts and probes that are past their deadline and whose backend has not returned
+	opens      atomic.Uint64 // attempts started so far; only run adds
+	inflight   atomic.Int64  // attempts that hold a slot; run adds, the attempt subtracts
+	draining   atomic.Bool   // the node takes nothing new
+	leaving    atomic.Bool   // the node was removed; draining is set too
+	deaf       atomic.Int64  // attempts and probes that are past their deadline and whose backend has not returned
 }
 
 // loopState is what a node's loop works with and remembers.
@@ -51,8 +52,8 @@ type loopState struct {
 	rand   *rand.Rand // for the waits between probes
 	facts  snapshot   // what publish copies into the next snapshot
 
-	waiting []*request // requests that wait for a slot, oldest first
-	pending int        // attempts that have not reported how they ended
+	waiting queue // requests that wait for a slot
+	pending int   // attempts that have not reported how they ended
 
 	probeConn   driver.Conn // the lasting probe connection; nil while a probe has it
 	probing     bool        // a probe is under way and has not reported how it ended
@@ -67,6 +68,7 @@ type loopState struct {
 	drained     bool // this drain has lasted for drain_timeout, and the conns were cut
 	addedLate   bool // the node was added to a cluster in use, or undrained, and has not come up since
 
+	learnt  bool // something may have changed that publish copies
 	changed bool // something has changed, and the waiting goroutines were not notified yet
 
 	lastEvent    chan struct{} // closed when the last event has been delivered; nil before the first
@@ -109,14 +111,18 @@ func (n *node) run(l *life, prev *life) {
 	n.loop.timer = time.NewTimer(time.Hour)
 	defer n.loop.timer.Stop()
 	n.probeNow(l)
+	n.loop.learnt = true
 	for {
 		n.applyDrain(l)
-		n.publish()
+		if n.loop.learnt || n.loop.changed {
+			n.publish()
+		}
 		n.refuseWaiting()
 		if n.loop.changed {
 			n.loop.changed = false
 			n.news.notify()
 		}
+		n.loop.learnt = true
 		select {
 		case r := <-l.open:
 			n.onOpen(l, r)
@@ -138,9 +144,11 @@ func (n *node) run(l *life, prev *life) {
 }
 
 // onOpen queues a request. Its attempt starts when a slot is free and no older
-// request waits for one.
+// request waits for one. Nothing is learnt from it: snapshots are large, and
+// requests come with every open.
 func (n *node) onOpen(l *life, r *request) {
-	n.loop.waiting = append(n.loop.waiting, r)
+	n.loop.learnt = false
+	n.loop.waiting.push(r)
 	n.fillSlots(l)
 }
 
@@ -148,32 +156,19 @@ func (n *node) onOpen(l *life, r *request) {
 func (n *node) launch(l *life, r *request) {
 	n.inflight.Add(1)
 	n.loop.pending++
-	n.loop.facts.opens++
+	n.opens.Add(1)
 	r.began = time.Now()
 	a := &attempt{node: n, life: l, req: r, born: n.generation.Load(), began: r.began}
 	l.start(a.run)
 }
 
-// dropReleased drops waiting requests whose open has ended, so an attempt that
-// has not started by then never starts.
-func (n *node) dropReleased() {
-	kept := n.loop.waiting[:0]
-	for _, r := range n.loop.waiting {
-		if r.ctx.Err() == nil {
-			kept = append(kept, r)
-		}
-	}
-	clear(n.loop.waiting[len(kept):])
-	n.loop.waiting = kept
-}
-
 // fillSlots starts waiting requests while there are free slots.
 func (n *node) fillSlots(l *life) {
-	n.dropReleased()
-	for len(n.loop.waiting) > 0 && int(n.inflight.Load()) < n.slots() {
-		r := n.loop.waiting[0]
-		n.loop.waiting[0] = nil
-		n.loop.waiting = n.loop.waiting[1:]
+	for int(n.inflight.Load()) < n.slots() {
+		r := n.loop.waiting.pop()
+		if r == nil {
+			return
+		}
 		n.launch(l, r)
 	}
 }
@@ -187,6 +182,7 @@ func (n *node) onOutcome(l *life, o outcome) {
 		n.onProbe(l, o)
 		return
 	case outcomeReturned:
+		n.loop.learnt = false
 		n.fillSlots(l)
 		return
 	case outcomeWon:
@@ -214,6 +210,7 @@ func (n *node) onOutcome(l *life, o outcome) {
 	n.learn(l, o.evidence)
 	if o.req != nil {
 		n.publish()
+		n.loop.learnt = false
 		o.answer()
 	}
 	n.fillSlots(l)
@@ -292,10 +289,7 @@ func (n *node) emitRetired(l *life, reason string) {
 // attempts see the life's ctx and report at once. Attempts and a probe close
 // the conns that they hold when they return.
 func (n *node) end(l *life) {
-	for _, r := range n.loop.waiting {
-		r.fail(n.dial.failure(health.Neutral, context.Cause(l.ctx)))
-	}
-	n.loop.waiting = nil
+	n.loop.waiting.refuse(n.dial.failure(health.Neutral, context.Cause(l.ctx)))
 	n.flushLosses(l)
 	for n.loop.pending > 0 {
 		n.onOutcome(l, <-l.outcome)

@@ -27,6 +27,7 @@ func (n *node) probeNow(l *life) {
 
 // onTimer starts the probe that is due, and does the other work of each tick.
 func (n *node) onTimer(l *life) {
+	n.loop.waiting.dropReleased()
 	n.fillSlots(l)
 	n.flushLosses(l)
 	n.rebalance(l)

@@ -24,10 +24,10 @@ type snapshot struct {
 	view       health.View // of the Galera group, at the last look; zero if the node showed none
 	viewAt     time.Time   // time of that look
 
-	opens, won, lost, errors uint64
-	probes, probeErrors      uint64
-	probeLatency             health.Latency
-	openLatency              health.Latency
+	won, lost, errors   uint64
+	probes, probeErrors uint64
+	probeLatency        health.Latency
+	openLatency         health.Latency
 
 	added, lastSuccess, lastErrorAt time.Time
 	lastErrorText                   string // redacted
@@ -74,7 +74,7 @@ func (n *node) status() NodeStatus {
 		Returning: n.returning(s, now), Full: s.fullUntil.After(now), Donor: s.donor, ConfID: s.view.Conf,
 		Generation: generation, OpenConns: open, Cuttable: cuttable, Load: load,
 		Attempts: int(n.inflight.Load()), Deaf: int(max(0, n.deaf.Load())),
-		Opens: s.opens, Won: s.won, Lost: s.lost, Errors: s.errors, Probes: s.probes, ProbeErrors: s.probeErrors,
+		Opens: n.opens.Load(), Won: s.won, Lost: s.lost, Errors: s.errors, Probes: s.probes, ProbeErrors: s.probeErrors,
 		Added: s.added, LastSuccess: s.lastSuccess, LastError: s.lastErrorAt, LastErrorMessage: s.lastErrorText,
 		ProbeLatency: Latency{s.probeLatency}, OpenLatency: Latency{s.openLatency},
 	}
