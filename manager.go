@@ -28,6 +28,9 @@ type manager struct {
 	log     logger
 	told    sync.Once   // that the backend is not known
 	draws   *lockedRand // random numbers for callers' goroutines
+	// draw returns a random number from 0 to n-1 for an open. The strategies of
+	// this package draw with it.
+	draw func(n int) int
 
 	// shared; the slice is sorted by name, and never changed, only replaced
 	nodes atomic.Pointer[[]*node]
@@ -54,6 +57,7 @@ func newManager(backend driver.Driver, name string, opts []Option) *manager {
 		m.cfg.Seed = rand.Uint64()
 	}
 	m.draws = &lockedRand{rand: newRand(m.cfg.Seed, "")} // no node has that name
+	m.draw = m.draws.IntN
 	err := m.cfg.settle()
 	if err == nil {
 		err = m.cfg.validateFor(backend)

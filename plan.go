@@ -6,7 +6,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -22,51 +21,74 @@ func (m *manager) plan(nodes []*node) (plan []launch, err error) {
 			err = fmt.Errorf("clustersql: cluster %q: the strategy panicked: %s", m.name, redacted(nodes, fmt.Sprint(r)))
 		}
 	}()
-	now := time.Now()
-	usable := make([]candidate, 0, len(nodes))
-	for _, n := range nodes {
-		if c := (candidate{n, n.member(now)}); c.State.Usable() {
-			usable = append(usable, c)
-		}
-	}
-	if len(usable) == 0 {
+	r := rosters.Get().(*roster)
+	defer r.release()
+	r.fill(nodes, time.Now())
+	switch {
+	case len(r.nodes) == 0:
 		return nil, nil
+	case !slices.ContainsFunc(r.members, lastResort), !slices.ContainsFunc(r.members, preferred):
+		return m.ask(make([]launch, 0, len(r.nodes)), r, 0), nil
 	}
-	last := slices.IndexFunc(usable, candidate.lastResort)
-	if last < 0 || !slices.ContainsFunc(usable, candidate.preferred) {
-		return m.ask(nil, usable, 0), nil
-	}
-	var others, rest []candidate
-	for _, c := range usable {
-		if c.lastResort() {
-			rest = append(rest, c)
-		} else {
-			others = append(others, c)
-		}
-	}
-	return m.ask(m.ask(nil, others, 0), rest, lastResortWait), nil
+	others, rest := r.split()
+	return m.ask(m.ask(make([]launch, 0, len(r.nodes)), others, 0), rest, lastResortWait), nil
 }
 
 // lastResortWait is how long an open tries the other nodes before it asks the
 // nodes of last resort. A failure of one of the others ends the wait early.
 const lastResortWait = 250 * time.Millisecond
 
-// A candidate is a usable node and what the strategy gets to know about it.
-type candidate struct {
-	node *node
-	balance.Member
+// A roster holds usable nodes, sorted by name, and what the strategy gets to
+// know about each.
+type roster struct {
+	nodes   []*node
+	members []balance.Member
+}
+
+// rosters keeps rosters for the next plan. What is known of the nodes of a large
+// cluster takes some room, and every open needs it for a moment.
+var rosters = sync.Pool{New: func() any { return new(roster) }}
+
+// release gives the roster back. Nobody may use it after that.
+func (r *roster) release() {
+	clear(r.nodes)
+	clear(r.members)
+	r.nodes, r.members = r.nodes[:0], r.members[:0]
+	rosters.Put(r)
+}
+
+// fill adds the usable ones of the nodes.
+func (r *roster) fill(nodes []*node, now time.Time) {
+	for _, n := range nodes {
+		if m := n.member(now); m.State.Usable() {
+			r.nodes, r.members = append(r.nodes, n), append(r.members, m)
+		}
+	}
+}
+
+// split returns the nodes of last resort and the others apart.
+func (r *roster) split() (others, rest *roster) {
+	others, rest = new(roster), new(roster)
+	for i, m := range r.members {
+		part := others
+		if lastResort(m) {
+			part = rest
+		}
+		part.nodes, part.members = append(part.nodes, r.nodes[i]), append(part.members, m)
+	}
+	return others, rest
 }
 
 // lastResort reports whether the node is asked after the others, whatever order
 // the strategy gives.
-func (c candidate) lastResort() bool { return c.Donor || c.Full }
+func lastResort(m balance.Member) bool { return m.Donor || m.Full }
 
 // preferred reports whether the node is up and not one of last resort.
-func (c candidate) preferred() bool { return c.State == health.Up && !c.lastResort() }
+func preferred(m balance.Member) bool { return m.State == health.Up && !lastResort(m) }
 
-// ask appends the launches that the strategy plans for the candidates. The
-// first of them waits at least the given time.
-func (m *manager) ask(plan []launch, candidates []candidate, wait time.Duration) []launch {
+// ask appends the launches that the strategy plans for a roster. The first of
+// them waits at least the given time.
+func (m *manager) ask(plan []launch, r *roster, wait time.Duration) []launch {
 	s := m.cfg.Strategy
 	first := true
 	add := func(n *node, w time.Duration) {
@@ -77,25 +99,21 @@ func (m *manager) ask(plan []launch, candidates []candidate, wait time.Duration)
 		plan = append(plan, launch{n, w, reserve})
 	}
 	if s.custom == nil {
-		members := make([]balance.Member, len(candidates))
-		for i := range candidates {
-			members[i] = candidates[i].Member
-		}
-		for _, l := range s.plan(members, m.draw) {
-			add(candidates[l.At].node, l.Wait)
+		for _, l := range s.plan(r.members, m.draw) {
+			add(r.nodes[l.At], l.Wait)
 		}
 		return plan
 	}
-	shown := make([]NodeStatus, len(candidates))
-	for i := range candidates {
-		shown[i] = candidates[i].node.status()
+	shown := make([]NodeStatus, len(r.nodes))
+	for i, n := range r.nodes {
+		shown[i] = n.status()
 	}
-	asked := make(map[string]bool, len(candidates))
+	asked := make(map[string]bool, len(r.nodes))
 	for _, l := range s.custom(shown) {
-		i, known := slices.BinarySearchFunc(candidates, l.Node, func(c candidate, name string) int { return strings.Compare(c.Name, name) })
+		i, known := findNode(r.nodes, l.Node)
 		if known && !asked[l.Node] {
 			asked[l.Node] = true
-			add(candidates[i].node, l.Wait)
+			add(r.nodes[i], l.Wait)
 		}
 	}
 	return plan
@@ -142,10 +160,6 @@ func (l *lockedRand) Int64N(n int64) int64 {
 	defer l.mu.Unlock()
 	return l.rand.Int64N(n)
 }
-
-// draw returns a random number from 0 to n-1 for an open. The strategies of
-// this package draw with it.
-func (m *manager) draw(n int) int { return m.draws.IntN(n) }
 
 // outside draws for strategies that are used outside of a cluster. Tests put
 // one with a seed of theirs in its place.

@@ -187,7 +187,7 @@ func (n *node) emitFailback(l *life) {
 		return
 	}
 	up := slices.DeleteFunc(n.cluster(time.Now()), func(m balance.Member) bool { return m.State != health.Up })
-	if order := balance.InTurn(up); len(order) > 0 && up[order[0]].Name == n.name {
+	if order := balance.InTurn(up); len(order) > 0 && up[order[0].At].Name == n.name {
 		n.emit(l, Event{Kind: EventFailback, Reason: "up for " + n.cfg.FailbackAfter.String() + ": preferred again"})
 	}
 }

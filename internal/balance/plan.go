@@ -34,14 +34,12 @@ const (
 // Race plans all nodes of the first tier at once. A later tier follows when all
 // nodes before it have failed, or after staggerMost.
 func Race(members []Member) []Launch {
-	order := places(members)
+	plan := places(members)
 	start := startingPriority(members)
-	tier := func(i int) int { return max(members[i].Priority, start) }
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(tier(a), tier(b)) })
-	plan := make([]Launch, len(order))
-	for i, at := range order {
-		plan[i].At = at
-		if i > 0 && tier(at) > tier(order[i-1]) {
+	tier := func(l Launch) int { return max(members[l.At].Priority, start) }
+	slices.SortStableFunc(plan, func(a, b Launch) int { return cmp.Compare(tier(a), tier(b)) })
+	for i := 1; i < len(plan); i++ {
+		if tier(plan[i]) > tier(plan[i-1]) {
 			plan[i].Wait = staggerMost
 		}
 	}
@@ -88,31 +86,44 @@ func Balanced(members []Member, draw func(n int) int) []Launch {
 // failback_after ago comes after the others, and a suspect node last.
 func Ordered(members []Member) []Launch { return stagger(members, InTurn(members)) }
 
-// InTurn returns the order of Ordered, as indexes of members.
-func InTurn(members []Member) []int {
-	order := places(members)
-	slices.SortFunc(order, func(i, j int) int {
-		a, b := &members[i], &members[j]
-		return cmp.Or(
-			compareBools(a.suspect(), b.suspect()),
-			compareBools(a.Returning, b.Returning),
-			cmp.Compare(a.Priority, b.Priority),
-			cmp.Compare(a.Name, b.Name))
-	})
+// InTurn returns the order of Ordered. The launches do not wait.
+func InTurn(members []Member) []Launch { return sorted(members, compareTurns) }
+
+func compareTurns(a, b *Member) int {
+	if c := compareBools(a.suspect(), b.suspect()); c != 0 {
+		return c
+	}
+	if c := compareBools(a.Returning, b.Returning); c != 0 {
+		return c
+	}
+	if c := cmp.Compare(a.Priority, b.Priority); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.Name, b.Name)
+}
+
+// places returns the members in the order in which they are given.
+func places(members []Member) []Launch {
+	order := make([]Launch, len(members))
+	for i := range order {
+		order[i].At = i
+	}
 	return order
 }
 
-func places(members []Member) []int {
-	order := make([]int, len(members))
-	for i := range order {
-		order[i] = i
-	}
+// sorted returns the members in the order of compare.
+func sorted(members []Member, compare func(a, b *Member) int) []Launch {
+	order := places(members)
+	slices.SortFunc(order, func(a, b Launch) int { return compare(&members[a.At], &members[b.At]) })
 	return order
 }
 
 // compareTiers puts suspect nodes last, and else the lower priority first.
 func compareTiers(a, b *Member) int {
-	return cmp.Or(compareBools(a.suspect(), b.suspect()), cmp.Compare(a.Priority, b.Priority))
+	if c := compareBools(a.suspect(), b.suspect()); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.Priority, b.Priority)
 }
 
 // compareBools puts false before true.
@@ -143,21 +154,22 @@ func rank(m *Member) int {
 	return rankMeasured
 }
 
-// byLatency ranks by the probe's round trip, as indexes of members. Every node
-// is probed, whether it is chosen or not. The time of opens would not do: a
-// node that was slow once would not be chosen again, and so never be measured
-// again.
-func byLatency(members []Member) []int {
-	order := places(members)
-	slices.SortFunc(order, func(i, j int) int {
-		a, b := &members[i], &members[j]
-		return cmp.Or(
-			compareTiers(a, b),
-			cmp.Compare(rank(a), rank(b)),
-			cmp.Compare(a.RoundTrip.Mean(), b.RoundTrip.Mean()),
-			cmp.Compare(a.Name, b.Name))
-	})
-	return order
+// byLatency ranks by the probe's round trip. Every node is probed, whether it is
+// chosen or not. The time of opens would not do: a node that was slow once would
+// not be chosen again, and so never be measured again.
+func byLatency(members []Member) []Launch { return sorted(members, compareLatency) }
+
+func compareLatency(a, b *Member) int {
+	if c := compareTiers(a, b); c != 0 {
+		return c
+	}
+	if c := cmp.Compare(rank(a), rank(b)); c != 0 {
+		return c
+	}
+	if c := cmp.Compare(a.RoundTrip.Mean(), b.RoundTrip.Mean()); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.Name, b.Name)
 }
 
 // window returns the longest round trip that still counts as fast as best.
@@ -169,15 +181,15 @@ func window(best *Member) time.Duration {
 // withinWindow returns the positions in order whose nodes count as fast as the
 // first one. These are the nodes of its tier that are within the window, or
 // that are up and not measured yet.
-func withinWindow(members []Member, order []int) []int {
+func withinWindow(members []Member, order []Launch) []int {
 	if len(order) == 0 {
 		return nil
 	}
-	best := &members[order[0]]
+	best := &members[order[0].At]
 	limit := window(best)
 	near := make([]int, 0, len(order))
-	for i, at := range order {
-		m := &members[at]
+	for i, l := range order {
+		m := &members[l.At]
 		if compareTiers(best, m) != 0 || rank(best) < rankUnknown && rank(m) == rankUnknown {
 			break
 		}
@@ -191,8 +203,8 @@ func withinWindow(members []Member, order []int) []int {
 // betterOfTwo draws two of the near positions, by their nodes' weights. It
 // returns the one whose share would be smaller with one more connection. If
 // both are equal it returns the one that was drawn first.
-func betterOfTwo(members []Member, order, near []int, draw func(n int) int) int {
-	weight := func(i int) int { return max(1, members[order[i]].Weight) }
+func betterOfTwo(members []Member, order []Launch, near []int, draw func(n int) int) int {
+	weight := func(i int) int { return max(1, members[order[i].At].Weight) }
 	total := 0
 	for _, i := range near {
 		total += weight(i)
@@ -213,7 +225,7 @@ func betterOfTwo(members []Member, order, near []int, draw func(n int) int) int 
 		}
 		return near[len(near)-1]
 	}
-	share := func(i int) float64 { return float64(members[order[i]].Load+1) / float64(weight(i)) }
+	share := func(i int) float64 { return float64(members[order[i].At].Load+1) / float64(weight(i)) }
 	one := pick(-1)
 	other := pick(one)
 	if share(other) < share(one) {
@@ -222,16 +234,12 @@ func betterOfTwo(members []Member, order, near []int, draw func(n int) int) int 
 	return one
 }
 
-// stagger makes a plan of an order. Each launch waits after the one before it.
-func stagger(members []Member, order []int) []Launch {
-	plan := make([]Launch, len(order))
-	for i, at := range order {
-		plan[i].At = at
-		if i > 0 {
-			plan[i].Wait = headStart(&members[order[i-1]], &members[at])
-		}
+// stagger makes a plan of an order: each launch waits after the one before it.
+func stagger(members []Member, order []Launch) []Launch {
+	for i := 1; i < len(order); i++ {
+		order[i].Wait = headStart(&members[order[i-1].At], &members[order[i].At])
 	}
-	return plan
+	return order
 }
 
 // headStart returns how long the node m is asked alone before next is asked

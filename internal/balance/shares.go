@@ -127,13 +127,14 @@ func (d distribution) excess(m *Member, begun bool) (int, string) {
 // moves nothing.
 func byShare(members []Member, after time.Duration, now time.Time) []part {
 	parts := make([]part, len(members))
-	order := slices.DeleteFunc(byLatency(members), func(i int) bool { return !members[i].working() })
-	if len(order) == 0 || members[order[0]].State != health.Up {
+	order := slices.DeleteFunc(byLatency(members), func(l Launch) bool { return !members[l.At].working() })
+	if len(order) == 0 || members[order[0].At].State != health.Up {
 		return parts
 	}
-	best := &members[order[0]]
+	best := &members[order[0].At]
 	limit := window(best)
-	for _, i := range order {
+	for _, l := range order {
+		i := l.At
 		switch m := &members[i]; {
 		case !m.settled(after, now) || m.Donor || m.Full:
 		case compareTiers(best, m) != 0 || m.RoundTrip.Mean() > 2*limit:
@@ -149,16 +150,17 @@ func byShare(members []Member, after time.Duration, now time.Time) []part {
 // takes, the others give.
 func byTurn(members []Member, after time.Duration, now time.Time) []part {
 	parts := make([]part, len(members))
-	order := slices.DeleteFunc(InTurn(members), func(i int) bool {
-		return !members[i].working() || members[i].Donor || members[i].Full
+	order := slices.DeleteFunc(InTurn(members), func(l Launch) bool {
+		m := &members[l.At]
+		return !m.working() || m.Donor || m.Full
 	})
-	if len(order) == 0 || members[order[0]].State != health.Up || !members[order[0]].settled(after, now) {
+	if len(order) == 0 || members[order[0].At].State != health.Up || !members[order[0].At].settled(after, now) {
 		return parts
 	}
-	for _, i := range order {
-		parts[i] = gives
+	for _, l := range order {
+		parts[l.At] = gives
 	}
-	parts[order[0]] = takes
+	parts[order[0].At] = takes
 	return parts
 }
 
