@@ -3,6 +3,7 @@ package clustersql
 import (
 	"context"
 	"database/sql/driver"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,6 +16,8 @@ type request struct {
 	// ctx is the open's: it carries the caller's values, and is done when the
 	// open has ended, for any reason. That releases the attempt.
 	ctx context.Context
+	// values is the caller's context without its end. Attempts are made from it.
+	values context.Context
 	// won is the open's one unbuffered channel. A conn that is sent on it
 	// belongs to the open from then on.
 	won chan<- winner
@@ -24,6 +27,16 @@ type request struct {
 	// began is when the attempt started; zero while the request waits for a
 	// slot. Only the node's loop touches it.
 	began time.Time
+	// attempt is nil while the request waits for a slot.
+	attempt atomic.Pointer[attempt]
+}
+
+// release notifies the attempt, if it has started, that the open has ended. The
+// request's ctx must be done: an attempt that starts meanwhile looks at that.
+func (r *request) release() {
+	if a := r.attempt.Load(); a != nil {
+		a.hurry()
+	}
 }
 
 // fail answers the open. Only the first answer counts; later ones are dropped.
@@ -58,6 +71,7 @@ type outcome struct {
 	took     time.Duration // time for dial, handshake and check of a fresh conn; 0 if not all were done
 	trip     time.Duration // time for a probe's check on its lasting conn; 0 if there was none
 	evidence health.Evidence
+	attempt  *attempt    // whose outcome it is if that is won, lost or failed; else nil
 	conn     driver.Conn // from a probe that passed: given back to the loop; else nil
 	// req is answered with failed after the loop has published what it learnt.
 	// It is nil if there is nobody to answer.
@@ -80,8 +94,28 @@ type attempt struct {
 	req  *request
 	born uint64
 
-	began    time.Time
-	reported atomic.Bool // overdue, abandon or run has reported to the loop
+	began  time.Time
+	ctx    context.Context // what the backend gets; ends at the attempt's deadline
+	cancel context.CancelFunc
+	socket *socket.Slot // what the backend dials
+
+	mu       sync.Mutex  // guards what follows; never held across a wait
+	timer    *time.Timer // calls overdue at the deadline, or earlier once the attempt has to hurry
+	hurried  bool
+	returned bool // the backend has returned
+	late     bool // the backend had not returned when the ctx ended
+	reported bool // somebody has taken it on to report to the loop
+}
+
+// newAttempt returns the attempt for a request. Its time runs.
+func (n *node) newAttempt(l *life, r *request) *attempt {
+	a := &attempt{node: n, life: l, req: r, born: n.generation.Load(), began: r.began, socket: new(socket.Slot)}
+	ctx, cancel := context.WithTimeoutCause(r.values, n.cfg.AttemptTimeout, n.timeout)
+	a.ctx, a.cancel = socket.With(ctx, a.socket), cancel
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.timer = time.AfterFunc(n.cfg.AttemptTimeout, a.overdue)
+	return a
 }
 
 // run dials. It offers the conn to the open, or closes it. attempt_timeout
@@ -90,36 +124,24 @@ type attempt struct {
 //
 // Nobody waits for a backend that does not react to cancel. The loop is
 // notified at the deadline, and answers the open then. At the end of the life
-// the open and the loop are notified at once. The rest is done when the backend
-// returns.
+// the loop answers the open at once. The rest is done when the backend returns.
 func (a *attempt) run() {
 	n := a.node
-	cause := attemptTimeout(n.cfg.AttemptTimeout)
-	deadline, cancel := context.WithTimeoutCause(context.WithoutCancel(a.req.ctx), n.cfg.AttemptTimeout, cause)
-	defer cancel()
-	defer cancelAfter(n.cfg.LoserGrace, cancel, a.req.ctx, a.life.ctx)()
-	stopAbandon := context.AfterFunc(a.life.ctx, a.abandon)
-	dialled := new(socket.Slot)
-	ctx := socket.With(deadline, dialled)
-	stopOverdue := context.AfterFunc(deadline, func() { a.overdue(ctx) })
+	defer a.life.release()
+	defer a.cancel()
 	began := time.Now()
-	conn, found, failed := n.dial.open(ctx, a.req.ctx.Done(), 0)
+	conn, found, failed := n.dial.open(a.ctx, a.req.ctx.Done(), 0)
 	o := outcome{kind: outcomeLost}
 	if found != nil && failed == nil {
 		o.took, o.evidence = max(time.Since(began), 1), found.Evidence()
 		o.evidence.Took = o.took
 	}
-	// Nothing below waits for the backend, except close. Only this goroutine
-	// reports now, unless overdue or abandon has done so already.
-	alive, inTime := stopAbandon(), stopOverdue()
-	if !inTime {
-		n.deaf.Add(-1)
-	}
+	// Nothing below waits for the backend, except close.
 	switch {
-	case !alive, !inTime:
+	case !a.finish(): // overdue or the loop has reported
 	case failed != nil:
 		a.reportFailed(failed)
-	case a.offer(winner{conn, dialled, n, a.born}):
+	case a.offer(winner{conn, a.socket, n, a.born}):
 		o.kind, conn = outcomeWon, nil
 		a.report(o)
 	default:
@@ -130,6 +152,41 @@ func (a *attempt) run() {
 	}
 	n.inflight.Add(-1)
 	n.returned()
+}
+
+// finish notes that the backend has returned. It reports whether the caller is
+// the one to report to the loop.
+func (a *attempt) finish() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.returned = true
+	a.timer.Stop()
+	if a.late {
+		a.node.deaf.Add(-1)
+	}
+	return a.claim()
+}
+
+// claim reports whether nobody else reports to the loop. The caller holds a.mu,
+// and reports if it is true.
+func (a *attempt) claim() bool {
+	first := !a.reported
+	a.reported = true
+	return first
+}
+
+// hurry cancels the attempt loser_grace from now, unless its deadline comes
+// earlier. Only the first call counts.
+func (a *attempt) hurry() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.hurried || a.returned || a.late {
+		return
+	}
+	a.hurried = true
+	if deadline, _ := a.ctx.Deadline(); a.node.cfg.LoserGrace < time.Until(deadline) {
+		a.timer.Reset(a.node.cfg.LoserGrace)
+	}
 }
 
 // offer hands the conn over: if it returns true, the open owns the conn. If the
@@ -150,27 +207,47 @@ func (a *attempt) offer(w winner) bool {
 	return false
 }
 
-// overdue reports for an attempt whose ctx is done while the backend has not
-// returned: the deadline has passed, or the open ended loser_grace ago.
-func (a *attempt) overdue(ctx context.Context) {
+// overdue reports for an attempt whose time is over while the backend has not
+// returned: the deadline has passed, or the open or the life ended loser_grace
+// ago.
+func (a *attempt) overdue() {
+	a.mu.Lock()
+	if a.returned || a.late {
+		a.mu.Unlock()
+		return
+	}
+	a.late = true
 	a.node.deaf.Add(1)
-	a.reportFailed(a.node.dial.judge(ctx, context.Cause(ctx), health.Silent))
+	reports := a.claim()
+	a.mu.Unlock()
+	if deadline, _ := a.ctx.Deadline(); time.Now().Before(deadline) {
+		a.cancel()
+	}
+	<-a.ctx.Done() // at the deadline it ends by itself
+	if reports {
+		a.reportFailed(a.node.dial.judge(a.ctx, context.Cause(a.ctx), health.Silent))
+	}
 }
 
-// abandon reports for an attempt whose life has ended, so that the loop does
-// not wait for it.
-func (a *attempt) abandon() {
-	a.req.fail(a.node.dial.failure(health.Neutral, context.Cause(a.life.ctx)))
-	a.report(outcome{kind: outcomeLost})
+// abandon ends an attempt of a life that ends. It answers the open, unless
+// somebody else does. It returns false if the attempt's report is still to
+// come. Only the loop calls it.
+func (a *attempt) abandon() bool {
+	a.hurry()
+	a.mu.Lock()
+	mine := a.claim()
+	a.mu.Unlock()
+	if mine {
+		a.req.fail(a.node.dial.failure(health.Neutral, context.Cause(a.life.ctx)))
+	}
+	return mine
 }
 
 // report sends the attempt's outcome (won, lost or failed) to the loop. Only
-// the first call does.
+// whoever has claimed that calls it.
 func (a *attempt) report(o outcome) {
-	o.evidence.Began = a.began
-	if a.reported.CompareAndSwap(false, true) {
-		a.life.send(o)
-	}
+	o.attempt, o.evidence.Began = a, a.began
+	a.life.send(o)
 }
 
 // reportFailed reports a failure to the loop. The loop answers the open after
@@ -196,23 +273,6 @@ func (e *dialError) outcome() outcome {
 // function.
 func (e *dialError) evidence() health.Evidence {
 	return health.Evidence{Class: e.class, Need: e.need, Reason: e.reason(), Err: e.err}
-}
-
-// cancelAfter calls cancel a grace after the first of the contexts is done. The
-// func that it returns stops that. cancel may still run once while it does.
-func cancelAfter(grace time.Duration, cancel func(), ctxs ...context.Context) (off func()) {
-	started := make(chan *time.Timer, len(ctxs))
-	stops := make([]func() bool, len(ctxs))
-	for i, ctx := range ctxs {
-		stops[i] = context.AfterFunc(ctx, func() { started <- time.AfterFunc(grace, cancel) })
-	}
-	return func() {
-		for _, stop := range stops {
-			if !stop() {
-				(<-started).Stop()
-			}
-		}
-	}
 }
 
 // returned notifies the loop that a slot is free. That is the loop that runs
@@ -250,10 +310,17 @@ func (n *node) refuseWaiting() {
 }
 
 // allowRetry grows the retry epoch: an open that failed here may ask again.
-// Opens that wait are notified by the loop.
-func (n *node) allowRetry() {
-	n.loop.facts.retryEpoch++
-	n.loop.changed = n.loop.changed || n.waiting.Load() > 0
+func (n *node) allowRetry() { n.loop.facts.retryEpoch++ }
+
+// invite calls as many of the opens that wait as there are free slots. Each
+// outcome makes the next ones come. So a crowd of opens comes bit by bit,
+// however small the room is, and nobody else wakes.
+func (n *node) invite() {
+	n.loop.invites = false
+	if n.waiting.Load() == 0 || !n.loop.waiting.empty() {
+		return
+	}
+	n.room.invite(n, n.slots()-int(n.inflight.Load()))
 }
 
 // reportOutrun notifies the actor. It returns when the loop has taken the

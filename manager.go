@@ -35,8 +35,7 @@ type manager struct {
 	// shared; the slice is sorted by name, and never changed, only replaced
 	nodes atomic.Pointer[[]*node]
 	news  changes
-	// waiting is how many opens wait for a node to come up.
-	waiting atomic.Int64
+	room  waitingRoom
 
 	mu sync.Mutex // guards what follows; never held across a wait, a dial, a Close or a callback
 
@@ -136,7 +135,8 @@ func (m *manager) add(name string, o origin, opts []NodeOption) error {
 	log.node = name
 	d := dialer{connector: o.connector, dialect: o.dialect, check: m.cfg.fitness(o.dialect), redact: o.redact, log: log}
 	n := newNode(name, &m.cfg, settings, d, o.owned)
-	n.session, n.members, n.news, n.waiting, n.draws = o.session, &m.nodes, &m.news, &m.waiting, m.draws
+	n.session, n.members, n.draws = o.session, &m.nodes, m.draws
+	n.news, n.room, n.waiting = &m.news, &m.room, &m.room.waiting
 	if err := m.enlist(n); err != nil {
 		return m.refuse(name, err)
 	}
@@ -383,8 +383,11 @@ func (c *changes) next() <-chan struct{} {
 // age returns how long ago the last notify was.
 func (c *changes) age(now time.Time) time.Duration { return now.Sub(time.Unix(0, c.notified.Load())) }
 
+// touch notes a change that nobody waits for.
+func (c *changes) touch() { c.notified.Store(time.Now().UnixNano()) }
+
 func (c *changes) notify() {
-	c.notified.Store(time.Now().UnixNano())
+	c.touch()
 	if ch := c.current.Swap(nil); ch != nil {
 		close(*ch)
 	}

@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -24,8 +25,10 @@ type node struct {
 	session  dialect.Session          // what holds for every session on the node
 	members  *atomic.Pointer[[]*node] // the cluster's nodes, with this one
 	news     *changes                 // notified when the state has changed
-	waiting  *atomic.Int64            // how many opens of the cluster wait for a node to come up
+	room     *waitingRoom             // the opens of the cluster that wait for a node
+	waiting  *atomic.Int64            // how many they are
 	draws    *lockedRand              // the cluster's random numbers, for callers' goroutines
+	timeout  error                    // the cause of an attempt that is past its deadline
 	// owned is the connector if the cluster has to close it, else nil.
 	owned io.Closer
 
@@ -52,8 +55,8 @@ type loopState struct {
 	rand   *rand.Rand // for the waits between probes
 	facts  snapshot   // what publish copies into the next snapshot
 
-	waiting queue // requests that wait for a slot
-	pending int   // attempts that have not reported how they ended
+	waiting  queue      // requests that wait for a slot
+	attempts []*attempt // those that have not reported how they ended
 
 	probeConn   driver.Conn // the lasting probe connection; nil while a probe has it
 	probing     bool        // a probe is under way and has not reported how it ended
@@ -69,6 +72,7 @@ type loopState struct {
 	addedLate   bool // the node was added to a cluster in use, or undrained, and has not come up since
 
 	learnt  bool // something may have changed that publish copies
+	invites bool // there may be room for opens that wait, and they were not invited yet
 	changed bool // something has changed, and the waiting goroutines were not notified yet
 
 	lastEvent    chan struct{} // closed when the last event has been delivered; nil before the first
@@ -81,7 +85,7 @@ type loopState struct {
 // one of the manager's nodes.
 func newNode(name string, cfg *Config, settings NodeConfig, d dialer, owned io.Closer) *node {
 	now := time.Now()
-	n := &node{name: name, cfg: cfg, settings: settings, dial: d, owned: owned}
+	n := &node{name: name, cfg: cfg, settings: settings, dial: d, owned: owned, timeout: attemptTimeout(cfg.AttemptTimeout)}
 	n.loop.rand = newRand(cfg.Seed, name)
 	n.loop.health.Since = now
 	n.loop.facts = snapshot{added: now}
@@ -122,6 +126,9 @@ func (n *node) run(l *life, prev *life) {
 			n.loop.changed = false
 			n.news.notify()
 		}
+		if n.loop.invites {
+			n.invite()
+		}
 		n.loop.learnt = true
 		select {
 		case r := <-l.open:
@@ -155,11 +162,16 @@ func (n *node) onOpen(l *life, r *request) {
 // launch starts the attempt for a request in its own goroutine.
 func (n *node) launch(l *life, r *request) {
 	n.inflight.Add(1)
-	n.loop.pending++
 	n.opens.Add(1)
 	r.began = time.Now()
-	a := &attempt{node: n, life: l, req: r, born: n.generation.Load(), began: r.began}
-	l.start(a.run)
+	a := n.newAttempt(l, r)
+	n.loop.attempts = append(n.loop.attempts, a)
+	r.attempt.Store(a)
+	if r.ctx.Err() != nil { // release may have come before the Store
+		a.hurry()
+	}
+	l.busy.Add(1)
+	go a.run()
 }
 
 // fillSlots starts waiting requests while there are free slots.
@@ -177,6 +189,7 @@ func (n *node) fillSlots(l *life) {
 // if the outcome asks for that.
 func (n *node) onOutcome(l *life, o outcome) {
 	s := &n.loop.facts
+	n.loop.invites = true
 	switch o.kind {
 	case outcomeProbe:
 		n.onProbe(l, o)
@@ -189,7 +202,9 @@ func (n *node) onOutcome(l *life, o outcome) {
 		s.won++
 		s.lastSuccess = time.Now()
 		n.allowRetry()
-		n.loop.changed = n.loop.full.End() || n.loop.changed
+		if n.loop.full.End() {
+			n.news.touch() // the nodes may rebalance now
+		}
 		n.loop.fullWhy = nil
 	case outcomeLost:
 		s.lost++
@@ -200,10 +215,11 @@ func (n *node) onOutcome(l *life, o outcome) {
 			n.loop.fullWhy = o.failed
 			if n.loop.full.Again(time.Now(), n.loop.rand) {
 				n.allowRetry()
+				time.AfterFunc(time.Until(n.loop.full.Until), func() { n.room.invite(n, 1) })
 			}
 		}
 	}
-	n.loop.pending--
+	n.forget(o.attempt)
 	if o.took > 0 {
 		s.openLatency = s.openLatency.Add(o.took)
 	}
@@ -214,6 +230,13 @@ func (n *node) onOutcome(l *life, o outcome) {
 		o.answer()
 	}
 	n.fillSlots(l)
+}
+
+// forget drops an attempt that has reported.
+func (n *node) forget(a *attempt) {
+	if i := slices.Index(n.loop.attempts, a); i >= 0 {
+		n.loop.attempts = slices.Delete(n.loop.attempts, i, i+1)
+	}
 }
 
 // onReport takes what real traffic says about the node.
@@ -284,14 +307,17 @@ func (n *node) emitRetired(l *life, reason string) {
 	}
 }
 
-// end answers the requests that still wait, takes the reports of the attempts
-// under way, and closes the probe connection. It does not wait for a backend:
-// attempts see the life's ctx and report at once. Attempts and a probe close
-// the conns that they hold when they return.
+// end answers the requests that still wait and those of the attempts under way,
+// and closes the probe connection. It does not wait for a backend. An attempt
+// whose backend has returned reports at once. Attempts and a probe close the
+// conns that they hold when they return.
 func (n *node) end(l *life) {
 	n.loop.waiting.refuse(n.dial.failure(health.Neutral, context.Cause(l.ctx)))
 	n.flushLosses(l)
-	for n.loop.pending > 0 {
+	under := len(n.loop.attempts)
+	n.loop.attempts = slices.DeleteFunc(n.loop.attempts, (*attempt).abandon)
+	n.loop.facts.lost += uint64(under - len(n.loop.attempts))
+	for len(n.loop.attempts) > 0 {
 		n.onOutcome(l, <-l.outcome)
 	}
 	n.closeProbe(l)

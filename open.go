@@ -4,7 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
-	"sync"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -25,23 +25,24 @@ import (
 // context. The other attempts see that: each one closes the conn that it gets,
 // and one that takes longer than loser_grace is cancelled.
 type round struct {
-	won       chan winner
-	kick      chan struct{} // one value for every failure: starts the next launch
-	exhausted chan struct{} // closed when every launch has failed
-	left      atomic.Int64  // launches that have not failed
+	opening *opening
+	won     chan winner
+	kick    chan struct{} // one value for every failure: starts the next launch; nil if no launch waits
+	left    atomic.Int64  // launches that have not failed
 
-	winner   winner  // written by collect before the group's Wait returns
-	launched []*node // nodes whose load this round has raised; only run's goroutine touches it
+	winner winner // written by collect before the group's Wait returns
 
-	mu       sync.Mutex
-	failures []failure
+	// failures are the launches so far. Only run's goroutine adds. The goroutine
+	// that asks a node writes how that launch failed; the group's Wait hands it
+	// over.
+	failures []*failure
 }
 
 // A failure is a launch that gave no conn. While why is nil there is no answer
 // yet.
 type failure struct {
 	node       *node
-	req        *request
+	req        request
 	asked      time.Time
 	at         time.Time
 	retryEpoch uint64 // of the node's snapshot when the launch failed
@@ -61,15 +62,13 @@ func (m *manager) connect(ctx context.Context, closed func()) (driver.Conn, erro
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(running, func() { cancel(ErrClosed) })()
+	o := &opening{m: m, ended: running.Done()}
 	if _, ok := ctx.Deadline(); !ok {
-		var stop context.CancelFunc
-		ctx, stop = context.WithTimeout(ctx, m.cfg.OpenTimeout)
-		defer stop()
+		timer := time.NewTimer(m.cfg.OpenTimeout)
+		defer timer.Stop()
+		o.overdue = timer.C
 	}
-	w, err := m.open(ctx)
+	w, err := o.run(ctx)
 	switch {
 	case err != nil && running.Err() != nil:
 		return nil, ErrClosed
@@ -86,24 +85,27 @@ func (m *manager) connect(ctx context.Context, closed func()) (driver.Conn, erro
 	return nil, ErrClosed
 }
 
-func newRound(plan []launch) *round {
-	r := &round{
-		won:       make(chan winner),
-		kick:      make(chan struct{}, len(plan)),
-		exhausted: make(chan struct{}),
+func (o *opening) newRound(plan []launch) *round {
+	r := &round{opening: o, won: make(chan winner), failures: make([]*failure, 0, 4)}
+	if slices.ContainsFunc(plan, func(l launch) bool { return l.wait > 0 }) {
+		r.kick = make(chan struct{}, len(plan))
 	}
 	r.left.Store(int64(len(plan)))
 	return r
 }
 
 // run carries out the plan. It returns when there is a winner, when every
-// launch has failed, or when ctx is done.
+// launch has failed, or when the open ends.
 func (r *round) run(ctx context.Context, plan []launch) (winner, bool) {
 	defer r.releaseLoad()
 	group, released := errgroup.WithContext(ctx)
 	group.Go(func() error { return r.collect(released) })
 	r.launch(released, group, plan)
-	if err := group.Wait(); errors.Is(err, errWon) {
+	err := group.Wait()
+	for _, f := range r.failures {
+		f.req.release()
+	}
+	if errors.Is(err, errWon) {
 		r.reportOutrun(plan)
 		return r.winner, true
 	}
@@ -116,15 +118,20 @@ func (r *round) collect(released context.Context) error {
 	select {
 	case r.winner = <-r.won:
 		return errWon
-	case <-r.exhausted:
+	case <-r.opening.overdue:
+		r.opening.late = true
+		return context.DeadlineExceeded
+	case <-r.opening.ended:
+		return ErrClosed
 	case <-released.Done():
+		return nil
 	}
-	return nil
 }
 
 // launch starts each launch when its wait is over, or at once when an earlier
 // one has failed (RFC 8305, section 5). It stops when the open has ended.
 func (r *round) launch(released context.Context, group *errgroup.Group, plan []launch) {
+	values := context.WithoutCancel(released)
 	for i, l := range plan {
 		enough := len(plan)
 		if l.reserve {
@@ -134,17 +141,22 @@ func (r *round) launch(released context.Context, group *errgroup.Group, plan []l
 			return
 		}
 		l.node.load.planned.Add(1)
-		r.launched = append(r.launched, l.node)
-		group.Go(func() error { r.ask(released, l.node); return nil })
+		f := &failure{
+			node:  l.node,
+			asked: time.Now(),
+			req:   request{ctx: released, values: values, won: r.won, failed: make(chan *dialError, 1)},
+		}
+		r.failures = append(r.failures, f)
+		group.Go(func() error { return r.ask(released, f) })
 	}
 }
 
 // releaseLoad lowers the load of the nodes that this round launched on, except
 // the winner's: wrap lowers that one.
 func (r *round) releaseLoad() {
-	for _, n := range r.launched {
-		if n != r.winner.node {
-			n.load.planned.Add(-1)
+	for _, f := range r.failures {
+		if f.node != r.winner.node {
+			f.node.load.planned.Add(-1)
 		}
 	}
 }
@@ -169,47 +181,44 @@ func (r *round) pause(released context.Context, wait time.Duration, enough int64
 }
 
 // ask sends a request to one node's actor and waits for the answer, or for the
-// end of the open. A conn does not come back this way; see collect.
-func (r *round) ask(released context.Context, n *node) {
-	req := &request{ctx: released, won: r.won, failed: make(chan *dialError, 1)}
-	i := r.begin(n, req)
-	l := n.life.Load()
+// end of the open. A conn does not come back this way; see collect. The last
+// launch that fails ends the round.
+func (r *round) ask(released context.Context, f *failure) error {
+	l := f.node.life.Load()
 	if l == nil {
-		r.fail(i, n.dial.failure(health.Neutral, errRemoved))
-		return
+		return r.fail(f, f.node.dial.failure(health.Neutral, errRemoved))
 	}
 	select {
-	case l.open <- req:
+	case l.open <- &f.req:
 	case <-released.Done():
-		return
+		return nil
 	case <-l.ctx.Done():
-		r.fail(i, n.dial.failure(health.Neutral, context.Cause(l.ctx)))
-		return
+		return r.fail(f, f.node.dial.failure(health.Neutral, context.Cause(l.ctx)))
 	}
 	select {
-	case failed := <-req.failed:
-		r.fail(i, failed)
+	case why := <-f.req.failed:
+		return r.fail(f, why)
 	case <-released.Done():
+		return nil
 	}
 }
 
-func (r *round) begin(n *node, req *request) int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.failures = append(r.failures, failure{node: n, req: req, asked: time.Now()})
-	return len(r.failures) - 1
-}
+// errExhausted ends a round in which every launch has failed.
+var errExhausted = errors.New("every launch has failed")
 
-func (r *round) fail(i int, why *dialError) {
-	r.mu.Lock()
-	f := &r.failures[i]
-	f.why, f.at, f.retryEpoch = why, time.Now(), f.node.snapshot.Load().retryEpoch
-	r.mu.Unlock()
+func (r *round) fail(f *failure, why *dialError) error {
+	f.fail(why)
 	if r.left.Add(-1) == 0 {
-		close(r.exhausted)
-		return
+		return errExhausted
 	}
-	r.kick <- struct{}{} // never blocks: kick has room for every launch
+	if r.kick != nil {
+		r.kick <- struct{}{} // never blocks: kick has room for every launch
+	}
+	return nil
+}
+
+func (f *failure) fail(why *dialError) {
+	f.why, f.at, f.retryEpoch = why, time.Now(), f.node.snapshot.Load().retryEpoch
 }
 
 // errNoAnswer is the failure of a node that had not answered when the open
@@ -217,13 +226,11 @@ func (r *round) fail(i int, why *dialError) {
 var errNoAnswer = errors.New("no answer before the open ended")
 
 // failed returns how every launch failed. Launches that have no answer yet are
-// given errNoAnswer.
-func (r *round) failed() []failure {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for i := range r.failures {
-		if f := &r.failures[i]; f.why == nil {
-			f.why, f.at, f.retryEpoch = f.node.dial.failure(health.Neutral, errNoAnswer), time.Now(), f.node.snapshot.Load().retryEpoch
+// given errNoAnswer. All goroutines of the round must have ended.
+func (r *round) failed() []*failure {
+	for _, f := range r.failures {
+		if f.why == nil {
+			f.fail(f.node.dial.failure(health.Neutral, errNoAnswer))
 		}
 	}
 	return r.failures
@@ -249,7 +256,7 @@ func (r *round) reportOutrun(plan []launch) {
 	now := time.Now()
 	for _, f := range r.failures {
 		if v := wave(plan, f.node); f.why == nil && v < won {
-			f.node.reportOutrun(outrun{f.req, headStart(plan, v), now})
+			f.node.reportOutrun(outrun{&f.req, headStart(plan, v), now})
 		}
 	}
 }

@@ -2,9 +2,12 @@ package clustersql
 
 import (
 	"cmp"
+	"container/list"
 	"context"
 	"errors"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/health"
@@ -14,57 +17,99 @@ import (
 // of rounds of attempts. Between two rounds it waits until a node may be asked
 // again.
 type opening struct {
-	m        *manager
-	failures map[*node]failure // each node's latest failure in this open; nil while there is none
+	m       *manager
+	ended   <-chan struct{}  // closed when the actors' life ends
+	overdue <-chan time.Time // receives after open_timeout; nil if the caller has set a deadline
+	late    bool             // overdue has been received
+
+	failures map[*node]*failure // each node's latest failure in this open; nil while there is none
+
+	place  *list.Element // in the waiting room; guarded by its lock; nil while the open is not there
+	called chan struct{} // has room for one call out of the waiting room; nil before the first wait
+	caller *node         // who has called and was not asked yet; guarded by the waiting room's lock
 }
 
-// open asks the usable nodes as the strategy plans it. If none gives a
+// run asks the usable nodes as the strategy plans it. If none gives a
 // connection, or none is usable, it waits until a node comes up and asks again,
-// until ctx is done. It gives up earlier if waiting cannot help; see
-// mayRecover.
-func (m *manager) open(ctx context.Context) (winner, error) {
-	o := &opening{m: m}
+// until ctx is done or open_timeout is over. It gives up earlier if waiting
+// cannot help; see mayRecover.
+func (o *opening) run(ctx context.Context) (winner, error) {
+	defer o.m.room.depart(o)
 	for {
-		news := m.news.next()
-		nodes := *m.nodes.Load()
+		news := o.m.news.next()
+		nodes := *o.m.nodes.Load()
 		if len(nodes) == 0 {
-			return winner{}, m.noNodes()
+			return winner{}, o.m.noNodes()
 		}
-		plan, err := m.plan(nodes)
+		plan, err := o.plan(nodes)
 		if err != nil {
 			return winner{}, err
 		}
-		plan = slices.DeleteFunc(plan, func(l launch) bool { return !o.worthAsking(l.node) })
 		switch {
 		case len(plan) > 0:
+			o.m.room.leave(o)
 			w, won := o.round(ctx, plan)
 			if won {
 				return w, nil
 			}
 		case !o.mayRecover(nodes):
 			return winner{}, o.openError(nodes, nil)
+		case o.m.room.enter(o):
+			// Changes are not missed from here on. There may have been one
+			// since the look at the nodes.
 		default:
 			o.wait(ctx, nodes, news)
 		}
-		if ctx.Err() != nil {
-			return winner{}, o.openError(nodes, ctx.Err())
+		if cause := o.over(ctx); cause != nil {
+			return winner{}, o.openError(nodes, cause)
 		}
 	}
 }
 
+// over returns why the open has ended without a winner, or nil if it goes on.
+func (o *opening) over(ctx context.Context) error {
+	select {
+	case <-o.ended:
+		return ErrClosed
+	default:
+	}
+	if o.late {
+		return context.DeadlineExceeded
+	}
+	return ctx.Err()
+}
+
+// plan returns the launches of the next round. It asks the strategy only if
+// there is a node to ask.
+func (o *opening) plan(nodes []*node) ([]launch, error) {
+	if !slices.ContainsFunc(nodes, o.mayAsk) {
+		return nil, nil
+	}
+	plan, err := o.m.plan(nodes)
+	if o.failures == nil {
+		return plan, err
+	}
+	return slices.DeleteFunc(plan, func(l launch) bool { return !o.worthAsking(l.node) }), err
+}
+
 // round carries out one plan, and remembers how its launches failed.
 func (o *opening) round(ctx context.Context, plan []launch) (winner, bool) {
-	r := newRound(plan)
+	r := o.newRound(plan)
 	w, won := r.run(ctx, plan)
 	if !won {
 		if o.failures == nil {
-			o.failures = make(map[*node]failure, len(plan))
+			o.failures = make(map[*node]*failure, len(plan))
 		}
 		for _, f := range r.failed() {
 			o.failures[f.node] = f
 		}
 	}
 	return w, won
+}
+
+// mayAsk reports whether a node is usable and worth asking.
+func (o *opening) mayAsk(n *node) bool {
+	return n.effective(n.snapshot.Load()).Usable() && o.worthAsking(n)
 }
 
 // worthAsking reports whether a node may be asked: it was not asked yet, or its
@@ -113,48 +158,131 @@ func transient(c health.Class, s *snapshot) bool {
 // while opens still wait for it. A restart of a server is over by then.
 const unknownPasses = time.Minute
 
-// wait waits for a change notification, until a full node may be tried again,
-// or until ctx is done. It asks the actors of down nodes for a check soon.
-// Opens never test a node themselves. So a down node gets only its actor's
-// probes, however many opens wait.
+// wait waits for a change notification, until a node calls, or until the open
+// ends. It asks the actors of down nodes for a check soon. Opens never test a
+// node themselves. So a down node gets only its actor's probes, however many
+// opens wait.
 func (o *opening) wait(ctx context.Context, nodes []*node, news <-chan struct{}) {
-	o.m.waiting.Add(1)
-	defer o.m.waiting.Add(-1)
-	now := time.Now()
-	room := time.Hour // until a full node may be tried again
 	for _, n := range nodes {
 		if n.snapshot.Load().state == health.Down {
 			n.checkNow()
 		}
-		if until := n.snapshot.Load().fullUntil; until.After(now) {
-			room = min(room, until.Sub(now))
-		}
 	}
-	timer := time.NewTimer(room)
-	defer timer.Stop()
 	select {
 	case <-news:
-	case <-timer.C:
+	case <-o.called:
+	case <-o.overdue:
+		o.late = true
+	case <-o.ended:
 	case <-ctx.Done():
 	}
+}
+
+// A waitingRoom holds the opens of a cluster that wait until a node may be asked
+// again, the oldest first. A node that has room calls as many as it has room
+// for. All others sleep on: what each of them costs does not grow with their
+// number.
+type waitingRoom struct {
+	waiting atomic.Int64 // how many there are
+
+	mu    sync.Mutex // guards what follows, and the openings' places; never held across a wait
+	opens list.List  // of *opening
+}
+
+// enter makes an open wait. It reports false if the open waits already.
+func (r *waitingRoom) enter(o *opening) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if o.place != nil {
+		return false
+	}
+	if o.called == nil {
+		o.called = make(chan struct{}, 1)
+	}
+	o.place = r.opens.PushBack(o)
+	r.waiting.Add(1)
+	return true
+}
+
+// leave ends the waiting of an open, because it asks nodes now.
+func (r *waitingRoom) leave(o *opening) {
+	if o.called != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.remove(o)
+		o.caller = nil
+	}
+}
+
+// depart ends the waiting of an open that has ended. If a node has called it and
+// was not asked, another open is called instead.
+func (r *waitingRoom) depart(o *opening) {
+	if o.called == nil {
+		return
+	}
+	r.mu.Lock()
+	r.remove(o)
+	caller := o.caller
+	r.mu.Unlock()
+	if caller != nil {
+		r.invite(caller, 1)
+	}
+}
+
+// remove takes an open out, if it is there. The caller holds the lock.
+func (r *waitingRoom) remove(o *opening) {
+	if o.place != nil {
+		r.opens.Remove(o.place)
+		o.place = nil
+		r.waiting.Add(-1)
+	}
+}
+
+// invite calls the oldest opens that may ask a node, at most so many.
+func (r *waitingRoom) invite(n *node, most int) {
+	for range most {
+		o := r.next(n)
+		if o == nil {
+			return
+		}
+		select {
+		case o.called <- struct{}{}:
+		default: // an earlier call is there still
+		}
+	}
+}
+
+// next takes out the oldest open that may ask a node. It returns nil if there is
+// none.
+func (r *waitingRoom) next(n *node) *opening {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for e := r.opens.Front(); e != nil; e = e.Next() {
+		if o := e.Value.(*opening); o.mayAsk(n) {
+			r.remove(o)
+			o.caller = n
+			return o
+		}
+	}
+	return nil
 }
 
 // openError returns the error of an open without a winner. It lists every
 // node's error, the latest first, and last the nodes that were not asked.
 func (o *opening) openError(nodes []*node, cause error) error {
-	e := &OpenError{Cluster: o.m.name, Cause: cause}
-	var failures []failure
+	failures := make([]*failure, 0, max(len(o.failures), len(nodes)))
 	for _, f := range o.failures {
 		failures = append(failures, f)
 	}
 	for _, n := range nodes {
 		if _, asked := o.failures[n]; !asked {
-			failures = append(failures, failure{node: n, why: n.notAsked()})
+			failures = append(failures, &failure{node: n, why: n.notAsked()})
 		}
 	}
-	slices.SortFunc(failures, func(a, b failure) int {
+	slices.SortFunc(failures, func(a, b *failure) int {
 		return cmp.Or(b.at.Compare(a.at), cmp.Compare(a.node.name, b.node.name))
 	})
+	e := &OpenError{Cluster: o.m.name, Cause: cause, Attempts: make([]AttemptError, 0, len(failures))}
 	for _, f := range failures {
 		e.Attempts = append(e.Attempts, f.attemptError())
 	}
@@ -178,7 +306,7 @@ func stateError(s *snapshot, text string) *dialError {
 	return why
 }
 
-func (f failure) attemptError() AttemptError {
+func (f *failure) attemptError() AttemptError {
 	s := f.node.snapshot.Load()
 	e := AttemptError{
 		Node: f.node.name, State: State(s.state), Since: s.since, NextCheck: s.nextCheck, Err: f.why.err,
