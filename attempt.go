@@ -21,9 +21,10 @@ type request struct {
 	// won is the open's one unbuffered channel. A conn that is sent on it
 	// belongs to the open from then on.
 	won chan<- winner
-	// failed has room for one answer, so nobody waits for an open that has
-	// left.
-	failed chan *dialError
+	// why is the failure that the open is answered with, nil before that.
+	// answered is closed then.
+	why      atomic.Pointer[dialError]
+	answered chan struct{}
 	// began is when the attempt started; zero while the request waits for a
 	// slot. Only the node's loop touches it.
 	began time.Time
@@ -40,10 +41,9 @@ func (r *request) release() {
 }
 
 // fail answers the open. Only the first answer counts; later ones are dropped.
-func (r *request) fail(e *dialError) {
-	select {
-	case r.failed <- e:
-	default:
+func (r *request) fail(why *dialError) {
+	if r.why.CompareAndSwap(nil, why) {
+		close(r.answered)
 	}
 }
 
@@ -99,8 +99,9 @@ type attempt struct {
 	cancel context.CancelFunc
 	socket *socket.Slot // what the backend dials
 
-	mu       sync.Mutex  // guards what follows; never held across a wait
-	timer    *time.Timer // calls overdue at the deadline, or earlier once the attempt has to hurry
+	timer *time.Timer // calls overdue at the deadline, or earlier once the attempt has to hurry
+
+	mu       sync.Mutex // guards what follows; never held across a wait
 	hurried  bool
 	returned bool // the backend has returned
 	late     bool // the backend had not returned when the ctx ended
@@ -112,8 +113,6 @@ func (n *node) newAttempt(l *life, r *request) *attempt {
 	a := &attempt{node: n, life: l, req: r, born: n.generation.Load(), began: r.began, socket: new(socket.Slot)}
 	ctx, cancel := context.WithTimeoutCause(r.values, n.cfg.AttemptTimeout, n.timeout)
 	a.ctx, a.cancel = socket.With(ctx, a.socket), cancel
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	a.timer = time.AfterFunc(n.cfg.AttemptTimeout, a.overdue)
 	return a
 }

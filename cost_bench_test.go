@@ -8,12 +8,68 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/EnumApps/clustersql/internal/race"
 )
+
+// An open and its Close allocate little, database/sql's and fakedb's part
+// included. A node more costs an open nothing that it does not need: 256 nodes
+// are not copied, and only the launches that start are carried out.
+func TestOpenAllocatesLittle(t *testing.T) {
+	if race.Enabled {
+		t.Skip("the race detector allocates too; ./test.sh runs this test without it")
+	}
+	const opens = 500
+	for _, tc := range []struct {
+		strategy Strategy
+		nodes    int
+		allocs   float64
+		bytes    uint64
+	}{
+		{Race, 3, 60, 8 << 10},
+		{Hedged, 3, 45, 8 << 10},
+		{Hedged, 256, 60, 64 << 10},
+		{Balanced, 256, 60, 64 << 10},
+		{Ordered, 256, 60, 64 << 10},
+	} {
+		t.Run(fmt.Sprintf("%v of %d nodes", tc.strategy, tc.nodes), func(t *testing.T) {
+			db := sql.OpenDB(ready(t, tc.nodes, WithStrategy(tc.strategy)))
+			defer db.Close()
+			db.SetMaxIdleConns(-1)
+			before := bytesAllocated()
+			allocs := testing.AllocsPerRun(opens, func() {
+				conn, err := db.Conn(context.Background())
+				if err != nil {
+					t.Fatal(err)
+				}
+				conn.Close()
+			})
+			bytes := (bytesAllocated() - before) / opens
+			if allocs > tc.allocs || bytes > tc.bytes {
+				t.Errorf("%v allocations and %d bytes; %v and %d are allowed", allocs, bytes, tc.allocs, tc.bytes)
+			}
+		})
+	}
+}
+
+// Opens that wait for room cost little, however long they wait: an open that
+// nobody calls does nothing.
+func TestWaitingOpenIsSmall(t *testing.T) {
+	if race.Enabled {
+		t.Skip("the race detector allocates too; ./test.sh runs this test without it")
+	}
+	synctest.Test(t, func(t *testing.T) {
+		const opens = 4000
+		if bytes := waitAtFullNodes(t, opens, 4*time.Second); bytes > 20<<20 {
+			t.Errorf("%d opens allocated %d bytes", opens, bytes)
+		}
+	})
+}
 
 // BenchmarkOpenByStrategy measures one open and its Close with strategies that
 // do not ask every node at once. BenchmarkOpen measures the raced open.

@@ -26,16 +26,18 @@ import (
 // and one that takes longer than loser_grace is cancelled.
 type round struct {
 	opening *opening
+	plan    []launch
 	won     chan winner
 	kick    chan struct{} // one value for every failure: starts the next launch; nil if no launch waits
 	left    atomic.Int64  // launches that have not failed
 
 	winner winner // written by collect before the group's Wait returns
 
-	// failures are the launches so far. Only run's goroutine adds. The goroutine
-	// that asks a node writes how that launch failed; the group's Wait hands it
-	// over.
+	// failures are the launches so far. Only run's goroutine adds. The
+	// goroutine that asks a node writes how that launch failed; the group's Wait
+	// hands it over.
 	failures []*failure
+	few      [4]*failure // what failures begins with
 }
 
 // A failure is a launch that gave no conn. While why is nil there is no answer
@@ -64,9 +66,7 @@ func (m *manager) connect(ctx context.Context, closed func()) (driver.Conn, erro
 	}
 	o := &opening{m: m, ended: running.Done()}
 	if _, ok := ctx.Deadline(); !ok {
-		timer := time.NewTimer(m.cfg.OpenTimeout)
-		defer timer.Stop()
-		o.overdue = timer.C
+		o.deadline = time.Now().Add(m.cfg.OpenTimeout)
 	}
 	w, err := o.run(ctx)
 	switch {
@@ -85,31 +85,40 @@ func (m *manager) connect(ctx context.Context, closed func()) (driver.Conn, erro
 	return nil, ErrClosed
 }
 
+// newRound begins the next round. The round before must have ended.
 func (o *opening) newRound(plan []launch) *round {
-	r := &round{opening: o, won: make(chan winner), failures: make([]*failure, 0, 4)}
+	r := &o.current
+	r.opening, r.plan, r.won, r.kick, r.winner = o, plan, make(chan winner), nil, winner{}
 	if slices.ContainsFunc(plan, func(l launch) bool { return l.wait > 0 }) {
 		r.kick = make(chan struct{}, len(plan))
 	}
 	r.left.Store(int64(len(plan)))
+	r.failures = r.few[:0]
 	return r
 }
 
 // run carries out the plan. It returns when there is a winner, when every
 // launch has failed, or when the open ends.
-func (r *round) run(ctx context.Context, plan []launch) (winner, bool) {
+func (r *round) run(ctx context.Context) (winner, bool) {
 	defer r.releaseLoad()
 	group, released := errgroup.WithContext(ctx)
+	values := ctx
+	if ctx.Done() != nil {
+		values = context.WithoutCancel(ctx)
+	}
 	group.Go(func() error { return r.collect(released) })
-	r.launch(released, group, plan)
-	err := group.Wait()
+	if ended := r.launch(released, group, values); ended != nil {
+		group.Go(func() error { return ended })
+	}
+	_ = group.Wait() // collect may take a conn after the open was told to end: the winner counts, not the error
 	for _, f := range r.failures {
 		f.req.release()
 	}
-	if errors.Is(err, errWon) {
-		r.reportOutrun(plan)
-		return r.winner, true
+	if r.winner.conn == nil {
+		return winner{}, false
 	}
-	return winner{}, false
+	r.reportOutrun()
+	return r.winner, true
 }
 
 // collect takes the first conn offered. It alone receives on won, and only
@@ -118,37 +127,73 @@ func (r *round) collect(released context.Context) error {
 	select {
 	case r.winner = <-r.won:
 		return errWon
-	case <-r.opening.overdue:
-		r.opening.late = true
-		return context.DeadlineExceeded
-	case <-r.opening.ended:
-		return ErrClosed
 	case <-released.Done():
 		return nil
 	}
 }
 
 // launch starts each launch when its wait is over, or at once when an earlier
-// one has failed (RFC 8305, section 5). It stops when the open has ended.
-func (r *round) launch(released context.Context, group *errgroup.Group, plan []launch) {
-	values := context.WithoutCancel(released)
-	for i, l := range plan {
-		enough := len(plan)
-		if l.reserve {
-			enough -= i
+// one has failed (RFC 8305, section 5). It returns when the round has ended, or
+// with the reason why it has to end.
+func (r *round) launch(released context.Context, group *errgroup.Group, values context.Context) error {
+	for next := 0; ; {
+		next = r.start(released, group, values, next)
+		if goesOn, why := r.pause(released, next); !goesOn {
+			return why
 		}
-		if i > 0 && l.wait > 0 && !r.pause(released, l.wait, int64(enough)) {
-			return
+	}
+}
+
+// pause returns true when the launch next is to start: when its wait is over, or
+// when enough launches have failed. It returns false when the round has ended,
+// or has to end for the reason that it returns. After the last launch only that
+// can happen.
+func (r *round) pause(released context.Context, next int) (bool, error) {
+	due, enough := time.Time{}, 0
+	if next < len(r.plan) {
+		due, enough = time.Now().Add(r.plan[next].wait), len(r.plan)
+		if r.plan[next].reserve {
+			enough -= next
 		}
-		l.node.load.planned.Add(1)
+	}
+	alarm := r.opening.alarm(due)
+	for {
+		select {
+		case <-r.kick:
+			if r.left.Load() <= int64(enough) {
+				return true, nil
+			}
+		case <-alarm:
+			if r.opening.late() {
+				return false, context.DeadlineExceeded
+			}
+			return true, nil
+		case <-r.opening.ended:
+			return false, ErrClosed
+		case <-released.Done():
+			return false, nil
+		}
+	}
+}
+
+// start starts the launch next and those that follow it without a wait. It
+// returns the one that waits.
+func (r *round) start(released context.Context, group *errgroup.Group, values context.Context, next int) int {
+	for i := next; i < len(r.plan); i++ {
+		n := r.plan[i].node
+		if i > next && r.plan[i].wait > 0 {
+			return i
+		}
+		n.load.planned.Add(1)
 		f := &failure{
-			node:  l.node,
+			node:  n,
 			asked: time.Now(),
-			req:   request{ctx: released, values: values, won: r.won, failed: make(chan *dialError, 1)},
+			req:   request{ctx: released, values: values, won: r.won, answered: make(chan struct{})},
 		}
 		r.failures = append(r.failures, f)
 		group.Go(func() error { return r.ask(released, f) })
 	}
+	return len(r.plan)
 }
 
 // releaseLoad lowers the load of the nodes that this round launched on, except
@@ -157,25 +202,6 @@ func (r *round) releaseLoad() {
 	for _, f := range r.failures {
 		if f.node != r.winner.node {
 			f.node.load.planned.Add(-1)
-		}
-	}
-}
-
-// pause returns when the wait is over, or when a failure leaves no more than
-// enough launches. It reports whether the next launch is to start.
-func (r *round) pause(released context.Context, wait time.Duration, enough int64) bool {
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	for {
-		select {
-		case <-timer.C:
-			return true
-		case <-r.kick:
-			if r.left.Load() <= enough {
-				return true
-			}
-		case <-released.Done():
-			return false
 		}
 	}
 }
@@ -196,8 +222,8 @@ func (r *round) ask(released context.Context, f *failure) error {
 		return r.fail(f, f.node.dial.failure(health.Neutral, context.Cause(l.ctx)))
 	}
 	select {
-	case why := <-f.req.failed:
-		return r.fail(f, why)
+	case <-f.req.answered:
+		return r.fail(f, f.req.why.Load())
 	case <-released.Done():
 		return nil
 	}
@@ -248,7 +274,8 @@ type outrun struct {
 // reportOutrun notifies the actors of the nodes whose attempts were outrun.
 // Launches of the same wave start together; none of them outruns another. All
 // goroutines of the round must have ended.
-func (r *round) reportOutrun(plan []launch) {
+func (r *round) reportOutrun() {
+	plan := r.plan
 	won := wave(plan, r.winner.node)
 	if won == 0 {
 		return

@@ -59,7 +59,7 @@ func TestQueueForgetsReleased(t *testing.T) {
 	var q queue
 	done, cancel := context.WithCancel(t.Context())
 	cancel()
-	q.push(&request{ctx: t.Context(), failed: make(chan *dialError, 1)})
+	q.push(&request{ctx: t.Context(), answered: make(chan struct{})})
 	for range 10000 {
 		q.push(&request{ctx: done})
 	}

@@ -17,11 +17,12 @@ import (
 // of rounds of attempts. Between two rounds it waits until a node may be asked
 // again.
 type opening struct {
-	m       *manager
-	ended   <-chan struct{}  // closed when the actors' life ends
-	overdue <-chan time.Time // receives after open_timeout; nil if the caller has set a deadline
-	late    bool             // overdue has been received
+	m        *manager
+	ended    <-chan struct{} // closed when the actors' life ends
+	deadline time.Time       // of open_timeout; zero if the caller has set one
+	timer    *time.Timer     // for whatever the open waits for next; nil before its first use
 
+	current  round              // the latest round
 	failures map[*node]*failure // each node's latest failure in this open; nil while there is none
 
 	place  *list.Element // in the waiting room; guarded by its lock; nil while the open is not there
@@ -35,6 +36,7 @@ type opening struct {
 // cannot help; see mayRecover.
 func (o *opening) run(ctx context.Context) (winner, error) {
 	defer o.m.room.depart(o)
+	defer o.stop()
 	for {
 		news := o.m.news.next()
 		nodes := *o.m.nodes.Load()
@@ -73,10 +75,40 @@ func (o *opening) over(ctx context.Context) error {
 		return ErrClosed
 	default:
 	}
-	if o.late {
+	if o.late() {
 		return context.DeadlineExceeded
 	}
 	return ctx.Err()
+}
+
+// late reports whether open_timeout is over.
+func (o *opening) late() bool {
+	return !o.deadline.IsZero() && !time.Now().Before(o.deadline)
+}
+
+// alarm returns a channel that receives at the given time, or when open_timeout
+// is over if that is earlier. at may be zero: then it is for open_timeout alone.
+// An earlier alarm of the open is off.
+func (o *opening) alarm(at time.Time) <-chan time.Time {
+	if at.IsZero() || !o.deadline.IsZero() && o.deadline.Before(at) {
+		at = o.deadline
+	}
+	if at.IsZero() {
+		return nil
+	}
+	wait := max(time.Until(at), 1)
+	if o.timer == nil {
+		o.timer = time.NewTimer(wait)
+	} else {
+		o.timer.Reset(wait)
+	}
+	return o.timer.C
+}
+
+func (o *opening) stop() {
+	if o.timer != nil {
+		o.timer.Stop()
+	}
 }
 
 // plan returns the launches of the next round. It asks the strategy only if
@@ -95,7 +127,7 @@ func (o *opening) plan(nodes []*node) ([]launch, error) {
 // round carries out one plan, and remembers how its launches failed.
 func (o *opening) round(ctx context.Context, plan []launch) (winner, bool) {
 	r := o.newRound(plan)
-	w, won := r.run(ctx, plan)
+	w, won := r.run(ctx)
 	if !won {
 		if o.failures == nil {
 			o.failures = make(map[*node]*failure, len(plan))
@@ -171,8 +203,7 @@ func (o *opening) wait(ctx context.Context, nodes []*node, news <-chan struct{})
 	select {
 	case <-news:
 	case <-o.called:
-	case <-o.overdue:
-		o.late = true
+	case <-o.alarm(time.Time{}):
 	case <-o.ended:
 	case <-ctx.Done():
 	}
