@@ -5,7 +5,6 @@ import (
 	"hash/fnv"
 	"io"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
@@ -27,7 +26,7 @@ func (m *manager) plan(nodes []*node) (plan []launch, err error) {
 	switch {
 	case len(r.nodes) == 0:
 		return nil, nil
-	case !slices.ContainsFunc(r.members, lastResort), !slices.ContainsFunc(r.members, preferred):
+	case !r.has(lastResort), !r.has(preferred):
 		return m.ask(make([]launch, 0, len(r.nodes)), r, 0), nil
 	}
 	others, rest := r.split()
@@ -66,57 +65,75 @@ func (r *roster) fill(nodes []*node, now time.Time) {
 	}
 }
 
+// has reports whether there is a node of a kind.
+func (r *roster) has(kind func(m *balance.Member) bool) bool {
+	for i := range r.members {
+		if kind(&r.members[i]) {
+			return true
+		}
+	}
+	return false
+}
+
 // split returns the nodes of last resort and the others apart.
 func (r *roster) split() (others, rest *roster) {
 	others, rest = new(roster), new(roster)
-	for i, m := range r.members {
+	for i := range r.members {
 		part := others
-		if lastResort(m) {
+		if lastResort(&r.members[i]) {
 			part = rest
 		}
-		part.nodes, part.members = append(part.nodes, r.nodes[i]), append(part.members, m)
+		part.nodes, part.members = append(part.nodes, r.nodes[i]), append(part.members, r.members[i])
 	}
 	return others, rest
 }
 
 // lastResort reports whether the node is asked after the others, whatever order
 // the strategy gives.
-func lastResort(m balance.Member) bool { return m.Donor || m.Full }
+func lastResort(m *balance.Member) bool { return m.Donor || m.Full }
 
 // preferred reports whether the node is up and not one of last resort.
-func preferred(m balance.Member) bool { return m.State == health.Up && !lastResort(m) }
+func preferred(m *balance.Member) bool { return m.State == health.Up && !lastResort(m) }
 
 // ask appends the launches that the strategy plans for a roster. The first of
 // them waits at least the given time.
 func (m *manager) ask(plan []launch, r *roster, wait time.Duration) []launch {
-	s := m.cfg.Strategy
-	first := true
-	add := func(n *node, w time.Duration) {
-		if first {
-			w, first = max(w, wait), false
-		}
-		reserve := len(plan) > 0 && n.settings.Priority > plan[len(plan)-1].node.settings.Priority
-		plan = append(plan, launch{n, w, reserve})
+	if m.cfg.Strategy.custom != nil {
+		return m.askCustom(plan, r, wait)
 	}
-	if s.custom == nil {
-		for _, l := range s.plan(r.members, m.draw) {
-			add(r.nodes[l.At], l.Wait)
+	for i, l := range m.cfg.Strategy.plan(r.members, m.draw) {
+		if i == 0 {
+			l.Wait = max(l.Wait, wait)
 		}
-		return plan
+		plan = appendLaunch(plan, r.nodes[l.At], l.Wait)
 	}
+	return plan
+}
+
+// askCustom is ask for a strategy made by the program.
+func (m *manager) askCustom(plan []launch, r *roster, wait time.Duration) []launch {
 	shown := make([]NodeStatus, len(r.nodes))
 	for i, n := range r.nodes {
 		shown[i] = n.status()
 	}
 	asked := make(map[string]bool, len(r.nodes))
-	for _, l := range s.custom(shown) {
+	for _, l := range m.cfg.Strategy.custom(shown) {
 		i, known := findNode(r.nodes, l.Node)
-		if known && !asked[l.Node] {
-			asked[l.Node] = true
-			add(r.nodes[i], l.Wait)
+		if !known || asked[l.Node] {
+			continue
 		}
+		if len(asked) == 0 {
+			l.Wait = max(l.Wait, wait)
+		}
+		asked[l.Node] = true
+		plan = appendLaunch(plan, r.nodes[i], l.Wait)
 	}
 	return plan
+}
+
+func appendLaunch(plan []launch, n *node, wait time.Duration) []launch {
+	reserve := len(plan) > 0 && n.settings.Priority > plan[len(plan)-1].node.settings.Priority
+	return append(plan, launch{n, wait, reserve})
 }
 
 // A launch is a [Launch] of a node that exists.
