@@ -271,7 +271,7 @@ func (e *dialError) outcome() outcome {
 // evidence returns a failed dial or check as evidence for the transition
 // function.
 func (e *dialError) evidence() health.Evidence {
-	return health.Evidence{Class: e.class, Need: e.need, Reason: e.reason(), Err: e.err}
+	return health.Evidence{Class: e.class, Need: e.need, Reason: e.reason(), Err: e.err, Unsure: e.unsure}
 }
 
 // returned notifies the loop that a slot is free. That is the loop that runs

@@ -28,8 +28,9 @@ import (
 // ctx must be the one that the backend's Connect was given, or made from it.
 // With any other ctx Dial is a plain dial.
 func Dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	traced := ctx
-	if slot := socket.Of(ctx); slot != nil {
+	traced, slot := ctx, socket.Of(ctx)
+	if slot != nil {
+		slot.Begin()
 		traced = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 			DNSStart: func(httptrace.DNSStartInfo) { slot.Resolve(false) },
 			DNSDone:  func(i httptrace.DNSDoneInfo) { slot.Resolve(i.Err == nil) },
@@ -37,6 +38,9 @@ func Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	}
 	conn, err := new(net.Dialer).DialContext(traced, network, addr)
 	if err != nil {
+		if slot != nil {
+			slot.Fail(err)
+		}
 		return nil, err
 	}
 	TrackSocket(ctx, conn)
@@ -56,6 +60,7 @@ func TrackSocket(ctx context.Context, conn net.Conn) {
 // may be called from any goroutine.
 type dialer struct {
 	connector driver.Connector
+	address   string // the node's, if its DSN tells: host:port, or the path of a socket
 	dialect   dialect.Dialect
 	check     Check
 	redact    redact.Redactor
@@ -71,6 +76,7 @@ type dialError struct {
 	ours  bool         // it failed because we cancelled it
 
 	reasoned bool // text is a reason already
+	unsure   bool // it is not known whether the node has failed; see the method unsure of dialer
 }
 
 // reason returns the failure's text for snapshots and logs.
@@ -87,6 +93,7 @@ func (d *dialer) open(ctx context.Context, released <-chan struct{}, want health
 	if err != nil {
 		return nil, nil, d.judge(ctx, err, health.Failed)
 	}
+	socket.Of(ctx).Connect()
 	select {
 	case <-released:
 		return conn, nil, nil
@@ -151,7 +158,9 @@ func (d *dialer) judge(ctx context.Context, err error, otherwise health.Class) (
 	case cause != nil && errors.Is(cause, context.DeadlineExceeded) && socket.Of(ctx).Unresolved():
 		return d.failure(health.Neutral, fmt.Errorf("the name service gave no address: %w", cause))
 	case cause != nil && errors.Is(cause, context.DeadlineExceeded):
-		return d.failure(health.Silent, cause)
+		failed = d.failure(health.Silent, cause)
+		failed.unsure = d.unsure(ctx, health.Silent, nil)
+		return failed
 	case cause != nil:
 		failed = d.failure(health.Neutral, err)
 		failed.ours = true
@@ -163,7 +172,31 @@ func (d *dialer) judge(ctx context.Context, err error, otherwise health.Class) (
 	}
 	failed = d.failure(c, err)
 	failed.need = health.NeedOf(err, d.dialect.Classify)
+	failed.unsure = d.unsure(ctx, c, err)
 	return failed
+}
+
+// unsure reports whether a failure says nothing about connections that are
+// established. That is so if the backend's Connect has failed, and what it has
+// dialled does not show that the node is the cause: in its Connect a backend may
+// ask others too, such as a token service. err is nil if ctx is past its
+// deadline.
+func (d *dialer) unsure(ctx context.Context, c health.Class, err error) bool {
+	slot := socket.Of(ctx)
+	if !slot.Connecting() {
+		return false
+	}
+	begun, failed := slot.Dials()
+	var op *net.OpError
+	switch {
+	case c == health.Lost:
+		return true
+	case c == health.Silent && err == nil:
+		return !begun
+	case c != health.Silent && c != health.Refused, failed != nil && errors.Is(err, failed):
+		return false
+	}
+	return !errors.As(err, &op) || op.Addr == nil || op.Addr.String() != d.address
 }
 
 // failure redacts an error's text. It replaces an error that is a

@@ -342,7 +342,7 @@ func TestNodeThatTakesNoNewConnectionStaysDown(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		}
-		if s := d.Status().Nodes[0]; s.State != StateDown || s.Generation != 1 || s.Opens != 1 {
+		if s := d.Status().Nodes[0]; s.State != StateDown || s.Generation != 0 || s.Opens != 1 {
 			t.Errorf("%+v", s)
 		}
 	})

@@ -56,7 +56,7 @@ func TestExpvarShowsTheOriginalsKeysAndMore(t *testing.T) {
 			"n1": {"Connections": 1.0, "Errors": 0.0, "LastSuccess": timeText(time.Now()), "LastError": nil,
 				"State": "up", "Status.Won": 1.0, "Status.OpenConns": 1.0, "Status.Opens": 1.0, "Status.Probes": 1.0, "Reason": nil},
 			"n2": {"Connections": 0.0, "Errors": 1.0, "LastSuccess": nil, "LastError": began,
-				"LastErrorMessage": "refused: boom: connection refused", "State": "down", "Reason": "refused: boom: connection refused", "Status.Generation": 1.0},
+				"LastErrorMessage": "refused: boom: connection refused", "State": "down", "Reason": "refused: boom: connection refused", "Status.Generation": 0.0},
 		} {
 			for key, value := range want {
 				vars := nodes[node].(map[string]any)

@@ -32,6 +32,9 @@ type Dialect interface {
 	// itself. With known they are all of them. Without known, any part of the
 	// DSN may be a secret: the DSN could not be parsed.
 	Secrets(dsn string) (secrets []string, known bool)
+	// Address returns the address that a DSN names, as a net.Addr of it would
+	// be written. It is empty if that is not known.
+	Address(dsn string) string
 	// Session says what a DSN does to every session.
 	Session(dsn string) Session
 	// AnySession says what holds for every session when no DSN is known.
@@ -106,6 +109,9 @@ func (Generic) Connector(string, Dial) (driver.Connector, error) { return nil, e
 
 // Secrets knows no part of the DSN.
 func (Generic) Secrets(string) ([]string, bool) { return nil, false }
+
+// Address knows no address.
+func (Generic) Address(string) string { return "" }
 
 // Session knows nothing about a session.
 func (Generic) Session(string) Session { return Session{} }

@@ -22,6 +22,8 @@ type Health struct {
 	Good   int       // good checks in a row while down
 	silent int       // silent or broken probes and attempts in a row
 	signAt time.Time // of the last of them
+	broken bool      // one of them was an established connection's, or the node's own
+	probed bool      // a probe was good: so there is a lasting connection that speaks for the established ones
 	EverUp bool      // it has been up at least once
 	// retired is set once a transition has asked to retire the node's conns. A
 	// change of state clears it.
@@ -51,6 +53,7 @@ type Evidence struct {
 	Donor  bool          // with OK and ScopeStatus seen: to be used last
 	Need   Scope         // without OK: what a check must look at to see this again
 	Raised bool          // the generation was raised already, by whoever learnt this
+	Unsure bool          // of an open: it is not known whether the node has failed, or another whom the backend asked
 	Alone  bool          // with OK: no other node is usable
 	View   *View         // with OK: the node's view; nil if it told none
 	Peers  *Peers        // with View, of a node that was silent: what the other nodes show
@@ -93,6 +96,7 @@ func (h Health) Next(e Evidence, rise, fall int, now time.Time) (Health, Effects
 			return h, Effects{}
 		}
 		h.signAt = now
+		h.broken = h.broken || !e.Unsure && e.Class != Failed
 		if h.silent++; h.silent < fall {
 			return h.suspect(e.Reason, now)
 		}
@@ -100,8 +104,9 @@ func (h Health) Next(e Evidence, rise, fall int, now time.Time) (Health, Effects
 	h, eff := h.fallen(e, now)
 	// A refused login says nothing about sessions that are logged in. An open
 	// that failed for no known reason may have failed for a reason in this
-	// program. Working conns are therefore kept.
-	if e.Class == Failed || e.Class == Misconfigured {
+	// program. Working conns are therefore kept. So they are where it is not known
+	// who has failed a new one, as long as the probe's lasting one has not.
+	if e.Class == Failed || e.Class == Misconfigured || e.Unsure && h.probed && !h.broken && !h.retired {
 		return h, eff
 	}
 	// A node may fall silent after it was taken down for another reason. Calls
@@ -131,6 +136,7 @@ func (h Health) overhear(e Evidence) Health {
 // cleared only by an open that is fast enough. A check on a lasting connection
 // is no proof of that.
 func (h Health) improve(e Evidence, rise int, now time.Time) (Health, Effects) {
+	h.probed = h.probed || e.Probe
 	if h.Need&^e.Saw != 0 || h.State == Down && !e.Began.IsZero() && !e.Began.After(h.Since) {
 		return h, Effects{}
 	}
@@ -138,7 +144,7 @@ func (h Health) improve(e Evidence, rise int, now time.Time) (Health, Effects) {
 	if h, holds = h.held(e, now); holds {
 		return h, Effects{}
 	}
-	h.silent = 0
+	h.silent, h.broken = 0, false
 	if e.Took > 0 && e.Took <= h.slow {
 		h.slow = 0
 	}

@@ -12,6 +12,7 @@ func TestTransitions(t *testing.T) {
 	opened := func(took time.Duration) Evidence { return Evidence{OK: true, Took: took} }
 	is := func(c Class) Evidence { return Evidence{Class: c, Reason: c.String()} }
 	probed := func(c Class) Evidence { e := is(c); e.Probe = true; return e }
+	unsure := func(c Class) Evidence { e := is(c); e.Unsure = true; return e }
 	var (
 		unknown = Health{}
 		up      = Health{State: Up, EverUp: true}
@@ -24,6 +25,10 @@ func TestTransitions(t *testing.T) {
 		slowest = Health{State: Down, EverUp: true, retired: true, Good: 1, slow: 100 * time.Millisecond}
 		fenced  = Health{State: Down, EverUp: true, retired: true, silent: 1}
 		gone    = Health{State: Down, EverUp: true, retired: true, cut: true, silent: 2}
+		tended  = Health{State: Up, EverUp: true, probed: true}
+		doubted = Health{State: Suspect, EverUp: true, probed: true, silent: 1}
+		witness = Health{State: Suspect, EverUp: true, probed: true, silent: 1, broken: true}
+		closed  = Health{State: Down, EverUp: true, Class: Refused, probed: true, silent: 1, broken: true}
 		blind   = Health{State: Down, EverUp: true, retired: true, Good: 1, Need: ScopeStatus}
 	)
 	cases := []struct {
@@ -61,6 +66,16 @@ func TestTransitions(t *testing.T) {
 		{"failed", up, is(Failed), Suspect, Effects{Changed: true, Check: true}},
 		{"failed again keeps the conns", once, is(Failed), Down, Effects{Changed: true}},
 		{"and then refused gives them up", Health{State: Down, EverUp: true, Reason: "before"}, is(Refused), Down, Effects{Raise: true}},
+
+		{"a refusal that may be another's keeps the conns", tended, unsure(Refused), Down, Effects{Changed: true}},
+		{"so does a silence", doubted, unsure(Silent), Down, Effects{Changed: true}},
+		{"so does a broken handshake", doubted, func() Evidence { e := unsure(Lost); e.Probe = true; return e }(), Down, Effects{Changed: true}},
+		{"with an established connection lost before, it does not", witness, unsure(Refused), Down, Effects{Changed: true, Raise: true}},
+		{"with one silent before, it cuts", witness, unsure(Silent), Down, Effects{Changed: true, Raise: true, Cut: true}},
+		{"nor with one lost after it", closed, unsure(Refused), Down, Effects{Raise: true}},
+		{"where no probe was ever good, nobody speaks for them", up, unsure(Refused), Down, Effects{Changed: true, Raise: true}},
+		{"nor against a silence", once, unsure(Silent), Down, Effects{Changed: true, Raise: true, Cut: true}},
+		{"of a node that was given up already, silence cuts", fenced, unsure(Silent), Down, Effects{Cut: true}},
 
 		{"full", up, is(Saturated), Up, Effects{}},
 		{"read-only", up, is(ReadOnly), Down, Effects{Changed: true, Raise: true}},

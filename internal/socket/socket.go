@@ -1,6 +1,6 @@
 // Package socket keeps, for each connection attempt, the socket that the
-// backend has dialled, so that the cluster can cut it later. It dials nothing
-// itself, and closes a socket only in Cut.
+// backend has dialled, so that the cluster can cut it later, and how far the
+// attempt has come. It dials nothing itself, and closes a socket only in Cut.
 //
 // It has one lock per slot, no goroutine, channel or clock, and imports no
 // other package of this module.
@@ -40,7 +40,57 @@ type Slot struct {
 	conn net.Conn   // nil while none is known
 	cut  error      // why the socket was cut; nil while it was not
 
-	unresolved bool // the name service was asked, and has given no address yet
+	unresolved bool  // the name service was asked, and has given no address yet
+	begun      bool  // a dial has begun
+	failed     error // of the last dial; nil if there was none, or it goes on, or it succeeded
+	connected  bool  // the backend's Connect has succeeded
+}
+
+// Begin notes that a dial begins.
+func (s *Slot) Begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.begun, s.failed = true, nil
+}
+
+// Fail notes the error of the dial that has begun.
+func (s *Slot) Fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failed = err
+}
+
+// Dials reports whether a dial has begun, and the last one's error. That is nil
+// if the dial goes on or has succeeded. For the nil Slot none has.
+func (s *Slot) Dials() (begun bool, failed error) {
+	if s == nil {
+		return false, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.begun, s.failed
+}
+
+// Connect notes that the backend's Connect has succeeded. The nil Slot takes no
+// note.
+func (s *Slot) Connect() {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.connected = true
+}
+
+// Connecting reports whether the attempt is still in the backend's Connect. It
+// is false for the nil Slot: its connection is an established one.
+func (s *Slot) Connecting() bool {
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.connected
 }
 
 // Resolve notes that the name service is asked, or what came of that.
