@@ -110,7 +110,7 @@ type attempt struct {
 
 // newAttempt returns the attempt for a request. Its time runs.
 func (n *node) newAttempt(l *life, r *request) *attempt {
-	a := &attempt{node: n, life: l, req: r, born: n.generation.Load(), began: r.began, socket: new(socket.Slot)}
+	a := &attempt{node: n, life: l, req: r, born: n.generation.Load(), began: r.began, socket: &socket.Slot{UserTimeout: n.cfg.TCPUserTimeout}}
 	ctx, cancel := context.WithTimeoutCause(r.values, n.cfg.AttemptTimeout, n.timeout)
 	a.ctx, a.cancel = socket.With(ctx, a.socket), cancel
 	a.timer = time.AfterFunc(n.cfg.AttemptTimeout, a.overdue)

@@ -8,9 +8,9 @@ import (
 
 // Config holds the settings of one cluster. [DefaultConfig] returns the
 // defaults. The options of [NewDriver] and the keys of config.toml change them.
-// Every duration except MaxAge must be at least 1 ms. Those that bound an open
-// or a probe, and ProbeInterval, may be 24 hours at most, and the others 365
-// days.
+// Every duration must be at least 1 ms, but MaxAge and TCPUserTimeout are 0 or at
+// least 1 s. Those that bound an open or a probe, ProbeInterval and
+// TCPUserTimeout may be 24 hours at most, and the others 365 days.
 //
 // AttemptTimeout must not be above OpenTimeout, nor ProbeTimeout above
 // ProbeInterval. If one of such a pair has its default, it counts as not set,
@@ -58,6 +58,15 @@ type Config struct {
 	// DialBackend is for programs that have registered their own dialer for
 	// such a network.
 	Dial DialMode `toml:"dial"`
+	// TCPUserTimeout is how long what was sent on a connection may stay
+	// unacknowledged by the other machine before the connection is lost. So a
+	// statement returns that hangs because the network drops the packets of its
+	// connection and of no other: no probe sees that. It is for TCP connections
+	// that were dialled with [Dial] on Linux. 0 leaves it to the system.
+	//
+	// It also bounds how long a server may take nothing while the program has
+	// more to send. A LOAD DATA LOCAL that waits for a lock is such a case.
+	TCPUserTimeout time.Duration `toml:"tcp_user_timeout"`
 
 	// OpenTimeout bounds an open whose caller sets no deadline. The opens of
 	// database/sql's own opener are such opens.
@@ -144,6 +153,7 @@ func DefaultConfig() Config {
 		DonorAfter:      5 * time.Second,
 		SilenceHold:     8 * time.Second,
 		Dial:            DialCluster,
+		TCPUserTimeout:  30 * time.Second,
 		OpenTimeout:     10 * time.Second,
 		AttemptTimeout:  3 * time.Second,
 		LoserGrace:      time.Second,
@@ -246,11 +256,18 @@ func (c *Config) validateRanges() error {
 			return &SettingError{s.key, fmt.Sprintf("%d is too large: write a number from 1 to %d", s.n, s.most)}
 		}
 	}
-	switch {
-	case c.MaxAge < 0 || c.MaxAge > 0 && c.MaxAge < time.Second:
-		return &SettingError{"max_age", fmt.Sprintf("%s is too short: write at least \"1s\", or \"0s\" for no limit", c.MaxAge)}
-	case c.MaxAge > longestDelay:
-		return tooLong("max_age", c.MaxAge, longestDelay)
+	for _, s := range []struct {
+		key     string
+		d, most time.Duration
+	}{
+		{"max_age", c.MaxAge, longestDelay}, {"tcp_user_timeout", c.TCPUserTimeout, longestWait},
+	} {
+		switch {
+		case s.d < 0 || s.d > 0 && s.d < time.Second:
+			return &SettingError{s.key, fmt.Sprintf("%s is too short: write at least \"1s\", or \"0s\" for no limit", s.d)}
+		case s.d > s.most:
+			return tooLong(s.key, s.d, s.most)
+		}
 	}
 	return nil
 }

@@ -56,6 +56,9 @@ func TestMistunedSettings(t *testing.T) {
 		{WithDrainTimeout(0), `drain_timeout: 0s is not a positive duration: write one with a unit, as in "1.5s"`},
 		{WithMaxAge(time.Millisecond), `max_age: 1ms is too short: write at least "1s", or "0s" for no limit`},
 		{WithMaxAge(-time.Hour), `max_age: -1h0m0s is too short: write at least "1s", or "0s" for no limit`},
+		{WithTCPUserTimeout(time.Millisecond), `tcp_user_timeout: 1ms is too short: write at least "1s", or "0s" for no limit`},
+		{WithTCPUserTimeout(-time.Second), `tcp_user_timeout: -1s is too short: write at least "1s", or "0s" for no limit`},
+		{WithTCPUserTimeout(25 * time.Hour), `tcp_user_timeout: 25h0m0s is too long: write "24h" at most`},
 		{WithStrategy(Strategy{}), `strategy: none is set: use clustersql.Race, or leave the default`},
 	}
 	for _, tc := range cases {

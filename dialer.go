@@ -26,7 +26,8 @@ import (
 //
 // The connection is returned unwrapped, because a backend may look at its type.
 // ctx must be the one that the backend's Connect was given, or made from it.
-// With any other ctx Dial is a plain dial.
+// With any other ctx Dial is a plain dial. On Linux a TCP connection gets
+// [Config.TCPUserTimeout].
 func Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	traced, slot := ctx, socket.Of(ctx)
 	if slot != nil {
@@ -43,13 +44,16 @@ func Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 		}
 		return nil, err
 	}
+	if slot != nil {
+		slot.Limit(conn)
+	}
 	TrackSocket(ctx, conn)
 	return conn, nil
 }
 
 // TrackSocket lets the cluster cut a connection that your own dialer has made.
-// It does what [Dial] does after its dial. The cluster never reads or writes on
-// the connection. It only closes it, from any goroutine and at any time. The
+// The cluster never reads or writes on the connection, and sets no option of it.
+// It only closes it, from any goroutine and at any time. The
 // backend owns the connection. If one Connect tracks several, the last one
 // counts.
 func TrackSocket(ctx context.Context, conn net.Conn) {

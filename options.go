@@ -51,6 +51,9 @@ func WithDialect(d Dialect) Option { return func(c *Config) { c.Dialect = d } }
 // WithDial sets [Config.Dial].
 func WithDial(who DialMode) Option { return func(c *Config) { c.Dial = who } }
 
+// WithTCPUserTimeout sets [Config.TCPUserTimeout].
+func WithTCPUserTimeout(d time.Duration) Option { return func(c *Config) { c.TCPUserTimeout = d } }
+
 // WithOpenTimeout sets [Config.OpenTimeout].
 func WithOpenTimeout(d time.Duration) Option { return func(c *Config) { c.OpenTimeout = d } }
 

@@ -2,13 +2,19 @@
 package integration
 
 import (
+	"os"
 	"testing"
 
 	"github.com/EnumApps/clustersql/internal/galera"
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if socket := os.Getenv(droppedEnv); socket != "" {
+		os.Exit(droppedChild(socket))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // All tests of the package use the same nodes, one after the other.
 func TestGalera(t *testing.T) {
@@ -22,6 +28,7 @@ func TestGalera(t *testing.T) {
 		"a silent node costs nobody anything":     silentNodeCostsNothing,
 		"a node that refuses work is not used":    refusingNodeIsNotUsed,
 		"a killed node is masked and comes back":  killedNodeIsMasked,
+		"a connection whose packets are dropped":  droppedPacketsEndIt,
 		"a desynced node is last, then drained":   desyncedNodeIsLast,
 		"a read-only node gives no connection":    readOnlyNodeIsNotUsed,
 		"a READ ONLY transaction is no evidence":  readOnlyTransactionIsNoEvidence,

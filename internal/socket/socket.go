@@ -2,7 +2,7 @@
 // backend has dialled, so that the cluster can cut it later, and how far the
 // attempt has come. It dials nothing itself, and closes a socket only in Cut.
 //
-// It has one lock per slot, no goroutine, channel or clock, and imports no
+// It has one lock per slot, no goroutine, channel or timer, and imports no
 // other package of this module.
 package socket
 
@@ -10,6 +10,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"time"
 )
 
 type key struct{}
@@ -36,6 +37,11 @@ func Track(ctx context.Context, conn net.Conn) {
 // A Slot holds the socket of one attempt. The zero Slot is empty. All methods
 // may be called from any goroutine.
 type Slot struct {
+	// UserTimeout is the TCP user timeout of the sockets that are dialled; 0
+	// leaves it to the system. It is set before the Slot is used, and never
+	// changed.
+	UserTimeout time.Duration
+
 	mu   sync.Mutex // guards the fields below; never held across a Close
 	conn net.Conn   // nil while none is known
 	cut  error      // why the socket was cut; nil while it was not
@@ -44,6 +50,14 @@ type Slot struct {
 	begun      bool  // a dial has begun
 	failed     error // of the last dial; nil if there was none, or it goes on, or it succeeded
 	connected  bool  // the backend's Connect has succeeded
+}
+
+// Limit sets the socket option for the Slot's UserTimeout, where the system has
+// one. A socket that is no TCP connection stays as it is.
+func (s *Slot) Limit(conn net.Conn) {
+	if tcp, ok := conn.(*net.TCPConn); ok && s.UserTimeout > 0 {
+		setUserTimeout(tcp, s.UserTimeout)
+	}
 }
 
 // Begin notes that a dial begins.
