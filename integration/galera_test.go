@@ -41,6 +41,7 @@ func TestGalera(t *testing.T) {
 		"prepared statements, arguments and rows": statementsWork,
 		"refused statements move unseen":          refusedStatementsMoveUnseen,
 		"refused halves surface":                  refusedHalvesSurface,
+		"what a session holds does not move":      heldStateStays,
 		"lost reads run again where they may":     lostReadsRunAgain,
 		"mistakes are told at once":               mistakesAreToldAtOnce,
 	} {
