@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/EnumApps/clustersql/internal/deadline"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/socket"
 )
@@ -71,8 +72,9 @@ type outcome struct {
 	took     time.Duration // time for dial, handshake and check of a fresh conn; 0 if not all were done
 	trip     time.Duration // time for a probe's check on its lasting conn; 0 if there was none
 	evidence health.Evidence
-	attempt  *attempt    // whose outcome it is if that is won, lost or failed; else nil
-	conn     driver.Conn // from a probe that passed: given back to the loop; else nil
+	attempt  *attempt      // whose outcome it is if that is won, lost or failed; else nil
+	conn     driver.Conn   // from a probe that got an answer: given back to the loop; else nil
+	server   health.Server // from a fresh probe that passed: which one it reached
 	// req is answered with failed after the loop has published what it learnt.
 	// It is nil if there is nobody to answer.
 	req    *request
@@ -95,11 +97,9 @@ type attempt struct {
 	born uint64
 
 	began  time.Time
-	ctx    context.Context // what the backend gets; ends at the attempt's deadline
-	cancel context.CancelFunc
-	socket *socket.Slot // what the backend dials
-
-	timer *time.Timer // calls overdue at the deadline, or earlier once the attempt has to hurry
+	ctx    context.Context    // what the backend gets
+	limit  *deadline.Deadline // ends ctx, and calls overdue
+	socket *socket.Slot       // what the backend dials
 
 	mu       sync.Mutex // guards what follows; never held across a wait
 	hurried  bool
@@ -111,9 +111,8 @@ type attempt struct {
 // newAttempt returns the attempt for a request. Its time runs.
 func (n *node) newAttempt(l *life, r *request) *attempt {
 	a := &attempt{node: n, life: l, req: r, born: n.generation.Load(), began: r.began, socket: &socket.Slot{UserTimeout: n.cfg.TCPUserTimeout}}
-	ctx, cancel := context.WithTimeoutCause(r.values, n.cfg.AttemptTimeout, n.timeout)
-	a.ctx, a.cancel = socket.With(ctx, a.socket), cancel
-	a.timer = time.AfterFunc(n.cfg.AttemptTimeout, a.overdue)
+	a.limit = deadline.New(r.values, n.cfg.AttemptTimeout, n.timeout, a.overdue)
+	a.ctx = socket.With(a.limit, a.socket)
 	return a
 }
 
@@ -127,13 +126,13 @@ func (n *node) newAttempt(l *life, r *request) *attempt {
 func (a *attempt) run() {
 	n := a.node
 	defer a.life.release()
-	defer a.cancel()
+	defer a.limit.Cancel()
 	began := time.Now()
 	conn, found, failed := n.dial.open(a.ctx, a.req.ctx.Done(), 0)
 	o := outcome{kind: outcomeLost}
 	if found != nil && failed == nil {
 		o.took, o.evidence = max(time.Since(began), 1), found.Evidence()
-		o.evidence.Took = o.took
+		o.evidence.Took, o.evidence.Fresh = o.took, true
 	}
 	// Nothing below waits for the backend, except close.
 	switch {
@@ -159,7 +158,6 @@ func (a *attempt) finish() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.returned = true
-	a.timer.Stop()
 	if a.late {
 		a.node.deaf.Add(-1)
 	}
@@ -183,9 +181,7 @@ func (a *attempt) hurry() {
 		return
 	}
 	a.hurried = true
-	if deadline, _ := a.ctx.Deadline(); a.node.cfg.LoserGrace < time.Until(deadline) {
-		a.timer.Reset(a.node.cfg.LoserGrace)
-	}
+	a.limit.Shorten(a.node.cfg.LoserGrace, context.Canceled)
 }
 
 // offer hands the conn over: if it returns true, the open owns the conn. If the
@@ -219,12 +215,10 @@ func (a *attempt) overdue() {
 	a.node.deaf.Add(1)
 	reports := a.claim()
 	a.mu.Unlock()
-	if deadline, _ := a.ctx.Deadline(); time.Now().Before(deadline) {
-		a.cancel()
-	}
-	<-a.ctx.Done() // at the deadline it ends by itself
 	if reports {
-		a.reportFailed(a.node.dial.judge(a.ctx, context.Cause(a.ctx), health.Silent))
+		failed := a.node.dial.judge(a.ctx, context.Cause(a.ctx), health.Silent)
+		failed.fresh, failed.need = true, failed.need|health.ScopeDial
+		a.reportFailed(failed)
 	}
 }
 
@@ -271,7 +265,7 @@ func (e *dialError) outcome() outcome {
 // evidence returns a failed dial or check as evidence for the transition
 // function.
 func (e *dialError) evidence() health.Evidence {
-	return health.Evidence{Class: e.class, Need: e.need, Reason: e.reason(), Err: e.err, Unsure: e.unsure}
+	return health.Evidence{Class: e.class, Need: e.need, Fresh: e.fresh, Reason: e.reason(), Err: e.err}
 }
 
 // returned notifies the loop that a slot is free. That is the loop that runs

@@ -22,6 +22,7 @@ type Check func(ctx context.Context, backend driver.Conn) error
 // where there is one, else a prepared statement, and closes what it opens. ctx
 // bounds it as far as the backend heeds ctx.
 func QueryRow(ctx context.Context, backend driver.Conn, query string) ([]string, error) {
+	dialect.ReportOf(ctx).Asked = true
 	rows, err := dialect.QueryRows(ctx, backend, query, 1)
 	switch {
 	case err != nil:
@@ -44,8 +45,9 @@ func (c *Check) UnmarshalText(text []byte) error {
 
 // fitness returns all that a cluster asks of a connection: its check, then what
 // require and check_query add. After these the dialect notes what a probe wants
-// to know and no check has looked at.
-func (c *Config) fitness(d dialect.Dialect) Check {
+// to know and no check has looked at. manual says that autocommit is off: a
+// check of the program may then leave a transaction open.
+func (c *Config) fitness(d dialect.Dialect, manual bool) Check {
 	checks := []dialect.Check{c.Check}
 	if c.Check == nil {
 		checks[0] = d.Check()
@@ -54,13 +56,20 @@ func (c *Config) fitness(d dialect.Dialect) Check {
 		checks = append(checks, d.Writable())
 	}
 	if c.CheckQuery != "" {
-		checks = append(checks, dialect.QueryCheck(c.CheckQuery))
+		checks = append(checks, d.Query(c.CheckQuery))
 	}
 	allowDonor := c.AllowDonor
+	manual = manual && c.Check != nil
 	return func(ctx context.Context, backend driver.Conn) error {
-		dialect.ReportOf(ctx).AllowDonor = allowDonor
+		f := dialect.ReportOf(ctx)
+		f.AllowDonor = allowDonor
 		for _, check := range checks {
 			if err := check(ctx, backend); err != nil {
+				return err
+			}
+		}
+		if f.Asked || manual {
+			if err := d.Tidy(ctx, backend); err != nil {
 				return err
 			}
 		}

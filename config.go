@@ -27,7 +27,8 @@ type Config struct {
 	// dials with [Dial].
 	Dialect Dialect `toml:"dialect"`
 	// Check judges a fresh connection, and the connection of a probe. Nil
-	// stands for the backend's default: DO 1 for mysql, Ping for the others.
+	// stands for the backend's default: for mysql DO 1, and CheckGalera on a
+	// server that runs a wsrep provider; Ping for the others.
 	Check Check `toml:"check"`
 	// CheckQuery is a query that runs after Check. It must return one row whose
 	// first column is true: a number other than 0, or true, t, on, yes or y. If
@@ -42,7 +43,8 @@ type Config struct {
 	// Without it CheckGalera causes such a node to be used last.
 	AllowDonor bool `toml:"allow_donor"`
 	// DonorAfter is how long a node may be a donor or desynced before it is
-	// taken down, unless AllowDonor is set.
+	// taken down, unless AllowDonor is set. It is not taken down while no better
+	// node is up.
 	DonorAfter time.Duration `toml:"donor_after"`
 
 	// SilenceHold is how long a Galera node that was silent and answers again
@@ -52,6 +54,18 @@ type Config struct {
 	// decide instead; probes of mysql nodes ask for these with any check. If no
 	// other node is usable, the node is used at once.
 	SilenceHold time.Duration `toml:"silence_hold"`
+
+	// HangLimit is how long calls may hang on a silent node while no other node
+	// answers. As long as one does, a silent node's connections are cut at once.
+	// If none does, it may be the group's pause, the network or this program:
+	// the connections are kept, and cut only after this time.
+	HangLimit time.Duration `toml:"hang_limit"`
+	// Groups says whether the nodes may be of several Galera groups. With
+	// GroupsOne, the default, one group is used: the one with most of the
+	// cluster's nodes, and of equals the one in use. The nodes of other groups,
+	// and nodes that show no view beside nodes that do, are held. GroupsAny is
+	// for groups that replicate to each other by other means.
+	Groups Groups `toml:"groups"`
 
 	// Dial decides who dials for nodes with a mysql DSN on network tcp or unix.
 	// DialCluster lets the cluster dial, so that it can cut their connections.
@@ -89,7 +103,9 @@ type Config struct {
 	// shortened by less than 1/64 of ProbeInterval, so that probes of many
 	// nodes start together.
 	ProbeInterval time.Duration `toml:"probe_interval"`
-	// ProbeTimeout bounds a probe on the lasting probe connection. A probe that
+	// ProbeTimeout bounds a probe on the lasting probe connection; on a down
+	// node Fall times as long does. Time in which this program itself was late
+	// is not counted; the same holds for AttemptTimeout. A probe that
 	// has to dial first also gets the time that opens of the node take, up to
 	// AttemptTimeout in all. If the node is down or was never heard of, the
 	// bound is AttemptTimeout.
@@ -152,6 +168,7 @@ func DefaultConfig() Config {
 		Strategy:        Race,
 		DonorAfter:      5 * time.Second,
 		SilenceHold:     8 * time.Second,
+		HangLimit:       15 * time.Second,
 		Dial:            DialCluster,
 		TCPUserTimeout:  30 * time.Second,
 		OpenTimeout:     10 * time.Second,
@@ -228,6 +245,7 @@ func (c *Config) validateRanges() error {
 		{"probe_timeout", c.ProbeTimeout, longestWait},
 		{"donor_after", c.DonorAfter, longestDelay},
 		{"silence_hold", c.SilenceHold, longestDelay},
+		{"hang_limit", c.HangLimit, longestDelay},
 		{"rebalance_after", c.RebalanceAfter, longestDelay},
 		{"failback_after", c.FailbackAfter, longestDelay},
 		{"drain_timeout", c.DrainTimeout, longestDelay},

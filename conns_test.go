@@ -108,6 +108,15 @@ func pipeCluster(t *testing.T, b *fakedb.Backend, track bool, opts ...Option) (D
 	return d, c
 }
 
+// addFellow adds a node that is well and asked last. It proves that a silence
+// of n1 is the node's own.
+func addFellow(t *testing.T, d Driver) {
+	t.Helper()
+	if err := d.AddNode("n2", "n2", WithPriority(1)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A statement that hangs on a silent node returns within the detection time,
 // with the node's reason, although neither the statement nor its caller has a
 // deadline.
@@ -115,7 +124,8 @@ func TestHungStatementIsCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
 		var log bytes.Buffer
-		d, c := pipeCluster(t, b, true, WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+		d, c := pipeCluster(t, b, true, WithStrategy(Ordered), WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+		addFellow(t, d)
 		db := openDB(t, d)
 		conns := make([]*sql.Conn, 3)
 		for i := range conns {
@@ -185,7 +195,8 @@ func TestRefusingNodeIsNotCut(t *testing.T) {
 func TestRefusingNodeThatFallsSilentIsCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
-		d, c := pipeCluster(t, b, true)
+		d, c := pipeCluster(t, b, true, WithStrategy(Ordered))
+		addFellow(t, d)
 		db := openDB(t, d)
 		conn, err := db.Conn(context.Background())
 		if err != nil {

@@ -11,7 +11,9 @@ import (
 	"net/http/httptrace"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 
+	"github.com/EnumApps/clustersql/internal/deadline"
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/redact"
@@ -37,7 +39,9 @@ func Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 			DNSDone:  func(i httptrace.DNSDoneInfo) { slot.Resolve(i.Err == nil) },
 		})
 	}
-	conn, err := new(net.Dialer).DialContext(traced, network, addr)
+	// The attempt's deadline is stretched when this program is late. So the
+	// dial waits for the cancel.
+	conn, err := new(net.Dialer).DialContext(deadline.Without(traced), network, addr)
 	if err != nil {
 		if slot != nil {
 			slot.Fail(err)
@@ -60,11 +64,11 @@ func TrackSocket(ctx context.Context, conn net.Conn) {
 	socket.Track(ctx, conn)
 }
 
-// A dialer makes checked connections to one node. It has no state; every method
-// may be called from any goroutine.
+// A dialer makes checked connections to one node. Every method may be called
+// from any goroutine.
 type dialer struct {
 	connector driver.Connector
-	address   string // the node's, if its DSN tells: host:port, or the path of a socket
+	dials     *atomic.Bool // the backend has dialled the node with Dial
 	dialect   dialect.Dialect
 	check     Check
 	redact    redact.Redactor
@@ -77,10 +81,10 @@ type dialError struct {
 	err   error
 	text  string       // text of err, redacted
 	need  health.Scope // what a check must look at to see the fault again
+	fresh bool         // the connection was a new one, or was to be
 	ours  bool         // it failed because we cancelled it
 
 	reasoned bool // text is a reason already
-	unsure   bool // it is not known whether the node has failed; see the method unsure of dialer
 }
 
 // reason returns the failure's text for snapshots and logs.
@@ -95,22 +99,35 @@ func (e *dialError) reason() string { return fmt.Sprintf("%s: %s", e.class, e.te
 func (d *dialer) open(ctx context.Context, released <-chan struct{}, want health.Scope) (conn driver.Conn, found *health.Report, failed *dialError) {
 	conn, err := d.connect(ctx)
 	if err != nil {
-		return nil, nil, d.judge(ctx, err, health.Failed)
+		failed = d.judge(ctx, err, health.Failed)
+		failed.fresh, failed.need = true, failed.need|health.ScopeDial
+		return nil, nil, failed
 	}
-	socket.Of(ctx).Connect()
+	if slot := socket.Of(ctx); slot.Connect() {
+		d.dials.Store(true)
+	}
 	select {
 	case <-released:
 		return conn, nil, nil
 	default:
 	}
-	found, failed = d.test(ctx, conn, want)
+	found, failed = d.test(ctx, conn, want, want&health.ScopeDial != 0)
+	switch {
+	case failed == nil:
+		found.Saw |= health.ScopeDial
+	case failed.class == health.Silent:
+		failed.fresh, failed.need = true, failed.need|health.ScopeDial
+	default:
+		failed.fresh = true
+	}
 	return conn, found, failed
 }
 
 // test runs the check on a conn that the caller owns. It returns either a
-// report or a failure.
-func (d *dialer) test(ctx context.Context, conn driver.Conn, want health.Scope) (*health.Report, *dialError) {
+// report or a failure. ours says that the conn is a probe's.
+func (d *dialer) test(ctx context.Context, conn driver.Conn, want health.Scope, ours bool) (*health.Report, *dialError) {
 	run, found := dialect.WithReport(ctx, want)
+	found.Ours = ours
 	if err := d.examine(run, conn, found); err != nil {
 		return nil, d.judge(ctx, err, health.NotReady)
 	}
@@ -133,6 +150,11 @@ func (d *dialer) connect(ctx context.Context) (conn driver.Conn, err error) {
 // tests it: a node that refuses statements may still answer Ping.
 func (d *dialer) examine(ctx context.Context, conn driver.Conn, found *health.Report) (err error) {
 	defer d.contain("check", &err)
+	if found.Want&health.ScopeDial != 0 { // only new probe connections are asked for that
+		if err := d.dialect.Settle(ctx, conn); err != nil {
+			return err
+		}
+	}
 	if err := d.check(ctx, conn); err != nil || found.Want&^found.Saw&health.ScopeWork == 0 {
 		return err
 	}
@@ -162,9 +184,10 @@ func (d *dialer) judge(ctx context.Context, err error, otherwise health.Class) (
 	case cause != nil && errors.Is(cause, context.DeadlineExceeded) && socket.Of(ctx).Unresolved():
 		return d.failure(health.Neutral, fmt.Errorf("the name service gave no address: %w", cause))
 	case cause != nil && errors.Is(cause, context.DeadlineExceeded):
-		failed = d.failure(health.Silent, cause)
-		failed.unsure = d.unsure(ctx, health.Silent, nil)
-		return failed
+		if d.elsewhere(ctx, health.Silent, nil) {
+			return d.failure(health.Failed, fmt.Errorf("the backend has not begun to dial: %w", cause))
+		}
+		return d.failure(health.Silent, cause)
 	case cause != nil:
 		failed = d.failure(health.Neutral, err)
 		failed.ours = true
@@ -174,33 +197,34 @@ func (d *dialer) judge(ctx context.Context, err error, otherwise health.Class) (
 	if c == health.Neutral && !health.OwnTrouble(err) {
 		c = otherwise
 	}
+	if d.elsewhere(ctx, c, err) {
+		c = health.Failed
+	}
 	failed = d.failure(c, err)
 	failed.need = health.NeedOf(err, d.dialect.Classify)
-	failed.unsure = d.unsure(ctx, c, err)
 	return failed
 }
 
-// unsure reports whether a failure says nothing about connections that are
-// established. That is so if the backend's Connect has failed, and what it has
-// dialled does not show that the node is the cause: in its Connect a backend may
-// ask others too, such as a token service. err is nil if ctx is past its
-// deadline.
-func (d *dialer) unsure(ctx context.Context, c health.Class, err error) bool {
+// elsewhere reports whether a failure of the backend's Connect is not the node's:
+// the backend dials the node with [Dial], and that dial has not begun, or has
+// succeeded before the error came. In its Connect a backend may ask others too,
+// such as a token service. err is nil if ctx is past its deadline. Of a backend
+// that has never used Dial this is not known.
+func (d *dialer) elsewhere(ctx context.Context, c health.Class, err error) bool {
 	slot := socket.Of(ctx)
-	if !slot.Connecting() {
+	if !slot.Connecting() || !d.dials.Load() {
 		return false
 	}
 	begun, failed := slot.Dials()
-	var op *net.OpError
-	switch {
-	case c == health.Lost:
-		return true
-	case c == health.Silent && err == nil:
+	switch c {
+	case health.Silent:
 		return !begun
-	case c != health.Silent && c != health.Refused, failed != nil && errors.Is(err, failed):
-		return false
+	case health.Refused:
+		return failed == nil || !errors.Is(err, failed)
+	case health.Lost:
+		return !begun
 	}
-	return !errors.As(err, &op) || op.Addr == nil || op.Addr.String() != d.address
+	return false
 }
 
 // failure redacts an error's text. It replaces an error that is a

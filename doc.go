@@ -67,6 +67,9 @@
 // Close of a sql.DB. Each keeps one probe connection and checks it once per
 // probe_interval, so states are known before the first query.
 //
+// The probe's lasting connection speaks for established connections, a fresh dial
+// for new ones. Trouble of new connections alone retires no established one.
+//
 // A node that refuses is left out of opens at once, and a silent one after fall
 // signs of silence, while another node is usable. It comes back after rise good
 // checks. Connections that the pool holds of a node that went down are closed

@@ -25,11 +25,14 @@ const (
 	// EventCut is about connections whose sockets the cluster closed, while
 	// calls may have been waiting on them.
 	EventCut
+	// EventHeld is about a node that answers again and is not used, because it
+	// is in another Galera group than the nodes in use.
+	EventHeld
 )
 
 // String returns the kind's name in lower case.
 func (k EventKind) String() string {
-	names := [...]string{"state", "lost", "retired", "failback", "cut"}
+	names := [...]string{"state", "lost", "retired", "failback", "cut", "held"}
 	if int(k) < len(names) {
 		return names[k]
 	}
@@ -68,6 +71,10 @@ func (e *Event) level() slog.Level {
 func (e *Event) log(l logger) {
 	if e.Kind == EventState {
 		l.print(e.level(), "node "+e.To.String(), "from", e.From.String(), "reason", e.Reason)
+		return
+	}
+	if e.Kind == EventHeld {
+		l.print(e.level(), "node held", "reason", e.Reason)
 		return
 	}
 	if e.Kind == EventFailback {

@@ -225,14 +225,16 @@ func TestHeldNodeHasTheOthersLookAgain(t *testing.T) {
 }
 
 // A node that has said itself that it was out is believed when it says that it
-// is back, whatever its view number is.
+// is back, whatever its last transaction is.
 func TestNodeThatKnowsIsNotHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _, g := heldCluster(t)
 		time.Sleep(2 * time.Second)
 		g[0].Reject.Store(true)
+		g[1].Seqno.Store(1000)
 		time.Sleep(2 * time.Second)
 		g[0].Reject.Store(false)
+		g[0].Conf.Store(4)
 		if took := untilUp(t, d, 0); took > 6*time.Second {
 			t.Errorf("up after %v", took)
 		}

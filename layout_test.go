@@ -24,19 +24,20 @@ const modulePath = "github.com/EnumApps/clustersql"
 var arrows = map[string][]string{
 	".": {
 		"internal/balance", "internal/conffile", "internal/dialect", "internal/health", "internal/mysql",
-		"internal/redact", "internal/session", "internal/socket",
+		"internal/deadline", "internal/redact", "internal/session", "internal/socket",
 	},
 
 	"internal/conffile": {"internal/redact"},
 	"internal/mysql":    {"internal/dialect", "internal/health", "internal/redact"},
 	"internal/session":  {"internal/dialect", "internal/health", "internal/sqltext"},
 
-	"internal/balance": {"internal/health"},
-	"internal/dialect": {"internal/health"},
-	"internal/health":  {},
-	"internal/redact":  {},
-	"internal/socket":  {},
-	"internal/sqltext": {},
+	"internal/balance":  {"internal/health"},
+	"internal/deadline": {},
+	"internal/dialect":  {"internal/health"},
+	"internal/health":   {},
+	"internal/redact":   {},
+	"internal/socket":   {},
+	"internal/sqltext":  {},
 
 	// These serve tests, the demo and the benchmarks. Nothing above imports
 	// them.

@@ -79,7 +79,7 @@ func (m *manager) addDSN(name, dsn string, opts []NodeOption) error {
 		return m.refuse(name, errors.New(redact.Text(fmt.Sprint(err))))
 	}
 	owned, _ := c.(io.Closer)
-	if err := m.add(name, origin{c, owned, d.Address(dsn), d, d.Session(dsn), redact}, opts); err != nil {
+	if err := m.add(name, origin{c, owned, d, d.Session(dsn), redact}, opts); err != nil {
 		closeConnector(owned)
 		return err
 	}
@@ -110,7 +110,6 @@ func (m *manager) resolve(d dialect.Dialect, dsn string) (driver.Connector, erro
 type origin struct {
 	connector driver.Connector
 	owned     io.Closer // the connector if the cluster has to close it, else nil
-	address   string    // the node's; empty if it is not known
 	dialect   dialect.Dialect
 	session   dialect.Session
 	redact    redact.Redactor
@@ -135,8 +134,8 @@ func (m *manager) add(name string, o origin, opts []NodeOption) error {
 	log := m.log
 	log.node = name
 	d := dialer{
-		connector: o.connector, address: o.address, dialect: o.dialect,
-		check: m.cfg.fitness(o.dialect), redact: o.redact, log: log,
+		connector: o.connector, dials: new(atomic.Bool), dialect: o.dialect,
+		check: m.cfg.fitness(o.dialect, o.session.Manual), redact: o.redact, log: log,
 	}
 	n := newNode(name, &m.cfg, settings, d, o.owned)
 	n.session, n.members, n.draws = o.session, &m.nodes, m.draws

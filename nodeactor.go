@@ -46,6 +46,7 @@ type node struct {
 	inflight   atomic.Int64  // attempts that hold a slot; run adds, the attempt subtracts
 	draining   atomic.Bool   // the node takes nothing new
 	leaving    atomic.Bool   // the node was removed; draining is set too
+	awaiting   atomic.Bool   // a cut is due, and waits for an answer of another node
 	deaf       atomic.Int64  // attempts and probes that are past their deadline and whose backend has not returned
 }
 
@@ -60,6 +61,10 @@ type loopState struct {
 
 	probeConn   driver.Conn // the lasting probe connection; nil while a probe has it
 	probing     bool        // a probe is under way and has not reported how it ended
+	fresh       bool        // the last probe dialled, or was to
+	tell        bool        // a probe has passed, and the fellows that wait for one are to be woken
+	charged     bool        // this round of probes has counted an error
+	tested      bool        // the lasting connection was tested in this round; the fresh one is next
 	probeAgain  bool        // another probe was asked for meanwhile
 	probeStart  time.Time
 	sinceStatus int // good probes since the last one that looked at the node's status or view
@@ -68,8 +73,11 @@ type loopState struct {
 	full        health.Saturation
 	fullWhy     *dialError // error of the last attempt that found the node full; nil while there is room
 	balance     rebalancing
-	drained     bool // this drain has lasted for drain_timeout, and the conns were cut
-	addedLate   bool // the node was added to a cluster in use, or undrained, and has not come up since
+	due         dueCut
+	toldAlias   string    // the other name and the server that a log line has told of
+	wordlessAt  time.Time // when the lasting connection was last found silent
+	drained     bool      // this drain has lasted for drain_timeout, and the conns were cut
+	addedLate   bool      // the node was added to a cluster in use, or undrained, and has not come up since
 
 	learnt  bool // something may have changed that publish copies
 	invites bool // there may be room for opens that wait, and they were not invited yet
@@ -117,11 +125,13 @@ func (n *node) run(l *life, prev *life) {
 	n.probeNow(l)
 	n.loop.learnt = true
 	for {
+		n.applyDue(l)
 		n.applyDrain(l)
 		if n.loop.learnt || n.loop.changed {
 			n.publish()
 		}
 		n.refuseWaiting()
+		n.tellFellows()
 		if n.loop.changed {
 			n.loop.changed = false
 			n.news.notify()
@@ -255,7 +265,7 @@ func (n *node) noteError(e health.Evidence) {
 
 // learn takes evidence from an open or from real traffic.
 func (n *node) learn(l *life, e health.Evidence) {
-	eff := n.apply(l, e)
+	eff := n.apply(l, &e)
 	if eff.Changed && !n.loop.probing {
 		n.scheduleNext()
 	}
@@ -266,37 +276,52 @@ func (n *node) learn(l *life, e health.Evidence) {
 
 // apply runs the transition function and carries out its effects, except those
 // about the next probe. The caller has to see to these.
-func (n *node) apply(l *life, e health.Evidence) health.Effects {
-	before := n.loop.health
-	if e.OK && before.State == health.Down {
+func (n *node) apply(l *life, e *health.Evidence) health.Effects {
+	h := &n.loop.health
+	before, wordless := h.State, h.Wordless()
+	if e.OK && before == health.Down {
 		e.Alone = n.alone()
-		if before.SilentBefore && e.View != nil {
-			e.Peers = n.views(e.View.Group, before.Answered)
-		}
 	}
-	after, eff := before.Next(e, n.cfg.Rise, n.cfg.Fall, time.Now())
-	n.loop.health = after
-	if eff.Raise && !e.Raised {
+	eff := h.Next(e, n.cfg.Rise, n.cfg.Fall, time.Now())
+	if h.Wordless() && !wordless {
+		n.loop.wordlessAt = time.Now()
+	}
+	if eff.Compare {
+		n.askViews()
+	}
+	eff.Raise = n.dropDue(e) || eff.Raise
+	if eff.Raise && !e.Raised && !eff.Cut {
 		n.generation.Add(1)
 	}
 	if eff.Changed {
-		n.loop.changed = true
-		if after.State == health.Up {
-			n.noteReturn(before.State)
-		}
-		n.emit(l, Event{Kind: EventState, From: State(before.State), To: State(after.State), Reason: after.Reason})
-		if after.State == health.Down {
-			n.loop.failures = 0
-		}
+		n.changedState(l, before)
 	}
-	if eff.Raise {
-		n.emitRetired(l, after.Reason)
+	if eff.Held {
+		n.emit(l, Event{Kind: EventHeld, Reason: h.Reason})
+	}
+	switch {
+	case eff.Cut:
+		n.delayCut(h.Reason, eff.Raise)
+		n.applyDue(l)
+	case eff.Raise:
+		n.emitRetired(l, h.Reason)
 		n.closeRetired(l)
 	}
-	if eff.Cut {
-		n.cut(l, after.Reason)
-	}
 	return eff
+}
+
+// changedState does what a transition to another state asks for.
+func (n *node) changedState(l *life, before health.State) {
+	h := &n.loop.health
+	n.loop.changed = true
+	if h.State == health.Up {
+		n.noteReturn(before)
+	}
+	n.emit(l, Event{Kind: EventState, From: State(before), To: State(h.State), Reason: h.Reason})
+	if h.State == health.Down {
+		n.loop.failures = 0
+		n.askSecondBest()
+	}
 }
 
 // emitRetired emits an event about the connections of older generations, if

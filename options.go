@@ -28,6 +28,12 @@ func WithDonors(allow bool, after time.Duration) Option {
 	return func(c *Config) { c.AllowDonor, c.DonorAfter = allow, after }
 }
 
+// WithHangLimit sets [Config.HangLimit].
+func WithHangLimit(d time.Duration) Option { return func(c *Config) { c.HangLimit = d } }
+
+// WithGroups sets [Config.Groups].
+func WithGroups(g Groups) Option { return func(c *Config) { c.Groups = g } }
+
 // WithSilenceHold sets [Config.SilenceHold].
 func WithSilenceHold(d time.Duration) Option { return func(c *Config) { c.SilenceHold = d } }
 

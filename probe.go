@@ -3,9 +3,9 @@ package clustersql
 import (
 	"context"
 	"database/sql/driver"
-	"slices"
 	"time"
 
+	"github.com/EnumApps/clustersql/internal/deadline"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/socket"
 )
@@ -36,12 +36,14 @@ func (n *node) onTimer(l *life) {
 	}
 }
 
-// startProbe starts a probe in a goroutine of its own and gives it the probe
-// connection. A suspect or down node is probed on a fresh connection instead,
-// because it may be that only new connections fail. If the life is ending or
-// the node was removed, there is no probe. If more than max_opens_per_node
-// attempts and probes are past their deadline and have not returned, the node
-// counts as silent without a new probe.
+// startProbe starts a probe in a goroutine of its own and gives it the
+// connection to test. While the node is up, that is the lasting probe
+// connection. Otherwise a round has two probes, one for each witness: the first
+// tests the lasting connection, the second, at once after it, dials a fresh one,
+// because it may be that only new connections fail. If the life is ending or the
+// node was removed, there is no probe. If more than max_opens_per_node attempts
+// and probes are past their deadline and have not returned, the node counts as
+// silent without a new probe.
 func (n *node) startProbe(l *life) {
 	if l.ctx.Err() != nil {
 		return
@@ -51,40 +53,45 @@ func (n *node) startProbe(l *life) {
 		return
 	}
 	n.loop.probeStart, n.loop.probeAgain = time.Now(), false
-	timeout := n.probeDeadline()
+	conn := n.loop.probeConn
+	if n.loop.tested {
+		conn = nil
+	}
+	n.loop.fresh = conn == nil
+	timeout := n.probeDeadline(conn)
 	if int(n.deaf.Load()) > n.cfg.MaxOpensPerNode {
 		n.loop.failures++
-		n.settle(l, n.dial.failure(health.Silent, errProbeTimeout).evidence())
+		e := n.dial.failure(health.Silent, errProbeTimeout).evidence()
+		e.Fresh, e.Need = true, health.ScopeDial
+		n.loop.fresh = true
+		n.settle(l, &e)
 		return
 	}
-	conn, stale := n.loop.probeConn, driver.Conn(nil)
-	if n.loop.health.State == health.Suspect || n.loop.health.State == health.Down {
-		conn, stale = nil, conn
+	if conn != nil {
+		n.loop.probeConn = nil
 	}
-	n.loop.probeConn = nil
 	n.loop.probing = true
 	want := n.want()
-	l.start(func() {
-		if stale != nil {
-			defer n.dial.close(stale)
-		}
-		n.probe(l, conn, timeout, want)
-	})
+	l.start(func() { n.probe(l, conn, timeout, want) })
 }
 
 // probeDeadline returns how long the next probe may take. On the lasting
-// connection that is probe_timeout. A probe that must dial also gets the time
-// that opens of this node take, up to attempt_timeout in all. If the node is
-// down or was never heard of, it is attempt_timeout, because nothing depends on
-// a quick answer then.
-func (n *node) probeDeadline() time.Duration {
-	switch n.loop.health.State {
-	case health.Unknown, health.Down:
+// connection that is probe_timeout. On a down node it is fall times as long,
+// because there the silence of this one connection is not asked about again. A
+// probe that must dial also gets the time that opens of this node take, up to
+// attempt_timeout in all. If the node is down or was never heard of, it is
+// attempt_timeout, unless established connections may be hanging: nothing else
+// depends on a quick answer then.
+func (n *node) probeDeadline(lasting driver.Conn) time.Duration {
+	h := &n.loop.health
+	down := h.State == health.Down
+	switch {
+	case lasting != nil && down:
+		return min(time.Duration(n.cfg.Fall)*n.cfg.ProbeTimeout, max(n.cfg.AttemptTimeout, n.cfg.ProbeTimeout))
+	case lasting != nil:
+		return n.cfg.ProbeTimeout
+	case h.State == health.Unknown, down && !h.Wordless():
 		return n.cfg.AttemptTimeout
-	case health.Up:
-		if n.loop.probeConn != nil {
-			return n.cfg.ProbeTimeout
-		}
 	}
 	open := n.loop.facts.openLatency
 	return min(n.cfg.ProbeTimeout+open.Mean()+4*open.Deviation(), n.cfg.AttemptTimeout)
@@ -95,7 +102,7 @@ func (n *node) probeDeadline() time.Duration {
 // donor. The probe of a down node also looks at what took it down.
 func (n *node) want() health.Scope {
 	h := &n.loop.health
-	if h.State != health.Up || !h.DonorSince.IsZero() || n.loop.sinceStatus >= health.StatusEvery-1 {
+	if h.State != health.Up || !h.DonorSince.IsZero() || h.Differs() || n.loop.sinceStatus >= health.StatusEvery-1 {
 		if h.State == health.Up && h.Conf == 0 && !n.loop.facts.viewAt.IsZero() {
 			return h.Need | health.ScopeStatus // not a Galera node: it showed no view
 		}
@@ -110,27 +117,33 @@ func (n *node) want() health.Scope {
 // deadline. After the deadline nobody waits for it. When the life ends, it has
 // loser_grace to finish, because it may be in a handshake.
 func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want health.Scope) {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), timeout, errProbeTimeout)
-	defer cancel()
-	defer cancelAfter(n.cfg.LoserGrace, cancel, l.ctx)()
+	limit := deadline.New(context.Background(), timeout, errProbeTimeout, nil)
+	defer limit.Cancel()
+	defer cancelAfter(n.cfg.LoserGrace, limit.Cancel, l.ctx)()
+	ctx := context.Context(limit)
 	if conn == nil {
 		ctx = socket.With(ctx, new(socket.Slot)) // for what the name service does
 	}
 	reported := make(chan struct{})
+	fresh := conn == nil
 	stopOverdue := context.AfterFunc(ctx, func() {
 		defer close(reported)
 		n.deaf.Add(1)
-		l.send(outcome{kind: outcomeProbe, evidence: n.dial.judge(ctx, context.Cause(ctx), health.Silent).evidence()})
+		failed := n.dial.judge(ctx, context.Cause(ctx), health.Silent)
+		if failed.fresh = fresh; fresh {
+			failed.need |= health.ScopeDial
+		}
+		l.send(outcome{kind: outcomeProbe, evidence: failed.evidence()})
 	})
 	o := outcome{kind: outcomeProbe}
 	began := time.Now()
 	var found *health.Report
 	var failed *dialError
 	if conn == nil {
-		conn, found, failed = n.dial.open(ctx, nil, want)
+		conn, found, failed = n.dial.open(ctx, nil, want|health.ScopeDial)
 		o.took = max(time.Since(began), 1)
 	} else {
-		found, failed = n.dial.test(ctx, conn, want)
+		found, failed = n.dial.test(ctx, conn, want, true)
 		o.trip = max(time.Since(began), 1)
 	}
 	if !stopOverdue() {
@@ -142,15 +155,21 @@ func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want heal
 		return
 	}
 	if failed != nil {
-		l.send(outcome{kind: outcomeProbe, evidence: failed.evidence()})
-		if conn != nil {
-			n.dial.close(conn)
+		o.evidence = failed.evidence()
+		if !o.evidence.Alive() {
+			l.send(outcome{kind: outcomeProbe, evidence: o.evidence})
+			if conn != nil {
+				n.dial.close(conn)
+			}
+			return
 		}
-		return
+		o.took, o.trip = 0, 0
+	} else {
+		o.evidence = found.Evidence()
+		o.evidence.Took, o.evidence.Fresh = o.took, fresh
+		o.server = found.Server
 	}
 	o.conn = conn
-	o.evidence = found.Evidence()
-	o.evidence.Took = o.took
 	select {
 	case l.outcome <- o:
 	case <-l.ctx.Done():
@@ -161,15 +180,18 @@ func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want heal
 // onProbe takes the outcome of a probe that has ended or is past its deadline.
 func (n *node) onProbe(l *life, o outcome) {
 	s := &n.loop.facts
-	o.evidence.Began = n.loop.probeStart
-	n.loop.health, o.evidence = n.loop.health.Outlasting(o.evidence, n.cfg.DonorAfter, time.Now())
+	o.evidence.Began, o.evidence.Probe = n.loop.probeStart, true
 	n.loop.probing = false
-	n.loop.probeConn = o.conn
-	s.probes++
-	switch {
-	case o.evidence.OK:
+	n.keepProbe(l, o.conn)
+	if !n.loop.tested { // the second probe of a round is not another one
+		s.probes++
+		n.loop.charged = false
+	}
+	s.answers = o.evidence.OK
+	if o.evidence.OK {
 		n.loop.failures = 0
 		n.loop.sinceStatus++
+		s.answered = time.Now()
 		n.allowRetry()
 		if o.evidence.Saw&health.ScopeStatus != 0 {
 			n.loop.sinceStatus = 0
@@ -187,20 +209,67 @@ func (n *node) onProbe(l *life, o outcome) {
 		if o.took > 0 {
 			s.openLatency = s.openLatency.Add(o.took)
 		}
-	default:
-		s.probeErrors++
+		if n.loop.fresh {
+			s.server = o.server
+		}
+		n.noteAlias()
+		n.loop.tell = true
+		n.compare(&o.evidence)
+	}
+	if !o.evidence.OK {
+		if !n.loop.charged {
+			s.probeErrors++
+			n.loop.charged = true
+		}
 		n.noteError(o.evidence)
 		n.loop.failures++
 	}
-	n.settle(l, o.evidence)
+	n.settle(l, &o.evidence)
 }
 
-// settle applies what a probe has learnt, and schedules the next probe.
-func (n *node) settle(l *life, e health.Evidence) {
+// keepProbe takes back the connection of a probe that got an answer. The oldest one
+// stays the lasting one: it is what the program's connections are.
+func (n *node) keepProbe(l *life, conn driver.Conn) {
+	switch {
+	case conn == nil:
+	case n.loop.probeConn == nil:
+		n.loop.probeConn = conn
+	default:
+		l.start(func() { n.dial.close(conn) })
+	}
+}
+
+// compare looks at a good check beside what the other nodes show. It may become
+// evidence against the node: it is second best for long, or is in another group
+// than the others.
+func (n *node) compare(e *health.Evidence) {
+	now := time.Now()
+	n.loop.health.Outlasting(e, n.cfg.DonorAfter, n.betterThere(), now)
+	if !e.OK {
+		return
+	}
+	e.Peers, e.View = n.peers(), nil
+	if v := n.loop.facts.view; v.Conf != 0 {
+		e.View = &v
+	}
+	if n.loop.health.Apart(e, now).Compare {
+		n.askViews()
+	}
+}
+
+// settle applies what a probe has learnt, and schedules the next probe. When the
+// lasting connection of a node that is not up was tested, a fresh one follows at
+// once.
+func (n *node) settle(l *life, e *health.Evidence) {
 	e.Probe = true
 	eff := n.apply(l, e)
 	n.scheduleNext()
-	if eff.Check || n.loop.probeAgain {
+	half := !n.loop.fresh && n.loop.health.State != health.Up && n.loop.health.State != health.Draining
+	n.loop.tested = half
+	switch {
+	case half:
+		n.startProbe(l)
+	case eff.Check || n.loop.probeAgain:
 		n.probeNow(l)
 	}
 }
@@ -226,30 +295,9 @@ func (n *node) scheduleNext() {
 }
 
 func (n *node) schedule(wait time.Duration) {
+	wait = n.untilHangLimit(wait)
 	n.loop.timer.Reset(wait)
 	n.loop.facts.nextCheck = time.Now().Add(wait)
-}
-
-// views collects the views that the other up nodes of the group show. It asks a
-// node for a new look if its last one is older than answered, the first good
-// answer of this node.
-func (n *node) views(group string, answered time.Time) *health.Peers {
-	v := &health.Peers{Alone: n.alone(), Hold: n.cfg.SilenceHold}
-	for _, other := range *n.members.Load() {
-		s := other.snapshot.Load()
-		if other == n || s.state != health.Up || s.view.Conf == 0 || s.view.Group != group {
-			continue
-		}
-		v.Count++
-		v.Conf = max(v.Conf, s.view.Conf)
-		if !s.viewAt.After(answered) {
-			v.Stale = true
-			other.checkNow()
-			continue
-		}
-		v.Seqno = max(v.Seqno, s.view.Seqno)
-	}
-	return v
 }
 
 // checkNow asks the actor to probe a down node soon, or to look at the status
@@ -279,13 +327,6 @@ func (n *node) onCheck(l *life) {
 	if due.Before(n.loop.facts.nextCheck) {
 		n.schedule(max(time.Millisecond, time.Until(due)))
 	}
-}
-
-// alone reports whether no other node of the cluster is usable.
-func (n *node) alone() bool {
-	return !slices.ContainsFunc(*n.members.Load(), func(other *node) bool {
-		return other != n && other.snapshot.Load().state.Usable()
-	})
 }
 
 // cancelAfter calls cancel a grace after the first of the contexts is done. The

@@ -34,6 +34,34 @@ func (r Require) problem() error {
 	return fmt.Errorf("there is no %s to require: use \"writable\", or leave it out", conffile.Quote(string(r)))
 }
 
+// Groups says whether a cluster's nodes may be of several Galera groups; see
+// [Config.Groups].
+type Groups string
+
+const (
+	// GroupsOne uses the nodes of one group.
+	GroupsOne Groups = ""
+	// GroupsAny uses the nodes of all groups together.
+	GroupsAny Groups = "any"
+)
+
+// UnmarshalText sets the value from its text in config.toml. GroupsOne is "one"
+// or the empty text.
+func (g *Groups) UnmarshalText(text []byte) error {
+	if string(text) == "one" {
+		text = nil
+	}
+	return setChoice(g, text, Groups.problem)
+}
+
+func (g Groups) problem() error {
+	switch g {
+	case GroupsOne, GroupsAny:
+		return nil
+	}
+	return fmt.Errorf("%s is neither \"one\" nor %q", conffile.Quote(string(g)), string(GroupsAny))
+}
+
 // DialMode decides who dials; see [Config.Dial].
 type DialMode string
 

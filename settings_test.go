@@ -20,6 +20,7 @@ func TestSettingsCoverConfig(t *testing.T) {
 		reflect.TypeFor[Rebalance]():     "first",
 		reflect.TypeFor[Require]():       "writable",
 		reflect.TypeFor[DialMode]():      "backend",
+		reflect.TypeFor[Groups]():        "any",
 		reflect.TypeFor[Dialect]():       "mysql",
 	}
 	texts := map[reflect.Type]string{reflect.TypeFor[int](): "7", reflect.TypeFor[bool](): "true"}

@@ -18,11 +18,15 @@ type snapshot struct {
 	since     time.Time
 	nextCheck time.Time
 
-	retryEpoch uint64      // grows when an open that failed here may ask again
-	fullUntil  time.Time   // no open before that time; zero while there is room
-	back       time.Time   // when the node last came back; zero if it never did
-	view       health.View // of the Galera group, at the last look; zero if the node showed none
-	viewAt     time.Time   // time of that look
+	retryEpoch uint64        // grows when an open that failed here may ask again
+	fullUntil  time.Time     // no open before that time; zero while there is room
+	back       time.Time     // when the node last came back; zero if it never did
+	view       health.View   // of the Galera group, at the last look; zero if the node showed none
+	viewAt     time.Time     // time of that look
+	server     health.Server // which one the last new probe connection reached
+	alias      string        // another node's name for the same server, which comes first; empty if there is none
+	answers    bool          // the last probe passed
+	answered   time.Time     // when a probe last passed
 
 	won, lost, errors   uint64
 	probes, probeErrors uint64

@@ -32,9 +32,6 @@ type Dialect interface {
 	// itself. With known they are all of them. Without known, any part of the
 	// DSN may be a secret: the DSN could not be parsed.
 	Secrets(dsn string) (secrets []string, known bool)
-	// Address returns the address that a DSN names, as a net.Addr of it would
-	// be written. It is empty if that is not known.
-	Address(dsn string) string
 	// Session says what a DSN does to every session.
 	Session(dsn string) Session
 	// AnySession says what holds for every session when no DSN is known.
@@ -61,6 +58,17 @@ type Dialect interface {
 	// Observe looks at what the Report of ctx wants and no check has looked at,
 	// and notes it there. A node that does not tell is not judged for it.
 	Observe(ctx context.Context, conn driver.Conn) error
+	// Query returns the check that runs a query of the program; see
+	// [QueryCheck].
+	Query(query string) Check
+	// Settle gives a new conn that no program gets the settings that checks
+	// need: a probe measures the node, and not what a DSN or the server makes of
+	// a program's connections. It notes in the Report of ctx which server the
+	// conn leads to. What a server does not know or tell is left out.
+	Settle(ctx context.Context, conn driver.Conn) error
+	// Tidy ends the transaction that a check of the program may have left open
+	// on a conn.
+	Tidy(ctx context.Context, conn driver.Conn) error
 }
 
 // A Check judges whether a connection is fit for use. It returns nil if so.
@@ -110,9 +118,6 @@ func (Generic) Connector(string, Dial) (driver.Connector, error) { return nil, e
 // Secrets knows no part of the DSN.
 func (Generic) Secrets(string) ([]string, bool) { return nil, false }
 
-// Address knows no address.
-func (Generic) Address(string) string { return "" }
-
 // Session knows nothing about a session.
 func (Generic) Session(string) Session { return Session{} }
 
@@ -143,3 +148,12 @@ func (Generic) Works(ctx context.Context, _ driver.Conn) error {
 
 // Observe does nothing.
 func (Generic) Observe(context.Context, driver.Conn) error { return nil }
+
+// Query is [QueryCheck].
+func (Generic) Query(query string) Check { return QueryCheck(query, QueryRows) }
+
+// Settle does nothing.
+func (Generic) Settle(context.Context, driver.Conn) error { return nil }
+
+// Tidy does nothing.
+func (Generic) Tidy(context.Context, driver.Conn) error { return nil }

@@ -23,11 +23,15 @@ func Ping(ctx context.Context, conn driver.Conn) error {
 	return nil
 }
 
-// QueryCheck returns a check that runs query. The node is fit if the answer is
-// one row whose first column is true.
-func QueryCheck(query string) Check {
+// An Ask runs a query and returns its first rows, as [QueryRows] does.
+type Ask = func(ctx context.Context, conn driver.Conn, query string, limit int) ([][]string, error)
+
+// QueryCheck returns a check that runs query with ask. The node is fit if the
+// answer is one row whose first column is true.
+func QueryCheck(query string, ask Ask) Check {
 	return func(ctx context.Context, conn driver.Conn) error {
-		rows, err := QueryRows(ctx, conn, query, 2)
+		ReportOf(ctx).Asked = true
+		rows, err := ask(ctx, conn, query, 2)
 		switch {
 		case err != nil:
 			return fmt.Errorf("check_query: %w", err)

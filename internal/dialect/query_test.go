@@ -29,7 +29,7 @@ func TestCheckQueryTruth(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, c := range []driver.Conn{conn, preparesOnly{conn}} {
-			if err := QueryCheck("SELECT fit")(t.Context(), c); (err == nil) != tc.fit {
+			if err := QueryCheck("SELECT fit", QueryRows)(t.Context(), c); (err == nil) != tc.fit {
 				t.Errorf("%v on a %T: %v", tc.table, c, err)
 			}
 		}

@@ -52,6 +52,9 @@ func Node(n *fakedb.Node) *Script {
 }
 
 func (g *Script) answer(query string) ([][]driver.Value, bool) {
+	if _, rest, ok := strings.Cut(query, "FOR */ "); ok && strings.HasPrefix(query, "/*M!") {
+		query = rest
+	}
 	switch {
 	case strings.HasPrefix(query, "SELECT @@GLOBAL.read_only"):
 		return [][]driver.Value{{g.ReadOnly.Load()}}, true

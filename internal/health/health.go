@@ -12,7 +12,7 @@ package health
 import "time"
 
 // Health is a node's state, together with all that the next transition depends
-// on. It is a value: its methods return the new one.
+// on.
 type Health struct {
 	State  State
 	Reason string    // why the node is suspect or down; empty when up
@@ -22,22 +22,35 @@ type Health struct {
 	Good   int       // good checks in a row while down
 	silent int       // silent or broken probes and attempts in a row
 	signAt time.Time // of the last of them
-	broken bool      // one of them was an established connection's, or the node's own
-	probed bool      // a probe was good: so there is a lasting connection that speaks for the established ones
 	EverUp bool      // it has been up at least once
 	// retired is set once a transition has asked to retire the node's conns. A
 	// change of state clears it.
 	retired bool
 	cut     bool          // a transition has asked to cut the conns; a change of state clears it
+	witness witness       // what the probe's lasting connection last said of the established ones
 	slow    time.Duration // the node was outrun after this time: an open that takes no longer clears it; 0: it was not outrun
 
 	Need       Scope     // while down: what a check must look at to bring the node up
 	DonorSince time.Time // zero if the node was no donor at the last look
 
 	SilentBefore bool      // while down: it was silent, and has not answered "not ready" since
-	Answered     time.Time // its first good answer after the silence; zero before
+	Answered     time.Time // its first good answer since it is not used; zero before
 	Conf         uint64    // the highest view number that it showed; 0 if none
+	apart        time.Time // while used: since when its view differs from the others'; while not: when it last did
+	differed     int       // comparisons in a row, all looks being new, in which it did
 }
+
+// A node has two witnesses. The probe's lasting connection speaks for the
+// established connections, and a fresh dial for new ones. Each of them may say
+// that the node is well or ill, but evidence about new connections retires and
+// cuts no established one.
+type witness uint8
+
+const (
+	absent   witness = iota // there is no lasting connection: it broke, or was never made
+	answers                 // it gave an answer, good or bad
+	wordless                // it gave none in time, and no fresh dial was answered since
+)
 
 // Evidence is one thing learnt about a node: a check that passed if OK, else a
 // class of error.
@@ -47,16 +60,16 @@ type Evidence struct {
 	Reason string        // redacted
 	Err    error         // the error behind Reason; nil if there was none; never a driver.ErrBadConn
 	Probe  bool          // learnt by a probe and not from real traffic
+	Fresh  bool          // learnt on a connection that was made for it, or while making one: it speaks of new connections
 	Began  time.Time     // when the probe or the attempt began; zero for real traffic
 	Took   time.Duration // with OK: time of dial, handshake and check, 0 on a lasting connection; of Slow: until the node was outrun
 	Saw    Scope         // with OK: what the check looked at
 	Donor  bool          // with OK and ScopeStatus seen: to be used last
 	Need   Scope         // without OK: what a check must look at to see this again
 	Raised bool          // the generation was raised already, by whoever learnt this
-	Unsure bool          // of an open: it is not known whether the node has failed, or another whom the backend asked
 	Alone  bool          // with OK: no other node is usable
-	View   *View         // with OK: the node's view; nil if it told none
-	Peers  *Peers        // with View, of a node that was silent: what the other nodes show
+	View   *View         // with OK: the node's view at its last look; nil if it showed none
+	Peers  *Peers        // with OK: what the other nodes show; nil if nobody has looked
 }
 
 // Effects is what a transition asks of the actor.
@@ -65,115 +78,179 @@ type Effects struct {
 	Raise   bool // the node's conns are to retire: raise the generation by one
 	Check   bool // probe at once
 	Cut     bool // cut the node's conns, so that calls that hang on them return now
+	Held    bool // the node answers, and is held from now on because of its group
+	Compare bool // the other nodes' views are needed: ask those that have not looked lately
 }
 
 // Next is the transition function: the old state and one piece of evidence give
 // the new state and its effects. Explicit evidence takes a node down at once.
-// Silence, a failed open and a broken probe connection take it down only when
-// they are seen fall times in a row. A broken connection of real traffic changes
-// no state: it asks for a probe.
-func (h Health) Next(e Evidence, rise, fall int, now time.Time) (Health, Effects) {
+// Silence and a failed open take it down only when they are seen fall times in a
+// row. The end of one connection changes no state: it asks for a probe.
+//
+// Conns are retired by what a server that answers says of itself, and by the
+// silence of the lasting connection. A refused dial retires them when the
+// lasting connection is gone too. They are cut by the silence of the lasting
+// connection alone, when a fresh dial is not answered either.
+//
+// It changes h in place, and so do the other methods: copies would make the
+// actors' stacks grow.
+func (h *Health) Next(e *Evidence, rise, fall int, now time.Time) Effects {
+	h.heard(e)
 	if h.State == Draining { // only the program ends draining
-		return h.overhear(e), Effects{}
+		h.overhear(e)
+		return Effects{}
 	}
 	if e.OK {
 		return h.improve(e, rise, now)
 	}
 	switch {
 	case e.Class == Neutral, e.Class == Saturated:
-		return h, Effects{}
+		return Effects{}
 	case e.Class == Slow:
 		h.slow = e.Took
 		return h.suspect(e.Reason, now)
-	case e.Class == Lost && !e.Probe:
-		// One session's end is no doubt about the node: the server may have
-		// ended it while it was idle. The probe finds out.
-		return h, Effects{Check: h.State != Down}
+	case e.Class == Lost && !e.Fresh:
+		// The server may have ended this one alone. The next probe finds out.
+		// Where nobody listens any more, it was the last witness.
+		raise := h.State == Down && h.Class == Refused && h.witness == absent && !h.retired
+		h.retired = h.retired || raise
+		return Effects{Check: h.State != Down, Raise: raise}
 	case e.Class == Lost, e.Class == Silent, e.Class == Failed:
 		// Attempts of one burst fail together. What began before the last sign
 		// is a part of that one.
 		if !e.Began.IsZero() && e.Began.Before(h.signAt) {
-			return h, Effects{}
+			return Effects{}
 		}
 		h.signAt = now
-		h.broken = h.broken || !e.Unsure && e.Class != Failed
-		if h.silent++; h.silent < fall {
+		// The silence of the lasting connection cannot be repeated: it is gone
+		// then. On a node that takes no new connections it was waited for as
+		// long as fall probes take.
+		last := h.State == Down && h.Need&ScopeDial != 0 && h.witness == wordless
+		if h.silent++; h.silent < fall && !last {
+			h.Need |= e.Need
 			return h.suspect(e.Reason, now)
 		}
 	}
-	h, eff := h.fallen(e, now)
-	// A refused login says nothing about sessions that are logged in. An open
-	// that failed for no known reason may have failed for a reason in this
-	// program. Working conns are therefore kept. So they are where it is not known
-	// who has failed a new one, as long as the probe's lasting one has not.
-	if e.Class == Failed || e.Class == Misconfigured || e.Unsure && h.probed && !h.broken && !h.retired {
-		return h, eff
+	eff := h.fallen(e, now)
+	switch e.Class {
+	case Failed, Misconfigured: // it may be a fault of this program, or of new connections alone
+		return eff
+	case Silent, Lost:
+		if h.witness == answers || h.witness == absent && !h.retired {
+			return eff
+		}
+	case Refused:
+		if h.witness == answers {
+			eff.Check = !e.Probe // does it still?
+			return eff
+		}
 	}
 	// A node may fall silent after it was taken down for another reason. Calls
-	// hang on it then as on any other silent one.
-	if eff.Cut = !h.cut && (e.Class == Silent || e.Class == Lost && !h.retired); eff.Cut {
+	// hang on it then as on any other silent one. Where its conns were retired
+	// and no witness is left, the silence of the dials is enough.
+	if eff.Cut = !h.cut && (h.witness == wordless || h.witness == absent && e.Class == Silent); eff.Cut {
 		h.cut = true
 	}
 	eff.Raise, h.retired = !h.retired, true
-	return h, eff
+	return eff
+}
+
+// heard notes what the evidence says about the witness of the established
+// connections.
+func (h *Health) heard(e *Evidence) {
+	lasting := e.Probe && !e.Fresh
+	switch {
+	case e.OK && e.Probe, e.Probe && e.Alive():
+		h.witness = answers // a fresh probe's connection becomes the lasting one
+	case lasting && e.Class == Silent:
+		h.witness = wordless
+	case lasting && e.Class != Neutral:
+		h.witness = absent
+	case h.witness == wordless && e.Answered():
+		h.witness = absent // the node is not silent, whatever happened to that connection
+	}
+}
+
+// Alive reports whether the evidence comes from a connection that goes on: its
+// check has failed, and the server has said why.
+func (e *Evidence) Alive() bool { return !e.OK && (e.Class == NotReady || e.Class == ReadOnly) }
+
+// Answered reports whether the evidence is an answer of the node.
+func (e *Evidence) Answered() bool {
+	return e.OK || e.Alive() || e.Class == Leaving || e.Class == Saturated
+}
+
+// Wordless reports whether the node's lasting connection was silent and no
+// fresh dial was answered since.
+func (h Health) Wordless() bool { return h.witness == wordless }
+
+// Spared says that the conns were not cut after all. kept says that they were
+// not retired either.
+func (h *Health) Spared(kept bool) {
+	h.cut = false
+	h.retired = h.retired && !kept
 }
 
 // overhear takes evidence about a draining node. It keeps only whether the node
 // must be held back when it is used again.
-func (h Health) overhear(e Evidence) Health {
+func (h *Health) overhear(e *Evidence) {
 	switch {
 	case e.OK:
-	case e.Class == Silent, e.Class == Lost && e.Probe:
+	case e.Class == Silent, e.Class == Lost && e.Fresh && e.Probe:
 		h.SilentBefore = true
 	case e.Class == NotReady:
 		h.SilentBefore = false
 	}
-	return h
 }
 
 // improve takes a check that passed. A down node stays down if the check did
-// not look at what took it down, or began before that. An outrun node is
+// not look at what took it down, or began before that, or was one of the lasting
+// connection. An outrun node is
 // cleared only by an open that is fast enough. A check on a lasting connection
 // is no proof of that.
-func (h Health) improve(e Evidence, rise int, now time.Time) (Health, Effects) {
-	h.probed = h.probed || e.Probe
+func (h *Health) improve(e *Evidence, rise int, now time.Time) Effects {
 	if h.Need&^e.Saw != 0 || h.State == Down && !e.Began.IsZero() && !e.Began.After(h.Since) {
-		return h, Effects{}
+		return Effects{}
 	}
-	var holds bool
-	if h, holds = h.held(e, now); holds {
-		return h, Effects{}
+	if h.State == Down && e.Probe && !e.Fresh {
+		return Effects{} // the fresh probe that follows at once decides
 	}
-	h.silent, h.broken = 0, false
+	if h.State != Up && h.State != Suspect {
+		if eff, waits := h.held(e, now); waits {
+			return eff
+		}
+	}
+	h.silent = 0
 	if e.Took > 0 && e.Took <= h.slow {
 		h.slow = 0
 	}
 	if h.State == Up {
-		return h, Effects{}
+		return Effects{}
 	}
 	if h.State == Down && h.EverUp {
 		if h.Good++; h.Good < rise && !e.Alone {
-			return h, Effects{}
+			return Effects{}
 		}
 	}
 	h.EverUp, h.Need, h.Class, h.SilentBefore = true, 0, Neutral, false
+	h.Answered, h.apart, h.differed = time.Time{}, time.Time{}, 0
 	if h.slow > 0 {
 		return h.move(Suspect, SlowReason, now)
 	}
 	return h.move(Up, "", now)
 }
 
-func (h Health) suspect(reason string, now time.Time) (Health, Effects) {
+func (h *Health) suspect(reason string, now time.Time) Effects {
 	h.Good = 0
 	if h.State == Down {
-		return h, Effects{}
+		return Effects{}
 	}
-	h, eff := h.move(Suspect, reason, now)
+	eff := h.move(Suspect, reason, now)
 	eff.Check = true
-	return h, eff
+	return eff
 }
 
-func (h Health) fallen(e Evidence, now time.Time) (Health, Effects) {
+func (h *Health) fallen(e *Evidence, now time.Time) Effects {
 	h.Good = 0
 	h.Need |= e.Need
 	if h.Class != e.Class {
@@ -182,7 +259,7 @@ func (h Health) fallen(e Evidence, now time.Time) (Health, Effects) {
 	h.Answered = time.Time{}
 	switch e.Class {
 	case Silent, Lost:
-		h.SilentBefore = true
+		h.SilentBefore = h.SilentBefore || h.witness != answers
 	case NotReady:
 		h.SilentBefore = false // it knows that it was out; Synced after that means caught up
 	}
@@ -193,13 +270,13 @@ func (h Health) fallen(e Evidence, now time.Time) (Health, Effects) {
 }
 
 // move changes state and reason. It keeps Since where the state stays the same.
-func (h Health) move(to State, reason string, now time.Time) (Health, Effects) {
+func (h *Health) move(to State, reason string, now time.Time) Effects {
 	changed := h.State != to
 	if changed {
 		h.State, h.Since, h.Good, h.retired, h.cut = to, now, 0, false, false
 	}
 	h.Reason = reason
-	return h, Effects{Changed: changed}
+	return Effects{Changed: changed}
 }
 
 // SlowReason is the reason of an outrun node. An open must beat the time of the

@@ -9,6 +9,7 @@ const (
 	ScopeWork   Scope = 1 << iota // whether the node does work: DO 1
 	ScopeStatus                   // the node's own status: the galera check's query
 	ScopeView                     // the number of its view of the group
+	ScopeDial                     // whether it takes new connections: the check's own was new
 )
 
 // StatusEvery is how often the probes of a healthy node send the status query:
@@ -21,10 +22,20 @@ const StatusEvery = 5
 type Report struct {
 	Want       Scope // what the check is asked to look at
 	AllowDonor bool  // a donor counts like any other node
+	Ours       bool  // the conn is a probe's, and no program gets it
 
 	Saw   Scope // what the check looked at
+	Asked bool  // a query of the program was run, which may have begun a transaction
 	Donor bool  // fit, but to be used last
 	View  *View // nil if the node told none
+
+	Server Server // which one the conn leads to
+}
+
+// A Server is what a server says of its identity.
+type Server struct {
+	Text   string // all of it; empty if it says nothing
+	Unique bool   // a number that no two servers share is a part of it
 }
 
 // Evidence returns what a check that passed says about the node.

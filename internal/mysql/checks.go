@@ -30,6 +30,30 @@ func Do1(ctx context.Context, conn driver.Conn) error {
 	return err
 }
 
+// Default is the check of clusters that name none. It is [Do1], and [Galera] on
+// a server that runs a wsrep provider. A server that does not show its status,
+// such as a proxy, is not judged for that.
+func Default(ctx context.Context, conn driver.Conn) error {
+	if err := Do1(ctx, conn); err != nil {
+		return err
+	}
+	f := dialect.ReportOf(ctx)
+	if f.Want&health.ScopeView == 0 {
+		return nil
+	}
+	s, err := askWsrep(ctx, conn, wsrepQuery)
+	if err != nil && (!ownFault(err) || ctx.Err() != nil) {
+		return err
+	}
+	f.Saw |= health.ScopeStatus | health.ScopeView
+	if !s.provided() {
+		return nil
+	}
+	f.View = s.view()
+	f.Donor, err = s.verdict(f.AllowDonor)
+	return err
+}
+
 // noDo1 says that the check cannot work on a backend.
 func noDo1(why string) error {
 	return &health.Unfit{Class: health.Misconfigured, Text: "check \"do1\": " + why + ": use check = \"ping\""}
@@ -65,7 +89,7 @@ func Galera(ctx context.Context, conn driver.Conn) error {
 // writable is the check that read_only is OFF. In MySQL super_read_only is
 // never ON while read_only is OFF.
 func writable(ctx context.Context, conn driver.Conn) error {
-	rows, err := dialect.QueryRows(ctx, conn, "SELECT @@GLOBAL.read_only", 2)
+	rows, err := ask(ctx, conn, "SELECT @@GLOBAL.read_only", 2)
 	if err != nil {
 		return fmt.Errorf("require \"writable\": the server does not tell read_only: %w", err)
 	}

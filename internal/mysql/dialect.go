@@ -34,8 +34,8 @@ func (Dialect) Owns(backend driver.Driver) bool {
 	return false
 }
 
-// Check returns [Do1].
-func (Dialect) Check() dialect.Check { return Do1 }
+// Check returns [Default].
+func (Dialect) Check() dialect.Check { return Default }
 
 // Writable returns the check that read_only is OFF.
 func (Dialect) Writable() dialect.Check { return writable }

@@ -74,15 +74,6 @@ func isNetwork(s string) bool {
 	return true
 }
 
-// Address returns the DSN's host with its port, or the path of its socket.
-func (Dialect) Address(dsn string) string {
-	cfg, err := parse(dsn)
-	if err != nil {
-		return ""
-	}
-	return cfg.Addr
-}
-
 // AnySession says that the driver returns driver.ErrBadConn only for what it
 // has not sent.
 func (Dialect) AnySession() dialect.Session { return dialect.Session{Exact: true} }

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
@@ -20,7 +19,7 @@ const wsrepQuery = "SHOW GLOBAL STATUS WHERE Variable_name IN " +
 // viewQuery asks for the node's view alone.
 const (
 	viewQuery = "SHOW GLOBAL STATUS WHERE Variable_name IN (" + viewNames + ")"
-	viewNames = "'wsrep_cluster_conf_id', 'wsrep_cluster_state_uuid', 'wsrep_last_committed'"
+	viewNames = "'wsrep_cluster_conf_id', 'wsrep_cluster_state_uuid', 'wsrep_cluster_size', 'wsrep_gcomm_uuid', 'wsrep_last_committed'"
 )
 
 // A wsrepStatus is what a Galera node says about itself. Fields that were not
@@ -32,12 +31,14 @@ type wsrepStatus struct {
 	state    string // wsrep_local_state
 	conf     uint64 // wsrep_cluster_conf_id, the number of the group's view
 	group    string // wsrep_cluster_state_uuid
+	member   string // wsrep_gcomm_uuid, the node's own
+	size     int    // wsrep_cluster_size, how many nodes are in the view
 	seqno    uint64 // wsrep_last_committed; 0 for a node that has none and says -1
 }
 
 // askWsrep runs wsrepQuery or viewQuery.
 func askWsrep(ctx context.Context, conn driver.Conn, query string) (s wsrepStatus, err error) {
-	rows, err := dialect.QueryRows(ctx, conn, query, 16)
+	rows, err := ask(ctx, conn, query, 16)
 	for _, row := range rows {
 		if len(row) == 2 {
 			s.set(row[0], row[1])
@@ -59,6 +60,10 @@ func (s *wsrepStatus) set(name, value string) {
 		s.state = value
 	case "wsrep_cluster_state_uuid":
 		s.group = value
+	case "wsrep_gcomm_uuid":
+		s.member = value
+	case "wsrep_cluster_size":
+		s.size, _ = strconv.Atoi(value)
 	case "wsrep_cluster_conf_id":
 		s.conf, _ = strconv.ParseUint(value, 10, 64)
 	case "wsrep_last_committed":
@@ -77,7 +82,12 @@ func (s wsrepStatus) view() *health.View {
 	if s.conf == 0 || s.conf == math.MaxUint64 {
 		return nil
 	}
-	return &health.View{Group: s.group, Conf: s.conf, Seqno: s.seqno}
+	return &health.View{Group: s.group, Conf: s.conf, Seqno: s.seqno, Size: s.size, Member: s.member}
+}
+
+// provided reports whether the server runs a wsrep provider.
+func (s wsrepStatus) provided() bool {
+	return s.provider != "" || s.state != "" && strings.EqualFold(s.ready, "ON")
 }
 
 // verdict is the decision of the galera check. It returns nil for a node that
@@ -86,7 +96,7 @@ func (s wsrepStatus) view() *health.View {
 // other node.
 func (s wsrepStatus) verdict(allowDonor bool) (donor bool, err error) {
 	switch {
-	case s.provider == "" && s.state == "" || s.provider == "" && !strings.EqualFold(s.ready, "ON"):
+	case !s.provided():
 		return false, &health.Unfit{Class: health.Misconfigured, Need: health.ScopeStatus, Text: "check \"galera\": the server runs no wsrep provider, so it is no Galera node: use check = \"do1\", or set wsrep_on and wsrep_provider on the server"}
 	case !strings.EqualFold(s.cluster, "Primary"):
 		return false, s.unfit("wsrep_cluster_status", s.cluster)

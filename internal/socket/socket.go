@@ -85,15 +85,16 @@ func (s *Slot) Dials() (begun bool, failed error) {
 	return s.begun, s.failed
 }
 
-// Connect notes that the backend's Connect has succeeded. The nil Slot takes no
-// note.
-func (s *Slot) Connect() {
+// Connect notes that the backend's Connect has succeeded. It reports whether a
+// dial was noted before. The nil Slot takes no note.
+func (s *Slot) Connect() (dialled bool) {
 	if s == nil {
-		return
+		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.connected = true
+	return s.begun
 }
 
 // Connecting reports whether the attempt is still in the backend's Connect. It

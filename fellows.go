@@ -1,0 +1,204 @@
+package clustersql
+
+import (
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/EnumApps/clustersql/internal/health"
+)
+
+// A node is judged among its fellows, the other nodes of its cluster. Each actor
+// reads their snapshots, and asks them for a new look where it needs one.
+
+// nodes returns all nodes of the cluster. A node that no cluster has yet is
+// alone.
+func (n *node) nodes() []*node {
+	if n.members == nil {
+		return []*node{n}
+	}
+	return *n.members.Load()
+}
+
+// peers collects what the other nodes show of their groups. It is nil if the
+// cluster has no other node.
+func (n *node) peers() *health.Peers {
+	members := n.nodes()
+	if len(members) < 2 {
+		return &health.Peers{Alone: true, Hold: n.cfg.SilenceHold, Mixed: n.cfg.Groups == GroupsAny}
+	}
+	p := &health.Peers{Alone: n.alone(), Hold: n.cfg.SilenceHold, Mixed: n.cfg.Groups == GroupsAny}
+	for _, other := range members {
+		s := other.snapshot.Load()
+		if other == n || !s.answers || s.view.Conf == 0 {
+			continue
+		}
+		p.Nodes = append(p.Nodes, health.Peer{View: s.view, Looked: s.viewAt, Usable: s.state == health.Up || s.state == health.Suspect, Up: s.state == health.Up})
+	}
+	return p
+}
+
+// askViews asks the other nodes that show a view to look at it again.
+func (n *node) askViews() {
+	for _, other := range n.nodes() {
+		if s := other.snapshot.Load(); other != n && s.answers && s.view.Conf != 0 {
+			other.checkNow()
+		}
+	}
+}
+
+// alone reports whether no other node of the cluster is usable.
+func (n *node) alone() bool {
+	return !slices.ContainsFunc(n.nodes(), func(other *node) bool {
+		return other != n && other.snapshot.Load().state.Usable()
+	})
+}
+
+// betterThere reports whether another node of the cluster is up and no donor.
+func (n *node) betterThere() bool {
+	return slices.ContainsFunc(n.nodes(), func(other *node) bool {
+		s := other.snapshot.Load()
+		return other != n && s.state == health.Up && !s.donor && !other.draining.Load()
+	})
+}
+
+// askSecondBest wakes the nodes that answer and are not used: this node is down
+// now, and one of them may be the last. Only run calls it.
+func (n *node) askSecondBest() {
+	n.publish()
+	for _, other := range n.nodes() {
+		if s := other.snapshot.Load(); other != n && s.answers && s.state == health.Down {
+			other.checkNow()
+		}
+	}
+}
+
+// answeredSince reports whether another node that is usable has answered a probe
+// after that time.
+func (n *node) answeredSince(since time.Time) bool {
+	return slices.ContainsFunc(n.nodes(), func(other *node) bool {
+		s := other.snapshot.Load()
+		return other != n && s.state.Usable() && s.answered.After(since)
+	})
+}
+
+// tellFellows wakes the nodes that wait for a fellow's answer, if this node has
+// just given one and has published it.
+func (n *node) tellFellows() {
+	if !n.loop.tell {
+		return
+	}
+	n.loop.tell = false
+	for _, other := range n.nodes() {
+		if other != n && other.awaiting.Load() {
+			other.checkNow()
+		}
+	}
+}
+
+// A cut that is due waits for a proof that the node is silent, and not the
+// network, this program or the whole group: another node must have answered
+// since. Without one, calls hang until hang_limit.
+type dueCut struct {
+	reason     string // empty: no cut is due
+	raise      bool   // the conns are not retired yet
+	generation uint64 // when it became due
+	silent     time.Time
+}
+
+// delayCut makes a cut due. It asks the other nodes for an answer.
+func (n *node) delayCut(reason string, raise bool) {
+	since := time.Now()
+	if n.loop.health.Wordless() {
+		since = n.loop.wordlessAt
+	}
+	n.loop.due = dueCut{reason, raise, n.generation.Load(), since}
+	n.awaiting.Store(true)
+	for _, other := range n.nodes() {
+		if other != n && other.snapshot.Load().state.Usable() {
+			other.checkNow()
+		}
+	}
+}
+
+// applyDue carries out a cut that is due, or drops it if the node answers again.
+func (n *node) applyDue(l *life) {
+	d := &n.loop.due
+	switch {
+	case d.reason == "":
+		return
+	case n.loop.health.State.Usable():
+	case !n.answeredSince(d.silent) && time.Since(d.silent) < n.cfg.HangLimit:
+		return
+	default:
+		if d.raise && n.generation.Load() == d.generation {
+			n.generation.Add(1)
+		}
+		n.emitRetired(l, d.reason)
+		n.closeRetired(l)
+		n.cut(l, d.reason)
+	}
+	n.loop.due = dueCut{}
+	n.awaiting.Store(false)
+}
+
+// dropDue drops a cut that is due when the node is not silent any more. It
+// reports whether the evidence that shows this retires the conns, which were
+// spared until now.
+func (n *node) dropDue(e *health.Evidence) (raise bool) {
+	d := n.loop.due
+	if d.reason == "" || !e.Answered() {
+		return false
+	}
+	n.loop.due = dueCut{}
+	n.awaiting.Store(false)
+	explicit := e.Alive() || e.Class == health.Leaving
+	raise = d.raise && explicit
+	n.loop.health.Spared(d.raise && !raise)
+	return raise
+}
+
+// untilHangLimit shortens a wait so that it ends when a cut that is due waits no
+// longer.
+func (n *node) untilHangLimit(wait time.Duration) time.Duration {
+	if n.loop.due.reason == "" {
+		return wait
+	}
+	return min(wait, max(time.Millisecond, time.Until(n.loop.due.silent.Add(n.cfg.HangLimit))))
+}
+
+// noteAlias looks whether another node of the cluster, one that comes first by
+// priority and name, is the same server under another name. Such a server is
+// told of once, and has one share.
+func (n *node) noteAlias() {
+	s := &n.loop.facts
+	first := ""
+	for _, other := range n.nodes() {
+		o := other.snapshot.Load()
+		if other == n || !s.sameServer(o) || !o.answers || other.draining.Load() {
+			continue
+		}
+		if before := other.settings.Priority < n.settings.Priority || other.settings.Priority == n.settings.Priority && other.name < n.name; before {
+			first = other.name
+			break
+		}
+	}
+	if s.alias = first; first != "" {
+		n.tellAlias()
+	}
+}
+
+// tellAlias writes one line for each other name that the server has.
+func (n *node) tellAlias() {
+	if pair := n.loop.facts.alias + "\n" + n.loop.facts.server.Text; n.loop.toldAlias != pair {
+		n.loop.toldAlias = pair
+		n.dial.log.print(slog.LevelWarn, "one server under two names: it gets one share", "same", n.loop.facts.alias)
+	}
+}
+
+// sameServer reports whether two nodes are one server. What a server says of
+// itself is not unique everywhere: it must all be the same, and one of the long
+// numbers must be there.
+func (s *snapshot) sameServer(o *snapshot) bool {
+	return (s.server.Unique || s.view.Member != "") && s.server == o.server && s.view.Member == o.view.Member
+}

@@ -1,0 +1,108 @@
+package deadline
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var errLate = fmt.Errorf("too late: %w", context.DeadlineExceeded)
+
+func TestTimeoutPassesInTime(t *testing.T) {
+	for _, d := range []time.Duration{1, time.Millisecond, 250 * time.Millisecond, 600 * time.Millisecond, 3 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			began := time.Now()
+			called := make(chan time.Duration, 1)
+			ctx := New(t.Context(), d, errLate, func() { called <- time.Since(began) })
+			defer ctx.Cancel()
+			if at, ok := ctx.Deadline(); !ok || !at.Equal(began.Add(d)) {
+				t.Errorf("deadline %v %v", at, ok)
+			}
+			child, stop := context.WithCancel(ctx)
+			defer stop()
+			<-child.Done()
+			if took := <-called; took != d {
+				t.Errorf("%v took %v", d, took)
+			}
+			if err := ctx.Err(); err != context.DeadlineExceeded || context.Cause(ctx) != errLate || context.Cause(child) != errLate {
+				t.Errorf("%v, cause %v", err, context.Cause(ctx))
+			}
+		})
+	}
+}
+
+// A step that comes late is not counted longer than it was to be.
+func TestOwnLatenessIsLeftOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := New(t.Context(), 600*time.Millisecond, errLate, nil)
+		defer ctx.Cancel()
+		began := time.Now()
+		ctx.timer.Stop() // as if the goroutine of the first step got no turn
+		time.Sleep(700 * time.Millisecond)
+		ctx.passed()
+		<-ctx.Done()
+		// The first step ended 600 ms late, the other five were in time.
+		if took := time.Since(began); took != 1200*time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+func TestCancelEndsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := New(t.Context(), time.Second, errLate, func() { t.Error("called") })
+		ctx.Cancel()
+		ctx.Cancel()
+		if ctx.Err() != context.Canceled || context.Cause(ctx) != context.Canceled {
+			t.Errorf("%v, cause %v", ctx.Err(), context.Cause(ctx))
+		}
+		time.Sleep(time.Minute)
+		ctx.Shorten(time.Millisecond, errLate)
+		time.Sleep(time.Minute)
+		if ctx.Err() != context.Canceled {
+			t.Errorf("later %v", ctx.Err())
+		}
+		parent, end := context.WithCancel(t.Context())
+		ctx = New(parent, time.Second, errLate, nil)
+		defer ctx.Cancel()
+		end()
+		if ctx.Err() != context.Canceled {
+			t.Errorf("the parent's cancel: %v", ctx.Err())
+		}
+	})
+}
+
+func TestShorten(t *testing.T) {
+	for _, tc := range []struct {
+		to, want time.Duration
+		err      error
+	}{
+		{time.Second, 1100 * time.Millisecond, context.Canceled},
+		{1900 * time.Millisecond, 2 * time.Second, context.DeadlineExceeded},
+		{time.Hour, 2 * time.Second, context.DeadlineExceeded},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			began := time.Now()
+			ctx := New(t.Context(), 2*time.Second, errLate, nil)
+			defer ctx.Cancel()
+			time.Sleep(100 * time.Millisecond)
+			ctx.Shorten(tc.to, context.Canceled)
+			<-ctx.Done()
+			if took := time.Since(began); took != tc.want || ctx.Err() != tc.err {
+				t.Errorf("%v: %v after %v", tc.to, ctx.Err(), took)
+			}
+		})
+	}
+}
+
+func TestWithoutTellsNoDeadline(t *testing.T) {
+	ctx := New(t.Context(), time.Hour, errLate, nil)
+	quiet := Without(ctx)
+	if _, ok := quiet.Deadline(); ok {
+		t.Error("it tells one")
+	}
+	ctx.Cancel()
+	<-quiet.Done()
+}
