@@ -128,7 +128,7 @@ func (a *attempt) run() {
 	defer a.life.release()
 	defer a.limit.Cancel()
 	began := time.Now()
-	conn, found, failed := n.dial.open(a.ctx, a.req.ctx.Done(), 0)
+	conn, found, failed := n.dial.open(a.ctx, a.req.ctx.Done(), question{causal: n.snapshot.Load().view.Conf != 0})
 	o := outcome{kind: outcomeLost}
 	if found != nil && failed == nil {
 		o.took, o.evidence = max(time.Since(began), 1), found.Evidence()

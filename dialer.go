@@ -87,6 +87,13 @@ type dialError struct {
 	reasoned bool // text is a reason already
 }
 
+// A question is what is asked of a conn.
+type question struct {
+	want   health.Scope // what the check has to look at
+	settle bool         // it is a new conn of a probe: give it settings of ours first
+	causal bool         // it is not, and queries on it may wait for the node's Galera group
+}
+
 // reason returns the failure's text for snapshots and logs.
 func (e *dialError) reason() string { return fmt.Sprintf("%s: %s", e.class, e.text) }
 
@@ -96,7 +103,7 @@ func (e *dialError) reason() string { return fmt.Sprintf("%s: %s", e.class, e.te
 // released is closed before the check, nobody is going to use the conn, so the
 // check is left out and there is no report. A conn that comes with an error is
 // never touched.
-func (d *dialer) open(ctx context.Context, released <-chan struct{}, want health.Scope) (conn driver.Conn, found *health.Report, failed *dialError) {
+func (d *dialer) open(ctx context.Context, released <-chan struct{}, q question) (conn driver.Conn, found *health.Report, failed *dialError) {
 	conn, err := d.connect(ctx)
 	if err != nil {
 		failed = d.judge(ctx, err, health.Failed)
@@ -111,7 +118,7 @@ func (d *dialer) open(ctx context.Context, released <-chan struct{}, want health
 		return conn, nil, nil
 	default:
 	}
-	found, failed = d.test(ctx, conn, want, want&health.ScopeDial != 0)
+	found, failed = d.test(ctx, conn, q)
 	switch {
 	case failed == nil:
 		found.Saw |= health.ScopeDial
@@ -124,11 +131,11 @@ func (d *dialer) open(ctx context.Context, released <-chan struct{}, want health
 }
 
 // test runs the check on a conn that the caller owns. It returns either a
-// report or a failure. ours says that the conn is a probe's.
-func (d *dialer) test(ctx context.Context, conn driver.Conn, want health.Scope, ours bool) (*health.Report, *dialError) {
-	run, found := dialect.WithReport(ctx, want)
-	found.Ours = ours
-	if err := d.examine(run, conn, found); err != nil {
+// report or a failure.
+func (d *dialer) test(ctx context.Context, conn driver.Conn, q question) (*health.Report, *dialError) {
+	run, found := dialect.WithReport(ctx, q.want)
+	found.Causal = q.causal
+	if err := d.examine(run, conn, found, q.settle); err != nil {
 		return nil, d.judge(ctx, err, health.NotReady)
 	}
 	return found, nil
@@ -148,9 +155,10 @@ func (d *dialer) connect(ctx context.Context) (conn driver.Conn, err error) {
 // examine runs the check. A panic becomes an error. If it is wanted to know
 // whether the node does work, and the check does not show that, the dialect
 // tests it: a node that refuses statements may still answer Ping.
-func (d *dialer) examine(ctx context.Context, conn driver.Conn, found *health.Report) (err error) {
+// settle says that the conn is a probe's and new.
+func (d *dialer) examine(ctx context.Context, conn driver.Conn, found *health.Report, settle bool) (err error) {
 	defer d.contain("check", &err)
-	if found.Want&health.ScopeDial != 0 { // only new probe connections are asked for that
+	if settle {
 		if err := d.dialect.Settle(ctx, conn); err != nil {
 			return err
 		}

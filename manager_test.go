@@ -86,7 +86,7 @@ func testNodesAnswer(t *testing.T, d Driver) {
 	for _, n := range *d.m.nodes.Load() {
 		ctx, cancel := context.WithTimeoutCause(t.Context(), n.cfg.AttemptTimeout, attemptTimeout(n.cfg.AttemptTimeout))
 		began := time.Now()
-		conn, _, failed := n.dial.open(ctx, nil, 0)
+		conn, _, failed := n.dial.open(ctx, nil, question{})
 		cancel()
 		if failed != nil {
 			t.Errorf("%s: %s", n.name, failed.reason())

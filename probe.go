@@ -140,10 +140,10 @@ func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want heal
 	var found *health.Report
 	var failed *dialError
 	if conn == nil {
-		conn, found, failed = n.dial.open(ctx, nil, want|health.ScopeDial)
+		conn, found, failed = n.dial.open(ctx, nil, question{want: want, settle: true})
 		o.took = max(time.Since(began), 1)
 	} else {
-		found, failed = n.dial.test(ctx, conn, want, true)
+		found, failed = n.dial.test(ctx, conn, question{want: want})
 		o.trip = max(time.Since(began), 1)
 	}
 	if !stopOverdue() {

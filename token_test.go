@@ -261,7 +261,7 @@ func TestBeforeConnectIsNotTheNodes(t *testing.T) {
 			d.dials.Store(true)
 			ctx, cancel := context.WithTimeout(socket.With(t.Context(), new(socket.Slot)), 50*time.Millisecond)
 			defer cancel()
-			_, _, failed := d.open(ctx, nil, 0)
+			_, _, failed := d.open(ctx, nil, question{})
 			var up health.Health
 			up.Next(&health.Evidence{OK: true, Probe: true}, 2, 2, time.Now())
 			for range 3 {

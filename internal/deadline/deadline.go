@@ -35,6 +35,7 @@ type Deadline struct {
 	step    time.Duration
 	left    time.Duration
 	timer   *time.Timer
+	due     time.Time // when the timer is to fire; earlier calls of passed are of a timer before
 	stopped bool
 }
 
@@ -60,6 +61,7 @@ func (d *Deadline) begin(timeout time.Duration) {
 func (d *Deadline) next() {
 	wait := min(d.step, d.left)
 	d.left -= wait
+	d.due = time.Now().Add(wait)
 	if d.timer == nil {
 		d.timer = time.AfterFunc(wait, d.passed)
 		return
@@ -70,10 +72,12 @@ func (d *Deadline) next() {
 // passed runs when a step is over.
 func (d *Deadline) passed() {
 	d.mu.Lock()
-	if d.stopped || d.left > 0 {
-		if !d.stopped {
-			d.next()
-		}
+	over := !d.stopped && !time.Now().Before(d.due)
+	if over && d.left > 0 {
+		d.next()
+		over = false
+	}
+	if !over {
 		d.mu.Unlock()
 		return
 	}

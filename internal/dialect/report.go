@@ -22,5 +22,5 @@ func ReportOf(ctx context.Context) *health.Report {
 	if r, ok := ctx.Value(reportKey{}).(*health.Report); ok {
 		return r
 	}
-	return &health.Report{Want: health.ScopeWork | health.ScopeStatus | health.ScopeView}
+	return &health.Report{Want: health.ScopeWork | health.ScopeStatus | health.ScopeView, Causal: true}
 }

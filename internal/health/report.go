@@ -22,7 +22,7 @@ const StatusEvery = 5
 type Report struct {
 	Want       Scope // what the check is asked to look at
 	AllowDonor bool  // a donor counts like any other node
-	Ours       bool  // the conn is a probe's, and no program gets it
+	Causal     bool  // queries on the conn may wait for the node's group
 
 	Saw   Scope // what the check looked at
 	Asked bool  // a query of the program was run, which may have begun a transaction

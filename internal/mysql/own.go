@@ -23,11 +23,10 @@ import (
 // Other servers take it for a comment.
 const causeless = "/*M!100101 SET STATEMENT wsrep_sync_wait=0 FOR */ "
 
-// ask is [dialect.QueryRows] without a causal wait. A server that does not know
-// the setting is asked without it, and so is a connection of ours, which has the
-// setting already.
+// ask is [dialect.QueryRows] without a causal wait, where there may be one. A
+// server that does not know the setting is asked without it.
 func ask(ctx context.Context, conn driver.Conn, query string, limit int) ([][]string, error) {
-	if dialect.ReportOf(ctx).Ours {
+	if !dialect.ReportOf(ctx).Causal {
 		return dialect.QueryRows(ctx, conn, query, limit)
 	}
 	rows, err := dialect.QueryRows(ctx, conn, causeless+query, limit)
