@@ -58,7 +58,8 @@ type Config struct {
 	// HangLimit is how long calls may hang on a silent node while no other node
 	// answers. As long as one does, a silent node's connections are cut at once.
 	// If none does, it may be the group's pause, the network or this program:
-	// the connections are kept, and cut only after this time.
+	// the connections are kept, and cut only after this time. A cluster of one
+	// node has no other to ask: its silent connections are cut at once.
 	HangLimit time.Duration `toml:"hang_limit"`
 	// Groups says whether the nodes may be of several Galera groups. With
 	// GroupsOne, the default, one group is used: the one with most of the

@@ -98,7 +98,8 @@ func (n *node) tellFellows() {
 
 // A cut that is due waits for a proof that the node is silent, and not the
 // network, this program or the whole group: another node must have answered
-// since. Without one, calls hang until hang_limit.
+// since. Without one, calls hang until hang_limit. The only node of a cluster has
+// nobody to be compared with: its silence is taken for its own.
 type dueCut struct {
 	reason     string // empty: no cut is due
 	raise      bool   // the conns are not retired yet
@@ -128,7 +129,7 @@ func (n *node) applyDue(l *life) {
 	case d.reason == "":
 		return
 	case n.loop.health.State.Usable():
-	case !n.answeredSince(d.silent) && time.Since(d.silent) < n.cfg.HangLimit:
+	case len(n.nodes()) > 1 && !n.answeredSince(d.silent) && time.Since(d.silent) < n.cfg.HangLimit:
 		return
 	default:
 		if d.raise && n.generation.Load() == d.generation {

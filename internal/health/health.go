@@ -96,6 +96,9 @@ type Effects struct {
 // actors' stacks grow.
 func (h *Health) Next(e *Evidence, rise, fall int, now time.Time) Effects {
 	h.heard(e)
+	if e.OK && e.View != nil {
+		h.Conf = max(h.Conf, e.View.Conf)
+	}
 	if h.State == Draining { // only the program ends draining
 		h.overhear(e)
 		return Effects{}

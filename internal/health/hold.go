@@ -78,9 +78,6 @@ func (p *Peers) lags(own View, answered, now time.Time) (waits, stale bool) {
 // did show one is not let in by evidence without a view, such as an open that
 // was under way.
 func (h *Health) held(e *Evidence, now time.Time) (eff Effects, waits bool) {
-	if e.View != nil {
-		h.Conf = max(h.Conf, e.View.Conf)
-	}
 	if e.Peers == nil {
 		return Effects{}, h.State == Down && (h.Conf != 0 && h.SilentBefore || !h.apart.IsZero())
 	}
