@@ -111,6 +111,8 @@ type attempt struct {
 // newAttempt returns the attempt for a request. Its time runs.
 func (n *node) newAttempt(l *life, r *request) *attempt {
 	a := &attempt{node: n, life: l, req: r, born: n.generation.Load(), began: r.began, socket: &socket.Slot{UserTimeout: n.cfg.TCPUserTimeout}}
+	a.mu.Lock() // overdue waits for it before it reads what follows
+	defer a.mu.Unlock()
 	a.limit = deadline.New(r.values, n.cfg.AttemptTimeout, n.timeout, a.overdue)
 	a.ctx = socket.With(a.limit, a.socket)
 	return a
