@@ -151,15 +151,21 @@ type Config struct {
 	Seed uint64 `toml:"-"`
 
 	// Logger gets one line for every [Event] and for every panic of a backend.
-	// Nil stands for [slog.Default].
+	// Nil stands for [slog.Default]. Nothing but Close waits for its handler, for
+	// at most AttemptTimeout. If the handler hangs, at most 256 lines of a node
+	// wait, and the first line after those says how many were dropped.
 	Logger *slog.Logger `toml:"-"`
 	// OnEvent is called for every change of a node's state, for connections
 	// that are lost, retired or cut, and when a node is preferred again. The
 	// events of one node come in order and one at a time. Events of several
 	// nodes may come at the same time. OnEvent may use the cluster, but must
 	// not close it. Until it returns, the node's later events wait, and so does
-	// Close, for at most AttemptTimeout. The first loss after a probe of a node
-	// comes at once. All further ones until the next probe come as one event.
+	// Close, for at most AttemptTimeout. At most 256 events of a node wait. Those
+	// for which there is no room are dropped: the log says so once, and
+	// [Event.Dropped] of the next one says how many. The log does not wait for
+	// OnEvent: it has a line for every event. The first loss after a probe of a
+	// node comes at once. All further ones until the next probe come as one
+	// event.
 	OnEvent func(Event) `toml:"-"`
 }
 

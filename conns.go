@@ -4,6 +4,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -248,23 +249,32 @@ type cutOrder struct {
 func (n *node) cut(l *life, reason string) {
 	o := &cutOrder{n.generation.Load(), fmt.Errorf("%w (%s)", errCut, reason)}
 	n.cutOrder.Store(o)
-	counted := make(chan int, 1)
-	n.emitCounted(l, Event{Kind: EventCut, Reason: reason}, counted)
-	l.start(func() {
-		count := 0
-		for _, s := range n.conns.older(o.below) {
-			if s.Cut(o.why) {
-				count++
-			}
+	count := 0
+	for _, s := range n.conns.older(o.below) {
+		if conn := s.Cut(o.why); conn != nil {
+			count++
+			l.start(func() { n.closeSocket(conn) })
 		}
-		counted <- count
-	})
+	}
+	if count > 0 {
+		n.emit(Event{Kind: EventCut, Conns: count, Reason: reason})
+	}
+}
+
+// closeSocket closes a socket that was cut. A program's own kind of socket may
+// take its time, so that each one has a goroutine of its own.
+func (n *node) closeSocket(conn net.Conn) {
+	var err error
+	defer n.dial.contain("Close of a socket", &err)
+	err = conn.Close()
 }
 
 // applyCut cuts a conn that was on its way to database/sql when its node was
 // cut. cut did not see it, because it was not in conns yet.
 func (n *node) applyCut(w winner) {
 	if o := n.cutOrder.Load(); o != nil && w.born < o.below {
-		w.socket.Cut(o.why)
+		if conn := w.socket.Cut(o.why); conn != nil {
+			n.closeSocket(conn)
+		}
 	}
 }

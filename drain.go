@@ -67,15 +67,15 @@ func (n *node) applyDrain(l *life) {
 	draining := n.loop.health.State == health.Draining
 	switch wanted := n.draining.Load(); {
 	case wanted && !draining:
-		n.setState(l, health.Draining, n.drainCause().Error())
-		n.emitRetired(l, n.loop.health.Reason)
+		n.setState(health.Draining, n.drainCause().Error())
+		n.emitRetired(n.loop.health.Reason)
 	case !wanted && draining:
 		n.loop.addedLate = true
 		if n.loop.health.SilentBefore { // and silence counts until a check shows that the node has caught up
-			n.setState(l, health.Down, fmt.Sprintf("%s while it was drained", health.Silent))
+			n.setState(health.Down, fmt.Sprintf("%s while it was drained", health.Silent))
 			n.loop.health.Class = health.Silent
 		} else {
-			n.setState(l, health.Unknown, "")
+			n.setState(health.Unknown, "")
 		}
 		n.probeNow(l)
 		return
@@ -99,11 +99,11 @@ func (n *node) applyDrain(l *life) {
 
 // setState changes the state because the program wants it. What was known
 // against the node is forgotten, except that it was silent.
-func (n *node) setState(l *life, to health.State, reason string) {
+func (n *node) setState(to health.State, reason string) {
 	from := n.loop.health
 	n.loop.health = health.Health{State: to, Reason: reason, Since: time.Now(), EverUp: from.EverUp, Conf: from.Conf, SilentBefore: from.SilentBefore}
 	n.loop.changed, n.loop.drained = true, false
-	n.emit(l, Event{Kind: EventState, From: State(from.State), To: State(to), Reason: reason})
+	n.emit(Event{Kind: EventState, From: State(from.State), To: State(to), Reason: reason})
 }
 
 // closeProbe closes the probe connection, if the loop has it.

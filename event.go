@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 )
 
@@ -51,6 +52,10 @@ type Event struct {
 	Conns int
 	// Reason is the redacted reason. It is empty for a node that came up.
 	Reason string
+	// Dropped is the number of this node's events between the one before and
+	// this one. They were dropped because [Config.OnEvent] had not returned for
+	// too long.
+	Dropped int
 }
 
 // level returns Warn for bad news and Info for the rest.
@@ -95,57 +100,47 @@ func (n *node) callHook(e *Event) {
 	n.cfg.OnEvent(*e)
 }
 
-// emit logs an event and then calls the hook, after the events before it. It
-// does so in a goroutine of the life, because a hook may take its time or use
-// this cluster. Only run calls it.
-func (n *node) emit(l *life, e Event) { n.emitCounted(l, e, nil) }
-
-// emitCounted is emit for an event whose number of connections is not known
-// yet. The number comes on counted. If it is 0 there is no event.
-func (n *node) emitCounted(l *life, e Event, counted <-chan int) {
+// emit logs an event, and calls the hook after the events before it. It waits
+// for neither: they may take their time, or use this cluster. Only run calls
+// it.
+func (n *node) emit(e Event) {
 	e.Time, e.Cluster, e.Node = time.Now(), n.dial.log.cluster, n.name
-	before, done := n.loop.lastEvent, make(chan struct{})
-	n.loop.lastEvent = done
-	l.start(func() {
-		defer close(done)
-		if before != nil {
-			<-before
-		}
-		if counted != nil {
-			if e.Conns = <-counted; e.Conns == 0 {
-				return
-			}
-		}
-		e.log(n.dial.log)
-		if n.cfg.OnEvent != nil {
-			n.callHook(&e)
-		}
+	e.log(n.dial.log)
+	if n.cfg.OnEvent == nil {
+		return
+	}
+	dropped := n.hook.put(func(dropped int) {
+		e.Dropped = dropped
+		n.callHook(&e)
 	})
+	if dropped == 1 {
+		n.dial.log.print(slog.LevelWarn, "OnEvent has not returned: events are dropped", "waiting", queueRoom)
+	}
 }
 
 // noteLoss emits an event about the first lost connection at once. It only
 // counts further ones until the next probe; flushLosses emits these together.
 // The reason is that a dying node loses hundreds of connections.
-func (n *node) noteLoss(l *life, reason string) {
+func (n *node) noteLoss(reason string) {
 	n.loop.lossCount++
 	n.loop.lossReason = reason
 	if !n.loop.lossReported {
 		n.loop.lossReported = true
-		n.emitLosses(l)
+		n.emitLosses()
 	}
 }
 
-func (n *node) emitLosses(l *life) {
+func (n *node) emitLosses() {
 	if n.loop.lossCount > 0 {
-		n.emit(l, Event{Kind: EventLost, Conns: n.loop.lossCount, Reason: n.loop.lossReason})
+		n.emit(Event{Kind: EventLost, Conns: n.loop.lossCount, Reason: n.loop.lossReason})
 		n.loop.lossCount = 0
 	}
 }
 
 // flushLosses emits an event about the losses that are in no event yet. The
 // next loss is then a first one again.
-func (n *node) flushLosses(l *life) {
-	n.emitLosses(l)
+func (n *node) flushLosses() {
+	n.emitLosses()
 	n.loop.lossReported = false
 }
 
@@ -155,12 +150,35 @@ func (n *node) flushLosses(l *life) {
 type logger struct {
 	base          *slog.Logger
 	cluster, node string
+	lines         *callQueue // makes the calls of the handler; nil in tests: print makes them
 }
 
-// print writes one line. It recovers from a panic of the program's handler.
+// print writes one line. It does not wait for that: the program's handler may
+// hang.
 func (l logger) print(level slog.Level, msg string, args ...any) {
+	line := slog.NewRecord(time.Now(), level, msg, 0)
+	line.Add(args...)
+	if l.lines == nil {
+		l.write(line)
+		return
+	}
+	l.lines.put(func(dropped int) {
+		if dropped > 0 {
+			lost := slog.NewRecord(time.Now(), slog.LevelWarn, "log lines dropped", 0)
+			lost.Add("count", dropped)
+			l.write(lost)
+		}
+		l.write(line)
+	})
+}
+
+// write calls the program's handler. It recovers from a panic of it.
+func (l logger) write(line slog.Record) {
 	defer func() { _ = recover() }()
-	l.to().Log(context.Background(), level, msg, args...)
+	ctx, h := context.Background(), l.to().Handler()
+	if h.Enabled(ctx, line.Level) {
+		_ = h.Handle(ctx, line)
+	}
 }
 
 // to returns the logger for one line.
@@ -174,4 +192,92 @@ func (l logger) to() *slog.Logger {
 		base = base.With("node", l.node)
 	}
 	return base
+}
+
+// queueRoom is how many calls may wait in a callQueue.
+const queueRoom = 256
+
+// A callQueue makes calls of the program's code, which may hang. It makes them in
+// order and one at a time, in a goroutine that ends when none is left. It drops
+// those for which it has no room. Anyone may call the methods.
+type callQueue struct {
+	mu      sync.Mutex // guards what follows; never held across a call
+	waiting []queued
+	dropped int           // since the last one that found room
+	idle    chan struct{} // closed when no call is left; nil if none is
+}
+
+type queued struct {
+	call    func(dropped int)
+	dropped int // calls that were dropped just before this one
+}
+
+// put adds a call, or drops it. It returns how many were dropped in a row by
+// now. The call gets the number of those that were dropped just before it.
+func (q *callQueue) put(call func(dropped int)) (dropped int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.waiting) == queueRoom {
+		q.dropped++
+		return q.dropped
+	}
+	q.waiting = append(q.waiting, queued{call, q.dropped})
+	q.dropped = 0
+	if q.idle == nil {
+		q.idle = make(chan struct{})
+		go q.run()
+	}
+	return 0
+}
+
+// run makes the calls. A call may end its goroutine, as the FailNow of a test
+// does; another goroutine then makes the rest.
+func (q *callQueue) run() {
+	done := false
+	defer func() {
+		if !done {
+			go q.run()
+		}
+	}()
+	for {
+		next, ok := q.next()
+		if !ok {
+			done = true
+			return
+		}
+		next.call(next.dropped)
+	}
+}
+
+// next takes the oldest call. If there is none, the queue is idle.
+func (q *callQueue) next() (next queued, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.waiting) == 0 {
+		q.waiting = nil
+		close(q.idle)
+		q.idle = nil
+		return queued{}, false
+	}
+	next, q.waiting[0] = q.waiting[0], queued{}
+	q.waiting = q.waiting[1:]
+	return next, true
+}
+
+// wait waits until no call is left, or until limit is closed. It reports whether
+// none is left.
+func (q *callQueue) wait(limit <-chan struct{}) bool {
+	idle := q.busy()
+	return idle == nil || closedBefore(idle, limit)
+}
+
+// busy returns a channel that is closed when no call is left, or nil if none is
+// left now.
+func (q *callQueue) busy() <-chan struct{} {
+	if q == nil {
+		return nil
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.idle
 }

@@ -135,7 +135,7 @@ func (n *node) applyDue(l *life) {
 		if d.raise && n.generation.Load() == d.generation {
 			n.generation.Add(1)
 		}
-		n.emitRetired(l, d.reason)
+		n.emitRetired(d.reason)
 		n.closeRetired(l)
 		n.cut(l, d.reason)
 	}

@@ -2,6 +2,7 @@ package clustersql
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 
 	"github.com/EnumApps/clustersql/internal/health"
@@ -20,6 +21,7 @@ type life struct {
 	check   chan struct{}        // from anyone: probe soon; has room for one
 
 	late bool            // the node was added to a cluster in use
+	told []*callQueue    // what the loop and its goroutines put events and log lines into
 	ctx  context.Context // done when the life is to end; its cause is the reason
 	stop context.CancelCauseFunc
 
@@ -71,5 +73,31 @@ func (l *life) send(o outcome) {
 	}
 }
 
-// ended reports whether the life's last goroutine has ended.
-func (l *life) ended() bool { return l.busy.Load() == 0 }
+// ended reports whether the life's last goroutine has ended, and all events and
+// log lines of the node have been delivered.
+func (l *life) ended() bool {
+	return l.busy.Load() == 0 && !slices.ContainsFunc(l.told, func(q *callQueue) bool { return q.busy() != nil })
+}
+
+// wait waits until the life has ended, or until limit is closed. It reports
+// whether the life has ended.
+func (l *life) wait(limit <-chan struct{}) bool {
+	if !closedBefore(l.idle, limit) {
+		return false
+	}
+	for _, q := range l.told {
+		if !q.wait(limit) {
+			return false
+		}
+	}
+	return true
+}
+
+func closedBefore(c, limit <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	case <-limit:
+		return false
+	}
+}

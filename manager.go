@@ -64,7 +64,7 @@ func newManager(backend driver.Driver, name string, opts []Option) *manager {
 	if err != nil {
 		m.invalid = fmt.Errorf("clustersql: cluster %q: %w", name, err)
 	}
-	m.log = logger{base: m.cfg.Logger, cluster: name}
+	m.log = logger{base: m.cfg.Logger, cluster: name, lines: new(callQueue)}
 	m.nodes.Store(new([]*node))
 	return m
 }
@@ -132,7 +132,7 @@ func (m *manager) add(name string, o origin, opts []NodeOption) error {
 		return m.refuse(name, err)
 	}
 	log := m.log
-	log.node = name
+	log.node, log.lines = name, new(callQueue)
 	d := dialer{
 		connector: o.connector, dials: new(atomic.Bool), dialect: o.dialect,
 		check: m.cfg.fitness(o.dialect, o.session.Manual), redact: o.redact, log: log,
@@ -290,19 +290,17 @@ func (m *manager) lives() []*life {
 }
 
 func (m *manager) halt(stop context.CancelCauseFunc, lives []*life) {
-	if stop == nil {
-		return
+	if stop != nil {
+		stop(ErrClosed)
 	}
-	stop(ErrClosed)
 	limit, cancel := context.WithTimeout(context.Background(), m.cfg.AttemptTimeout)
 	defer cancel()
 	for _, l := range lives {
-		select {
-		case <-l.idle:
-		case <-limit.Done():
+		if !l.wait(limit.Done()) {
 			return
 		}
 	}
+	m.log.lines.wait(limit.Done())
 }
 
 // close ends the cluster for good. On return it has ended, for the first caller

@@ -47,6 +47,7 @@ type node struct {
 	draining   atomic.Bool   // the node takes nothing new
 	leaving    atomic.Bool   // the node was removed; draining is set too
 	awaiting   atomic.Bool   // a cut is due, and waits for an answer of another node
+	hook       callQueue     // calls of OnEvent
 	deaf       atomic.Int64  // attempts and probes that are past their deadline and whose backend has not returned
 }
 
@@ -83,10 +84,9 @@ type loopState struct {
 	invites bool // there may be room for opens that wait, and they were not invited yet
 	changed bool // something has changed, and the waiting goroutines were not notified yet
 
-	lastEvent    chan struct{} // closed when the last event has been delivered; nil before the first
-	lossCount    int           // lost connections that are in no event yet
-	lossReason   string        // of the last lost connection
-	lossReported bool          // there was an event about a lost connection since the last probe
+	lossCount    int    // lost connections that are in no event yet
+	lossReason   string // of the last lost connection
+	lossReported bool   // there was an event about a lost connection since the last probe
 }
 
 // newNode returns a node that is not started. The caller owns it until it is
@@ -108,6 +108,7 @@ func newNode(name string, cfg *Config, settings NodeConfig, d dialer, owned io.C
 func (n *node) start(parent context.Context, late bool) {
 	prev := n.life.Load()
 	l := newLife(parent, late)
+	l.told = []*callQueue{&n.hook, n.dial.log.lines}
 	n.life.Store(l)
 	go n.run(l, prev)
 }
@@ -253,7 +254,7 @@ func (n *node) forget(a *attempt) {
 func (n *node) onReport(l *life, e health.Evidence) {
 	n.noteError(e)
 	if e.Class == health.Lost {
-		n.noteLoss(l, e.Reason)
+		n.noteLoss(e.Reason)
 	}
 	n.learn(l, e)
 }
@@ -297,14 +298,14 @@ func (n *node) apply(l *life, e *health.Evidence) health.Effects {
 		n.changedState(l, before)
 	}
 	if eff.Held {
-		n.emit(l, Event{Kind: EventHeld, Reason: h.Reason})
+		n.emit(Event{Kind: EventHeld, Reason: h.Reason})
 	}
 	switch {
 	case eff.Cut:
 		n.delayCut(h.Reason, eff.Raise)
 		n.applyDue(l)
 	case eff.Raise:
-		n.emitRetired(l, h.Reason)
+		n.emitRetired(h.Reason)
 		n.closeRetired(l)
 	}
 	return eff
@@ -317,7 +318,7 @@ func (n *node) changedState(l *life, before health.State) {
 	if h.State == health.Up {
 		n.noteReturn(before)
 	}
-	n.emit(l, Event{Kind: EventState, From: State(before), To: State(h.State), Reason: h.Reason})
+	n.emit(Event{Kind: EventState, From: State(before), To: State(h.State), Reason: h.Reason})
 	if h.State == health.Down {
 		n.loop.failures = 0
 		n.askSecondBest()
@@ -326,9 +327,9 @@ func (n *node) changedState(l *life, before health.State) {
 
 // emitRetired emits an event about the connections of older generations, if
 // there are any.
-func (n *node) emitRetired(l *life, reason string) {
+func (n *node) emitRetired(reason string) {
 	if count := len(n.conns.older(n.generation.Load())); count > 0 {
-		n.emit(l, Event{Kind: EventRetired, Conns: count, Reason: reason})
+		n.emit(Event{Kind: EventRetired, Conns: count, Reason: reason})
 	}
 }
 
@@ -338,7 +339,7 @@ func (n *node) emitRetired(l *life, reason string) {
 // conns that they hold when they return.
 func (n *node) end(l *life) {
 	n.loop.waiting.refuse(n.dial.failure(health.Neutral, context.Cause(l.ctx)))
-	n.flushLosses(l)
+	n.flushLosses()
 	under := len(n.loop.attempts)
 	n.loop.attempts = slices.DeleteFunc(n.loop.attempts, (*attempt).abandon)
 	n.loop.facts.lost += uint64(under - len(n.loop.attempts))

@@ -29,7 +29,7 @@ func (n *node) probeNow(l *life) {
 func (n *node) onTimer(l *life) {
 	n.loop.waiting.dropReleased()
 	n.fillSlots(l)
-	n.flushLosses(l)
+	n.flushLosses()
 	n.rebalance(l)
 	if !n.loop.probing {
 		n.startProbe(l)

@@ -29,8 +29,8 @@ const rebalanceWindow = 2 * time.Minute
 // the last tick, and makes new ones.
 func (n *node) rebalance(l *life) {
 	b := &n.loop.balance
-	n.withdrawRequests(l)
-	n.emitFailback(l)
+	n.withdrawRequests()
+	n.emitFailback()
 	n.closeRetired(l)
 	if open, _ := n.conns.count(); open == 0 || n.loop.health.State != health.Up && n.loop.health.State != health.Suspect {
 		b.shares, b.refresh, b.age = balance.Pace{}, balance.Pace{}, balance.Pace{}
@@ -105,7 +105,7 @@ func (n *node) giveWay(l *life, conns []heldConn, turns int, why string) {
 		}
 	}
 	if unused > 0 {
-		n.emit(l, Event{Kind: EventRetired, Conns: unused, Reason: why})
+		n.emit(Event{Kind: EventRetired, Conns: unused, Reason: why})
 	}
 	b := &n.loop.balance
 	b.why = why
@@ -139,7 +139,7 @@ func (n *node) closeRetired(l *life) {
 
 // withdrawRequests withdraws the retire requests since the last tick, and emits
 // an event about the conns that have given way by then.
-func (n *node) withdrawRequests(l *life) {
+func (n *node) withdrawRequests() {
 	b := &n.loop.balance
 	retired := 0
 	for _, c := range b.requested {
@@ -150,7 +150,7 @@ func (n *node) withdrawRequests(l *life) {
 	clear(b.requested)
 	b.requested = b.requested[:0]
 	if retired > 0 {
-		n.emit(l, Event{Kind: EventRetired, Conns: retired, Reason: b.why})
+		n.emit(Event{Kind: EventRetired, Conns: retired, Reason: b.why})
 	}
 }
 
@@ -176,7 +176,7 @@ func (n *node) noteReturn(from health.State) {
 
 // emitFailback does its work once the node has been back for failback_after. It
 // emits an event if all connections are to go to one node and this is the node.
-func (n *node) emitFailback(l *life) {
+func (n *node) emitFailback() {
 	b := &n.loop.balance
 	if !b.due || time.Since(b.back) < n.cfg.FailbackAfter {
 		return
@@ -188,7 +188,7 @@ func (n *node) emitFailback(l *life) {
 	}
 	up := slices.DeleteFunc(n.cluster(time.Now()), func(m balance.Member) bool { return m.State != health.Up })
 	if order := balance.InTurn(up); len(order) > 0 && up[order[0].At].Name == n.name {
-		n.emit(l, Event{Kind: EventFailback, Reason: "up for " + n.cfg.FailbackAfter.String() + ": preferred again"})
+		n.emit(Event{Kind: EventFailback, Reason: "up for " + n.cfg.FailbackAfter.String() + ": preferred again"})
 	}
 }
 

@@ -1,6 +1,6 @@
 // Package socket keeps, for each connection attempt, the socket that the
 // backend has dialled, so that the cluster can cut it later, and how far the
-// attempt has come. It dials nothing itself, and closes a socket only in Cut.
+// attempt has come. It dials nothing itself, and closes nothing.
 //
 // It has one lock per slot, no goroutine, channel or timer, and imports no
 // other package of this module.
@@ -42,7 +42,7 @@ type Slot struct {
 	// changed.
 	UserTimeout time.Duration
 
-	mu   sync.Mutex // guards the fields below; never held across a Close
+	mu   sync.Mutex // guards the fields below
 	conn net.Conn   // nil while none is known
 	cut  error      // why the socket was cut; nil while it was not
 
@@ -132,20 +132,16 @@ func (s *Slot) set(conn net.Conn) {
 	s.conn = conn
 }
 
-// Cut closes the socket and keeps the cause. It reports whether there was a
-// socket to close. A second call closes nothing.
-func (s *Slot) Cut(why error) bool {
+// Cut keeps the cause and returns the socket, which the caller must close. It
+// returns nil if no socket is known, and on a second call.
+func (s *Slot) Cut(why error) net.Conn {
 	s.mu.Lock()
-	conn := s.conn
-	known := conn != nil && s.cut == nil
-	if known {
-		s.cut = why
+	defer s.mu.Unlock()
+	if s.conn == nil || s.cut != nil {
+		return nil
 	}
-	s.mu.Unlock()
-	if known {
-		_ = conn.Close()
-	}
-	return known
+	s.cut = why
+	return s.conn
 }
 
 // Cause returns why the socket was cut, or nil if it was not.
