@@ -151,8 +151,8 @@ type Config struct {
 	Seed uint64 `toml:"-"`
 
 	// Logger gets one line for every [Event] and for every panic of a backend.
-	// Nil stands for [slog.Default]. Nothing but Close waits for its handler, for
-	// at most AttemptTimeout. If the handler hangs, at most 256 lines of a node
+	// Nil stands for [slog.Default]. NewDriver and AddNode wait for its handler,
+	// and Close does for at most AttemptTimeout; nothing else does. If the handler hangs, at most 256 lines of a node
 	// wait, and the first line after those says how many were dropped.
 	Logger *slog.Logger `toml:"-"`
 	// OnEvent is called for every change of a node's state, for connections

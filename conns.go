@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -99,6 +100,7 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 		Born:       w.born,
 		Report:     func(f session.Fault) session.Answer { return n.answer(f, w) },
 		Session:    n.session,
+		Pooled:     openedByPool(),
 		Closed: func() {
 			last := n.conns.remove(w.socket)
 			place.leave()
@@ -115,6 +117,24 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 	n.applyCut(w)
 	n.load.planned.Add(-1)
 	return wrapped
+}
+
+// openedByPool reports whether database/sql opens a connection from a goroutine
+// of its own, as it does when SetMaxOpenConns was reached. It then puts the
+// connection into its pool if the caller who waited for it has left, and tells
+// the driver nothing of that. Only the stack shows it.
+func openedByPool() bool {
+	var pcs [64]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(1, pcs[:])])
+	for {
+		f, more := frames.Next()
+		if f.Function == "database/sql.(*DB).connectionOpener" {
+			return true
+		}
+		if !more {
+			return false
+		}
+	}
 }
 
 // answer takes an error of real traffic on a winner's conn, and decides what

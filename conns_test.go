@@ -98,6 +98,19 @@ func (c *pipeConn) ExecContext(ctx context.Context, query string, args []driver.
 	return c.Conn.ExecContext(ctx, query, args)
 }
 
+// usedConn takes a conn and uses it.
+func usedConn(t *testing.T, db *sql.DB) *sql.Conn {
+	t.Helper()
+	conn, err := db.Conn(context.Background())
+	if err == nil {
+		err = conn.PingContext(context.Background())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
 func pipeCluster(t *testing.T, b *fakedb.Backend, track bool, opts ...Option) (Driver, *pipeConnector) {
 	t.Helper()
 	node, err := b.Driver().(driver.DriverContext).OpenConnector("n1")

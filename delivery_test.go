@@ -93,7 +93,7 @@ func TestLogHandlerThatHangsHoldsBackNobody(t *testing.T) {
 		var told diary
 		var log bytes.Buffer
 		lines := slog.NewTextHandler(&log, nil)
-		d := fakeCluster(t, fakedb.New(), 1, WithLogger(slog.New(hangingHandler{lines, free})), WithOnEvent(told.write))
+		d := fakeCluster(t, fakedb.New(), 1, WithDialect(DialectGeneric), WithLogger(slog.New(hangingHandler{lines, free})), WithOnEvent(told.write))
 		db := openDB(t, d)
 		time.Sleep(time.Second)
 		before := runtime.NumGoroutine()

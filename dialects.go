@@ -63,11 +63,10 @@ func (c *Config) dialectOf(backend driver.Driver) dialect.Dialect {
 // and the program has not said that this is meant. A driver that wraps the mysql
 // driver looks like that.
 func (m *manager) tellUnknown(d dialect.Dialect) {
-	if _, unknown := d.(generic); unknown && m.cfg.Dialect == DialectByBackend && m.cfg.Check == nil && m.cfg.CheckQuery == "" {
-		m.told.Do(func() {
-			m.log.print(slog.LevelInfo, "the backend's database is not known: its nodes are checked with Ping only",
-				"cure", fmt.Sprintf("set dialect = %q if it wraps the mysql driver, else check_query or dialect = %q", string(DialectMySQL), string(DialectGeneric)))
-		})
+	_, unknown := d.(generic)
+	if unknown && m.cfg.Dialect == DialectByBackend && m.cfg.Check == nil && m.cfg.CheckQuery == "" && !m.told.Swap(true) {
+		m.log.print(slog.LevelInfo, "the backend's database is not known: its nodes are checked with Ping only",
+			"cure", fmt.Sprintf("set dialect = %q if it wraps the mysql driver, else check_query or dialect = %q", string(DialectMySQL), string(DialectGeneric)))
 	}
 }
 

@@ -218,8 +218,9 @@ func (d Driver) Close() error {
 // database is a cluster: every connection of a [Driver] is a Conn.
 //
 // Raw returns the backend's connection. Use it only inside that function and do
-// not close it: it still belongs to the cluster. The cluster does not see the
-// errors that it returns there, so they do not change the node's state.
+// not close it: it still belongs to the cluster, which does not close it before
+// the function returns. The cluster does not see the errors that it returns
+// there, so they do not change the node's state.
 //
 //	err := conn.Raw(func(c any) error {
 //		backend := c.(clustersql.Conn).Raw()

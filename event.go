@@ -150,11 +150,11 @@ func (n *node) flushLosses() {
 type logger struct {
 	base          *slog.Logger
 	cluster, node string
-	lines         *callQueue // makes the calls of the handler; nil in tests: print makes them
+	lines         *callQueue // makes the calls of the handler; nil: print makes them, for a caller of the API
 }
 
-// print writes one line. It does not wait for that: the program's handler may
-// hang.
+// print writes one line. It does not wait for the program's handler, which may
+// hang, if the line is about a node.
 func (l logger) print(level slog.Level, msg string, args ...any) {
 	line := slog.NewRecord(time.Now(), level, msg, 0)
 	line.Add(args...)

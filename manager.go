@@ -26,7 +26,7 @@ type manager struct {
 	cfg     Config
 	invalid error // why cfg cannot work; nil if it can
 	log     logger
-	told    sync.Once   // that the backend is not known
+	told    atomic.Bool // that the backend is not known
 	draws   *lockedRand // random numbers for callers' goroutines
 	// draw returns a random number from 0 to n-1 for an open. The strategies of
 	// this package draw with it.
@@ -64,7 +64,7 @@ func newManager(backend driver.Driver, name string, opts []Option) *manager {
 	if err != nil {
 		m.invalid = fmt.Errorf("clustersql: cluster %q: %w", name, err)
 	}
-	m.log = logger{base: m.cfg.Logger, cluster: name, lines: new(callQueue)}
+	m.log = logger{base: m.cfg.Logger, cluster: name}
 	m.nodes.Store(new([]*node))
 	return m
 }
@@ -290,9 +290,10 @@ func (m *manager) lives() []*life {
 }
 
 func (m *manager) halt(stop context.CancelCauseFunc, lives []*life) {
-	if stop != nil {
-		stop(ErrClosed)
+	if stop == nil {
+		return
 	}
+	stop(ErrClosed)
 	limit, cancel := context.WithTimeout(context.Background(), m.cfg.AttemptTimeout)
 	defer cancel()
 	for _, l := range lives {
@@ -300,7 +301,6 @@ func (m *manager) halt(stop context.CancelCauseFunc, lives []*life) {
 			return
 		}
 	}
-	m.log.lines.wait(limit.Done())
 }
 
 // close ends the cluster for good. On return it has ended, for the first caller

@@ -28,6 +28,7 @@ type Link struct {
 	Report     func(f Fault) Answer // gets every error of the backend's Conn, Stmts and Txs, except driver.ErrSkip
 	Closed     func()               // called once, after the backend's Close has returned
 	Session    dialect.Session      // what is known of every session on the node
+	Pooled     bool                 // database/sql may put the conn into its pool before anybody uses it
 }
 
 // A conn wraps a backend's conn for database/sql. It implements every optional
@@ -85,6 +86,9 @@ var (
 func Wrap(backend driver.Conn, l Link) (driver.Conn, Handle) {
 	c, wrapped := newConn(backend)
 	c.backend, c.link, c.pinned = backend, l, l.Session.Manual
+	if l.Pooled {
+		c.usage.state.Store(idle)
+	}
 	c.pinger, _ = backend.(driver.Pinger)
 	c.execer, _ = backend.(driver.ExecerContext)
 	c.legacyExecer, _ = backend.(driver.Execer)
@@ -101,8 +105,16 @@ func Wrap(backend driver.Conn, l Link) (driver.Conn, Handle) {
 // Generation returns the generation of its node to which the conn belongs.
 func (c *conn) Generation() uint64 { return c.link.Born }
 
-// Raw returns the backend's conn.
-func (c *conn) Raw() driver.Conn { return c.backend }
+// Raw returns the backend's conn. It counts as a use: sql.Conn.Raw itself calls
+// no method of the conn, and the cluster must not close the backend's conn
+// under the program's function. If the cluster has closed it before, the
+// backend's conn says so.
+func (c *conn) Raw() driver.Conn {
+	if !c.usage.used {
+		c.usage.firstUse()
+	}
+	return c.backend
+}
 
 // Close closes the backend's conn, unless the cluster has already closed it in
 // database/sql's pool.
@@ -129,11 +141,11 @@ func (c *conn) close() error {
 // opened.
 func (c *conn) retired() bool { return c.link.Generation.Load() != c.link.Born }
 
-// taken must be called before the first use of the conn. database/sql may have
-// put an unused conn into its pool; it then takes it out without a
-// ResetSession. If taken fails, nothing has been sent.
+// taken must be called before the first use of the conn, for which there was no
+// ResetSession. A conn that has retired by then is not used. If taken fails,
+// nothing has been sent.
 func (c *conn) taken() error {
-	if pooled, ok := c.usage.firstUse(); !ok || pooled && c.retired() {
+	if wasIdle, ok := c.usage.firstUse(); !ok || wasIdle && c.retired() {
 		return driver.ErrBadConn
 	}
 	return nil
@@ -181,8 +193,8 @@ func (c *conn) ResetSession(ctx context.Context) error {
 // whose query is cancelled.
 func (c *conn) IsValid() bool {
 	c.noteLeave()
-	if c.discarded || c.spent || c.retired() {
-		return false
+	if c.discarded || c.spent || c.retired() || !c.usage.checkOut() {
+		return false // checkOut, because an unused conn is idle, and must not be closed under the backend's IsValid
 	}
 	if c.validator == nil || c.validator.IsValid() {
 		return c.usage.checkIn()
@@ -209,6 +221,11 @@ func (c *conn) noteLeave() {
 func (c *conn) CheckNamedValue(v *driver.NamedValue) error {
 	if c.checker == nil {
 		return driver.ErrSkip
+	}
+	if !c.usage.used {
+		if err := c.taken(); err != nil {
+			return err
+		}
 	}
 	return c.checker.CheckNamedValue(v)
 }

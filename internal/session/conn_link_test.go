@@ -460,3 +460,43 @@ func (n nothing) BeginTx(context.Context, driver.TxOptions) (driver.Tx, error) {
 
 // nothingOld is a nothing without contexts.
 type nothingOld struct{ driver.Conn }
+
+// While somebody uses a conn for the first time, the cluster cannot take it:
+// for such a conn database/sql may not have called ResetSession.
+func TestFirstUseKeepsTheClusterAway(t *testing.T) {
+	for what, use := range map[string]func(c *execQueryConn) error{
+		"Raw":  func(c *execQueryConn) error { c.Raw(); return nil },
+		"Ping": func(c *execQueryConn) error { return c.Ping(context.Background()) },
+		"argument": func(c *execQueryConn) error {
+			if err := c.CheckNamedValue(&driver.NamedValue{Value: 1}); err != driver.ErrSkip {
+				return err
+			}
+			return nil
+		},
+	} {
+		s := &script{shape: shape{newestConn, newestStmt, -1}}
+		_, c := linked(t, s)
+		if !c.IsValid() { // into the pool, and out again without ResetSession
+			t.Fatal("not valid")
+		}
+		if err := use(c); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		if h := (Handle{&c.conn}); h.TakeIdle() {
+			t.Errorf("%s: the conn counts as idle", what)
+		}
+		_ = c.Close()
+
+		_, c = linked(t, s)
+		c.IsValid()
+		if h := (Handle{&c.conn}); !h.TakeIdle() {
+			t.Errorf("%s: the conn is idle", what)
+		}
+		if err := use(c); what != "Raw" && !errors.Is(err, driver.ErrBadConn) {
+			t.Errorf("%s on a conn that the cluster closes: %v", what, err)
+		}
+		if c.IsValid() {
+			t.Errorf("%s: a conn that the cluster closes is valid", what)
+		}
+	}
+}

@@ -8,9 +8,10 @@ import "sync/atomic"
 // cluster may close it there. This is needed because the pool is last in, first
 // out: database/sql does not look at the conns at its bottom.
 //
-// One kind of conn leaves the pool without a call of ResetSession: one that was
-// never used. database/sql opened it for a caller who had left by then. Such a
-// conn counts as taken out at its first use.
+// One kind of conn enters the pool without a call of IsValid, or leaves it
+// without one of ResetSession: one that was never used. database/sql opened it,
+// from a goroutine of its own, for a caller who had left by then. Such a conn is
+// idle from the beginning, and counts as taken out at its first use.
 type usage struct {
 	state  atomic.Uint32 // one of those below
 	retire atomic.Uint32 // unasked, asked or gaveWay
@@ -49,8 +50,8 @@ func (u *usage) checkOut() bool {
 }
 
 // firstUse marks the conn in use. It reports whether the conn may be used, and
-// whether it was in the pool before.
-func (u *usage) firstUse() (pooled, ok bool) {
+// whether it was idle before.
+func (u *usage) firstUse() (wasIdle, ok bool) {
 	u.used = true
 	if u.state.CompareAndSwap(idle, inUse) || u.state.CompareAndSwap(rested, inUse) {
 		return true, true
