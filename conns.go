@@ -92,10 +92,13 @@ func (c *conns) filter(want func(heldConn) bool) []heldConn {
 
 // wrap wraps the winner's conn for database/sql. From now on it counts as a
 // connection and no longer as an open under way. The caller owns the returned
-// conn. closed may be nil; it is called once the caller has closed the conn.
+// conn. closed may be nil; it is called once the conn is closed. It may wait
+// for the life's goroutines.
 func (n *node) wrap(w winner, closed func()) driver.Conn {
 	place := n.load.join(w.born)
-	wrapped, handle := session.Wrap(w.conn, session.Link{
+	var wrapped driver.Conn
+	var handle session.Handle
+	wrapped, handle = session.Wrap(w.conn, session.Link{
 		Generation: &n.generation,
 		Born:       w.born,
 		Report:     func(f session.Fault) session.Answer { return n.answer(f, w) },
@@ -107,7 +110,11 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 			if last && n.draining.Load() {
 				n.checkNow()
 			}
-			if closed != nil {
+			switch {
+			case closed == nil:
+			case handle.Taken(): // the caller is a goroutine of the life: it must not wait for itself
+				go closed()
+			default:
 				closed()
 			}
 		},

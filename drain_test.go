@@ -3,6 +3,7 @@ package clustersql
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"strings"
 	"testing"
@@ -254,4 +255,37 @@ func TestDrainTimeoutCuts(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A conn of Driver.Open that the cluster closes where it lies ends the actors at
+// once, if it was the last: nothing waits for itself.
+func TestIdleConnOfOpenEndsTheActorsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		d := fakeCluster(t, b, 1)
+		conn, err := d.Open("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if !conn.(driver.Validator).IsValid() { // whoever pools it has put it back
+			t.Fatal("not valid")
+		}
+		l := (*d.m.nodes.Load())[0].life.Load()
+		began := time.Now()
+		if err := d.Drain("n1"); err != nil {
+			t.Fatal(err)
+		}
+		<-l.idle
+		if took := time.Since(began); took != 0 {
+			t.Errorf("the actor ended after %v", took)
+		}
+		wantNothingLeft(t, b)
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+		if _, err := d.m.running(); !errors.Is(err, ErrClosed) {
+			t.Errorf("the connector is open: %v", err)
+		}
+	})
 }
