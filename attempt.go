@@ -148,7 +148,7 @@ func (a *attempt) run() {
 		a.report(o)
 	}
 	if conn != nil {
-		n.dial.close(conn)
+		n.close(conn)
 	}
 	n.inflight.Add(-1)
 	n.returned()

@@ -4,6 +4,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"runtime"
 	"sync"
@@ -291,9 +292,41 @@ func (n *node) cut(l *life, reason string) {
 // closeSocket closes a socket that was cut. A program's own kind of socket may
 // take its time, so that each one has a goroutine of its own.
 func (n *node) closeSocket(conn net.Conn) {
+	defer n.watchClose()()
 	var err error
 	defer n.dial.contain("Close of a socket", &err)
 	err = conn.Close()
+}
+
+// close closes a conn that database/sql does not get.
+func (n *node) close(conn driver.Conn) {
+	defer n.watchClose()()
+	n.dial.close(conn)
+}
+
+// watchClose is called before a Close of ours, and what it returns after that.
+// A Close that takes longer than attempt_timeout counts as hanging meanwhile.
+func (n *node) watchClose() (over func()) {
+	overdue := time.AfterFunc(n.cfg.AttemptTimeout, func() { n.hanging.Add(1) })
+	return func() {
+		if !overdue.Stop() {
+			n.hanging.Add(-1)
+		}
+	}
+}
+
+// stuck reports whether so many Closes hang that no connection is made or given
+// up that does not have to be. That says nothing about the node: its
+// connections may work.
+func (n *node) stuck() bool { return int(n.hanging.Load()) > n.cfg.MaxOpensPerNode }
+
+// tellStuck writes one line about a node that is not probed because it is
+// stuck.
+func (n *node) tellStuck() {
+	if !n.loop.stuckTold {
+		n.loop.stuckTold = true
+		n.dial.log.print(slog.LevelWarn, "not probed on a new connection: the backend's Close does not return", "calls", n.hanging.Load())
+	}
 }
 
 // applyCut cuts a conn that was on its way to database/sql when its node was

@@ -110,7 +110,7 @@ func (n *node) setState(to health.State, reason string) {
 func (n *node) closeProbe(l *life) {
 	if conn := n.loop.probeConn; conn != nil {
 		n.loop.probeConn = nil
-		l.start(func() { n.dial.close(conn) })
+		l.start(func() { n.close(conn) })
 	}
 }
 

@@ -49,6 +49,7 @@ type node struct {
 	awaiting   atomic.Bool   // a cut is due, and waits for an answer of another node
 	hook       callQueue     // calls of OnEvent
 	deaf       atomic.Int64  // attempts and probes that are past their deadline and whose backend has not returned
+	hanging    atomic.Int64  // Closes of ours that take longer than attempt_timeout and have not returned
 }
 
 // loopState is what a node's loop works with and remembers.
@@ -68,8 +69,9 @@ type loopState struct {
 	tested      bool        // the lasting connection was tested in this round; the fresh one is next
 	probeAgain  bool        // another probe was asked for meanwhile
 	probeStart  time.Time
-	sinceStatus int // good probes since the last one that looked at the node's status or view
-	failures    int // failed probes in a row, for the backoff
+	stuckTold   bool // the log has said that the node is not probed
+	sinceStatus int  // good probes since the last one that looked at the node's status or view
+	failures    int  // failed probes in a row, for the backoff
 	timer       *time.Timer
 	full        health.Saturation
 	fullWhy     *dialError // error of the last attempt that found the node full; nil while there is room

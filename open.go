@@ -81,7 +81,17 @@ func (m *manager) connect(ctx context.Context, closed func()) (driver.Conn, erro
 	}
 	// The close came while the winner was on its way: whoever has closed the
 	// cluster gets no connection of it any more.
-	w.node.dial.close(conn)
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		w.node.close(conn)
+	}()
+	limit := time.NewTimer(m.cfg.AttemptTimeout) // for a Close that hangs
+	defer limit.Stop()
+	select {
+	case <-gone:
+	case <-limit.C:
+	}
 	return nil, ErrClosed
 }
 

@@ -43,7 +43,7 @@ func (n *node) onTimer(l *life) {
 // because it may be that only new connections fail. If the life is ending or the
 // node was removed, there is no probe. If more than max_opens_per_node attempts
 // and probes are past their deadline and have not returned, the node counts as
-// silent without a new probe.
+// silent without a new probe. If so many Closes do not return, no probe dials.
 func (n *node) startProbe(l *life) {
 	if l.ctx.Err() != nil {
 		return
@@ -67,10 +67,16 @@ func (n *node) startProbe(l *life) {
 		n.settle(l, &e)
 		return
 	}
+	if conn == nil && n.stuck() {
+		n.loop.tested = false
+		n.tellStuck()
+		n.scheduleNext()
+		return
+	}
 	if conn != nil {
 		n.loop.probeConn = nil
 	}
-	n.loop.probing = true
+	n.loop.probing, n.loop.stuckTold = true, false
 	want := n.want()
 	l.start(func() { n.probe(l, conn, timeout, want) })
 }
@@ -148,10 +154,10 @@ func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want heal
 	}
 	if !stopOverdue() {
 		<-reported
-		if conn != nil {
-			n.dial.close(conn)
-		}
 		n.deaf.Add(-1)
+		if conn != nil {
+			n.close(conn)
+		}
 		return
 	}
 	if failed != nil {
@@ -159,7 +165,7 @@ func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want heal
 		if !o.evidence.Alive() {
 			l.send(outcome{kind: outcomeProbe, evidence: o.evidence})
 			if conn != nil {
-				n.dial.close(conn)
+				n.close(conn)
 			}
 			return
 		}
@@ -173,7 +179,7 @@ func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want heal
 	select {
 	case l.outcome <- o:
 	case <-l.ctx.Done():
-		n.dial.close(conn)
+		n.close(conn)
 	}
 }
 
@@ -235,7 +241,7 @@ func (n *node) keepProbe(l *life, conn driver.Conn) {
 	case n.loop.probeConn == nil:
 		n.loop.probeConn = conn
 	default:
-		l.start(func() { n.dial.close(conn) })
+		l.start(func() { n.close(conn) })
 	}
 }
 

@@ -89,7 +89,7 @@ func only(conns []heldConn, want func(heldConn) bool) []heldConn {
 // have been idle since the last tick. It asks others to give way when they are
 // next put back into the pool.
 func (n *node) giveWay(l *life, conns []heldConn, turns int, why string) {
-	if turns == 0 {
+	if turns == 0 || n.stuck() {
 		return
 	}
 	unused := 0
@@ -120,6 +120,7 @@ func (n *node) giveWay(l *life, conns []heldConn, turns int, why string) {
 func (n *node) closeTaken(l *life, h heldConn) {
 	h.place.leave()
 	l.start(func() {
+		defer n.watchClose()()
 		var err error
 		defer n.dial.contain("Close", &err)
 		err = h.conn.Close()
@@ -127,8 +128,12 @@ func (n *node) closeTaken(l *life, h heldConn) {
 }
 
 // closeRetired closes idle conns of older generations. Nobody is going to get
-// them, and the pool may never look at them again.
+// them, and the pool may never look at them again. If the node is stuck,
+// database/sql closes them when it comes upon them.
 func (n *node) closeRetired(l *life) {
+	if n.stuck() {
+		return
+	}
 	generation := n.generation.Load()
 	for _, h := range n.conns.filter(func(h heldConn) bool { return h.born < generation }) {
 		if h.conn.TakeIdle() {

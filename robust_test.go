@@ -561,3 +561,75 @@ func leastWait(interval time.Duration) time.Duration {
 	return interval*4/5 - interval/health.ProbeTicks
 }
 func mostWait(interval time.Duration) time.Duration { return interval * 6 / 5 }
+
+// A backend whose Close hangs holds a bounded number of probes, losers and
+// connections that are given up. Deaf counts them. The node is none the worse
+// for it, and is probed as usual when they have returned.
+func TestClosesThatHangAreBounded(t *testing.T) {
+	hangs := fakedb.Script{CloseDelay: 2 * time.Hour}
+	refused := hangs
+	refused.Check = errBoom
+	for _, tc := range []struct {
+		name string
+		run  func(t *testing.T, b *fakedb.Backend, d Driver, db *sql.DB)
+		opts []Option
+		want State // while the closes hang
+	}{
+		{"probes", func(_ *testing.T, b *fakedb.Backend, _ Driver, _ *sql.DB) {
+			b.Node("n1").Set(refused)
+			b.Node("n1").SetHealth(errBoom, 0, false)
+			time.Sleep(time.Hour)
+			b.Node("n1").SetHealth(nil, 0, false)
+			b.Node("n1").Set(fakedb.Script{})
+		}, nil, StateDown},
+		{"losers", func(t *testing.T, b *fakedb.Backend, _ Driver, db *sql.DB) {
+			slow := hangs
+			slow.Delay = time.Millisecond
+			b.Node("n1").Set(slow)
+			db.SetMaxIdleConns(-1)
+			for range 3600 {
+				if _, err := db.Exec("work"); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+			}
+		}, nil, StateUp},
+		{"old ones", func(t *testing.T, b *fakedb.Backend, d Driver, db *sql.DB) {
+			if err := d.DelNode("n2"); err != nil {
+				t.Fatal(err)
+			}
+			b.Node("n1").Set(hangs)
+			for range 720 {
+				fill(t, db, 3)
+				time.Sleep(5 * time.Second)
+			}
+		}, []Option{WithMaxAge(10 * time.Second)}, StateUp},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := fakedb.New()
+				d := fakeCluster(t, b, 2, tc.opts...)
+				db := openDB(t, d)
+				time.Sleep(time.Second)
+				tc.run(t, b, d, db)
+				synctest.Wait()
+				s, live := d.Status().Nodes[0], b.Node("n1").Stats().Live
+				if s.Deaf < 8 || s.Deaf > 12 || live > s.Deaf+s.OpenConns+1 {
+					t.Errorf("%d connections are live, %d in use, %d deaf", live, s.OpenConns, s.Deaf)
+				}
+				if s.State != tc.want {
+					t.Errorf("%v (%s)", s.State, s.Reason)
+				}
+				time.Sleep(3 * time.Hour)
+				synctest.Wait()
+				if s := d.Status().Nodes[0]; tc.want == StateDown && (s.Deaf != 0 || s.State != StateUp) {
+					t.Errorf("when all have returned: %+v", s)
+				}
+				db.Close()
+				d.Close()
+				time.Sleep(3 * time.Hour)
+				wantNothingLeft(t, b)
+			})
+		})
+	}
+}

@@ -77,7 +77,7 @@ func (n *node) status() NodeStatus {
 		State: State(n.effective(s)), Reason: s.reason, Since: s.since, NextCheck: s.nextCheck,
 		Returning: n.returning(s, now), Full: s.fullUntil.After(now), Donor: s.donor, ConfID: s.view.Conf,
 		Generation: generation, OpenConns: open, Cuttable: cuttable, Load: load,
-		Attempts: int(n.inflight.Load()), Deaf: int(max(0, n.deaf.Load())),
+		Attempts: int(n.inflight.Load()), Deaf: int(max(0, n.deaf.Load()+n.hanging.Load())),
 		Opens: n.opens.Load(), Won: s.won, Lost: s.lost, Errors: s.errors, Probes: s.probes, ProbeErrors: s.probeErrors,
 		Added: s.added, LastSuccess: s.lastSuccess, LastError: s.lastErrorAt, LastErrorMessage: s.lastErrorText,
 		ProbeLatency: Latency{s.probeLatency}, OpenLatency: Latency{s.openLatency},

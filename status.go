@@ -42,7 +42,7 @@ type NodeStatus struct {
 	// generation, plus launches whose open has not ended.
 	Load     int
 	Attempts int // attempts in flight
-	Deaf     int // attempts and probes that are past their deadline and whose backend has not returned
+	Deaf     int // attempts, probes and closes that are past their deadline and whose backend has not returned
 
 	Opens  uint64 // attempts started
 	Won    uint64 // connections handed to database/sql, but for those that met a close on their way
