@@ -26,6 +26,11 @@ type request struct {
 	// answered is closed then.
 	why      atomic.Pointer[dialError]
 	answered chan struct{}
+	// refusedAt and retryEpoch are those of the answer. The open may take it
+	// later: what has changed in between makes the node worth asking again.
+	refusedAt  time.Time
+	retryEpoch uint64
+	node       *node
 	// began is when the attempt started; zero while the request waits for a
 	// slot. Only the node's loop touches it.
 	began time.Time
@@ -44,6 +49,10 @@ func (r *request) release() {
 // fail answers the open. Only the first answer counts; later ones are dropped.
 func (r *request) fail(why *dialError) {
 	if r.why.CompareAndSwap(nil, why) {
+		r.refusedAt = time.Now()
+		if r.node != nil {
+			r.retryEpoch = r.node.snapshot.Load().retryEpoch
+		}
 		close(r.answered)
 	}
 }

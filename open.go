@@ -198,7 +198,7 @@ func (r *round) start(released context.Context, group *errgroup.Group, values co
 		f := &failure{
 			node:  n,
 			asked: time.Now(),
-			req:   request{ctx: released, values: values, won: r.won, answered: make(chan struct{})},
+			req:   request{ctx: released, values: values, won: r.won, answered: make(chan struct{}), node: n},
 		}
 		r.failures = append(r.failures, f)
 		group.Go(func() error { return r.ask(released, f) })
@@ -233,7 +233,8 @@ func (r *round) ask(released context.Context, f *failure) error {
 	}
 	select {
 	case <-f.req.answered:
-		return r.fail(f, f.req.why.Load())
+		f.why, f.at, f.retryEpoch = f.req.why.Load(), f.req.refusedAt, f.req.retryEpoch
+		return r.oneLess()
 	case <-released.Done():
 		return nil
 	}
@@ -244,6 +245,11 @@ var errExhausted = errors.New("every launch has failed")
 
 func (r *round) fail(f *failure, why *dialError) error {
 	f.fail(why)
+	return r.oneLess()
+}
+
+// oneLess counts a launch that has failed.
+func (r *round) oneLess() error {
 	if r.left.Add(-1) == 0 {
 		return errExhausted
 	}

@@ -145,12 +145,12 @@ func (o *opening) mayAsk(n *node) bool {
 }
 
 // worthAsking reports whether a node may be asked: it was not asked yet, or its
-// retry epoch has grown since it failed. A full node must also have finished
-// its backoff.
+// retry epoch has grown since it failed, or the backoff of a full node has ended
+// since then. A full node must have finished its backoff in any case.
 func (o *opening) worthAsking(n *node) bool {
 	f, asked := o.failures[n]
 	s := n.snapshot.Load()
-	return !asked || s.retryEpoch > f.retryEpoch && !s.fullUntil.After(time.Now())
+	return !asked || !s.fullUntil.After(time.Now()) && (s.retryEpoch > f.retryEpoch || s.fullUntil.After(f.at))
 }
 
 // mayRecover reports whether any of the nodes may become worth asking. If a

@@ -310,6 +310,36 @@ func TestFullNode(t *testing.T) {
 	})
 }
 
+// An open that met a full node asks it again when the node's backoff is over,
+// and not only after the next probe. n tries that meet no room take n backoffs.
+func TestFullNodeIsAskedAgainAfterItsBackoff(t *testing.T) {
+	full := fakedb.Script{Delay: time.Millisecond, Err: &mysql.MySQLError{Number: 1040, Message: "Too many connections"}}
+	for _, opens := range []int{1, 50} {
+		for refused, most := range map[int]time.Duration{1: 250 * time.Millisecond, 2: 750 * time.Millisecond, 3: 1750 * time.Millisecond} {
+			synctest.Test(t, func(t *testing.T) {
+				b := fakedb.New()
+				d := fakeCluster(t, b, 1, WithProbe(time.Minute, time.Second))
+				db := openDB(t, d)
+				synctest.Wait()
+				first := min(opens, DefaultConfig().MaxOpensPerNode) // they meet the same shortage
+				for range first + refused - 1 {
+					b.Node("n1").Enqueue(full)
+				}
+				began := time.Now()
+				if failed := pings(t, db, opens, 10*time.Second); failed.Load() != 0 {
+					t.Errorf("%d of %d failed", failed.Load(), opens)
+				}
+				if took := time.Since(began); took > most+time.Duration(refused)*time.Millisecond {
+					t.Errorf("%d opens that met no room %d times: %v, want at most %v", opens, refused, took, most)
+				}
+				if connects := b.Node("n1").Stats().Connects; connects > 1+first+refused-1+opens {
+					t.Errorf("%d connects for %d opens", connects, opens)
+				}
+			})
+		}
+	}
+}
+
 // All nodes are silent for 5 s. On an unbounded pool all callers with 15 s
 // succeed. They do so on a full pool too, where database/sql opens one conn
 // after the other without a deadline, because open_timeout is longer.
