@@ -75,6 +75,7 @@ type loopState struct {
 	timer       *time.Timer
 	full        health.Saturation
 	fullWhy     *dialError // error of the last attempt that found the node full; nil while there is room
+	room        room
 	balance     rebalancing
 	due         dueCut
 	toldAlias   string    // the other name and the server that a log line has told of

@@ -318,10 +318,14 @@ func (n *node) checkNow() {
 }
 
 // onCheck moves the next probe of a down node forward, to when the first probe
-// of its backoff would be: an open waits for the node. If the node is up,
-// another node wants to know its view, so it is probed now.
+// of its backoff would be: an open waits for the node. A full node makes room
+// for it. If the node is up, another node wants to know its view, so it is
+// probed now.
 func (n *node) onCheck(l *life) {
 	switch {
+	case n.crowded():
+		n.makeRoom(l)
+		return
 	case n.loop.health.State == health.Up:
 		n.loop.sinceStatus = health.StatusEvery
 		n.probeNow(l)

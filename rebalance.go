@@ -36,6 +36,9 @@ func (n *node) rebalance(l *life) {
 		b.shares, b.refresh, b.age = balance.Pace{}, balance.Pace{}, balance.Pace{}
 		return
 	}
+	if n.crowded() {
+		return // makeRoom is at work
+	}
 	now, generation := time.Now(), n.generation.Load()
 	recent := n.news.age(now) < rebalanceWindow+n.cfg.RebalanceAfter || b.shares.Begun()
 	if !recent && n.cfg.MaxAge == 0 {
@@ -113,6 +116,55 @@ func (n *node) giveWay(l *life, conns []heldConn, turns int, why string) {
 		if c.Ask() {
 			b.requested = append(b.requested, c)
 		}
+	}
+}
+
+// room is what the loop of a full node remembers about conns that it closes so
+// that opens find room.
+type room struct {
+	looked time.Time // at the idle conns
+	until  time.Time // the end of the backoff in which made were closed
+	made   int
+}
+
+// roomEvery is the time between two looks of a full node at its idle conns.
+const roomEvery = 100 * time.Millisecond
+
+// crowded reports whether the node is full while opens wait.
+func (n *node) crowded() bool {
+	return n.loop.full.Refused > 0 && n.waiting.Load() > 0 && n.loop.health.State.Usable()
+}
+
+// makeRoom closes conns that lie idle on a full node while opens wait. The pool
+// gives such a conn to nobody who waits in Connect, and the server has no other
+// place for them. In each backoff it closes the node's share of one conn for
+// every open that waits. It takes only what nobody has used between two looks.
+// The open tries again when the backoff is over: the server needs some time for
+// a close too.
+func (n *node) makeRoom(l *life) {
+	r, now := &n.loop.room, time.Now()
+	if now.Sub(r.looked) < roomEvery || n.stuck() {
+		return
+	}
+	r.looked = now
+	time.AfterFunc(roomEvery, n.checkNow)
+	if !r.until.Equal(n.loop.full.Until) {
+		r.until, r.made = n.loop.full.Until, 0
+	}
+	members := max(1, len(*n.members.Load()))
+	wanted := (int(n.waiting.Load())+members-1)/members - r.made
+	generation, closed := n.generation.Load(), 0
+	for _, h := range n.conns.filter(func(h heldConn) bool { return h.born == generation }) {
+		if closed < wanted && h.conn.TakeRested() {
+			n.closeTaken(l, h)
+			closed++
+			continue
+		}
+		h.conn.Rest()
+	}
+	r.made += closed
+	if closed > 0 {
+		n.emit(Event{Kind: EventRetired, Conns: closed, Reason: "the node is full, and opens wait"})
 	}
 }
 

@@ -191,12 +191,13 @@ func transient(c health.Class, s *snapshot) bool {
 const unknownPasses = time.Minute
 
 // wait waits for a change notification, until a node calls, or until the open
-// ends. It asks the actors of down nodes for a check soon. Opens never test a
-// node themselves. So a down node gets only its actor's probes, however many
-// opens wait.
+// ends. It asks the actors of down nodes for a check soon, and those of full
+// nodes for room. Opens never test a node themselves. So a down node gets only
+// its actor's probes, however many opens wait.
 func (o *opening) wait(ctx context.Context, nodes []*node, news <-chan struct{}) {
 	for _, n := range nodes {
-		if n.snapshot.Load().state == health.Down {
+		s := n.snapshot.Load()
+		if s.state == health.Down || !s.fullUntil.IsZero() {
 			n.checkNow()
 		}
 	}
