@@ -24,6 +24,7 @@ type limited struct {
 	number uint16
 	taken  atomic.Int64
 	others atomic.Int64 // places that other programs have
+	greedy atomic.Bool  // other programs take every place that becomes free
 }
 
 func (l *limited) Connect(ctx context.Context) (driver.Conn, error) {
@@ -45,6 +46,9 @@ type limitedConn struct {
 }
 
 func (c limitedConn) Close() error {
+	if c.of.greedy.Load() {
+		c.of.others.Add(1)
+	}
 	defer c.of.taken.Add(-1)
 	return c.Conn.Close()
 }
@@ -128,7 +132,7 @@ func TestIdleConnectionsMakeRoomForOpensThatWait(t *testing.T) {
 func TestRoomIsMadeOfIdleConnectionsOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
-		d, nodes := limitedCluster(t, b, 4, 1226)
+		d, _ := limitedCluster(t, b, 4, 1226)
 		first, second := openDB(t, d), openDB(t, d)
 		time.Sleep(time.Second)
 		fill(t, first, 9)
@@ -160,14 +164,38 @@ func TestRoomIsMadeOfIdleConnectionsOnly(t *testing.T) {
 			c.Close()
 		}
 		conn.Close()
-		// Other programs have all places but those of the probes.
+	})
+}
+
+// Where other programs take every place that becomes free, an open that waits
+// costs one connection of each node, and not the whole pool.
+func TestRoomThatOthersTakeCostsFewConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		d, nodes := limitedCluster(t, b, 4, 1040)
+		first, second := openDB(t, d), openDB(t, d)
+		time.Sleep(time.Second)
+		fill(t, first, 9)
 		for _, n := range nodes {
-			n.others.Store(3)
+			n.greedy.Store(true)
 		}
-		_ = second.Close()
+		if _, err := second.Conn(t.Context()); err == nil {
+			t.Error("there was no place")
+		}
+		for i, open := range openConns(d) {
+			if open < 2 {
+				t.Errorf("%d connections are left on %s", open, nodeName(i))
+			}
+		}
+		// When there is a shortage again later, there is room again.
+		for _, n := range nodes {
+			n.greedy.Store(false)
+		}
 		time.Sleep(10 * time.Second)
-		if _, err := first.ExecContext(t.Context(), "work"); err != nil {
-			t.Error(err)
+		conn, err := second.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
 		}
+		conn.Close()
 	})
 }

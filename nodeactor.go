@@ -220,6 +220,7 @@ func (n *node) onOutcome(l *life, o outcome) {
 			n.news.touch() // the nodes may rebalance now
 		}
 		n.loop.fullWhy = nil
+		n.loop.room.made = 0
 	case outcomeLost:
 		s.lost++
 	case outcomeFailed:

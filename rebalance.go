@@ -123,8 +123,7 @@ func (n *node) giveWay(l *life, conns []heldConn, turns int, why string) {
 // that opens find room.
 type room struct {
 	looked time.Time // at the idle conns
-	until  time.Time // the end of the backoff in which made were closed
-	made   int
+	made   int       // conns closed since the last attempt that won, or since opens began to wait
 }
 
 // roomEvery is the time between two looks of a full node at its idle conns.
@@ -137,20 +136,21 @@ func (n *node) crowded() bool {
 
 // makeRoom closes conns that lie idle on a full node while opens wait. The pool
 // gives such a conn to nobody who waits in Connect, and the server has no other
-// place for them. In each backoff it closes the node's share of one conn for
-// every open that waits. It takes only what nobody has used between two looks.
-// The open tries again when the backoff is over: the server needs some time for
-// a close too.
+// place for them. It closes the node's share of one conn for every open that
+// waits, and no more before an attempt wins: other programs may take the places.
+// It takes only what nobody has used between two looks. The open tries again
+// when the backoff is over: the server needs some time for a close too.
 func (n *node) makeRoom(l *life) {
 	r, now := &n.loop.room, time.Now()
-	if now.Sub(r.looked) < roomEvery || n.stuck() {
+	gap := now.Sub(r.looked)
+	if gap < roomEvery || n.stuck() {
 		return
+	}
+	if gap > health.BackoffMost {
+		r.made = 0
 	}
 	r.looked = now
 	time.AfterFunc(roomEvery, n.checkNow)
-	if !r.until.Equal(n.loop.full.Until) {
-		r.until, r.made = n.loop.full.Until, 0
-	}
 	members := max(1, len(*n.members.Load()))
 	wanted := (int(n.waiting.Load())+members-1)/members - r.made
 	generation, closed := n.generation.Load(), 0
