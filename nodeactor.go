@@ -47,6 +47,7 @@ type node struct {
 	draining   atomic.Bool   // the node takes nothing new
 	leaving    atomic.Bool   // the node was removed; draining is set too
 	awaiting   atomic.Bool   // a cut is due, and waits for an answer of another node
+	looking    atomic.Bool   // a full node will look for idle conns soon
 	hook       callQueue     // calls of OnEvent
 	deaf       atomic.Int64  // attempts and probes that are past their deadline and whose backend has not returned
 	hanging    atomic.Int64  // Closes of ours that take longer than attempt_timeout and have not returned

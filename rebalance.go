@@ -150,7 +150,11 @@ func (n *node) makeRoom(l *life) {
 		r.made = 0
 	}
 	r.looked = now
-	time.AfterFunc(roomEvery, n.checkNow)
+	n.looking.Store(true)
+	time.AfterFunc(roomEvery, func() {
+		n.looking.Store(false)
+		n.checkNow()
+	})
 	members := max(1, len(*n.members.Load()))
 	wanted := (int(n.waiting.Load())+members-1)/members - r.made
 	generation, closed := n.generation.Load(), 0

@@ -197,7 +197,7 @@ const unknownPasses = time.Minute
 func (o *opening) wait(ctx context.Context, nodes []*node, news <-chan struct{}) {
 	for _, n := range nodes {
 		s := n.snapshot.Load()
-		if s.state == health.Down || !s.fullUntil.IsZero() {
+		if s.state == health.Down || !s.fullUntil.IsZero() && !n.looking.Load() {
 			n.checkNow()
 		}
 	}
