@@ -97,15 +97,13 @@ func (c *conns) filter(want func(heldConn) bool) []heldConn {
 // for the life's goroutines.
 func (n *node) wrap(w winner, closed func()) driver.Conn {
 	place := n.load.join(w.born)
-	var wrapped driver.Conn
-	var handle session.Handle
-	wrapped, handle = session.Wrap(w.conn, session.Link{
+	wrapped, handle := session.Wrap(w.conn, session.Link{
 		Generation: &n.generation,
 		Born:       w.born,
 		Report:     func(f session.Fault) session.Answer { return n.answer(f, w) },
 		Session:    n.session,
 		Pooled:     openedByPool(),
-		Closed: func() {
+		Closed: func(byCluster bool) {
 			last := n.conns.remove(w.socket)
 			place.leave()
 			if last && n.draining.Load() {
@@ -113,7 +111,7 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 			}
 			switch {
 			case closed == nil:
-			case handle.Taken(): // the caller is a goroutine of the life: it must not wait for itself
+			case byCluster: // the caller is a goroutine of the life: it must not wait for itself
 				go closed()
 			default:
 				closed()
@@ -132,17 +130,13 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 // connection into its pool if the caller who waited for it has left, and tells
 // the driver nothing of that. Only the stack shows it.
 func openedByPool() bool {
-	var pcs [64]uintptr
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(1, pcs[:])])
-	for {
-		f, more := frames.Next()
-		if f.Function == "database/sql.(*DB).connectionOpener" {
-			return true
-		}
-		if !more {
-			return false
-		}
+	var stack [64]uintptr
+	n := runtime.Callers(1, stack[:])
+	if n < 2 {
+		return false
 	}
+	first := runtime.FuncForPC(stack[n-2] - 1) // below it is the runtime's own
+	return first != nil && first.Name() == "database/sql.(*DB).connectionOpener"
 }
 
 // answer takes an error of real traffic on a winner's conn, and decides what

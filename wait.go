@@ -25,6 +25,8 @@ type opening struct {
 	current  round              // the latest round
 	failures map[*node]*failure // each node's latest failure in this open; nil while there is none
 
+	eager bool // the open was called, or has begun to wait after a round; not woken with all others
+
 	place  *list.Element // in the waiting room; guarded by its lock; nil while the open is not there
 	called chan struct{} // has room for one call out of the waiting room; nil before the first wait
 	caller *node         // who has called and was not asked yet; guarded by the waiting room's lock
@@ -57,6 +59,7 @@ func (o *opening) run(ctx context.Context) (winner, error) {
 		case !o.mayRecover(nodes):
 			return winner{}, o.openError(nodes, nil)
 		case o.m.room.enter(o):
+			o.eager = true
 			// Changes are not missed from here on. There may have been one
 			// since the look at the nodes.
 		default:
@@ -114,14 +117,14 @@ func (o *opening) stop() {
 // plan returns the launches of the next round. It asks the strategy only if
 // there is a node to ask.
 func (o *opening) plan(nodes []*node) ([]launch, error) {
-	if !slices.ContainsFunc(nodes, o.mayAsk) {
+	if !slices.ContainsFunc(nodes, func(n *node) bool { return o.mayAsk(n, o.eager) }) {
 		return nil, nil
 	}
 	plan, err := o.m.plan(nodes)
 	if o.failures == nil {
 		return plan, err
 	}
-	return slices.DeleteFunc(plan, func(l launch) bool { return !o.worthAsking(l.node) }), err
+	return slices.DeleteFunc(plan, func(l launch) bool { return !o.worthAsking(l.node, o.eager) }), err
 }
 
 // round carries out one plan, and remembers how its launches failed.
@@ -140,17 +143,18 @@ func (o *opening) round(ctx context.Context, plan []launch) (winner, bool) {
 }
 
 // mayAsk reports whether a node is usable and worth asking.
-func (o *opening) mayAsk(n *node) bool {
-	return n.effective(n.snapshot.Load()).Usable() && o.worthAsking(n)
+func (o *opening) mayAsk(n *node, called bool) bool {
+	return n.effective(n.snapshot.Load()).Usable() && o.worthAsking(n, called)
 }
 
 // worthAsking reports whether a node may be asked: it was not asked yet, or its
-// retry epoch has grown since it failed, or the backoff of a full node has ended
-// since then. A full node must have finished its backoff in any case.
-func (o *opening) worthAsking(n *node) bool {
+// retry epoch has grown since it failed, or the open is called and the backoff
+// of the full node has ended since then. A full node must have finished its
+// backoff in any case.
+func (o *opening) worthAsking(n *node, called bool) bool {
 	f, asked := o.failures[n]
 	s := n.snapshot.Load()
-	return !asked || !s.fullUntil.After(time.Now()) && (s.retryEpoch > f.retryEpoch || s.fullUntil.After(f.at))
+	return !asked || !s.fullUntil.After(time.Now()) && (s.retryEpoch > f.retryEpoch || called && s.fullUntil.After(f.at))
 }
 
 // mayRecover reports whether any of the nodes may become worth asking. If a
@@ -203,7 +207,9 @@ func (o *opening) wait(ctx context.Context, nodes []*node, news <-chan struct{})
 	}
 	select {
 	case <-news:
+		o.eager = false
 	case <-o.called:
+		o.eager = true
 	case <-o.alarm(time.Time{}):
 	case <-o.ended:
 	case <-ctx.Done():
@@ -290,7 +296,7 @@ func (r *waitingRoom) next(n *node) *opening {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for e := r.opens.Front(); e != nil; e = e.Next() {
-		if o := e.Value.(*opening); o.mayAsk(n) {
+		if o := e.Value.(*opening); o.mayAsk(n, true) {
 			r.remove(o)
 			o.caller = n
 			return o

@@ -26,7 +26,7 @@ type Link struct {
 	Generation *atomic.Uint64       // the generation when the conn was opened
 	Born       uint64               // its value when the conn was opened
 	Report     func(f Fault) Answer // gets every error of the backend's Conn, Stmts and Txs, except driver.ErrSkip
-	Closed     func()               // called once, after the backend's Close has returned
+	Closed     func(byCluster bool) // called once, after the backend's Close has returned
 	Session    dialect.Session      // what is known of every session on the node
 	Pooled     bool                 // database/sql may put the conn into its pool before anybody uses it
 }
@@ -131,7 +131,7 @@ func (c *conn) Close() error {
 func (c *conn) close() error {
 	defer func() {
 		if c.closed.CompareAndSwap(false, true) {
-			c.link.Closed()
+			c.link.Closed(c.usage.state.Load() == gone)
 		}
 	}()
 	return c.backend.Close()

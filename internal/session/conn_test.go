@@ -37,7 +37,7 @@ func (w *wrapping) Connect(ctx context.Context) (driver.Conn, error) {
 			}
 			return Answer{Err: f.Err}
 		},
-		Closed: func() { w.closes.Add(1) },
+		Closed: func(bool) { w.closes.Add(1) },
 	}), nil
 }
 

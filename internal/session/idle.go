@@ -118,9 +118,6 @@ func (h Handle) TakeIdle() bool { return h.c.usage.takeIdle() }
 // Open reports whether the conn is open: nobody has closed it or is about to.
 func (h Handle) Open() bool { return h.c.usage.open() }
 
-// Taken reports whether the cluster has taken the conn out of use.
-func (h Handle) Taken() bool { return h.c.usage.state.Load() == gone }
-
 // Ask asks the conn to give way when it is next put into the pool. It reports
 // false if the conn was asked before.
 func (h Handle) Ask() bool { return h.c.usage.retire.CompareAndSwap(unasked, asked) }
