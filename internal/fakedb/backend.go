@@ -20,6 +20,7 @@ import (
 type Backend struct {
 	ledger   ledger
 	onSocket func(ctx context.Context, socket net.Conn)
+	onLookup func(ctx context.Context, done bool)
 
 	mu      sync.Mutex // guards the fields below; never held while anything waits
 	nodes   map[string]*Node
@@ -47,7 +48,7 @@ func (b *Backend) Node(dsn string) *Node {
 	defer b.mu.Unlock()
 	n := b.nodes[dsn]
 	if n == nil {
-		n = &Node{name: dsn, ledger: &b.ledger, onSocket: b.onSocket, conns: make(map[*Conn]struct{})}
+		n = &Node{name: dsn, ledger: &b.ledger, onSocket: b.onSocket, onLookup: b.onLookup, conns: make(map[*Conn]struct{})}
 		n.quiet.Store(b.quiet)
 		b.nodes[dsn] = n
 	}

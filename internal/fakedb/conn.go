@@ -19,6 +19,7 @@ type Conn struct {
 	busy        atomic.Bool
 	closed      atomic.Bool
 	broken      atomic.Bool
+	number      int           // of the node's connections
 	done        chan struct{} // closed by Close
 	loss        loss
 }
@@ -39,6 +40,7 @@ func newConn(n *Node, s Script) *Conn {
 	c.loss.gone = make(chan struct{})
 	n.count(func(s *Stats) {
 		s.Opens++
+		c.number = s.Opens
 		s.Live++
 		s.MaxLive = max(s.MaxLive, s.Live)
 		n.conns[c] = struct{}{}
@@ -118,6 +120,9 @@ func (c *Conn) Close() error {
 		c.node.count(func(s *Stats) { s.Concurrent++ })
 	}
 	_ = pause(context.Background(), c.script.CloseDelay)
+	if c.node.hasMood() {
+		_ = c.node.linger(context.Background(), 0, nil, unclosed)
+	}
 	close(c.done)
 	c.node.count(func(s *Stats) { s.Closes++; s.Live--; delete(c.node.conns, c) })
 	if c.script.ClosePanic != nil {
@@ -155,6 +160,11 @@ func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	if answer != nil {
 		if table, ok := answer(query); ok {
 			return &tableRows{table}, nil
+		}
+	}
+	if c.node.hasMood() {
+		if m, _ := c.node.currentMood(); m.Rows > 1 {
+			return &moodRows{rows: rows{node: c.node.name}, ctx: ctx, c: c, left: m.Rows}, nil
 		}
 	}
 	return &rows{node: c.node.name}, nil
@@ -207,6 +217,13 @@ func (c *Conn) NodeName() string { return c.node.name }
 
 // Closed reports whether Close was called.
 func (c *Conn) Closed() bool { return c.closed.Load() }
+
+// Broken reports whether the connection is lost, or was broken by a caller who
+// left.
+func (c *Conn) Broken() bool {
+	err, _ := c.lost()
+	return c.broken.Load() || err != nil
+}
 
 // IsValid reports whether the connection is open and not known to be broken.
 func (c *Conn) IsValid() bool {

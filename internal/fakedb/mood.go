@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -26,7 +27,16 @@ type Mood struct {
 	Refuse   error         // the answer to Ping and statements, which do not run; of a CALL and of "a; b" the first half may have run
 	ReadOnly error         // the answer to INSERT and UPDATE, which do not run
 	Late     error         // the answer to INSERT, UPDATE and COMMIT, which do run
+	Unnamed  bool          // a connect waits for a name service that does not answer; see [Backend.OnLookup]
+	Filtered bool          // a connect is not answered; connections that are there work on
+	Timeout  time.Duration // a statement that takes longer is answered with [ErrTimeout], and its connection works on; 0: none
+	Unclosed bool          // Close does not return while this is set
+	Rows     int           // how many rows a query has; each after the first takes Delay; less than 2: one
 }
+
+// ErrTimeout is the answer to a statement that takes longer than the Timeout of
+// a [Mood].
+var ErrTimeout error = &net.OpError{Op: "read", Net: "tcp", Err: os.ErrDeadlineExceeded}
 
 // SetMood makes m the node's mood.
 func (n *Node) SetMood(m Mood) {
@@ -71,17 +81,18 @@ func (n *Node) Break(err error, hidden bool) {
 // errGone ends a wait on a connection that is lost.
 var errGone = errors.New("fakedb: the connection is lost")
 
-// linger waits for d, not counting the time in which the node is silent. It
-// ends early if ctx is done or gone is closed.
-func (n *Node) linger(ctx context.Context, d time.Duration, gone <-chan struct{}) error {
+// linger waits for d, not counting the time in which the node is stuck. It ends
+// early if ctx is done or gone is closed.
+func (n *Node) linger(ctx context.Context, d time.Duration, gone <-chan struct{}, stuck func(Mood) bool) error {
 	for {
 		m, moved := n.currentMood()
-		if !m.Silent && d <= 0 {
+		stands := stuck(m)
+		if !stands && d <= 0 {
 			return ctx.Err()
 		}
 		began := time.Now()
 		var due <-chan time.Time
-		if !m.Silent {
+		if !stands {
 			t := time.NewTimer(d)
 			defer t.Stop()
 			due = t.C
@@ -90,7 +101,7 @@ func (n *Node) linger(ctx context.Context, d time.Duration, gone <-chan struct{}
 		case <-due:
 			d = 0
 		case <-moved:
-			if !m.Silent {
+			if !stands {
 				d -= time.Since(began)
 			}
 		case <-ctx.Done():
@@ -101,6 +112,11 @@ func (n *Node) linger(ctx context.Context, d time.Duration, gone <-chan struct{}
 	}
 }
 
+func silent(m Mood) bool     { return m.Silent }
+func unnamed(m Mood) bool    { return m.Unnamed }
+func unclosed(m Mood) bool   { return m.Unclosed }
+func unanswered(m Mood) bool { return m.Silent || m.Filtered }
+
 // connectInMood is connect for a node with a mood.
 func (n *Node) connectInMood(ctx context.Context) (driver.Conn, error) {
 	m, _ := n.currentMood()
@@ -108,7 +124,14 @@ func (n *Node) connectInMood(ctx context.Context) (driver.Conn, error) {
 	if m.Deaf {
 		ctx = context.WithoutCancel(ctx)
 	}
-	if err := n.linger(ctx, m.Delay, nil); err != nil {
+	if m.Unnamed {
+		n.lookup(caller, false)
+		if err := n.linger(ctx, 0, nil, unnamed); err != nil {
+			return nil, err
+		}
+		n.lookup(caller, true)
+	}
+	if err := n.linger(ctx, m.Delay, nil, unanswered); err != nil {
 		return nil, err
 	}
 	switch m, _ = n.currentMood(); {
@@ -122,6 +145,12 @@ func (n *Node) connectInMood(ctx context.Context) (driver.Conn, error) {
 		n.onSocket(caller, &socket{c: c})
 	}
 	return c, nil
+}
+
+func (n *Node) lookup(ctx context.Context, done bool) {
+	if n.onLookup != nil {
+		n.onLookup(ctx, done)
+	}
 }
 
 // A loss says how a connection was lost.
@@ -172,7 +201,13 @@ func (c *Conn) attempt(ctx context.Context, query string) (Outcome, error) {
 		return NotSent, driver.ErrBadConn
 	}
 	m, _ := c.node.currentMood()
-	if err := c.linger(ctx, m.Delay/2); err != nil {
+	caller := ctx
+	if m.Timeout > 0 {
+		limited, cancel := context.WithTimeout(ctx, m.Timeout)
+		defer cancel()
+		ctx = limited
+	}
+	if err := c.linger(caller, ctx, m.Delay/2); err != nil {
 		return Unanswered, err
 	}
 	m, _ = c.node.currentMood()
@@ -187,7 +222,7 @@ func (c *Conn) attempt(ctx context.Context, query string) (Outcome, error) {
 	case m.Panic && query == "DO 1":
 		panic("fakedb: DO 1 panics")
 	}
-	if err := c.linger(ctx, m.Delay-m.Delay/2); err != nil {
+	if err := c.linger(caller, ctx, m.Delay-m.Delay/2); err != nil {
 		return Unanswered, err
 	}
 	if m.Late != nil && (writes || query == "COMMIT") {
@@ -196,14 +231,19 @@ func (c *Conn) attempt(ctx context.Context, query string) (Outcome, error) {
 	return Answered, nil
 }
 
-func (c *Conn) linger(ctx context.Context, d time.Duration) error {
-	err := c.node.linger(ctx, d, c.loss.gone)
-	if err != nil {
-		c.broken.Store(true)
-	}
-	if err == errGone {
+// linger waits as [Node.linger] does. ctx is the caller's, or ends earlier, by the
+// backend's own timeout.
+func (c *Conn) linger(caller, ctx context.Context, d time.Duration) error {
+	err := c.node.linger(ctx, d, c.loss.gone, silent)
+	switch {
+	case err == nil:
+		return nil
+	case err == errGone:
 		err, _ = c.lost()
+	case caller.Err() == nil:
+		return ErrTimeout
 	}
+	c.broken.Store(true)
 	return err
 }
 

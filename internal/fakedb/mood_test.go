@@ -94,3 +94,94 @@ func TestBrokenConnections(t *testing.T) {
 		})
 	}
 }
+
+// A connect that the name service or a filter holds up is answered when that is
+// over. Connections that are there work on meanwhile.
+func TestConnectsThatGetNoAnswer(t *testing.T) {
+	for name, mood := range map[string]Mood{"name service": {Unnamed: true}, "filter": {Filtered: true}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := New()
+				var told []bool
+				b.OnLookup(func(_ context.Context, done bool) { told = append(told, done) })
+				n := b.Node("n")
+				n.SetMood(Mood{})
+				old, err := n.connect(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer old.Close()
+				n.SetMood(mood)
+				time.AfterFunc(3*time.Second, func() { n.SetMood(Mood{}) })
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				began := time.Now()
+				if _, err := n.connect(ctx); err != context.DeadlineExceeded {
+					t.Errorf("a caller who leaves got %v", err)
+				}
+				if err := old.(*Conn).Ping(t.Context()); err != nil || time.Since(began) != time.Second {
+					t.Errorf("the old connection answered %v after %s", err, time.Since(began))
+				}
+				fresh, err := n.connect(t.Context())
+				if err != nil || time.Since(began) != 3*time.Second {
+					t.Fatalf("answered with %v after %s", err, time.Since(began))
+				}
+				defer fresh.Close()
+				if mood.Unnamed != (len(told) == 3 && !told[0] && !told[1] && told[2]) {
+					t.Errorf("lookups: %v", told)
+				}
+			})
+		})
+	}
+}
+
+// A connection outlives a timeout of the backend's own, and does not outlive a
+// caller who leaves while rows are read. Close returns when the node lets it.
+func TestWhatAConnectionOutlives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := New()
+		n := b.Node("n")
+		n.SetMood(Mood{})
+		conn, err := n.connect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := conn.(*Conn)
+		n.SetMood(Mood{Silent: true, Timeout: time.Second})
+		if _, err := c.ExecContext(t.Context(), "INSERT", nil); err != ErrTimeout || !c.IsValid() {
+			t.Errorf("%v, valid %t", err, c.IsValid())
+		}
+		n.SetMood(Mood{Delay: time.Second, Rows: 3})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		for _, leave := range []bool{false, true} {
+			rows, err := c.QueryContext(ctx, "SELECT", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			read, began := 0, time.Now()
+			for ; rows.Next(make([]driver.Value, 1)) == nil; read++ {
+				if leave {
+					time.AfterFunc(time.Second/2, cancel)
+				}
+			}
+			want, took := 3, 2*time.Second
+			if leave {
+				want, took = 1, time.Second/2
+			}
+			if read != want || time.Since(began) != took || c.IsValid() == leave || c.Broken() != leave {
+				t.Errorf("leave %t: %d rows in %s, valid %t, broken %t", leave, read, time.Since(began), c.IsValid(), c.Broken())
+			}
+			rows.Close()
+		}
+		if idle := n.Idle(); len(idle) != 1 || idle[0] != c {
+			t.Errorf("idle: %v", idle)
+		}
+		n.SetMood(Mood{Unclosed: true})
+		time.AfterFunc(time.Minute, func() { n.SetMood(Mood{}) })
+		began := time.Now()
+		if err := c.Close(); err != nil || time.Since(began) != time.Minute {
+			t.Errorf("Close: %v after %s", err, time.Since(began))
+		}
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +38,7 @@ type Node struct {
 	quiet    atomic.Bool
 	ledger   *ledger
 	onSocket func(ctx context.Context, socket net.Conn) // may be nil
+	onLookup func(ctx context.Context, done bool)       // may be nil
 
 	mu     sync.Mutex // guards the fields below; never held while anything waits
 	script Script
@@ -102,6 +104,20 @@ func (n *Node) OnQuery(f func(query string) (table [][]driver.Value, ok bool)) {
 // Exec allocates nothing, and every Query returns the same rows, of which there
 // are none. Connects, Ping and Close stay as they are.
 func (n *Node) Quiet() { n.quiet.Store(true) }
+
+// Idle returns the connections on which no method runs, oldest first.
+func (n *Node) Idle() []*Conn {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var idle []*Conn
+	for c := range n.conns {
+		if !c.busy.Load() {
+			idle = append(idle, c)
+		}
+	}
+	slices.SortFunc(idle, func(a, b *Conn) int { return a.number - b.number })
+	return idle
+}
 
 // Stats returns the node's counts.
 func (n *Node) Stats() Stats {

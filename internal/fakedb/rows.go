@@ -1,6 +1,7 @@
 package fakedb
 
 import (
+	"context"
 	"database/sql/driver"
 	"io"
 )
@@ -33,6 +34,43 @@ func (r *rows) Next(dest []driver.Value) error {
 	}
 	r.done = true
 	dest[0] = r.node
+	return nil
+}
+
+// moodRows are those of a node with a mood: each row after the first takes the
+// node's time. As with go-sql-driver, the connection is broken when the caller
+// leaves before the last one.
+type moodRows struct {
+	rows
+	ctx  context.Context
+	c    *Conn
+	left int
+}
+
+func (r *moodRows) Next(dest []driver.Value) error {
+	if r.left == 0 {
+		return io.EOF
+	}
+	if r.done {
+		if !r.c.enter() {
+			return errClosed
+		}
+		defer r.c.leave()
+		m, _ := r.c.node.currentMood()
+		if err := r.c.linger(r.ctx, r.ctx, m.Delay); err != nil {
+			return err
+		}
+	}
+	r.left--
+	r.done, dest[0] = true, r.node
+	return nil
+}
+
+func (r *moodRows) Close() error {
+	if r.left > 0 && r.ctx.Err() != nil {
+		r.c.broken.Store(true)
+	}
+	r.left = 0
 	return nil
 }
 
