@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/EnumApps/clustersql"
@@ -34,19 +35,31 @@ import (
 //   - Every operation with a context ends at its deadline at the latest, an
 //     open without one within open_timeout, and Close within attempt_timeout.
 //     A transaction's Commit and Rollback have no context.
-//   - What is about new connections alone (refused logins, a name service that
-//     is silent or wrong, no room, no file left) costs no session: no node's
-//     generation rises, and nothing is cut.
+//   - No good connection is cut or retired. Whether a node is good for the
+//     connections that are there, and for new ones, the world knows; a fault
+//     that is over counts for as long as something that began in it may still
+//     go on. What is about new connections alone (refused logins, a name service
+//     that is silent or wrong, no room, no file left) costs no established
+//     connection, and none leaves the pool. The end of single connections
+//     changes the state of no node.
+//   - No good node is taken down, and none stays down for longer than its
+//     backoff and rise probes.
 //   - After the last Close nothing is left.
 
 // A connector watches the cluster's connector.
 type connector struct {
-	w     *world
-	inner driver.Connector
+	w      *world
+	inner  driver.Connector
+	closed atomic.Bool
 }
 
 func (c *connector) Driver() driver.Driver { return c.inner.Driver() }
-func (c *connector) Close() error          { return c.inner.(io.Closer).Close() }
+
+// Close is the cluster's.
+func (c *connector) Close() error {
+	c.closed.Store(true)
+	return c.inner.(io.Closer).Close()
+}
 
 // A glance is what the cluster thought of its nodes at one time, by name.
 type glance map[string]sighting
@@ -101,16 +114,16 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 		w.violate("Connect answered with a driver.ErrBadConn: %v", err)
 	}
 	if err == nil {
-		w.handover(conn, before, after)
+		w.handover(c, conn, before, after)
 	}
 	return conn, err
 }
 
 // handover judges a fresh conn on its way to database/sql.
-func (w *world) handover(conn driver.Conn, before, after glance) {
+func (w *world) handover(c *connector, conn driver.Conn, before, after glance) {
 	backend := conn.(clustersql.Conn).Raw().(*fakedb.Conn)
 	node := backend.NodeName()
-	h := handover{node: node, born: conn.(interface{ Generation() uint64 }).Generation(), sure: same(before, after, node), number: before[node].number}
+	h := handover{node: node, born: conn.(interface{ Generation() uint64 }).Generation(), sure: same(before, after, node), number: before[node].number, from: c}
 	w.mu.Lock()
 	_, twice := w.handed[backend]
 	h.seq = w.seq.Add(1)
@@ -328,6 +341,8 @@ func (w *world) count() {
 	removed += len(w.numbers) - len(now)
 	w.mu.Unlock()
 	w.checkHarmless(now)
+	w.judgeNodes(now)
+	w.judgePool()
 	most := w.plan.settings.cfg.MaxOpensPerNode
 	spare := removed * (most + 2) // what a removed node still ends is not to be seen
 	for name, s := range now {
@@ -350,19 +365,13 @@ func (w *world) count() {
 // checkHarmless is for schedules whose faults are about new connections alone:
 // good sessions are not the victims.
 func (w *world) checkHarmless(now glance) {
-	if !w.plan.harmless {
+	if w.plan.flavour != freshFault {
 		return
 	}
 	for name, s := range now {
 		if s.Generation != 0 {
 			w.violate("%s has retired its sessions for a fault of new connections (%s)", name, s.LastErrorMessage)
 		}
-	}
-	w.mu.Lock()
-	harmed := w.harmed
-	w.mu.Unlock()
-	if harmed {
-		w.violate("a session was cut for a fault of new connections")
 	}
 }
 

@@ -25,11 +25,11 @@ type schedule struct {
 	settings settings
 	steps    []step
 	healLast bool // the faults end only after the last Close
-	harmless bool // the faults are about new connections alone; see world.checkHarmless
+	flavour  flavour
+	sick     []string // the nodes that may have faults
 
-	rand    *rand.Rand
-	members []string // while the steps are drawn
-	calls   int
+	rand  *rand.Rand // while the steps are drawn
+	calls int
 }
 
 type settings struct {
@@ -41,7 +41,17 @@ type settings struct {
 	pooled   int  // SetMaxOpenConns; 0: no bound
 	idle     int
 	pace     time.Duration // how fast a node is when it is well
+	rows     int           // how many rows a query has
 }
+
+// A flavour is the kind of faults that a schedule has.
+type flavour int
+
+const (
+	anyFault   flavour = iota
+	freshFault         // faults of new connections alone
+	noFault            // single connections end, and callers leave: no fault of a node
+)
 
 // A step is one thing that happens, at a time since the start.
 type step struct {
@@ -52,26 +62,34 @@ type step struct {
 
 func newSchedule(seed uint64) *schedule {
 	s := &schedule{seed: seed, rand: rand.New(rand.NewPCG(seed, 0x51b))}
-	s.harmless = s.oneIn(6)
+	s.flavour = []flavour{anyFault, anyFault, anyFault, freshFault, noFault}[s.rand.IntN(5)]
 	s.drawSettings()
 	span := s.between(4*time.Second, 16*time.Second)
-	for range s.settings.nodes {
-		s.members = append(s.members, nodeName(len(s.members)))
+	for i := range s.settings.nodes {
+		s.sick = append(s.sick, nodeName(i))
+	}
+	if s.oneIn(2) { // some are well all the time
+		s.sick = s.sick[:1+s.rand.IntN(len(s.sick))]
 	}
 	for range 3 + s.rand.IntN(8) {
+		if s.flavour == noFault {
+			s.drawEnd(s.within(span))
+			continue
+		}
 		s.drawFault(s.within(span))
 	}
 	for range 4 + s.rand.IntN(9) {
 		s.drawCalls(s.within(span))
 	}
 	for range s.rand.IntN(6) {
-		if !s.harmless {
+		if s.flavour == anyFault {
 			s.drawMembership(s.within(span))
 		}
 	}
 	for range s.rand.IntN(3) {
 		s.drawReopen(s.within(span))
 	}
+	s.drawCalls(span + s.settings.back()) // when all has been well for long
 	slices.SortStableFunc(s.steps, func(a, b step) int { return int(a.at - b.at) })
 	s.healLast = s.oneIn(3)
 	return s
@@ -121,6 +139,11 @@ func (s *schedule) drawSettings() {
 		nodes: 1 + s.rand.IntN(5), strategy: names[s.rand.IntN(len(names))], cfg: cfg,
 		cuttable: s.oneIn(2), single: !s.oneIn(3), pooled: []int{0, 0, 1, 3, 8}[s.rand.IntN(5)],
 		idle: []int{0, 2, 8, 16}[s.rand.IntN(4)], pace: s.between(time.Millisecond, 20*time.Millisecond),
+		rows: 1 + s.rand.IntN(3),
+	}
+	if s.flavour == freshFault || s.flavour == noFault { // no connection has a reason to leave the pool
+		s.settings.idle = 1000
+		s.settings.cfg.Rebalance = clustersql.RebalanceOff
 	}
 	if err := s.settings.cfg.Strategy.UnmarshalText([]byte(s.settings.strategy)); err != nil {
 		panic(err)
@@ -165,7 +188,7 @@ func (s *schedule) drawHarmless() mood {
 }
 
 func (s *schedule) drawMood() mood {
-	if s.harmless {
+	if s.flavour == freshFault {
 		return s.drawHarmless()
 	}
 	slow := s.between(50*time.Millisecond, 3*time.Second)
@@ -192,12 +215,9 @@ func (s *schedule) drawMood() mood {
 // drawFault draws one fault and its end: of one node, of all, or flipping.
 func (s *schedule) drawFault(at time.Duration) {
 	m, lasts := s.drawMood(), s.between(50*time.Millisecond, 8*time.Second)
-	nodes := []string{nodeName(s.rand.IntN(s.settings.nodes))}
+	nodes := []string{s.sick[s.rand.IntN(len(s.sick))]}
 	if s.oneIn(5) {
-		nodes = nil
-		for i := range s.settings.nodes {
-			nodes = append(nodes, nodeName(i))
-		}
+		nodes = s.sick
 	}
 	times := 1
 	if s.oneIn(6) {
@@ -205,7 +225,7 @@ func (s *schedule) drawFault(at time.Duration) {
 	}
 	for range times {
 		s.add(at, func(w *world) { w.setMood(nodes, m) }, "%s: %s", strings.Join(nodes, ", "), m.name)
-		if s.oneIn(3) && !s.harmless {
+		if s.oneIn(3) && s.flavour == anyFault {
 			s.drawBreak(at, nodes)
 		}
 		if times == 1 { // before anybody has noticed
@@ -214,7 +234,7 @@ func (s *schedule) drawFault(at time.Duration) {
 		s.add(at+lasts, func(w *world) { w.setMood(nodes, w.well()) }, "%s: well", strings.Join(nodes, ", "))
 		at += 2 * lasts
 	}
-	if s.oneIn(2) && !s.harmless {
+	if s.oneIn(2) && s.flavour == anyFault {
 		s.drawBreak(at, nodes)
 	}
 }
@@ -223,17 +243,22 @@ func (s *schedule) drawBreak(at time.Duration, nodes []string) {
 	errs := []error{mysql.ErrInvalidConn, io.ErrUnexpectedEOF, errReset}
 	err, hidden := errs[s.rand.IntN(len(errs))], s.oneIn(3)
 	s.add(at, func(w *world) {
-		for _, n := range nodes {
-			w.backend.Node(n).Break(err, hidden)
-		}
+		w.lose(nodes, err, hidden)
 	}, "%s: conns break, hidden %t: %v", strings.Join(nodes, ", "), hidden, err)
+}
+
+// drawEnd draws that the server ends connections that no statement is on.
+func (s *schedule) drawEnd(at time.Duration) {
+	errs := []error{mysql.ErrInvalidConn, io.ErrUnexpectedEOF, errReset}
+	err, hidden, one := errs[s.rand.IntN(len(errs))], s.oneIn(3), s.oneIn(2)
+	s.add(at, func(w *world) { w.endIdle(err, hidden, one) }, "idle connections are ended, only one %t, hidden %t: %v", one, hidden, err)
 }
 
 func (s *schedule) drawMembership(at time.Duration) {
 	name := nodeName(s.rand.IntN(s.settings.nodes))
 	away := s.between(1, 6*time.Second)
 	if s.oneIn(2) {
-		s.add(at, func(w *world) { _ = w.driver.Drain(name) }, "Drain %s", name)
+		s.add(at, func(w *world) { w.drain(name) }, "Drain %s", name)
 		s.add(at+away, func(w *world) { _ = w.driver.Undrain(name) }, "Undrain %s", name)
 		return
 	}

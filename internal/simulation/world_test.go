@@ -48,7 +48,8 @@ type world struct {
 	texts     map[string]*statement
 	lines     []string
 	violation string
-	harmed    bool // a socket was cut though the faults are harmless
+	truths    map[string]*truth // by node; the map is never changed after the start
+	looked    time.Time         // when the truths were last compared
 	tally     *tally
 }
 
@@ -59,6 +60,7 @@ type handover struct {
 	number int    // which node of that name
 	born   uint64 // the generation of the conn
 	sure   bool   // the node was a member during the whole open
+	from   *connector
 }
 
 func newWorld(name string, plan *schedule, tally *tally) *world {
@@ -66,6 +68,7 @@ func newWorld(name string, plan *schedule, tally *tally) *world {
 		plan: plan, backend: fakedb.New(), began: time.Now(), tally: tally, readOnly: make(map[string]*atomic.Bool),
 		owner: make(map[*fakedb.Conn]*call), first: make(map[*fakedb.Conn]*call), handed: make(map[*fakedb.Conn]handover),
 		held: make(map[*fakedb.Conn]*call), texts: make(map[string]*statement), numbers: make(map[string]int),
+		truths: make(map[string]*truth), looked: time.Now(),
 	}
 	w.backend.NameNodes(nodeOf)
 	if plan.settings.cuttable {
@@ -78,7 +81,8 @@ func newWorld(name string, plan *schedule, tally *tally) *world {
 	for i := range plan.settings.nodes {
 		name := nodeName(i)
 		w.readOnly[name] = new(atomic.Bool)
-		w.backend.Node(name).SetMood(w.well().mood)
+		w.truths[name] = new(truth)
+		w.setMood([]string{name}, w.well())
 		w.backend.Node(name).OnQuery(func(query string) ([][]driver.Value, bool) {
 			on := "0"
 			if w.readOnly[name].Load() {
@@ -151,14 +155,33 @@ func (w *world) heal() {
 
 func (w *world) setMood(nodes []string, m mood) {
 	for _, n := range nodes {
+		m.mood.Rows = w.plan.settings.rows
 		w.readOnly[n].Store(m.readOnly)
+		w.noteMood(n, m) // before the cluster can meet it
 		w.backend.Node(n).SetMood(m.mood)
+	}
+}
+
+// endIdle loses connections of the pool that no statement is on: all, or one.
+func (w *world) endIdle(err error, hidden, one bool) {
+	for name := range w.plan.settings.nodes {
+		for _, c := range w.backend.Node(nodeName(name)).Idle() {
+			w.mu.Lock()
+			_, handed := w.handed[c]
+			w.mu.Unlock()
+			if handed && !c.Broken() {
+				c.Lose(err, hidden)
+				if one {
+					return
+				}
+			}
+		}
 	}
 }
 
 // openDB opens a database on the cluster through a connector that watches.
 func (w *world) openDB() *sql.DB {
-	db := sql.OpenDB(&connector{w, w.driver.Connector()})
+	db := sql.OpenDB(&connector{w: w, inner: w.driver.Connector()})
 	db.SetMaxOpenConns(w.plan.settings.pooled)
 	db.SetMaxIdleConns(w.plan.settings.idle)
 	return db
@@ -210,7 +233,23 @@ func nodeOf(dsn string) string {
 	return name
 }
 
-func (w *world) delNode(name string) { _ = w.driver.DelNode(name) }
+func (w *world) delNode(name string) {
+	w.noteDrain(name)
+	_ = w.driver.DelNode(name)
+}
+
+func (w *world) drain(name string) {
+	w.noteDrain(name)
+	_ = w.driver.Drain(name)
+}
+
+// lose loses all connections of nodes.
+func (w *world) lose(nodes []string, err error, hidden bool) {
+	for _, n := range nodes {
+		w.noteBreak(n)
+		w.backend.Node(n).Break(err, hidden)
+	}
+}
 
 // start has a caller make the call.
 func (w *world) start(c *call) {
@@ -243,6 +282,7 @@ func (w *world) register(s *statement) {
 }
 
 func (w *world) onEvent(e clustersql.Event) {
+	w.judgeEvent(e)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
@@ -252,7 +292,6 @@ func (w *world) onEvent(e clustersql.Event) {
 		w.tally.retired += e.Conns
 	case e.Kind == clustersql.EventCut:
 		w.tally.cuts += e.Conns
-		w.harmed = w.harmed || w.plan.harmless
 	}
 	w.lines = append(w.lines, fmt.Sprintf("%12s   %s %s %s>%s %d %s", time.Since(w.began), e.Node, e.Kind, e.From, e.To, e.Conns, e.Reason))
 }

@@ -1,0 +1,165 @@
+package simulation
+
+import (
+	"database/sql/driver"
+	"errors"
+	"io"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/EnumApps/clustersql"
+)
+
+// A truth is what the world knows of a node and the cluster has to find out.
+type truth struct {
+	established, fresh side // connections that are there; new ones
+
+	generation uint64 // at the last look
+	number     int    // which node of the name that was
+	drains     int    // how often the program has drained or removed the node
+	seenDrains int    // of these, those before the last look
+}
+
+// A side is one way in which a node is good or bad.
+type side struct {
+	bad   bool
+	since time.Time // when it last was bad, or became bad
+}
+
+func (s *side) set(bad bool, now time.Time) {
+	if bad || s.bad {
+		s.since = now
+	}
+	s.bad = bad
+}
+
+// goodFor returns for how long the side has been good.
+func (s *side) goodFor(now time.Time) time.Duration {
+	if s.bad {
+		return 0
+	}
+	return now.Sub(s.since)
+}
+
+// hurts reports whether the mood is bad for connections that are there, and
+// whether it is for new ones.
+func (m *mood) hurts(pace time.Duration) (established, fresh bool) {
+	f := &m.mood
+	established = f.Silent || loud(f.Dial) || f.Refuse != nil || f.ReadOnly != nil || f.Late != nil || f.Panic || f.Timeout > 0 || f.Delay > pace || m.readOnly
+	return established, established || f.Dial != nil || f.Unnamed || f.Filtered || f.Deaf
+}
+
+// loud reports whether the cluster takes a failed dial for the end of the node's
+// connections too.
+func loud(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, io.EOF) || errors.Is(err, driver.ErrBadConn)
+}
+
+// noteMood notes what a mood makes of a node.
+func (w *world) noteMood(node string, m mood) {
+	established, fresh := m.hurts(w.plan.settings.pace)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	t, now := w.truths[node], time.Now()
+	t.established.set(established, now)
+	t.fresh.set(fresh, now)
+}
+
+// noteBreak notes that all connections of a node were lost.
+func (w *world) noteBreak(node string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.truths[node].established.since = time.Now()
+}
+
+// noteDrain notes that the program drains or removes a node.
+func (w *world) noteDrain(node string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.truths[node].drains++
+}
+
+// slowest is the longest that a slow node takes.
+const slowest = 3 * time.Second
+
+// lag is how long a node may be blamed for what is over: an attempt or a
+// statement that began before that may end only now, and so may a probe.
+func (s *settings) lag() time.Duration {
+	return slowest + s.cfg.AttemptTimeout + s.cfg.ProbeInterval*6/5 + s.cfg.ProbeTimeout
+}
+
+// back is how long a node that is good again may stay down: for its longest
+// backoff, twice while deaf probes are under way, and until rise probes have
+// passed.
+func (s *settings) back() time.Duration {
+	return slowest + 2*5*time.Second + s.cfg.AttemptTimeout + time.Duration(s.cfg.Rise)*(350*time.Millisecond+4*s.pace)
+}
+
+// judgeEvent holds an event to the truth: no good node is taken down, and none
+// of its connections is cut. A drain that takes too long may cut, and a node
+// whose drain ends may be down because of what was seen meanwhile.
+func (w *world) judgeEvent(e clustersql.Event) {
+	w.mu.Lock()
+	t := *w.truths[e.Node]
+	w.mu.Unlock()
+	established, fresh, lag := t.established.goodFor(e.Time), t.fresh.goodFor(e.Time), w.plan.settings.lag()
+	switch {
+	case e.Kind == clustersql.EventCut && established > lag && !strings.Contains(e.Reason, "drain_timeout"):
+		w.violate("%d connections of %s were cut, and its established connections had been good for %s (%s)", e.Conns, e.Node, established, e.Reason)
+	case e.Kind == clustersql.EventState && e.To == clustersql.StateDown && e.From != clustersql.StateDraining && established > lag && fresh > lag:
+		w.violate("%s was taken down, and had been good for %s (%s)", e.Node, min(established, fresh), e.Reason)
+	}
+	if w.plan.flavour == freshFault && e.Kind == clustersql.EventCut {
+		w.violate("%d connections of %s were cut for a fault of new ones (%s)", e.Conns, e.Node, e.Reason)
+	}
+	if w.plan.flavour == noFault && e.Kind == clustersql.EventState && e.From != clustersql.StateUnknown {
+		w.violate("%s is %s, and only single connections have ended (%s)", e.Node, e.To, e.Reason)
+	}
+}
+
+// judgeNodes holds the cluster's view of its nodes to the truth: the
+// connections of a good node are not retired, and a good node does not stay
+// down.
+func (w *world) judgeNodes(now glance) {
+	lag, back, at := w.plan.settings.lag(), w.plan.settings.back(), time.Now()
+	w.mu.Lock()
+	looked := w.looked
+	w.looked = at
+	var wrong []string
+	for name, s := range now {
+		t := w.truths[name]
+		same := t.number == s.number && t.drains == t.seenDrains
+		if same && s.Generation > t.generation && t.established.goodFor(looked) > lag {
+			wrong = append(wrong, name+" has retired its connections, and they had been good for "+t.established.goodFor(looked).String()+" ("+s.LastErrorMessage+")")
+		}
+		if s.State == clustersql.StateDown && !s.NextCheck.IsZero() && t.established.goodFor(at) > back && t.fresh.goodFor(at) > back {
+			wrong = append(wrong, name+" is still down, and has been good for "+min(t.established.goodFor(at), t.fresh.goodFor(at)).String()+" ("+s.Reason+")")
+		}
+		t.generation, t.number, t.seenDrains = s.Generation, s.number, t.drains
+	}
+	w.mu.Unlock()
+	for _, what := range wrong {
+		w.violate("%s", what)
+	}
+}
+
+// judgePool is for schedules in which no established connection has a reason to
+// go: none is closed, and so none has left the pool, as long as it works and its
+// database is open.
+func (w *world) judgePool() {
+	if w.plan.flavour != freshFault && w.plan.flavour != noFault {
+		return
+	}
+	w.mu.Lock()
+	closed := ""
+	for c, h := range w.handed {
+		if c.Closed() && !c.Broken() && !h.from.closed.Load() {
+			closed = h.node
+		}
+	}
+	w.mu.Unlock()
+	if closed != "" {
+		w.violate("a good connection of %s has left the pool", closed)
+	}
+}
