@@ -21,6 +21,8 @@ const (
 	kindConn
 	kindPrepared
 	kindPing
+	kindLeave // reads one row, and leaves
+	kindRaw   // holds the backend's conn in a func
 )
 
 // A call is one caller's use of the database.
@@ -35,6 +37,7 @@ type call struct {
 	cancel     time.Duration // after this the caller leaves; 0: never
 	hold       time.Duration // between two statements, and while a sql.Conn is held
 	commit     bool
+	stubborn   bool // commits, whatever the statements have come to
 
 	// of the run
 	w      *world
@@ -47,7 +50,7 @@ type call struct {
 
 // String says what the seed has decided.
 func (c *call) String() string {
-	kind := [...]string{"exec", "query", "tx", "conn", "prepared", "ping"}[c.kind]
+	kind := [...]string{"exec", "query", "tx", "conn", "prepared", "ping", "leave", "raw"}[c.kind]
 	return fmt.Sprintf("call %d: %s, %d statements, timeout %s, cancel %s, hold %s, idempotent %t", c.number, kind, c.statements, c.timeout, c.cancel, c.hold, c.idempotent)
 }
 
@@ -109,8 +112,12 @@ func (c *call) use(ctx context.Context, db *sql.DB, answered func()) error {
 	case kindPing:
 		defer answered()
 		return db.PingContext(ctx)
+	case kindLeave:
+		return c.leave(ctx, db, answered)
 	case kindTx:
 		return c.transact(ctx, db, answered)
+	case kindRaw:
+		return c.raw(ctx, db, answered)
 	}
 	return c.hog(ctx, db, answered)
 }
@@ -172,7 +179,7 @@ func (c *call) several(ctx context.Context, r runner, tx bool, answered func()) 
 			err = c.query(ctx, r, s)
 		}
 		answered()
-		if err != nil {
+		if err != nil && !c.stubborn {
 			return err
 		}
 		select {
@@ -192,10 +199,52 @@ func (c *call) transact(ctx context.Context, db *sql.DB, answered func()) error 
 	if err != nil {
 		return err
 	}
-	if err := c.several(ctx, tx, true, answered); err != nil || !c.commit {
+	if err := c.several(ctx, tx, true, answered); err != nil && !c.stubborn || !c.commit {
 		return errors.Join(err, tx.Rollback())
 	}
-	return tx.Commit()
+	began := c.w.backend.Runs()
+	err = tx.Commit()
+	c.w.committed(c, began, err)
+	return err
+}
+
+// leave reads one row of a query and leaves.
+func (c *call) leave(ctx context.Context, db *sql.DB, answered func()) error {
+	ctx, leave := context.WithCancel(ctx)
+	defer leave()
+	s := c.statement(false, false, false)
+	rows, err := db.QueryContext(ctx, s.text)
+	answered()
+	c.w.answered(ctx, s, err)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	rows.Next()
+	leave()
+	return rows.Close()
+}
+
+// raw holds the backend's conn in a func, as a program does for what database/sql
+// does not have. Nobody may close the conn meanwhile.
+func (c *call) raw(ctx context.Context, db *sql.DB, answered func()) error {
+	conn, err := db.Conn(ctx)
+	answered()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return conn.Raw(func(raw any) error {
+		backend := raw.(clustersql.Conn).Raw().(*fakedb.Conn)
+		if backend.Closed() {
+			return nil // the cluster does not see that the conn was taken out of the pool
+		}
+		time.Sleep(c.hold)
+		if backend.Closed() {
+			c.w.violate("call %d: the conn of %s was closed while a func of Raw held it", c.number, backend.NodeName())
+		}
+		return nil
+	})
 }
 
 // hog holds a sql.Conn, and knows the backend's conn that it has.

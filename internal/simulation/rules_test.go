@@ -308,6 +308,31 @@ func (w *world) answered(ctx context.Context, s *statement, err error) {
 	}
 }
 
+// committed compares what a caller is told of a Commit with what became of it.
+// from is the length of the ledger before it.
+func (w *world) committed(c *call, from int, err error) {
+	outcome, conn := fakedb.NotSent, (*fakedb.Conn)(nil)
+	for i, r := range w.backend.Ledger(0) {
+		switch {
+		case r.Query == "BEGIN" && r.Outcome == fakedb.Answered && r.Ctx.Value(callKey{}) == c:
+			conn = r.Conn
+		case r.Query == "COMMIT" && r.Conn == conn && i >= from:
+			outcome = r.Outcome
+		}
+	}
+	unknown := errors.Is(err, clustersql.ErrUnknownOutcome)
+	switch {
+	case err == nil && outcome != fakedb.Answered:
+		w.violate("call %d was told that its transaction is committed, and the COMMIT was %s", c.number, outcome)
+	case err != nil && outcome == fakedb.Answered:
+		w.violate("call %d was told that its transaction failed (%v), and it is committed", c.number, err)
+	case unknown && outcome != fakedb.Unanswered:
+		w.violate("call %d was told that it is not known whether its transaction is committed, and the COMMIT was %s", c.number, outcome)
+	case err != nil && !unknown && outcome == fakedb.Unanswered:
+		w.violate("call %d was not told that its transaction may be committed: %v", c.number, err)
+	}
+}
+
 // repeatable reports whether the caller or the cluster allows that the
 // statement runs again.
 func (s *statement) repeatable() bool {

@@ -159,7 +159,9 @@ var (
 	errReadOnly  = &mysql.MySQLError{Number: 1290, Message: "The MariaDB server is running with the --read-only option"}
 	errDenied    = &mysql.MySQLError{Number: 1045, Message: "Access denied"}
 	errBlocked   = &mysql.MySQLError{Number: 1129, Message: "Host is blocked because of many connection errors"}
+	errNoRoute   = &net.OpError{Op: "dial", Net: "tcp", Err: syscall.EHOSTUNREACH}
 	errBoom      = errors.New("boom")
+	errNil       = (*mysql.MySQLError)(nil) // its methods panic
 )
 
 // mood is one way of a node to be bad.
@@ -183,12 +185,14 @@ func (s *schedule) drawHarmless() mood {
 		{"no file left", fakedb.Mood{Dial: &net.OpError{Op: "dial", Net: "tcp", Err: syscall.EMFILE}, Delay: well}, false},
 		{"full", fakedb.Mood{Dial: errSaturated, Delay: well}, false},
 		{"bad luck", fakedb.Mood{Dial: errBoom, Delay: well}, false},
+		{"name service silent", fakedb.Mood{Unnamed: true, Delay: well}, false},
+		{"an address of nobody", fakedb.Mood{Dial: errNoRoute, Delay: well}, false},
 	}
 	return moods[s.rand.IntN(len(moods))]
 }
 
 func (s *schedule) drawMood() mood {
-	if s.flavour == freshFault {
+	if s.flavour == freshFault || s.oneIn(5) {
 		return s.drawHarmless()
 	}
 	slow := s.between(50*time.Millisecond, 3*time.Second)
@@ -208,6 +212,11 @@ func (s *schedule) drawMood() mood {
 		{"bad luck", fakedb.Mood{Dial: errBoom, Delay: well}, false},
 		{"panics", fakedb.Mood{Panic: true, Delay: well}, false},
 		{"leaving", fakedb.Mood{Late: errLeaving, Delay: well}, false},
+		{"answers are lost", fakedb.Mood{Late: errReset, Delay: well}, false},
+		{"times out", fakedb.Mood{Silent: true, Timeout: slow / 10}, false},
+		{"a nil error", fakedb.Mood{Refuse: errNil, Delay: well}, false},
+		{"nil errors at dials", fakedb.Mood{Dial: errNil, Delay: well}, false},
+		{"no new connection gets an answer", fakedb.Mood{Filtered: true, Delay: well}, false},
 	}
 	return moods[s.rand.IntN(len(moods))]
 }
@@ -219,8 +228,12 @@ func (s *schedule) drawFault(at time.Duration) {
 	if s.oneIn(5) {
 		nodes = s.sick
 	}
+	if m.mood.Timeout > 0 && s.oneIn(2) { // and what comes next on its connections is lost
+		loses := mood{"answers are lost", fakedb.Mood{Late: errReset, Delay: s.settings.pace}, false}
+		s.add(at+lasts*3/4, func(w *world) { w.setMood(nodes, loses) }, "%s: %s", strings.Join(nodes, ", "), loses.name)
+	}
 	times := 1
-	if s.oneIn(6) {
+	if m.mood.Timeout == 0 && s.oneIn(6) {
 		times, lasts = 2+s.rand.IntN(8), 500*time.Millisecond
 	}
 	for range times {
@@ -275,18 +288,21 @@ func (s *schedule) drawReopen(at time.Duration) {
 func (s *schedule) drawCalls(at time.Duration) {
 	var texts []string
 	var calls []*call
-	kinds := []kind{kindExec, kindExec, kindExec, kindQuery, kindQuery, kindTx, kindConn, kindPrepared, kindPing}
+	kinds := []kind{kindExec, kindExec, kindExec, kindQuery, kindQuery, kindTx, kindTx, kindConn, kindPrepared, kindPing, kindLeave, kindRaw}
 	for range []int{1, 1, 2, 4, 12}[s.rand.IntN(5)] {
 		s.calls++
 		c := &call{
 			number: s.calls, kind: kinds[s.rand.IntN(len(kinds))], statements: 1 + s.rand.IntN(3),
-			verb: s.rand.IntN(8), idempotent: s.oneIn(5), hold: s.between(1, 400*time.Millisecond), commit: !s.oneIn(3),
+			verb: s.rand.IntN(8), idempotent: s.oneIn(5), hold: s.between(1, 400*time.Millisecond), commit: !s.oneIn(3), stubborn: s.oneIn(3),
 		}
 		if !s.oneIn(6) {
 			c.timeout = s.between(20*time.Millisecond, 5*time.Second)
 		}
 		if s.oneIn(6) {
 			c.cancel = s.between(1, 500*time.Millisecond)
+		}
+		if c.kind == kindRaw {
+			c.hold *= 8
 		}
 		calls = append(calls, c)
 		texts = append(texts, c.String())

@@ -46,7 +46,7 @@ func (s *side) goodFor(now time.Time) time.Duration {
 // whether it is for new ones.
 func (m *mood) hurts(pace time.Duration) (established, fresh bool) {
 	f := &m.mood
-	established = f.Silent || loud(f.Dial) || f.Refuse != nil || f.ReadOnly != nil || f.Late != nil || f.Panic || f.Timeout > 0 || f.Delay > pace || m.readOnly
+	established = f.Silent || f.Filtered || loud(f.Dial) || f.Refuse != nil || f.ReadOnly != nil || f.Late != nil || f.Panic || f.Timeout > 0 || f.Delay > pace || m.readOnly
 	return established, established || f.Dial != nil || f.Unnamed || f.Filtered || f.Deaf
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/EnumApps/clustersql"
 	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/EnumApps/clustersql/internal/socket"
 )
 
 // A world is one seed under way: the cluster, its database, the callers,
@@ -71,6 +72,7 @@ func newWorld(name string, plan *schedule, tally *tally) *world {
 		truths: make(map[string]*truth), looked: time.Now(),
 	}
 	w.backend.NameNodes(nodeOf)
+	w.backend.OnLookup(func(ctx context.Context) { socket.Of(ctx).Resolve(false) }) // as clustersql.Dial does
 	if plan.settings.cuttable {
 		w.backend.OnSocket(func(ctx context.Context, s net.Conn) { clustersql.TrackSocket(ctx, s) })
 	}
@@ -270,7 +272,7 @@ func (w *world) ended(c *call, err error, took time.Duration) {
 	switch {
 	case err == nil:
 		w.tally.good++
-	case errors.Is(err, clustersql.ErrClosed), strings.Contains(err.Error(), "database is closed"):
+	case errors.Is(err, clustersql.ErrClosed), strings.Contains(fmt.Sprint(err), "database is closed"):
 		w.tally.closed++
 	}
 }
