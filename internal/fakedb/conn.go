@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"sync/atomic"
+	"time"
 )
 
 // errClosed is the answer of a closed connection.
@@ -17,6 +18,7 @@ type Conn struct {
 	script      Script
 	untouchable bool
 	busy        atomic.Bool
+	since       atomic.Int64 // when the method that runs began, in Unix nanoseconds; 0: none runs
 	closed      atomic.Bool
 	broken      atomic.Bool
 	number      int           // of the node's connections
@@ -63,10 +65,24 @@ func (c *Conn) enter() bool {
 		c.node.count(func(s *Stats) { s.Concurrent++ })
 		return false
 	}
+	c.since.Store(time.Now().UnixNano())
 	return true
 }
 
-func (c *Conn) leave() { c.busy.Store(false) }
+func (c *Conn) leave() {
+	c.since.Store(0)
+	c.busy.Store(false)
+}
+
+// Busy returns for how long the method that runs has been running; 0 if none
+// runs.
+func (c *Conn) Busy() time.Duration {
+	since := c.since.Load()
+	if since == 0 {
+		return 0
+	}
+	return time.Since(time.Unix(0, since))
+}
 
 // answer returns what the node answers: its mood, else its health, else its
 // script.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"maps"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -34,7 +33,8 @@ import (
 //     caller is told of a statement is true.
 //   - Every operation with a context ends at its deadline at the latest, an
 //     open without one within open_timeout, and Close within attempt_timeout.
-//     A transaction's Commit and Rollback have no context.
+//     A transaction's Commit and Rollback have no context. What hangs on a
+//     silent node without a deadline ends when the node's connections are cut.
 //   - No good connection is cut or retired. Whether a node is good for the
 //     connections that are there, and for new ones, the world knows; a fault
 //     that is over counts for as long as something that began in it may still
@@ -44,6 +44,12 @@ import (
 //     changes the state of no node.
 //   - No good node is taken down, and none stays down for longer than its
 //     backoff and rise probes.
+//   - Nobody closes a conn while a func of Raw holds it. What a program is told
+//     of a Commit is true, and an error whose methods panic is contained.
+//   - Goroutines are bounded by the nodes, conns and calls that there are. A node
+//     that is a member has one actor, and one that was removed has none, once its
+//     conns are closed or its drain has timed out.
+//   - Nobody gets a conn after Close has returned. Two Closes at once both wait.
 //   - After the last Close nothing is left.
 
 // A connector watches the cluster's connector.
@@ -51,6 +57,7 @@ type connector struct {
 	w      *world
 	inner  driver.Connector
 	closed atomic.Bool
+	over   atomic.Int64 // it was the last one, and its Close returned then, in Unix nanoseconds; 0: it has not
 }
 
 func (c *connector) Driver() driver.Driver { return c.inner.Driver() }
@@ -105,9 +112,15 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	}
 	w.opening.Add(1)
 	conn, err := c.inner.Connect(ctx)
+	if over := c.over.Load(); err == nil && over != 0 && time.Now().UnixNano() > over {
+		w.violate("Connect gave a connection %s after Close had returned", time.Since(time.Unix(0, over)))
+	}
 	w.opening.Add(-1)
 	after := w.glance()
-	if late := time.Since(end); late > 0 {
+	if err == nil {
+		w.judgeRoom(began, conn.(clustersql.Conn).Raw().(*fakedb.Conn).NodeName())
+	}
+	if late := time.Since(end); late > time.Duration(w.cutTakes.Load()) {
 		w.violate("an open was answered %s after its deadline: %v", late, err)
 	}
 	if errors.Is(err, driver.ErrBadConn) {
@@ -197,148 +210,6 @@ func (w *world) disclaim(c *call) {
 	delete(w.held, c.handle)
 }
 
-// judge takes what a backend's conn was asked to run. All rules about
-// statements are here but for what the caller is told; see answered.
-func (w *world) judge(r fakedb.Run) {
-	call, _ := r.Ctx.Value(callKey{}).(*call)
-	w.mu.Lock()
-	s := w.texts[r.Query]
-	h, handed := w.handed[r.Conn]
-	w.mu.Unlock()
-	switch {
-	case r.Query == "COMMIT", r.Query == "ROLLBACK":
-		delete(w.owner, r.Conn)
-		return
-	case s == nil && r.Query != "BEGIN" || call == nil:
-		return // of a check
-	case !handed:
-		w.violate("call %d: %q ran on a conn that was not handed out", call.number, r.Query)
-		return
-	}
-	if r.Outcome == fakedb.NotSent {
-		return
-	}
-	first := w.first[r.Conn]
-	if first == nil {
-		w.first[r.Conn] = call
-	}
-	if first != nil && first != call && h.seq < call.seq && h.outdated(call) {
-		w.violate("call %d: %q was sent on a conn of %s of generation %d, which was in the pool when the call began, at generation %d",
-			call.number, r.Query, r.Node, h.born, call.nodes[h.node].Generation)
-	}
-	if o := w.owner[r.Conn]; o != nil && o != call {
-		w.violate("call %d: %q was sent into the transaction of call %d", call.number, r.Query, o.number)
-	}
-	if s == nil { // BEGIN
-		if r.Outcome == fakedb.Answered {
-			w.owner[r.Conn] = call
-			call.conn = r.Conn
-		}
-		return
-	}
-	if s.tx && call.conn != r.Conn {
-		w.violate("call %d: %q left its transaction's conn", call.number, r.Query)
-	}
-	w.judgeRepeat(s, r)
-}
-
-// judgeRepeat judges a statement that was sent before.
-func (w *world) judgeRepeat(s *statement, r fakedb.Run) {
-	w.mu.Lock()
-	before := s.runs
-	s.runs = append(s.runs, r)
-	switch r.Outcome {
-	case fakedb.Refused:
-		w.tally.refused++
-	case fakedb.Unanswered:
-		w.tally.lost++
-	}
-	if len(before) > 0 {
-		w.tally.moved++
-	}
-	w.mu.Unlock()
-	repeatable := !s.pins && s.repeatable()
-	for _, b := range before {
-		switch {
-		case b.Outcome == fakedb.Refused && !s.pins:
-		case b.Outcome == fakedb.Unanswered && repeatable && !b.Left:
-			w.mu.Lock()
-			w.tally.repeated++
-			w.mu.Unlock()
-		default:
-			w.violate("call %d: %q was sent to %s again, though on %s it was %s (%v)", s.call.number, s.text, r.Node, b.Node, b.Outcome, b.Err)
-		}
-	}
-}
-
-// answered compares what a caller is told of a statement with what became of
-// it.
-func (w *world) answered(ctx context.Context, s *statement, err error) {
-	left := ctx.Err() != nil
-	var runs []fakedb.Run
-	for _, r := range w.backend.Ledger(0) {
-		if r.Query == s.text {
-			runs = append(runs, r)
-		}
-	}
-	ran, lost := false, false
-	for _, r := range runs {
-		ran = ran || r.Outcome == fakedb.Answered
-		lost = lost || r.Outcome == fakedb.Unanswered
-	}
-	unknown := errors.Is(err, clustersql.ErrUnknownOutcome)
-	half := strings.HasPrefix(s.text, "CALL") || strings.Contains(s.text, ";")
-	switch {
-	case err == nil && !ran:
-		w.violate("call %d was told that %q ran, and it did not: %v", s.call.number, s.text, runs)
-	case err != nil && ran && !left:
-		w.violate("call %d was told that %q failed (%v), and it ran: %v", s.call.number, s.text, err, runs)
-	case unknown && !lost:
-		w.violate("call %d was told that it is not known whether %q ran, and nothing speaks for it: %v", s.call.number, s.text, runs)
-	case err != nil && lost && !unknown && !left && !half && (s.tx || !s.repeatable()):
-		w.violate("call %d was not told that %q may have run: %v; %v", s.call.number, s.text, err, runs)
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if unknown {
-		w.tally.unknown++
-	}
-	if left {
-		w.tally.cancelled++
-	}
-}
-
-// committed compares what a caller is told of a Commit with what became of it.
-// from is the length of the ledger before it.
-func (w *world) committed(c *call, from int, err error) {
-	outcome, conn := fakedb.NotSent, (*fakedb.Conn)(nil)
-	for i, r := range w.backend.Ledger(0) {
-		switch {
-		case r.Query == "BEGIN" && r.Outcome == fakedb.Answered && r.Ctx.Value(callKey{}) == c:
-			conn = r.Conn
-		case r.Query == "COMMIT" && r.Conn == conn && i >= from:
-			outcome = r.Outcome
-		}
-	}
-	unknown := errors.Is(err, clustersql.ErrUnknownOutcome)
-	switch {
-	case err == nil && outcome != fakedb.Answered:
-		w.violate("call %d was told that its transaction is committed, and the COMMIT was %s", c.number, outcome)
-	case err != nil && outcome == fakedb.Answered:
-		w.violate("call %d was told that its transaction failed (%v), and it is committed", c.number, err)
-	case unknown && outcome != fakedb.Unanswered:
-		w.violate("call %d was told that it is not known whether its transaction is committed, and the COMMIT was %s", c.number, outcome)
-	case err != nil && !unknown && outcome == fakedb.Unanswered:
-		w.violate("call %d was not told that its transaction may be committed: %v", c.number, err)
-	}
-}
-
-// repeatable reports whether the caller or the cluster allows that the
-// statement runs again.
-func (s *statement) repeatable() bool {
-	return s.call.idempotent || s.call.w.plan.settings.cfg.Idempotent && s.read
-}
-
 // count compares the backend's counts with the cluster's.
 func (w *world) count() {
 	stats := w.backend.Stats()
@@ -368,6 +239,8 @@ func (w *world) count() {
 	w.checkHarmless(now)
 	w.judgeNodes(now)
 	w.judgePool()
+	w.judgeHangs()
+	w.checkGoroutines()
 	most := w.plan.settings.cfg.MaxOpensPerNode
 	spare := removed * (most + 2) // what a removed node still ends is not to be seen
 	for name, s := range now {
@@ -390,7 +263,7 @@ func (w *world) count() {
 // checkHarmless is for schedules whose faults are about new connections alone:
 // good sessions are not the victims.
 func (w *world) checkHarmless(now glance) {
-	if w.plan.flavour != freshFault {
+	if w.plan.flavour != freshFault || w.special.Load() {
 		return
 	}
 	for name, s := range now {

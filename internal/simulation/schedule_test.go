@@ -24,7 +24,8 @@ type schedule struct {
 	seed     uint64
 	settings settings
 	steps    []step
-	healLast bool // the faults end only after the last Close
+	ending   ending
+	hangs    bool // OnEvent does not return before the last Close
 	flavour  flavour
 	sick     []string // the nodes that may have faults
 
@@ -50,6 +51,7 @@ type flavour int
 const (
 	anyFault   flavour = iota
 	freshFault         // faults of new connections alone
+	noRoom             // nodes have no room for new connections now and then
 	noFault            // single connections end, and callers leave: no fault of a node
 )
 
@@ -68,7 +70,7 @@ func newSchedule(seed uint64) *schedule {
 	for i := range s.settings.nodes {
 		s.sick = append(s.sick, nodeName(i))
 	}
-	if s.oneIn(2) { // some are well all the time
+	if s.flavour != noRoom && s.oneIn(2) { // some are well all the time
 		s.sick = s.sick[:1+s.rand.IntN(len(s.sick))]
 	}
 	for range 3 + s.rand.IntN(8) {
@@ -90,8 +92,17 @@ func newSchedule(seed uint64) *schedule {
 		s.drawReopen(s.within(span))
 	}
 	s.drawCalls(span + s.settings.back()) // when all has been well for long
+	s.ending = []ending{endWell, endWell, endHealed, endHealed, endTwice, endBeside}[s.rand.IntN(6)]
+	if s.flavour == anyFault && s.oneIn(4) {
+		s.drawSilence(s.within(span))
+	}
+	if s.flavour == anyFault && s.oneIn(4) {
+		s.drawTimeouts(s.within(span) + time.Second)
+	}
+	if s.flavour == anyFault && s.oneIn(6) {
+		s.drawHurry(span)
+	}
 	slices.SortStableFunc(s.steps, func(a, b step) int { return int(a.at - b.at) })
-	s.healLast = s.oneIn(3)
 	return s
 }
 
@@ -126,6 +137,7 @@ func (s *schedule) drawSettings() {
 	cfg.AttemptTimeout = s.between(300*time.Millisecond, 3*time.Second)
 	cfg.OpenTimeout = s.between(cfg.AttemptTimeout, 6*time.Second)
 	cfg.LoserGrace = s.between(50*time.Millisecond, time.Second)
+	cfg.DrainTimeout = s.between(time.Second, 5*time.Second)
 	cfg.MaxOpensPerNode = 1 + s.rand.IntN(8)
 	cfg.Check = clustersql.CheckDo1
 	if s.oneIn(4) {
@@ -171,6 +183,11 @@ type mood struct {
 	readOnly bool
 }
 
+// well is the mood of a node that is well.
+func (s *schedule) well() mood {
+	return mood{name: "well", mood: fakedb.Mood{Delay: s.settings.pace}}
+}
+
 // drawHarmless draws a way in which a node, or what is on the way to it, refuses
 // new connections and leaves established ones alone.
 func (s *schedule) drawHarmless() mood {
@@ -192,6 +209,9 @@ func (s *schedule) drawHarmless() mood {
 }
 
 func (s *schedule) drawMood() mood {
+	if s.flavour == noRoom {
+		return mood{"full", fakedb.Mood{Dial: errSaturated, Delay: s.settings.pace}, false}
+	}
 	if s.flavour == freshFault || s.oneIn(5) {
 		return s.drawHarmless()
 	}
@@ -225,15 +245,14 @@ func (s *schedule) drawMood() mood {
 func (s *schedule) drawFault(at time.Duration) {
 	m, lasts := s.drawMood(), s.between(50*time.Millisecond, 8*time.Second)
 	nodes := []string{s.sick[s.rand.IntN(len(s.sick))]}
-	if s.oneIn(5) {
+	if s.oneIn(5) || s.flavour == noRoom {
 		nodes = s.sick
 	}
-	if m.mood.Timeout > 0 && s.oneIn(2) { // and what comes next on its connections is lost
-		loses := mood{"answers are lost", fakedb.Mood{Late: errReset, Delay: s.settings.pace}, false}
-		s.add(at+lasts*3/4, func(w *world) { w.setMood(nodes, loses) }, "%s: %s", strings.Join(nodes, ", "), loses.name)
+	if s.flavour == noRoom && s.oneIn(2) {
+		lasts /= 100
 	}
 	times := 1
-	if m.mood.Timeout == 0 && s.oneIn(6) {
+	if s.oneIn(6) {
 		times, lasts = 2+s.rand.IntN(8), 500*time.Millisecond
 	}
 	for range times {
@@ -260,6 +279,46 @@ func (s *schedule) drawBreak(at time.Duration, nodes []string) {
 	}, "%s: conns break, hidden %t: %v", strings.Join(nodes, ", "), hidden, err)
 }
 
+// drawSilence draws a node, or all, that fall silent for long, half of them after
+// another fault. Callers without a deadline hang there.
+func (s *schedule) drawSilence(at time.Duration) {
+	nodes := []string{s.sick[s.rand.IntN(len(s.sick))]}
+	if s.oneIn(3) {
+		nodes = s.sick
+	}
+	s.drawCalls(at - 1)
+	if s.oneIn(2) {
+		m := s.drawMood()
+		s.add(at, func(w *world) { w.setMood(nodes, m) }, "%s: %s", strings.Join(nodes, ", "), m.name)
+		at += s.between(1, 2*time.Second)
+		s.drawCalls(at - 1)
+	}
+	end := at + s.between(30*time.Second, time.Minute)
+	s.add(at, func(w *world) { w.setMood(nodes, mood{"silent", fakedb.Mood{Silent: true}, false}) }, "%s: silent for long", strings.Join(nodes, ", "))
+	for ; at < end; at += 5 * time.Second {
+		s.add(at, func(*world) {}, "time passes")
+	}
+	s.add(end, func(w *world) { w.setMood(nodes, w.well()) }, "%s: well", strings.Join(nodes, ", "))
+}
+
+// drawTimeouts draws nodes whose statements time out, and whose connections work
+// on until the answer to what comes next is lost.
+func (s *schedule) drawTimeouts(at time.Duration) {
+	timeout := s.between(10*time.Millisecond, 300*time.Millisecond)
+	steps := []mood{
+		{"times out", fakedb.Mood{Silent: true, Timeout: timeout}, false},
+		{"answers are lost", fakedb.Mood{Late: errReset, Delay: s.settings.pace}, false},
+		s.well(),
+	}
+	for range 3 {
+		s.drawCalls(at - s.between(1, 300*time.Millisecond))
+	}
+	for _, m := range steps {
+		s.add(at, func(w *world) { w.setMood(s.sick, m) }, "%s: %s", strings.Join(s.sick, ", "), m.name)
+		at += timeout + s.between(1, 100*time.Millisecond)
+	}
+}
+
 // drawEnd draws that the server ends connections that no statement is on.
 func (s *schedule) drawEnd(at time.Duration) {
 	errs := []error{mysql.ErrInvalidConn, io.ErrUnexpectedEOF, errReset}
@@ -267,8 +326,18 @@ func (s *schedule) drawEnd(at time.Duration) {
 	s.add(at, func(w *world) { w.endIdle(err, hidden, one) }, "idle connections are ended, only one %t, hidden %t: %v", one, hidden, err)
 }
 
+// drawHurry draws a node that changes often.
+func (s *schedule) drawHurry(at time.Duration) {
+	name, m, times := nodeName(s.rand.IntN(s.settings.nodes)), s.drawMood(), 50+s.rand.IntN(100)
+	s.add(at, func(w *world) { w.hurry(name, times, m) }, "%s: %d times %s, and well again", name, times, m.name)
+}
+
 func (s *schedule) drawMembership(at time.Duration) {
 	name := nodeName(s.rand.IntN(s.settings.nodes))
+	if s.oneIn(6) {
+		s.add(at, func(w *world) { w.rivals(name) }, "%s: Undrain beside DelNode", name)
+		return
+	}
 	away := s.between(1, 6*time.Second)
 	if s.oneIn(2) {
 		s.add(at, func(w *world) { w.drain(name) }, "Drain %s", name)

@@ -15,10 +15,13 @@ import (
 type truth struct {
 	established, fresh side // connections that are there; new ones
 
-	generation uint64 // at the last look
-	number     int    // which node of the name that was
-	drains     int    // how often the program has drained or removed the node
-	seenDrains int    // of these, those before the last look
+	generation uint64        // at the last look
+	number     int           // which node of the name that was
+	fullFrom   time.Time     // since when it has had no room; zero: there is room, and an open has found it
+	fullFor    time.Duration // how long that was the last time
+	found      time.Time     // when an open found room after that
+	drains     int           // how often the program has drained or removed the node
+	seenDrains int           // of these, those before the last look
 }
 
 // A side is one way in which a node is good or bad.
@@ -64,6 +67,9 @@ func (w *world) noteMood(node string, m mood) {
 	t, now := w.truths[node], time.Now()
 	t.established.set(established, now)
 	t.fresh.set(fresh, now)
+	if m.mood.Dial == error(errSaturated) && t.fullFrom.IsZero() {
+		t.fullFrom = now
+	}
 }
 
 // noteBreak notes that all connections of a node were lost.
@@ -113,7 +119,7 @@ func (w *world) judgeEvent(e clustersql.Event) {
 	if w.plan.flavour == freshFault && e.Kind == clustersql.EventCut {
 		w.violate("%d connections of %s were cut for a fault of new ones (%s)", e.Conns, e.Node, e.Reason)
 	}
-	if w.plan.flavour == noFault && e.Kind == clustersql.EventState && e.From != clustersql.StateUnknown {
+	if w.plan.flavour == noFault && !w.special.Load() && e.Kind == clustersql.EventState && e.From != clustersql.StateUnknown {
 		w.violate("%s is %s, and only single connections have ended (%s)", e.Node, e.To, e.Reason)
 	}
 }
@@ -133,7 +139,7 @@ func (w *world) judgeNodes(now glance) {
 		if same && s.Generation > t.generation && t.established.goodFor(looked) > lag {
 			wrong = append(wrong, name+" has retired its connections, and they had been good for "+t.established.goodFor(looked).String()+" ("+s.LastErrorMessage+")")
 		}
-		if s.State == clustersql.StateDown && !s.NextCheck.IsZero() && t.established.goodFor(at) > back && t.fresh.goodFor(at) > back {
+		if s.State == clustersql.StateDown && !s.NextCheck.IsZero() && at.Sub(s.Since) > back && t.established.goodFor(at) > back && t.fresh.goodFor(at) > back {
 			wrong = append(wrong, name+" is still down, and has been good for "+min(t.established.goodFor(at), t.fresh.goodFor(at)).String()+" ("+s.Reason+")")
 		}
 		t.generation, t.number, t.seenDrains = s.Generation, s.number, t.drains
@@ -144,11 +150,71 @@ func (w *world) judgeNodes(now glance) {
 	}
 }
 
+// judgeHangs is about calls without a deadline: one that hangs on a silent node
+// ends when the cluster finds that out, if it can cut. Where all nodes are
+// silent it may first wait for what they call the group's pause.
+func (w *world) judgeHangs() {
+	s := &w.plan.settings
+	if !s.cuttable {
+		return
+	}
+	bound := s.lag() + time.Duration(s.cfg.Fall)*(s.cfg.AttemptTimeout+s.cfg.ProbeInterval*6/5) + s.cfg.DrainTimeout + groupPause
+	w.mu.Lock()
+	hangs, node := time.Duration(0), ""
+	for c, h := range w.handed {
+		if busy := c.Busy(); busy > max(bound, hangs) && !h.from.closed.Load() {
+			hangs, node = busy, h.node
+		}
+	}
+	w.mu.Unlock()
+	if hangs > 0 {
+		w.violate("a statement has been hanging on %s for %s", node, hangs)
+	}
+}
+
+// groupPause is how long all nodes may be silent before one is blamed for it.
+const groupPause = 15 * time.Second
+
+// judgeRoom is for schedules in which nodes have no room now and then, and no
+// other fault. An open that has ended did not wait longer than the backoff under
+// way when there was room again. That one is not longer than the time without
+// room, or 250 ms.
+func (w *world) judgeRoom(began time.Time, node string) {
+	if w.plan.flavour != noRoom {
+		return
+	}
+	w.mu.Lock()
+	room, full := began, time.Duration(0)
+	for name, t := range w.truths {
+		switch {
+		case t.fresh.bad:
+			room = time.Now()
+		case t.fresh.since.After(room):
+			room = t.fresh.since
+		}
+		if !t.fullFrom.IsZero() {
+			t.fullFor = t.fresh.since.Sub(t.fullFrom)
+		}
+		if name == node && !t.fresh.bad && !t.fullFrom.IsZero() {
+			t.fullFrom, t.found = time.Time{}, time.Now()
+		}
+		if !t.fullFrom.IsZero() || !began.After(t.found) {
+			full = max(full, t.fullFor)
+		}
+	}
+	w.mu.Unlock()
+	s := &w.plan.settings
+	most := min(5*time.Second, 250*time.Millisecond+full) + time.Duration(s.cfg.MaxOpensPerNode+4)*4*s.pace
+	if waited := time.Since(room); waited > most {
+		w.violate("an open waited for %s though there was room; %s are enough, as there was none for %s", waited, most, full)
+	}
+}
+
 // judgePool is for schedules in which no established connection has a reason to
 // go: none is closed, and so none has left the pool, as long as it works and its
 // database is open.
 func (w *world) judgePool() {
-	if w.plan.flavour != freshFault && w.plan.flavour != noFault {
+	if w.plan.flavour != freshFault && w.plan.flavour != noFault || w.special.Load() {
 		return
 	}
 	w.mu.Lock()

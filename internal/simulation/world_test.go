@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,11 +30,16 @@ type world struct {
 	backend *fakedb.Backend
 	driver  clustersql.Driver
 	began   time.Time
+	hook    chan struct{} // closed when the program's hook is to return
+
+	goroutines int // before the start
 
 	statements atomic.Int64
 	seq        atomic.Int64 // orders calls and handovers
 	opening    atomic.Int64 // opens under way
 	callers    sync.WaitGroup
+	cutTakes   atomic.Int64            // how long the cut of a socket takes, in nanoseconds
+	special    atomic.Bool             // the ending has faults and drains of its own, whatever the schedule has
 	readOnly   map[string]*atomic.Bool // by node; never changed after the start
 
 	// touched by the steps alone
@@ -66,7 +73,7 @@ type handover struct {
 
 func newWorld(name string, plan *schedule, tally *tally) *world {
 	w := &world{
-		plan: plan, backend: fakedb.New(), began: time.Now(), tally: tally, readOnly: make(map[string]*atomic.Bool),
+		plan: plan, backend: fakedb.New(), began: time.Now(), hook: make(chan struct{}), goroutines: runtime.NumGoroutine(), tally: tally, readOnly: make(map[string]*atomic.Bool),
 		owner: make(map[*fakedb.Conn]*call), first: make(map[*fakedb.Conn]*call), handed: make(map[*fakedb.Conn]handover),
 		held: make(map[*fakedb.Conn]*call), texts: make(map[string]*statement), numbers: make(map[string]int),
 		truths: make(map[string]*truth), looked: time.Now(),
@@ -74,10 +81,16 @@ func newWorld(name string, plan *schedule, tally *tally) *world {
 	w.backend.NameNodes(nodeOf)
 	w.backend.OnLookup(func(ctx context.Context) { socket.Of(ctx).Resolve(false) }) // as clustersql.Dial does
 	if plan.settings.cuttable {
-		w.backend.OnSocket(func(ctx context.Context, s net.Conn) { clustersql.TrackSocket(ctx, s) })
+		w.backend.OnSocket(func(ctx context.Context, s net.Conn) { clustersql.TrackSocket(ctx, socketOf{s, w}) })
 	}
 	cfg := plan.settings.cfg
 	cfg.OnEvent = w.onEvent
+	if plan.hangs {
+		cfg.OnEvent = func(e clustersql.Event) {
+			w.onEvent(e)
+			<-w.hook
+		}
+	}
 	cfg.Seed = plan.seed
 	w.driver = clustersql.NewDriver(w.backend.Driver(), name, func(c *clustersql.Config) { *c = cfg }, clustersql.WithLogger(slog.New(slog.DiscardHandler)))
 	for i := range plan.settings.nodes {
@@ -97,9 +110,7 @@ func newWorld(name string, plan *schedule, tally *tally) *world {
 	return w
 }
 
-func (w *world) well() mood {
-	return mood{name: "well", mood: fakedb.Mood{Delay: w.plan.settings.pace}}
-}
+func (w *world) well() mood { return w.plan.well() }
 
 // run carries out the schedule, one step after the other, and ends everything.
 func (w *world) run() {
@@ -115,17 +126,7 @@ func (w *world) run() {
 			break
 		}
 	}
-	if w.plan.healLast {
-		w.close(w.db)
-		w.driver.Close()
-		w.heal()
-		w.settle()
-	} else {
-		w.heal()
-		w.settle()
-		w.close(w.db)
-		w.driver.Close()
-	}
+	w.finish()
 	time.Sleep(time.Minute) // deaf attempts, losers in their grace, late Closes
 	w.check()
 	w.nothingLeft()
@@ -149,11 +150,10 @@ func (w *world) callsOut() int {
 	return w.out
 }
 
-func (w *world) heal() {
-	for name := range w.readOnly {
-		w.setMood([]string{name}, w.well())
-	}
-}
+func (w *world) heal() { w.setMood(w.names(), w.well()) }
+
+// names are those of all nodes, whether they are members or not.
+func (w *world) names() []string { return slices.Sorted(maps.Keys(w.readOnly)) }
 
 func (w *world) setMood(nodes []string, m mood) {
 	for _, n := range nodes {
@@ -261,7 +261,14 @@ func (w *world) start(c *call) {
 	w.out++
 	w.tally.calls++
 	w.mu.Unlock()
-	w.callers.Go(func() { c.do(db) })
+	w.callers.Go(func() {
+		defer func() {
+			if r := recover(); r != nil {
+				w.violate("call %d has panicked: %v", c.number, r)
+			}
+		}()
+		c.do(db)
+	})
 }
 
 func (w *world) ended(c *call, err error, took time.Duration) {

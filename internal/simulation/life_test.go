@@ -1,0 +1,227 @@
+package simulation
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"net"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/EnumApps/clustersql"
+	"github.com/EnumApps/clustersql/internal/fakedb"
+)
+
+// An ending is how a schedule ends once its steps are done.
+type ending int
+
+const (
+	endWell   ending = iota // the faults end, and then all is closed
+	endHealed               // all is closed, and then the faults end
+	endTwice                // two Closes, beside what a removed node still does
+	endBeside               // Connects beside the Close of the last connector
+)
+
+// finish ends a schedule in its way. The last Close has returned then.
+func (w *world) finish() {
+	if w.plan.ending != endHealed && w.plan.ending != endTwice {
+		w.heal()
+		w.settle()
+		w.wellAgain()
+	}
+	w.special.Store(w.plan.ending == endTwice || w.plan.ending == endBeside)
+	switch w.plan.ending {
+	case endTwice:
+		w.closeTwice()
+	case endBeside:
+		w.close(w.db)
+		w.closeBeside()
+	default:
+		w.close(w.db)
+	}
+	w.driver.Close()
+	w.release()
+	if w.plan.ending == endHealed || w.plan.ending == endTwice {
+		w.heal()
+		w.settle()
+		w.close(w.db)
+	}
+}
+
+// release lets the program's hook return.
+func (w *world) release() { close(w.hook) }
+
+// wellAgain is called when all nodes are well and no call is under way. After a
+// while every node is in use again, and what was removed has ended.
+func (w *world) wellAgain() {
+	if w.failed() {
+		return
+	}
+	time.Sleep(max(w.plan.settings.back(), w.plan.settings.lag(), w.plan.settings.cfg.DrainTimeout) + time.Second)
+	w.check()
+	now := w.glance()
+	for name, s := range now {
+		if s.State != clustersql.StateUp && s.State != clustersql.StateSuspect && s.State != clustersql.StateDraining {
+			w.violate("all is well, and %s is %s (%s)", name, s.State, s.Reason)
+		}
+	}
+	if actors := strings.Count(bubble(), ".(*node).run("); actors != len(now) {
+		w.violate("%d nodes have %d actors:\n%s", len(now), actors, bubble())
+	}
+}
+
+// checkGoroutines bounds what runs by what is there: nodes, conns, calls.
+func (w *world) checkGoroutines() {
+	stats := w.backend.Stats()
+	most := 100 + 40*w.plan.settings.nodes + 2*stats.Live + 8*w.callsOut() + int(w.opening.Load())*(4+4*w.plan.settings.nodes)
+	if n := runtime.NumGoroutine() - w.goroutines; n > most {
+		w.violate("%d goroutines, and %d are enough for %d conns and %d calls", n, most, stats.Live, w.callsOut())
+	}
+}
+
+// hurry has one node change between two moods many times, as a node does whose
+// server dies at every start.
+func (w *world) hurry(name string, times int, m mood) {
+	for range times {
+		w.setMood([]string{name}, m)
+		time.Sleep(w.plan.settings.cfg.ProbeInterval * 3)
+		w.setMood([]string{name}, w.well())
+		time.Sleep(w.plan.settings.back() / 4)
+	}
+}
+
+// rivals has Undrain and DelNode of one node meet. Whoever comes first, the node
+// is gone after that.
+func (w *world) rivals(name string) {
+	for range 10 {
+		w.addNode(name)
+		w.drain(name)
+		var both sync.WaitGroup
+		var tries atomic.Int64
+		both.Go(func() {
+			for range 1000 {
+				if tries.Add(1); w.driver.Undrain(name) != nil {
+					return // there is no such node any more
+				}
+			}
+		})
+		both.Go(func() {
+			for tries.Load() < 3 {
+				runtime.Gosched()
+			}
+			w.delNode(name)
+		})
+		both.Wait()
+	}
+	w.addNode(name)
+}
+
+// direct opens on the cluster without database/sql. The caller closes both.
+func (w *world) direct() *connector {
+	c := &connector{w: w, inner: w.driver.Connector()}
+	c.closed.Store(true) // its conns are in no pool
+	return c
+}
+
+// closeTwice closes the cluster twice at once while a node that was removed still
+// has a backend deaf to cancel. Both wait for the same.
+func (w *world) closeTwice() {
+	name := nodeName(0)
+	w.setMood([]string{name}, mood{"silent and deaf", fakedb.Mood{Silent: true, Deaf: true}, false})
+	c := w.direct()
+	var attempts sync.WaitGroup
+	for range 2 {
+		attempts.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), w.plan.settings.cfg.AttemptTimeout/2)
+			defer cancel()
+			if conn, err := c.Connect(ctx); err == nil {
+				conn.Close()
+			}
+		})
+	}
+	time.Sleep(time.Millisecond)
+	w.delNode(name)
+	time.Sleep(time.Millisecond)
+	var closes sync.WaitGroup
+	var took [2]time.Duration
+	began := time.Now()
+	for i := range took {
+		closes.Go(func() {
+			w.driver.Close()
+			took[i] = time.Since(began)
+		})
+	}
+	closes.Wait()
+	if took[0] != took[1] {
+		w.violate("of two Closes at once one took %s and the other %s", min(took[0], took[1]), max(took[0], took[1]))
+	}
+	attempts.Wait()
+	c.Close()
+}
+
+// closeBeside has the last connector closed while a conn is on its way to the
+// caller: its node is cut just before it is given, and the cut takes time.
+// Whoever has closed the cluster is given no connection any more.
+func (w *world) closeBeside() {
+	c := w.direct()
+	time.Sleep(10 * w.plan.settings.pace) // the nodes have been probed
+	w.cutTakes.Store(int64(2 * w.plan.settings.cfg.AttemptTimeout))
+	w.setMood(w.names(), mood{"silent", fakedb.Mood{Silent: true}, false})
+	var opens sync.WaitGroup
+	opens.Go(func() {
+		for err := error(nil); !errors.Is(err, clustersql.ErrClosed); {
+			var conn driver.Conn
+			if conn, err = c.Connect(context.Background()); err == nil {
+				conn.Close()
+				return
+			}
+			time.Sleep(time.Millisecond) // where all nodes are drained it fails at once
+		}
+	})
+	for range 2000 {
+		down, won := w.anyDown()
+		if down {
+			w.setMood(w.names(), w.well())
+		}
+		if won {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	c.Close()
+	c.over.Store(time.Now().UnixNano())
+	opens.Wait()
+	w.cutTakes.Store(0)
+	w.heal()
+}
+
+// anyDown reports whether a node is down, and whether one has given a conn that
+// nobody has yet.
+func (w *world) anyDown() (down, won bool) {
+	given := uint64(0)
+	for _, s := range w.glance() {
+		down = down || s.State == clustersql.StateDown
+		given += s.Won
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return down, given > uint64(len(w.handed)) && w.opening.Load() > 0
+}
+
+// A socketOf is a socket whose end may take time.
+type socketOf struct {
+	net.Conn
+	w *world
+}
+
+// Close loses the connection, and then takes its time.
+func (s socketOf) Close() error {
+	err := s.Conn.Close()
+	if d := s.w.cutTakes.Load(); d > 0 {
+		time.Sleep(time.Duration(d))
+	}
+	return err
+}
