@@ -17,6 +17,7 @@ type schedule struct {
 	settings settings
 	steps    []step
 	ending   ending
+	lossless bool // of noFault: callers leave, and that is all
 	hangs    bool // OnEvent does not return before the last Close
 	flavour  flavour
 	sick     []string // the nodes that may have faults
@@ -62,10 +63,15 @@ func newSchedule(seed uint64) *schedule {
 	for i := range s.settings.nodes {
 		s.sick = append(s.sick, nodeName(i))
 	}
+	s.lossless = s.flavour == noFault && s.oneIn(2)
 	if s.flavour != noRoom && s.oneIn(2) { // some are well all the time
 		s.sick = s.sick[:1+s.rand.IntN(len(s.sick))]
 	}
 	for range 3 + s.rand.IntN(8) {
+		if s.flavour == noFault && s.lossless {
+			s.drawCalls(s.within(span))
+			continue
+		}
 		if s.flavour == noFault {
 			s.drawEnd(s.within(span))
 			continue

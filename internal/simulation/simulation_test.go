@@ -37,7 +37,7 @@ func TestSimulation(t *testing.T) {
 	}
 	seeds := uint64(1000)
 	if testing.Short() {
-		seeds = 60
+		seeds = 30
 	}
 	sum := new(tally)
 	for seed := range seeds {

@@ -119,6 +119,9 @@ func (w *world) judgeEvent(e clustersql.Event) {
 	if w.plan.flavour == freshFault && e.Kind == clustersql.EventCut {
 		w.violate("%d connections of %s were cut for a fault of new ones (%s)", e.Conns, e.Node, e.Reason)
 	}
+	if w.plan.flavour == noFault && w.plan.lossless && e.Kind == clustersql.EventLost {
+		w.violate("%d connections of %s are said to be lost, and their callers have left (%s)", e.Conns, e.Node, e.Reason)
+	}
 	if w.plan.flavour == noFault && !w.special.Load() && e.Kind == clustersql.EventState && e.From != clustersql.StateUnknown {
 		w.violate("%s is %s, and only single connections have ended (%s)", e.Node, e.To, e.Reason)
 	}
@@ -212,7 +215,7 @@ func (w *world) judgeRoom(began time.Time, node string) {
 
 // judgePool is for schedules in which no established connection has a reason to
 // go: none is closed, and so none has left the pool, as long as it works and its
-// database is open.
+// database is open. One of a full node may make room for an open.
 func (w *world) judgePool() {
 	if w.plan.flavour != freshFault && w.plan.flavour != noFault || w.special.Load() {
 		return
@@ -220,7 +223,7 @@ func (w *world) judgePool() {
 	w.mu.Lock()
 	closed := ""
 	for c, h := range w.handed {
-		if c.Closed() && !c.Broken() && !h.from.closed.Load() {
+		if c.Closed() && !c.Broken() && !h.from.closed.Load() && w.truths[h.node].found.IsZero() && w.truths[h.node].fullFrom.IsZero() {
 			closed = h.node
 		}
 	}
