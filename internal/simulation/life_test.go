@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"testing/synctest"
 	"time"
 
 	"github.com/EnumApps/clustersql"
@@ -23,6 +24,7 @@ const (
 	endHealed               // all is closed, and then the faults end
 	endTwice                // two Closes, beside what a removed node still does
 	endBeside               // Connects beside the Close of the last connector
+	endOwn                  // a program with a pool of its own: Driver.Open
 )
 
 // finish ends a schedule in its way. The last Close has returned then.
@@ -32,13 +34,16 @@ func (w *world) finish() {
 		w.settle()
 		w.wellAgain()
 	}
-	w.special.Store(w.plan.ending == endTwice || w.plan.ending == endBeside)
+	w.special.Store(w.plan.ending == endTwice || w.plan.ending == endBeside || w.plan.ending == endOwn)
 	switch w.plan.ending {
 	case endTwice:
 		w.closeTwice()
 	case endBeside:
 		w.close(w.db)
 		w.closeBeside()
+	case endOwn:
+		w.close(w.db)
+		w.closeOwn()
 	default:
 		w.close(w.db)
 	}
@@ -224,4 +229,28 @@ func (s socketOf) Close() error {
 		time.Sleep(time.Duration(d))
 	}
 	return err
+}
+
+// closeOwn has the cluster close an idle conn that came from Driver.Open and holds
+// the last connector. That takes no time.
+func (w *world) closeOwn() {
+	before := w.glance()
+	conn, err := w.driver.Open("")
+	if err != nil {
+		return // all nodes are drained
+	}
+	pool := &connector{w: w}
+	pool.closed.Store(true)
+	w.handover(pool, conn, before, w.glance())
+	if !conn.(driver.Validator).IsValid() { // as a pool asks that takes it back
+		w.violate("a fresh conn of Driver.Open is not valid")
+	}
+	w.drain(conn.(clustersql.Conn).Raw().(*fakedb.Conn).NodeName())
+	synctest.Wait()
+	time.Sleep(w.plan.settings.cfg.LoserGrace + 5*w.plan.settings.pace)
+	if all := bubble(); strings.Contains(all, ").halt(") {
+		w.violate("a conn that the cluster has closed where it lay waits for itself:\n%s", all)
+	}
+	time.Sleep(w.plan.settings.cfg.AttemptTimeout)
+	conn.Close()
 }

@@ -50,6 +50,7 @@ import (
 //     that is a member has one actor, and one that was removed has none, once its
 //     conns are closed or its drain has timed out.
 //   - Nobody gets a conn after Close has returned. Two Closes at once both wait.
+//     A conn that the cluster closes where it lies does not wait for itself.
 //   - After the last Close nothing is left.
 
 // A connector watches the cluster's connector.

@@ -90,7 +90,7 @@ func newSchedule(seed uint64) *schedule {
 		s.drawReopen(s.within(span))
 	}
 	s.drawCalls(span + s.settings.back()) // when all has been well for long
-	s.ending = []ending{endWell, endWell, endHealed, endHealed, endTwice, endBeside}[s.rand.IntN(6)]
+	s.ending = []ending{endWell, endWell, endHealed, endHealed, endTwice, endBeside, endOwn}[s.rand.IntN(7)]
 	if s.flavour == anyFault && s.oneIn(4) {
 		s.drawSilence(s.within(span))
 	}
