@@ -98,6 +98,7 @@ func newSchedule(seed uint64) *schedule {
 		s.drawTimeouts(s.within(span) + time.Second)
 	}
 	if s.flavour == anyFault && s.oneIn(6) {
+		s.hangs = s.oneIn(2)
 		s.drawHurry(span)
 	}
 	slices.SortStableFunc(s.steps, func(a, b step) int { return int(a.at - b.at) })
