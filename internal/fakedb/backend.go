@@ -153,6 +153,7 @@ type Stats struct {
 	Closes   int // connections closed
 	Live     int // connections made and not closed
 	MaxLive  int // of one node
+	Closing  int // calls of Close under way; their connections are live
 	Dialing  int // calls of Connect or Open under way
 
 	// Each of these counts a mistake of the caller.
@@ -169,6 +170,7 @@ func (s *Stats) add(o Stats) {
 	s.Live += o.Live
 	s.MaxLive = max(s.MaxLive, o.MaxLive)
 	s.Dialing += o.Dialing
+	s.Closing += o.Closing
 	s.DoubleCloses += o.DoubleCloses
 	s.UsedAfterClose += o.UsedAfterClose
 	s.TouchedWithErr += o.TouchedWithErr

@@ -136,11 +136,12 @@ func (c *Conn) Close() error {
 		c.node.count(func(s *Stats) { s.Concurrent++ })
 	}
 	_ = pause(context.Background(), c.script.CloseDelay)
+	c.node.count(func(s *Stats) { s.Closing++ })
 	if c.node.hasMood() {
 		_ = c.node.linger(context.Background(), 0, nil, unclosed)
 	}
 	close(c.done)
-	c.node.count(func(s *Stats) { s.Closes++; s.Live--; delete(c.node.conns, c) })
+	c.node.count(func(s *Stats) { s.Closing--; s.Closes++; s.Live--; delete(c.node.conns, c) })
 	if c.script.ClosePanic != nil {
 		panic(c.script.ClosePanic)
 	}
@@ -233,6 +234,16 @@ func (c *Conn) NodeName() string { return c.node.name }
 
 // Closed reports whether Close was called.
 func (c *Conn) Closed() bool { return c.closed.Load() }
+
+// Closing reports whether Close has been called and has not returned.
+func (c *Conn) Closing() bool {
+	select {
+	case <-c.done:
+		return false
+	default:
+		return c.closed.Load()
+	}
+}
 
 // Broken reports whether the connection is lost, or was broken by a caller who
 // left.

@@ -34,6 +34,9 @@ func (w *world) finish() {
 		w.settle()
 		w.wellAgain()
 	}
+	if w.plan.unclosed && w.plan.ending != endHealed && w.plan.ending != endTwice && !w.failed() {
+		w.hour()
+	}
 	w.special.Store(w.plan.ending == endTwice || w.plan.ending == endBeside || w.plan.ending == endOwn)
 	switch w.plan.ending {
 	case endTwice:
@@ -42,6 +45,7 @@ func (w *world) finish() {
 		w.close(w.db)
 		w.closeBeside()
 	case endOwn:
+		w.release() // a Close waits for a hook that hangs
 		w.close(w.db)
 		w.closeOwn()
 	default:
@@ -57,7 +61,7 @@ func (w *world) finish() {
 }
 
 // release lets the program's hook return.
-func (w *world) release() { close(w.hook) }
+func (w *world) release() { w.once.Do(func() { close(w.hook) }) }
 
 // wellAgain is called when all nodes are well and no call is under way. After a
 // while every node is in use again, and what was removed has ended.
@@ -84,6 +88,38 @@ func (w *world) checkGoroutines() {
 	most := 100 + 40*w.plan.settings.nodes + 2*stats.Live + 8*w.callsOut() + int(w.opening.Load())*(4+4*w.plan.settings.nodes)
 	if n := runtime.NumGoroutine() - w.goroutines; n > most {
 		w.violate("%d goroutines, and %d are enough for %d conns and %d calls", n, most, stats.Live, w.callsOut())
+	}
+}
+
+// hour has a node refuse work for long while no connection to it can be closed:
+// the backend's Close does not return. Each probe of it leaves one behind, and
+// the cluster stops probing when there are too many.
+func (w *world) hour() {
+	name := nodeName(0)
+	w.setMood([]string{name}, mood{"not ready, and Close hangs", fakedb.Mood{Refuse: errNotReady, Unclosed: true, Delay: w.plan.settings.pace}, false})
+	for range 12 {
+		time.Sleep(5 * time.Minute)
+		w.check()
+	}
+	w.heal()
+	w.settle()
+	w.wellAgain()
+}
+
+// checkClosing bounds the conns whose Close hangs, but for those that database/sql
+// had: it has a bound of its own.
+func (w *world) checkClosing() {
+	w.mu.Lock()
+	handed := 0
+	for c := range w.handed {
+		if c.Closing() {
+			handed++
+		}
+	}
+	w.mu.Unlock()
+	closing := w.backend.Stats().Closing - handed
+	if most := w.plan.settings.nodes * (3*w.plan.settings.cfg.MaxOpensPerNode + 6); closing > most {
+		w.violate("%d conns wait for the backend's Close to return, and nothing bounds that (%d would be enough)", closing, most)
 	}
 }
 

@@ -44,6 +44,8 @@ import (
 //     changes the state of no node.
 //   - No good node is taken down, and none stays down for longer than its
 //     backoff and rise probes.
+//   - Where the backend's Close hangs, no more conns are left behind than attempts
+//     and probes may be deaf.
 //   - Nobody closes a conn while a func of Raw holds it. What a program is told
 //     of a Commit is true, and an error whose methods panic is contained.
 //   - Goroutines are bounded by the nodes, conns and calls that there are. A node
@@ -221,10 +223,12 @@ func (w *world) count() {
 	w.mu.Lock()
 	out, unsure, open, removed := map[string]int{}, map[string]bool{}, 0, 0
 	for c, h := range w.handed {
-		if c.Closed() {
+		if c.Closed() && !c.Closing() {
 			continue
 		}
-		open++
+		if !c.Closed() {
+			open++
+		}
 		switch {
 		case !h.sure:
 			unsure[h.node] = true
@@ -242,6 +246,7 @@ func (w *world) count() {
 	w.judgePool()
 	w.judgeHangs()
 	w.checkGoroutines()
+	w.checkClosing()
 	most := w.plan.settings.cfg.MaxOpensPerNode
 	spare := removed * (most + 2) // what a removed node still ends is not to be seen
 	for name, s := range now {
@@ -256,7 +261,7 @@ func (w *world) count() {
 		}
 		spare += s.Attempts + s.Deaf + 2 // its probe's, the stale one too
 	}
-	if stats.Live < open || stats.Live > open+spare {
+	if stats.Live < open || stats.Live > open+spare+stats.Closing {
 		w.violate("%d conns live, %d of them out: the others are neither handed out nor closed; %d could be in attempts or probes", stats.Live, open, spare)
 	}
 }

@@ -18,6 +18,7 @@ type schedule struct {
 	steps    []step
 	ending   ending
 	lossless bool // of noFault: callers leave, and that is all
+	unclosed bool // at the end a node's Close hangs for an hour
 	hangs    bool // OnEvent does not return before the last Close
 	flavour  flavour
 	sick     []string // the nodes that may have faults
@@ -101,6 +102,7 @@ func newSchedule(seed uint64) *schedule {
 		s.hangs = s.oneIn(2)
 		s.drawHurry(span)
 	}
+	s.unclosed = s.flavour == anyFault && s.oneIn(8)
 	slices.SortStableFunc(s.steps, func(a, b step) int { return int(a.at - b.at) })
 	return s
 }

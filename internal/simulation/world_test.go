@@ -31,6 +31,7 @@ type world struct {
 	driver  clustersql.Driver
 	began   time.Time
 	hook    chan struct{} // closed when the program's hook is to return
+	once    sync.Once     // closes it
 
 	goroutines int // before the start
 
