@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"net"
@@ -34,10 +35,15 @@ func (w *world) finish() {
 		w.settle()
 		w.wellAgain()
 	}
+	w.special.Store(w.plan.ending == endTwice || w.plan.ending == endBeside || w.plan.ending == endOwn)
+	if w.plan.settings.pooled == 1 && w.plan.ending >= endBeside && !w.failed() {
+		for range 5 {
+			w.handoff(w.db)
+		}
+	}
 	if w.plan.unclosed && w.plan.ending != endHealed && w.plan.ending != endTwice && !w.failed() {
 		w.hour()
 	}
-	w.special.Store(w.plan.ending == endTwice || w.plan.ending == endBeside || w.plan.ending == endOwn)
 	switch w.plan.ending {
 	case endTwice:
 		w.closeTwice()
@@ -158,6 +164,75 @@ func (w *world) rivals(name string) {
 		both.Wait()
 	}
 	w.addNode(name)
+}
+
+// handoff has callers leave in the instant in which database/sql's opener has a
+// conn for one of them. database/sql puts the conn into its pool then; the cluster hears
+// that, and not when it is taken again. A func of Raw holds it then, while its
+// node is drained.
+func (w *world) handoff(db *sql.DB) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	held, err := db.Conn(ctx)
+	if err != nil {
+		return
+	}
+	waits, leave := context.WithCancel(ctx)
+	var others sync.WaitGroup
+	for range 20 {
+		others.Go(func() {
+			if conn, err := db.Conn(waits); err == nil {
+				conn.Close()
+			}
+		})
+	}
+	time.Sleep(time.Millisecond)
+	_ = held.Raw(func(raw any) error {
+		raw.(clustersql.Conn).Raw().(*fakedb.Conn).Lose(errReset, false)
+		return nil
+	})
+	others.Go(func() {
+		time.Sleep(w.openTakes())
+		leave()
+	})
+	held.Close()
+	others.Wait()
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	node := make(chan string, 1)
+	others.Go(func() {
+		name, ok := <-node
+		if !ok {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+		w.drain(name)
+		time.Sleep(time.Second / 50)
+		_ = w.driver.Undrain(name)
+	})
+	_ = conn.Raw(func(raw any) error {
+		backend := raw.(clustersql.Conn).Raw().(*fakedb.Conn)
+		node <- backend.NodeName()
+		before := backend.Closed() // of a drain before: the cluster does not see that the conn was taken out of the pool
+		time.Sleep(20 * time.Millisecond)
+		if !before && backend.Closed() {
+			w.violate("the conn of %s was closed while a func of Raw held it", backend.NodeName())
+		}
+		return nil
+	})
+	close(node)
+	others.Wait()
+}
+
+// openTakes is how long an open takes when the nodes are well.
+func (w *world) openTakes() time.Duration {
+	if w.plan.settings.cfg.Require == clustersql.RequireWritable {
+		return 3 * w.plan.settings.pace
+	}
+	return 2 * w.plan.settings.pace
 }
 
 // direct opens on the cluster without database/sql. The caller closes both.
