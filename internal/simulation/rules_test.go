@@ -43,6 +43,8 @@ import (
 //     changes the state of no node.
 //   - No good node is taken down, and none stays down for longer than its
 //     backoff and rise probes.
+//   - Where nodes have had no room for connections, an open does not wait longer
+//     than the backoff under way when there is room again.
 //   - Where the backend's Close hangs, no more conns are left behind than attempts
 //     and probes may be deaf.
 //   - Nobody closes a conn while a func of Raw holds it. What a program is told

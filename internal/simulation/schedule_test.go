@@ -59,6 +59,9 @@ type step struct {
 func newSchedule(seed uint64) *schedule {
 	s := &schedule{seed: seed, rand: rand.New(rand.NewPCG(seed, 0x51b))}
 	s.flavour = []flavour{anyFault, anyFault, anyFault, freshFault, noFault}[s.rand.IntN(5)]
+	if s.flavour == freshFault && s.oneIn(3) {
+		s.flavour = noRoom
+	}
 	s.drawSettings()
 	span := s.between(4*time.Second, 16*time.Second)
 	for i := range s.settings.nodes {
