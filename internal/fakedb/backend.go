@@ -20,7 +20,7 @@ import (
 type Backend struct {
 	ledger   ledger
 	onSocket func(ctx context.Context, socket net.Conn)
-	onLookup func(ctx context.Context)
+	onLookup func(ctx context.Context, done bool)
 
 	mu      sync.Mutex // guards the fields below; never held while anything waits
 	nodes   map[string]*Node

@@ -66,6 +66,6 @@ func (b *Backend) Runs() int {
 func (b *Backend) OnSocket(f func(ctx context.Context, socket net.Conn)) { b.onSocket = f }
 
 // OnLookup makes the backend call f when a connect of a node with a [Mood] asks
-// a silent name service. f gets Connect's context. OnLookup must be called
-// before there are nodes.
-func (b *Backend) OnLookup(f func(ctx context.Context)) { b.onLookup = f }
+// a silent name service, and when that has answered after all. f gets Connect's
+// context. OnLookup must be called before there are nodes.
+func (b *Backend) OnLookup(f func(ctx context.Context, done bool)) { b.onLookup = f }

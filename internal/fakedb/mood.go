@@ -27,7 +27,7 @@ type Mood struct {
 	Refuse   error         // the answer to Ping and statements, which do not run; of a CALL and of "a; b" the first half may have run
 	ReadOnly error         // the answer to INSERT and UPDATE, which do not run
 	Late     error         // the answer to INSERT, UPDATE and COMMIT, which do run; a *net.OpError breaks the connection
-	Unnamed  bool          // a connect waits for a name service that does not answer, and fails when that works again; see [Backend.OnLookup]
+	Unnamed  bool          // a connect waits for a name service that does not answer while this is set; see [Backend.OnLookup]
 	Filtered bool          // a connect is not answered; connections that are there work on
 	Timeout  time.Duration // a statement that takes longer is answered with [ErrTimeout], and its connection works on; 0: none
 	Unclosed bool          // Close does not return while this is set
@@ -125,11 +125,11 @@ func (n *Node) connectInMood(ctx context.Context) (driver.Conn, error) {
 		ctx = context.WithoutCancel(ctx)
 	}
 	if m.Unnamed {
-		n.lookup(caller)
+		n.lookup(caller, false)
 		if err := n.linger(ctx, 0, nil, unnamed); err != nil {
 			return nil, err
 		}
-		return nil, errLookup
+		n.lookup(caller, true)
 	}
 	if err := n.linger(ctx, m.Delay, nil, unanswered); err != nil {
 		return nil, err
@@ -147,12 +147,9 @@ func (n *Node) connectInMood(ctx context.Context) (driver.Conn, error) {
 	return c, nil
 }
 
-// errLookup is the answer to who waits for a name service when it works again.
-var errLookup error = &net.DNSError{Err: "i/o timeout", Name: "db", IsTimeout: true, IsTemporary: true}
-
-func (n *Node) lookup(ctx context.Context) {
+func (n *Node) lookup(ctx context.Context, done bool) {
 	if n.onLookup != nil {
-		n.onLookup(ctx)
+		n.onLookup(ctx, done)
 	}
 }
 

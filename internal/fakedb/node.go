@@ -38,7 +38,7 @@ type Node struct {
 	quiet    atomic.Bool
 	ledger   *ledger
 	onSocket func(ctx context.Context, socket net.Conn) // may be nil
-	onLookup func(ctx context.Context)                  // may be nil
+	onLookup func(ctx context.Context, done bool)       // may be nil
 
 	mu     sync.Mutex // guards the fields below; never held while anything waits
 	script Script

@@ -56,6 +56,8 @@ func (s *schedule) drawHarmless() mood {
 		{"bad luck", fakedb.Mood{Dial: errBoom, Delay: well}, false},
 		{"name service silent", fakedb.Mood{Unnamed: true, Delay: well}, false},
 		{"an address of nobody", fakedb.Mood{Dial: errNoRoute, Delay: well}, false},
+		{"an address where nobody listens", fakedb.Mood{Dial: errRefused, Delay: well}, false},
+		{"no new connection gets an answer", fakedb.Mood{Filtered: true, Delay: well}, false},
 	}
 	return moods[s.rand.IntN(len(moods))]
 }
@@ -189,7 +191,8 @@ func (s *schedule) drawTimeouts(at time.Duration) {
 func (s *schedule) drawEnd(at time.Duration) {
 	errs := []error{mysql.ErrInvalidConn, io.ErrUnexpectedEOF, errReset}
 	err, hidden, one := errs[s.rand.IntN(len(errs))], s.oneIn(3), s.oneIn(2)
-	s.add(at, func(w *world) { w.endIdle(err, hidden, one) }, "idle connections are ended, only one %t, hidden %t: %v", one, hidden, err)
+	probes := s.oneIn(4) && s.settings.cfg.Fall > 1 // with 1 the one sign is enough
+	s.add(at, func(w *world) { w.endIdle(err, hidden, one, probes) }, "idle connections are ended, only one %t, those of probes %t, hidden %t: %v", one, probes, hidden, err)
 }
 
 // drawHurry draws a node that changes often.

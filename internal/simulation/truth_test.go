@@ -1,11 +1,7 @@
 package simulation
 
 import (
-	"database/sql/driver"
-	"errors"
-	"io"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/EnumApps/clustersql"
@@ -49,14 +45,8 @@ func (s *side) goodFor(now time.Time) time.Duration {
 // whether it is for new ones.
 func (m *mood) hurts(pace time.Duration) (established, fresh bool) {
 	f := &m.mood
-	established = f.Silent || f.Filtered || loud(f.Dial) || f.Refuse != nil || f.ReadOnly != nil || f.Late != nil || f.Panic || f.Timeout > 0 || f.Delay > pace || m.readOnly
+	established = f.Silent || f.Refuse != nil || f.ReadOnly != nil || f.Late != nil || f.Panic || f.Timeout > 0 || f.Delay > pace || m.readOnly
 	return established, established || f.Dial != nil || f.Unnamed || f.Filtered || f.Deaf
-}
-
-// loud reports whether the cluster takes a failed dial for the end of the node's
-// connections too.
-func loud(err error) bool {
-	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, io.EOF) || errors.Is(err, driver.ErrBadConn)
 }
 
 // noteMood notes what a mood makes of a node.
@@ -122,7 +112,11 @@ func (w *world) judgeEvent(e clustersql.Event) {
 	if w.plan.flavour == noFault && w.plan.lossless && e.Kind == clustersql.EventLost {
 		w.violate("%d connections of %s are said to be lost, and their callers have left (%s)", e.Conns, e.Node, e.Reason)
 	}
-	if w.plan.flavour == noFault && !w.special.Load() && e.Kind == clustersql.EventState && e.From != clustersql.StateUnknown {
+	doubt := e.Kind == clustersql.EventState && e.From != clustersql.StateUnknown
+	if w.probesEnded.Load() { // the cluster looks again then
+		doubt = e.Kind == clustersql.EventState && e.To == clustersql.StateDown
+	}
+	if w.plan.flavour == noFault && !w.special.Load() && doubt {
 		w.violate("%s is %s, and only single connections have ended (%s)", e.Node, e.To, e.Reason)
 	}
 }

@@ -35,13 +35,14 @@ type world struct {
 
 	goroutines int // before the start
 
-	statements atomic.Int64
-	seq        atomic.Int64 // orders calls and handovers
-	opening    atomic.Int64 // opens under way
-	callers    sync.WaitGroup
-	cutTakes   atomic.Int64            // how long the cut of a socket takes, in nanoseconds
-	special    atomic.Bool             // the ending has faults and drains of its own, whatever the schedule has
-	readOnly   map[string]*atomic.Bool // by node; never changed after the start
+	statements  atomic.Int64
+	seq         atomic.Int64 // orders calls and handovers
+	opening     atomic.Int64 // opens under way
+	callers     sync.WaitGroup
+	cutTakes    atomic.Int64            // how long the cut of a socket takes, in nanoseconds
+	probesEnded atomic.Bool             // connections of probes were ended too
+	special     atomic.Bool             // the ending has faults and drains of its own, whatever the schedule has
+	readOnly    map[string]*atomic.Bool // by node; never changed after the start
 
 	// touched by the steps alone
 	db    *sql.DB
@@ -79,7 +80,7 @@ func newWorld(name string, plan *schedule, tally *tally) *world {
 		truths: make(map[string]*truth), looked: time.Now(),
 	}
 	w.backend.NameNodes(nodeOf)
-	w.backend.OnLookup(func(ctx context.Context) { socket.Of(ctx).Resolve(false) }) // as clustersql.Dial does
+	w.backend.OnLookup(func(ctx context.Context, done bool) { socket.Of(ctx).Resolve(done) }) // as clustersql.Dial does
 	if plan.settings.cuttable {
 		w.backend.OnSocket(func(ctx context.Context, s net.Conn) { clustersql.TrackSocket(ctx, socketOf{s, w}) })
 	}
@@ -165,13 +166,15 @@ func (w *world) setMood(nodes []string, m mood) {
 }
 
 // endIdle loses connections of the pool that no statement is on: all, or one.
-func (w *world) endIdle(err error, hidden, one bool) {
+// With probes it loses those of the cluster's probes too.
+func (w *world) endIdle(err error, hidden, one, probes bool) {
+	w.probesEnded.Store(w.probesEnded.Load() || probes)
 	for name := range w.plan.settings.nodes {
 		for _, c := range w.backend.Node(nodeName(name)).Idle() {
 			w.mu.Lock()
 			_, handed := w.handed[c]
 			w.mu.Unlock()
-			if handed && !c.Broken() {
+			if (handed || probes) && !c.Broken() {
 				c.Lose(err, hidden)
 				if one {
 					return
