@@ -47,6 +47,7 @@ import (
 //     than the backoff under way when there is room again.
 //   - Where the backend's Close hangs, no more conns are left behind than attempts
 //     and probes may be deaf.
+//   - Of two groups of Galera nodes the larger alone is used, whatever the check.
 //   - Nobody closes a conn while a func of Raw holds it. What a program is told
 //     of a Commit is true, and an error whose methods panic is contained.
 //   - Goroutines are bounded by the nodes, conns and calls that there are. A node
@@ -122,6 +123,7 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	w.opening.Add(-1)
 	after := w.glance()
 	if err == nil {
+		w.judgeGroup(conn.(clustersql.Conn).Raw().(*fakedb.Conn).NodeName(), began)
 		w.judgeRoom(began, conn.(clustersql.Conn).Raw().(*fakedb.Conn).NodeName())
 	}
 	if late := time.Since(end); late > time.Duration(w.cutTakes.Load()) {

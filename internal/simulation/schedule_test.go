@@ -46,6 +46,7 @@ const (
 	anyFault   flavour = iota
 	freshFault         // faults of new connections alone
 	noRoom             // nodes have no room for new connections now and then
+	twoGroups          // some Galera nodes form a group of their own
 	noFault            // single connections end, and callers leave: no fault of a node
 )
 
@@ -62,16 +63,25 @@ func newSchedule(seed uint64) *schedule {
 	if s.flavour == freshFault && s.oneIn(3) {
 		s.flavour = noRoom
 	}
+	if s.flavour == anyFault && s.oneIn(6) {
+		s.flavour = twoGroups
+	}
 	s.drawSettings()
 	span := s.between(4*time.Second, 16*time.Second)
 	for i := range s.settings.nodes {
 		s.sick = append(s.sick, nodeName(i))
+	}
+	if s.flavour == twoGroups {
+		s.drawGroups(s.within(span))
 	}
 	s.lossless = s.flavour == noFault && s.oneIn(2)
 	if s.flavour != noRoom && s.oneIn(2) { // some are well all the time
 		s.sick = s.sick[:1+s.rand.IntN(len(s.sick))]
 	}
 	for range 3 + s.rand.IntN(8) {
+		if s.flavour == twoGroups {
+			break
+		}
 		if s.flavour == noFault && s.lossless {
 			s.drawCalls(s.within(span))
 			continue
@@ -160,6 +170,9 @@ func (s *schedule) drawSettings() {
 	if s.flavour == freshFault || s.flavour == noFault { // no connection has a reason to leave the pool
 		s.settings.idle = 1000
 		s.settings.cfg.Rebalance = clustersql.RebalanceOff
+	}
+	if s.flavour == twoGroups {
+		s.drawGalera()
 	}
 	if err := s.settings.cfg.Strategy.UnmarshalText([]byte(s.settings.strategy)); err != nil {
 		panic(err)

@@ -109,7 +109,7 @@ func (w *world) judgeEvent(e clustersql.Event) {
 	if w.plan.flavour == freshFault && e.Kind == clustersql.EventCut {
 		w.violate("%d connections of %s were cut for a fault of new ones (%s)", e.Conns, e.Node, e.Reason)
 	}
-	if w.plan.flavour == noFault && w.plan.lossless && e.Kind == clustersql.EventLost {
+	if w.plan.flavour == noFault && w.plan.lossless && !w.special.Load() && e.Kind == clustersql.EventLost {
 		w.violate("%d connections of %s are said to be lost, and their callers have left (%s)", e.Conns, e.Node, e.Reason)
 	}
 	doubt := e.Kind == clustersql.EventState && e.From != clustersql.StateUnknown

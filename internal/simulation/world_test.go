@@ -57,6 +57,7 @@ type world struct {
 	texts     map[string]*statement
 	lines     []string
 	violation string
+	groups    map[string]*group // by node
 	truths    map[string]*truth // by node; the map is never changed after the start
 	looked    time.Time         // when the truths were last compared
 	tally     *tally
@@ -77,7 +78,7 @@ func newWorld(name string, plan *schedule, tally *tally) *world {
 		plan: plan, backend: fakedb.New(), began: time.Now(), hook: make(chan struct{}), goroutines: runtime.NumGoroutine(), tally: tally, readOnly: make(map[string]*atomic.Bool),
 		owner: make(map[*fakedb.Conn]*call), handed: make(map[*fakedb.Conn]handover),
 		held: make(map[*fakedb.Conn]*call), texts: make(map[string]*statement), numbers: make(map[string]int),
-		truths: make(map[string]*truth), looked: time.Now(),
+		groups: make(map[string]*group), truths: make(map[string]*truth), looked: time.Now(),
 	}
 	w.backend.NameNodes(nodeOf)
 	w.backend.OnLookup(func(ctx context.Context, done bool) { socket.Of(ctx).Resolve(done) }) // as clustersql.Dial does
@@ -98,8 +99,12 @@ func newWorld(name string, plan *schedule, tally *tally) *world {
 		name := nodeName(i)
 		w.readOnly[name] = new(atomic.Bool)
 		w.truths[name] = new(truth)
+		w.groups[name] = &group{uuid: mainGroup, conf: 31, size: plan.settings.nodes}
 		w.setMood([]string{name}, w.well())
 		w.backend.Node(name).OnQuery(func(query string) ([][]driver.Value, bool) {
+			if rows, ok := w.wsrep(name, query); ok {
+				return rows, true
+			}
 			on := "0"
 			if w.readOnly[name].Load() {
 				on = "1"
