@@ -61,6 +61,7 @@ func TestCluster(t *testing.T) {
 		{"kill", (*bench).kill},
 		{"shutdown", (*bench).shutdown},
 		{"wipe", (*bench).wipe},
+		{"alone", (*bench).alone},
 		{"heal", (*bench).heal},
 	} {
 		began := time.Now()
@@ -274,6 +275,19 @@ func (b *bench) wipe(n *Node) {
 	if b.fullTransfers(n) != 1 {
 		b.Errorf("%s came back without a full state transfer", n.Name)
 	}
+	b.whole()
+}
+
+// alone checks that a node in a group of its own takes writes that the others do
+// not have, and has theirs again after a Heal.
+func (b *bench) alone(n *Node) {
+	b.must(n.Kill())
+	b.must(b.cluster.WaitSynced(b.ctx))
+	b.must(n.StartAlone(b.ctx))
+	b.exec(n, insert)
+	b.status(n, "wsrep_cluster_size", "1")
+	b.status(b.cluster.Nodes[1], "wsrep_cluster_size", "2")
+	b.must(b.cluster.Heal(b.ctx))
 	b.whole()
 }
 

@@ -101,6 +101,27 @@ func (n *Node) Start(ctx context.Context) error {
 	return nil
 }
 
+// StartAlone starts a node that is down as the first of a new group, whatever
+// the others do, as by mistake with --wsrep-new-cluster. From then on its data
+// are others than theirs. A Wipe undoes that.
+func (n *Node) StartAlone(ctx context.Context) error {
+	if n.Running() {
+		return n.wrap("start alone", errRunning)
+	}
+	ctx, cancel := withTimeout(ctx, startTimeout)
+	defer cancel()
+	n.log("start alone")
+	n.apart.Store(true)
+	err := n.launch(ctx, true)
+	if err == nil {
+		err = n.waitView(ctx, 1)
+	}
+	if err != nil {
+		return errors.Join(err, n.Kill())
+	}
+	return nil
+}
+
 // restart shuts the node down and starts it.
 func (n *Node) restart(ctx context.Context) error {
 	if err := n.Shutdown(ctx); err != nil {
@@ -116,6 +137,7 @@ func (n *Node) Wipe() error {
 		return err
 	}
 	n.log("wipe")
+	n.apart.Store(false)
 	entries, err := os.ReadDir(n.data())
 	if err != nil {
 		return n.wrap("wipe", err)

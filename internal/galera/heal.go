@@ -12,7 +12,8 @@ import (
 const headlessPolls = 40
 
 // Heal undoes every fault. Frozen nodes resume, limits and refusals end, nodes
-// that were cut off rejoin, and nodes that are down start. It waits until the
+// that were cut off rejoin, nodes that were started alone lose what they have
+// written there, and nodes that are down start. It waits until the
 // cluster is whole, for at most 3 minutes if ctx has no deadline.
 func (c *Cluster) Heal(ctx context.Context) error {
 	ctx, cancel := withTimeout(ctx, startTimeout)
@@ -20,6 +21,13 @@ func (c *Cluster) Heal(ctx context.Context) error {
 	for _, n := range c.running() {
 		if err := n.Resume(); err != nil {
 			return err
+		}
+	}
+	for _, n := range c.Nodes {
+		if n.apart.Load() {
+			if err := n.Wipe(); err != nil {
+				return err
+			}
 		}
 	}
 	for _, n := range c.running() {

@@ -37,6 +37,7 @@ type Node struct {
 
 	// shared (atomic)
 	connLimit atomic.Int64 // max_connections before its first change; 0 before that
+	apart     atomic.Bool  // it was started alone, and not wiped since
 
 	// mu guards the fields below; it is held only while they are read or
 	// written
