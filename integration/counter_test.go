@@ -17,10 +17,13 @@ import (
 // must see what was committed that long before it began.
 const replicationDelay = time.Second
 
-// plain opens a node with the backend alone.
-func plain(t *testing.T, n *galera.Node) *sql.DB {
+// patient are the parameters of a plain client that waits for a node.
+const patient = "timeout=1s&readTimeout=10s"
+
+// plain opens a DSN with the backend alone.
+func plain(t *testing.T, dsn string) *sql.DB {
 	t.Helper()
-	cfg, err := mysql.ParseDSN(n.DSN("timeout=1s&readTimeout=10s"))
+	cfg, err := mysql.ParseDSN(dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +41,7 @@ const watchEvery = 10 * time.Millisecond
 // done.
 func (s *stage) watch(ctx context.Context, n *galera.Node) *tape {
 	var seen tape
-	db := plain(s.T, n)
+	db := plain(s.T, n.DSN(patient))
 	s.work.Go(func() {
 		defer db.Close()
 		tick := time.NewTicker(watchEvery)
@@ -66,7 +69,7 @@ type commit struct {
 }
 
 func (s *stage) count(ctx context.Context, n *galera.Node) {
-	db := plain(s.T, n)
+	db := plain(s.T, n.DSN(patient))
 	var v int64
 	if err := db.QueryRow("SELECT v FROM faults_counter WHERE id = 0").Scan(&v); err != nil {
 		s.Fatal(err)

@@ -22,14 +22,31 @@ import (
 // newCluster returns a cluster with all of c's nodes, given by their DSNs.
 func newCluster(t *testing.T, c *galera.Cluster, opts ...clustersql.Option) clustersql.Driver {
 	t.Helper()
+	return newClusterOf(t, c, galera.User, "", opts...)
+}
+
+// newClusterOf is newCluster for a user, whose DSNs have parameters.
+func newClusterOf(t *testing.T, c *galera.Cluster, user, params string, opts ...clustersql.Option) clustersql.Driver {
+	t.Helper()
 	d := clustersql.NewDriver(mysql.MySQLDriver{}, t.Name(), opts...)
 	t.Cleanup(func() { d.Close() })
 	for _, n := range c.Nodes {
-		if err := d.AddNode(n.Name, n.DSN("")); err != nil {
+		if err := d.AddNode(n.Name, dsnOf(n, user, params)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return d
+}
+
+// dsnOf returns a DSN of a node for a user that makeUser has made.
+func dsnOf(n *galera.Node, user, params string) string {
+	return strings.Replace(n.DSN(params), galera.User+":", user+":", 1)
+}
+
+// makeUser makes a user with the rights and the password of the user app.
+func makeUser(t *testing.T, c *galera.Cluster, name string) {
+	t.Helper()
+	run(t, c, "CREATE USER IF NOT EXISTS "+name+"@'%' IDENTIFIED BY '"+galera.Password+"'", "GRANT ALL ON "+galera.Database+".* TO "+name+"@'%'")
 }
 
 // One server accepts connections and keeps silent, and its DSN has no

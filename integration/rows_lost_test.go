@@ -11,6 +11,7 @@ import (
 func killed(s *stage) {
 	loads := s.start(client{name: "kill -9"}, client{name: "kill -9, idempotent", opts: idempotent}, balanced("kill -9"))
 	quiet := s.quiet()
+	s.harm(s.victim())
 	fault := span{from: time.Now()}
 	s.must(s.victim().Kill())
 	fault.to = time.Now()
@@ -35,10 +36,11 @@ func killed(s *stage) {
 func frozen(s *stage) {
 	loads := s.start(
 		client{name: "SIGSTOP", opens: true},
-		client{name: "SIGSTOP, probes of 200ms", opts: []clustersql.Option{clustersql.WithProbe(200*time.Millisecond, 200*time.Millisecond)}},
+		client{name: "SIGSTOP, probes of 200ms", probe: 200 * time.Millisecond, opts: []clustersql.Option{clustersql.WithProbe(200*time.Millisecond, 200*time.Millisecond)}},
 		client{name: "SIGSTOP, idempotent", opts: idempotent},
 		balanced("SIGSTOP", clustersql.WithCheck(clustersql.CheckGalera)))
 	quiet := s.quiet()
+	s.harm(s.victim())
 	fault := span{from: time.Now()}
 	s.must(s.victim().Freeze())
 	s.pass(time.Until(fault.from.Add(12 * time.Second)))
@@ -72,6 +74,7 @@ func frozen(s *stage) {
 func isolated(s *stage) {
 	w := s.start(client{name: "isolated", opens: true}, balanced("isolated"))[0]
 	quiet := s.quiet()
+	s.harm(s.victim())
 	from := time.Now()
 	s.must(s.victim().Isolate(s.Context()))
 	turned := s.nonPrimary()
@@ -107,6 +110,7 @@ func shutDown(s *stage) {
 	loads := s.start(client{name: "shutdown", opts: []clustersql.Option{clustersql.WithCheck(clustersql.CheckGalera)}},
 		client{name: "shutdown, idempotent", opts: idempotent})
 	s.quiet()
+	s.harm(s.victim())
 	fault := span{from: time.Now()}
 	s.must(s.victim().Shutdown(s.Context()))
 	fault.to = time.Now()
@@ -136,6 +140,7 @@ func allFrozen(s *stage) {
 		client{name: "all frozen, full pool", opts: idempotent, timeout: 15 * time.Second, maxOpen: 8})
 	s.quiet()
 	s.blind = true
+	s.harm(s.c.Nodes...)
 	fault := span{from: time.Now()}
 	for _, n := range s.c.Nodes {
 		s.must(n.Freeze())

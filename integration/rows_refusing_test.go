@@ -12,6 +12,7 @@ import (
 func rejecting(s *stage) {
 	w := s.start(client{name: "wsrep_reject_queries"}, balanced("wsrep_reject_queries"))[0]
 	quiet := s.quiet()
+	s.harm(s.victim())
 	from := time.Now()
 	s.must(s.victim().RejectQueries(s.Context(), "ALL"))
 	waitState(s.T, w.d, 0, clustersql.StateDown)
@@ -32,6 +33,7 @@ func rejecting(s *stage) {
 func readOnly(s *stage) {
 	w := s.start(client{name: "read_only", opts: []clustersql.Option{clustersql.WithRequire("writable"), clustersql.WithFailbackAfter(failBackAfter)}})[0]
 	s.quiet()
+	s.harm(s.victim())
 	from := time.Now()
 	s.must(s.victim().ReadOnly(s.Context(), true))
 	waitState(s.T, w.d, 0, clustersql.StateDown)
@@ -82,6 +84,7 @@ func stateTransfer(s *stage) {
 	s.quiet()
 	s.faulty = 2
 	joiner := s.c.Nodes[s.faulty]
+	s.harm(joiner)
 	from := time.Now()
 	s.must(joiner.Shutdown(s.Context()))
 	s.must(joiner.Wipe())
@@ -126,6 +129,7 @@ func stateTransfer(s *stage) {
 func desynced(s *stage) {
 	w := s.start(client{name: "wsrep_desync", opens: true, opts: []clustersql.Option{clustersql.WithCheck(clustersql.CheckGalera)}})[0]
 	s.quiet()
+	s.harm(s.victim())
 	from := time.Now()
 	s.must(s.victim().Desync(s.Context(), true))
 	waitFor(s.T, "the node to be seen desynced", func() bool { return w.d.Status().Nodes[0].Donor })
@@ -181,6 +185,7 @@ func flipping(s *stage) {
 	const cycles = 60
 	w := s.start(client{name: "flipping"})[0]
 	s.quiet()
+	s.harm(s.victim())
 	from := time.Now()
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
@@ -213,6 +218,7 @@ func flipping(s *stage) {
 func returning(s *stage) {
 	s.start(balanced("shutdown"), client{name: "shutdown, ordered", share: fullShare, due: failBackAfter, opts: append(slices.Clone(idempotent), clustersql.WithFailbackAfter(failBackAfter))})
 	quiet := s.quiet()
+	s.harm(s.victim())
 	s.must(s.victim().Shutdown(s.Context()))
 	s.insertsGoOn()
 	s.must(s.victim().Start(context.Background()))
@@ -226,6 +232,7 @@ func membership(s *stage) {
 	s.quiet()
 	from := time.Now()
 	n := s.victim()
+	s.harm(n)
 	s.must(w.d.DelNode(n.Name))
 	left := -1
 	for began := time.Now(); left != 0 && time.Since(began) < 5*time.Second; s.pass(50 * time.Millisecond) {

@@ -25,13 +25,15 @@ type stage struct {
 	table *table
 	loads []*workload
 
-	faulty  int   // the index of the node that has the fault; its stale reads are counted
+	faulty  int // the index of the node that has the fault; its stale reads are counted
+	lookout *lookout
 	witness *tape // the reads of a node without the fault
 	blind   bool  // the fault affects the witness too
 	counter counter
 	rows    map[string]row // by key; set by end
 
 	before   standing
+	began    time.Time // when the load was started
 	stopped  time.Time // when the load was stopped; zero before
 	stopWork context.CancelFunc
 	work     sync.WaitGroup
@@ -40,6 +42,7 @@ type stage struct {
 // start starts the clients on a whole cluster, each with a warm pool.
 func (s *stage) start(clients ...client) []*workload {
 	s.Helper()
+	makeUser(s.T, s.c, "lookout")
 	s.before = stand(s.T, s.c)
 	ctx, stop := context.WithCancel(context.Background())
 	s.stopWork = stop
@@ -50,11 +53,17 @@ func (s *stage) start(clients ...client) []*workload {
 	for _, c := range clients {
 		s.loads = append(s.loads, s.prepare(c))
 	}
+	s.lookout = keepLookout(ctx, s.T, s.c, &s.work)
+	s.began = time.Now()
 	for _, w := range s.loads {
 		w.begin(ctx, &s.work)
+		s.work.Go(func() { w.keepSight(ctx) })
 	}
 	return s.loads
 }
+
+// harm notes that a fault is done to nodes now: to the nodes as a whole.
+func (s *stage) harm(nodes ...*galera.Node) { s.lookout.harm(all, "", nodes...) }
 
 func (s *stage) prepare(c client) *workload {
 	s.Helper()
@@ -123,8 +132,26 @@ func (s *stage) end() {
 	}
 	s.must(s.c.Heal(context.Background()))
 	s.readRows()
+	s.reckon()
 	s.closeAll()
 	s.before.left(s.T, s.c)
+}
+
+// reckon asserts that no client lost a good session, and that none took a good
+// node down. A connection that gave way may be told of by an event two probes
+// later.
+func (s *stage) reckon() {
+	s.Helper()
+	for _, w := range s.loads {
+		ended := w.ended()
+		deadline := time.Now().Add(3 * probeInterval)
+		for w.closed = w.untold(ended); len(w.closed) > 0 && time.Now().Before(deadline); w.closed = w.untold(ended) {
+			s.pass(lookEvery)
+		}
+		if t := s.lookout.toll(w.account(), span{s.began, s.stopped}); !t.ok() {
+			s.Errorf("%s: %s:\n%s", w.name, t, t.told())
+		}
+	}
 }
 
 // closeAll closes the databases. The Close of an idle connection that broke

@@ -17,6 +17,7 @@ import (
 // still. The time to return is from the end of the fault until the client has
 // the node up; in rows of a return it is from there until the node's share of
 // connections is right. Stale reads are those of the node that had the fault.
+// Good sessions and good nodes are those of a toll.
 type table struct{ lines []tally }
 
 // A tally is what one client saw under one fault.
@@ -25,20 +26,21 @@ type tally struct {
 	readsOK, readsFailed, writesOK, writesFailed int
 	gap, back                                    time.Duration
 	stale, lost, double, told                    int
+	toll                                         toll
 	noReturn                                     bool
 }
 
 func (tb *table) String() string {
 	var text strings.Builder
 	w := tabwriter.NewWriter(&text, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "fault\treads ok/failed\twrites ok/failed\tlongest gap\ttime to return\tstale\tlost\tdouble")
+	fmt.Fprintln(w, "fault\treads ok/failed\twrites ok/failed\tlongest gap\ttime to return\tstale\tlost\tdouble\tgood sessions lost\tgood nodes taken down")
 	for _, l := range tb.lines {
 		back := l.back.Round(10 * time.Millisecond).String()
 		if l.noReturn {
 			back = "-"
 		}
-		fmt.Fprintf(w, "%s\t%d/%d\t%d/%d\t%s\t%s\t%d\t%d\t%d\n", l.fault, l.readsOK, l.readsFailed, l.writesOK, l.writesFailed,
-			l.gap.Round(time.Millisecond), back, l.stale, l.lost, l.double)
+		fmt.Fprintf(w, "%s\t%d/%d\t%d/%d\t%s\t%s\t%d\t%d\t%d\t%d\t%d\n", l.fault, l.readsOK, l.readsFailed, l.writesOK, l.writesFailed,
+			l.gap.Round(time.Millisecond), back, l.stale, l.lost, l.double, l.toll.sessions, l.toll.nodes)
 	}
 	w.Flush()
 	return text.String()
@@ -116,6 +118,7 @@ func (s *stage) tally(w *workload, fault string, during span, back time.Duration
 			l.double++
 		}
 	}
+	l.toll = s.lookout.toll(w.account(), during)
 	s.table.lines = append(s.table.lines, l)
 	s.Logf("%s: %d of %d reads failed, %d of %d opens, %d of %d inserts; %d stale reads on the others\n%s", fault,
 		l.readsFailed, len(reads), len(failed(opens)), len(opens), l.writesFailed, len(writes),

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -94,6 +95,7 @@ type client struct {
 	timeout time.Duration // of each operation's caller; 0: none
 	maxOpen int           // for SetMaxOpenConns; 0: no limit
 	opens   bool          // in addition, a read on a fresh connection every 50 ms
+	probe   time.Duration // probe_interval and probe_timeout; 0: the defaults
 	share   shares        // the first node's share that it must have again after its return
 	due     time.Duration // how long after the return that begins
 }
@@ -125,14 +127,71 @@ type workload struct {
 
 	reads, inserts, opens tape
 
+	closed map[string]int // sessions that ended without an event, by node; set by end
+
 	mu     sync.Mutex
 	events []clustersql.Event
+	downs  []sighting
 }
 
 func (w *workload) note(e clustersql.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.events = append(w.events, e)
+}
+
+// keepSight notes, until ctx is done, which nodes the status says are down.
+func (w *workload) keepSight(ctx context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		<-tick.C
+		w.mu.Lock()
+		w.downs = append(w.downs, downsOf(w.d)...)
+		w.mu.Unlock()
+	}
+}
+
+// account returns what the client says of its sessions and nodes.
+func (w *workload) account() account {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	a := account{client: w.name, interval: probeInterval, timeout: probeTimeout, events: w.events, downs: w.downs, closed: w.closed}
+	if w.probe > 0 {
+		a.interval, a.timeout = w.probe, w.probe
+	}
+	a.failed = failed(slices.Concat(w.reads.all(), w.inserts.all(), w.opens.all()))
+	return a
+}
+
+// ended returns how many sessions of each node have ended.
+func (w *workload) ended() map[string]int {
+	ended := make(map[string]int)
+	for _, n := range w.d.Status().Nodes {
+		ended[n.Name] = int(n.Won) - n.OpenConns
+	}
+	return ended
+}
+
+// untold returns how many of the sessions that ended have neither an event nor
+// were closed by a pool for want of room.
+func (w *workload) untold(ended map[string]int) map[string]int {
+	surplus := w.db.Stats().MaxIdleClosed
+	if w.fresh != nil {
+		surplus += w.fresh.Stats().MaxIdleClosed
+	}
+	untold := make(map[string]int)
+	for node, n := range ended {
+		for _, e := range w.told(node) {
+			if e.Kind != clustersql.EventState {
+				n -= e.Conns
+			}
+		}
+		if n -= int(surplus); n > 0 {
+			untold[node] = n
+		}
+	}
+	return untold
 }
 
 // told returns the events of a node.
