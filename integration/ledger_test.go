@@ -81,6 +81,7 @@ func (l *ledger) begin(ctx context.Context, wg *sync.WaitGroup) {
 		}
 	}
 	for _, u := range l.users {
+		wg.Go(func() { u.keepSight(ctx) })
 		work(6, 120*time.Millisecond, func(ctx context.Context) { l.read(ctx, u, u.db) })
 		work(1, 200*time.Millisecond, func(ctx context.Context) { l.read(ctx, u, u.fresh) })
 		work(3, 300*time.Millisecond, func(ctx context.Context) { l.insert(ctx, u) })
@@ -120,6 +121,7 @@ func (l *ledger) read(ctx context.Context, u *user, db *sql.DB) {
 	o := op{begin: time.Now()}
 	var sum int64
 	o.err = db.QueryRowContext(ctx, "SELECT @@wsrep_node_name, v, (SELECT SUM(balance) FROM ledger_accounts) FROM ledger_counter WHERE id = 0").Scan(&o.node, &o.value, &sum)
+	u.fail(o.err)
 	u.reads.Add(1)
 	raiseTo(&u.slowRead, int64(time.Since(o.begin)))
 	if o.err != nil {
@@ -151,6 +153,7 @@ func (l *ledger) insert(ctx context.Context, u *user) {
 	}
 	_, err := u.db.ExecContext(ctx, query, args...)
 	raiseTo(&u.slowWrite, int64(time.Since(began)))
+	u.fail(err)
 	u.inserts.settle(line, fateOf(err), err)
 }
 
@@ -161,6 +164,7 @@ func (l *ledger) transfer(ctx context.Context, u *user) {
 	began := time.Now()
 	committing, err := l.move(ctx, u.db, key)
 	raiseTo(&u.slowWrite, int64(time.Since(began)))
+	u.fail(err)
 	f := fateOf(err)
 	if !committing && f != acknowledged {
 		f = refused
@@ -196,7 +200,9 @@ func (l *ledger) move(ctx context.Context, db *sql.DB, key string) (committing b
 // arrives late does not lower it.
 func (l *ledger) raise(ctx context.Context, v int64) {
 	u := l.users[l.draws.IntN(len(l.users))]
-	if _, err := u.db.ExecContext(ctx, "UPDATE ledger_counter SET v = GREATEST(v, ?) WHERE id = 0", v); err == nil {
+	_, err := u.db.ExecContext(ctx, "UPDATE ledger_counter SET v = GREATEST(v, ?) WHERE id = 0", v)
+	u.fail(err)
+	if err == nil {
 		l.counter.commit(v)
 	}
 }
@@ -254,12 +260,6 @@ func (l *ledger) check(t *testing.T) {
 	}
 	l.wrongs = nil
 	l.mu.Unlock()
-	for _, u := range l.users {
-		told := u.told()
-		if t.Failed() {
-			logEvents(t, u.name, told)
-		}
-	}
 	found.remove(t, l.c)
 	l.counter.forget(time.Now().Add(-time.Minute))
 	l.checks++

@@ -20,6 +20,7 @@ type mischief struct {
 	name   string
 	weight int
 	effect effect
+	harms  harmed // what the fault is done to
 	begin  func(*soak, *galera.Node) error
 	end    func(*soak, *galera.Node) error // nil: it needs no end
 }
@@ -28,28 +29,28 @@ type mischief struct {
 type effect uint8
 
 const (
-	usable  effect = iota
-	refuses        // it refuses work, or some opens
-	parted         // it is parted from its group
-	silence        // all nodes are silent: nothing can be done in the meantime
+	usable     effect = iota
+	refuses           // it refuses work, or some opens
+	parted            // it is parted from its group
+	everywhere        // it happens to all nodes: nothing else may in the meantime
 )
 
 // Kills and freezes are frequent; what takes long is rare.
 var mischiefs = []mischief{
-	{"kill -9", 4, parted, func(s *soak, n *galera.Node) error { return n.Kill() }, startAgain},
-	{"shutdown", 2, parted, func(s *soak, n *galera.Node) error { return n.Shutdown(s.Context()) }, startAgain},
-	{"freeze", 4, parted, func(s *soak, n *galera.Node) error { return n.Freeze() }, resume},
-	{"isolate", 2, parted, func(s *soak, n *galera.Node) error { return n.Isolate(s.Context()) }, func(s *soak, n *galera.Node) error { return n.Rejoin(s.Context()) }},
-	{"wipe", 1, parted, wipe, startAgain},
-	{"reject", 3, refuses, func(s *soak, n *galera.Node) error { return n.RejectQueries(s.Context(), "ALL") }, acceptAgain},
-	{"reject and kill", 2, refuses, func(s *soak, n *galera.Node) error { return n.RejectQueries(s.Context(), "ALL_KILL") }, acceptAgain},
-	{"read only", 3, refuses, func(s *soak, n *galera.Node) error { return n.ReadOnly(s.Context(), true) }, func(s *soak, n *galera.Node) error { return n.ReadOnly(s.Context(), false) }},
-	{"desync", 2, refuses, func(s *soak, n *galera.Node) error { return n.Desync(s.Context(), true) }, func(s *soak, n *galera.Node) error { return n.Desync(s.Context(), false) }},
-	{"full", 2, usable, func(s *soak, n *galera.Node) error { return n.MaxConnections(s.Context(), 10) }, func(s *soak, n *galera.Node) error { return n.MaxConnections(s.Context(), 0) }},
-	{"connections killed", 3, usable, killSome, nil},
-	{"drain", 2, refuses, drain, undrain},
-	{"leave and join", 2, refuses, leave, join},
-	{"all frozen", 1, silence, freezeAll, resumeAll},
+	{"kill -9", 4, parted, all, func(s *soak, n *galera.Node) error { return n.Kill() }, startAgain},
+	{"shutdown", 2, parted, all, func(s *soak, n *galera.Node) error { return n.Shutdown(s.Context()) }, startAgain},
+	{"freeze", 4, parted, all, func(s *soak, n *galera.Node) error { return n.Freeze() }, resume},
+	{"isolate", 2, parted, all, func(s *soak, n *galera.Node) error { return n.Isolate(s.Context()) }, func(s *soak, n *galera.Node) error { return n.Rejoin(s.Context()) }},
+	{"wipe", 1, parted, all, wipe, startAgain},
+	{"reject", 3, refuses, all, func(s *soak, n *galera.Node) error { return n.RejectQueries(s.Context(), "ALL") }, acceptAgain},
+	{"reject and kill", 2, refuses, all, func(s *soak, n *galera.Node) error { return n.RejectQueries(s.Context(), "ALL_KILL") }, acceptAgain},
+	{"read only", 3, refuses, all, func(s *soak, n *galera.Node) error { return n.ReadOnly(s.Context(), true) }, func(s *soak, n *galera.Node) error { return n.ReadOnly(s.Context(), false) }},
+	{"desync", 2, refuses, all, func(s *soak, n *galera.Node) error { return n.Desync(s.Context(), true) }, func(s *soak, n *galera.Node) error { return n.Desync(s.Context(), false) }},
+	{"full", 2, usable, 0, func(s *soak, n *galera.Node) error { return n.MaxConnections(s.Context(), 10) }, func(s *soak, n *galera.Node) error { return n.MaxConnections(s.Context(), 0) }},
+	{"connections killed", 3, usable, sessions, killSome, nil},
+	{"drain", 2, refuses, all, drain, undrain},
+	{"leave and join", 2, refuses, all, leave, join},
+	{"all frozen", 1, everywhere, all, freezeAll, resumeAll},
 }
 
 // choose draws a mischief.
@@ -158,7 +159,7 @@ func (m mischief) fits(others []effect) bool {
 		}
 		return n
 	}
-	if count(silence) > 0 {
+	if count(everywhere) > 0 {
 		return len(with) == 1
 	}
 	return count(parted) == 0 || count(parted) == 1 && count(refuses) <= 1
@@ -180,6 +181,7 @@ func (s *soak) episode(t *testing.T) string {
 		lasting = append(lasting, m.effect)
 		s.counts[m.name]++
 		t.Logf("%s: %s", n.Name, m.name)
+		s.harm(m, n)
 		if err := m.begin(s, n); err != nil {
 			t.Fatalf("%s: %s: %v", n.Name, m.name, err)
 		}
@@ -189,7 +191,7 @@ func (s *soak) episode(t *testing.T) string {
 		dwell := s.dwell()
 		done = append(done, fmt.Sprintf("%s %s %s", n.Name, m.name, dwell.Round(10*time.Millisecond)))
 		time.Sleep(dwell)
-		if m.effect == silence {
+		if m.effect == everywhere {
 			break
 		}
 	}
@@ -203,6 +205,15 @@ func (s *soak) episode(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return strings.Join(done, ", ")
+}
+
+// harm notes what a mischief is done to.
+func (s *soak) harm(m mischief, n *galera.Node) {
+	nodes := []*galera.Node{n}
+	if m.effect == everywhere {
+		nodes = s.c.Nodes
+	}
+	s.lookout.harm(m.harms, "", nodes...)
 }
 
 // dwell draws a time from a tenth of a second to fifteen seconds. Short times

@@ -25,11 +25,13 @@ var (
 // each episode it checks the books and what is held.
 type soak struct {
 	*testing.T
-	c      *galera.Cluster
-	ledger *ledger
-	random *rand.Rand
-	counts map[string]int // how often each mischief happened
-	held   []holdings
+	c       *galera.Cluster
+	ledger  *ledger
+	lookout *lookout
+	rested  time.Time // when the last rest ended
+	random  *rand.Rand
+	counts  map[string]int // how often each mischief happened
+	held    []holdings
 }
 
 // The seed decides the faults, but not at which moments they meet the load.
@@ -44,14 +46,17 @@ func TestSoak(t *testing.T) {
 	}
 	t.Logf("-soak.seed %d", seed)
 	c := galera.StartT(t, galera.Options{})
+	makeUser(t, c, "lookout")
 	before := stand(t, c)
 	s := &soak{T: t, c: c, ledger: openLedger(t, c, seed), random: rand.New(rand.NewPCG(seed, 0)), counts: make(map[string]int)}
 	ctx, stop := context.WithCancel(t.Context())
 	var work sync.WaitGroup
 	t.Cleanup(work.Wait) // after stop, also if a check ends the test
 	t.Cleanup(stop)
+	s.lookout = keepLookout(ctx, t, c, &work)
 	s.ledger.begin(ctx, &work)
 	began := time.Now()
+	s.rested = began
 	s.rest("warm")
 	for n := 1; n <= 2 || time.Since(began) < *soakFor; n++ {
 		what := s.episode(t)
@@ -95,6 +100,28 @@ func (s *soak) rest(what string) {
 	s.must(s.c.WaitSynced(context.Background()))
 	s.ledger.check(s.T)
 	s.Logf("%s: %s", what, s.take(s.T))
+	s.reckon()
+}
+
+// reckon asserts that since the last rest no user lost a good session, and that
+// none took a good node down. The harm of the episode is over once the clusters
+// have had the time to find all of it.
+func (s *soak) reckon() {
+	s.Helper()
+	now := time.Now()
+	for _, u := range s.ledger.users {
+		a := u.account()
+		t := s.lookout.toll(a, span{s.rested, now})
+		if u.toll.add(t); !t.ok() {
+			s.Errorf("%s: %s:\n%s", u.name, t, t.told())
+		}
+		if s.Failed() {
+			logEvents(s.T, u.name, a.events)
+		}
+		s.lookout.heal(now.Add(a.finds()))
+	}
+	s.lookout.forget(now.Add(-time.Minute))
+	s.rested = now
 }
 
 func (s *soak) must(err error) {
@@ -113,8 +140,8 @@ func (s *soak) report(took time.Duration) string {
 	}
 	fmt.Fprintf(&text, "%s, %d faults in %d episodes: %v\n", took.Round(time.Second), faults, len(s.held)-1, s.counts)
 	for _, u := range s.ledger.users {
-		fmt.Fprintf(&text, "%s: %d reads, %d failed, the slowest %s; %s; %s; the slowest %s\n", u.name, u.reads.Load(), u.failed.Load(), time.Duration(u.slowRead.Load()).Round(time.Millisecond),
-			&u.inserts, &u.transfers, time.Duration(u.slowWrite.Load()).Round(time.Millisecond))
+		fmt.Fprintf(&text, "%s: %d reads, %d failed, the slowest %s; %s; %s; the slowest %s; %s\n", u.name, u.reads.Load(), u.failed.Load(), time.Duration(u.slowRead.Load()).Round(time.Millisecond),
+			&u.inserts, &u.transfers, time.Duration(u.slowWrite.Load()).Round(time.Millisecond), u.toll)
 		for _, b := range []*book{&u.inserts, &u.transfers} {
 			for _, text := range slices.Sorted(maps.Keys(b.told)) {
 				s.Logf("%s: %6d× %s", u.name, b.told[text], text)

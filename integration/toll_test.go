@@ -118,6 +118,11 @@ func (t *toll) note(at time.Time, node, what string) {
 	}
 }
 
+func (t *toll) add(u toll) {
+	t.sessions, t.nodes = t.sessions+u.sessions, t.nodes+u.nodes
+	t.why = append(t.why, u.why...)
+}
+
 func (t toll) ok() bool { return t.sessions == 0 && t.nodes == 0 }
 
 func (t toll) String() string {

@@ -1,11 +1,13 @@
 package integration
 
 import (
+	"context"
 	"database/sql"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/EnumApps/clustersql"
 	"github.com/EnumApps/clustersql/internal/galera"
@@ -22,9 +24,13 @@ type user struct {
 	inserts, transfers  book
 	reads, failed       atomic.Int64
 	slowRead, slowWrite atomic.Int64 // nanoseconds
+	toll                toll         // as of the last check
 
+	// since the last check
 	mu     sync.Mutex
-	events []clustersql.Event // since the last check
+	events []clustersql.Event
+	downs  []sighting
+	errs   []op
 }
 
 func newUser(t *testing.T, c *galera.Cluster, name string, opts ...clustersql.Option) *user {
@@ -52,13 +58,37 @@ func (u *user) note(e clustersql.Event) {
 	u.events = append(u.events, e)
 }
 
-// told returns the events since the last call.
-func (u *user) told() []clustersql.Event {
+// fail notes the error of a statement, if there is one.
+func (u *user) fail(err error) {
+	if err == nil {
+		return
+	}
+	o := op{end: time.Now(), err: err}
+	o.node = nodeOf(o)
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	told := u.events
-	u.events = nil
-	return told
+	u.errs = append(u.errs, o)
+}
+
+// keepSight notes, until ctx is done, which nodes the status says are down.
+func (u *user) keepSight(ctx context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		<-tick.C
+		u.mu.Lock()
+		u.downs = append(u.downs, downsOf(u.d)...)
+		u.mu.Unlock()
+	}
+}
+
+// account returns what the user says since the last call.
+func (u *user) account() account {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	a := account{client: u.name, interval: probeInterval, timeout: probeTimeout, events: u.events, downs: u.downs, failed: u.errs}
+	u.events, u.downs, u.errs = nil, nil, nil
+	return a
 }
 
 func (u *user) close() {
