@@ -84,6 +84,7 @@ func (l *ledger) begin(ctx context.Context, wg *sync.WaitGroup) {
 		wg.Go(func() { u.keepSight(ctx) })
 		work(6, 120*time.Millisecond, func(ctx context.Context) { l.read(ctx, u, u.db) })
 		work(1, 200*time.Millisecond, func(ctx context.Context) { l.read(ctx, u, u.fresh) })
+		work(1, 300*time.Millisecond, func(ctx context.Context) { u.fail(leaveRows(ctx, u.db)) })
 		work(3, 300*time.Millisecond, func(ctx context.Context) { l.insert(ctx, u) })
 		work(3, 300*time.Millisecond, func(ctx context.Context) { l.transfer(ctx, u) })
 	}

@@ -50,6 +50,8 @@ var mischiefs = []mischief{
 	{"connections killed", 3, usable, sessions, killSome, nil},
 	{"drain", 2, refuses, all, drain, undrain},
 	{"leave and join", 2, refuses, all, leave, join},
+	{"logins refused", 2, everywhere, itself, refuseLogins, acceptLogins},
+	{"idle connections killed", 2, everywhere, sessions, killIdle, nil},
 	{"all frozen", 1, everywhere, all, freezeAll, resumeAll},
 }
 
@@ -116,9 +118,26 @@ func onAll[T any](all []T, do func(T) error) error {
 	return errors.Join(errs...)
 }
 
+func refuseLogins(s *soak, _ *galera.Node) error {
+	return s.c.Exec(s.Context(), "ALTER USER "+galera.User+" IDENTIFIED BY 'another'")
+}
+
+func acceptLogins(s *soak, _ *galera.Node) error {
+	return s.c.Exec(s.Context(), "ALTER USER "+galera.User+" IDENTIFIED BY '"+galera.Password+"'")
+}
+
+// killIdle kills the application's connections that idle.
+func killIdle(s *soak, _ *galera.Node) error {
+	return onAll(s.c.Nodes, func(n *galera.Node) error { return s.kill(n, " AND COMMAND = 'Sleep'", 1) })
+}
+
 // killSome kills a third of the application's connections.
-func killSome(s *soak, n *galera.Node) error {
-	rows, err := n.AdminDB().QueryContext(s.Context(), "SELECT ID FROM information_schema.PROCESSLIST WHERE USER = ?", galera.User)
+func killSome(s *soak, n *galera.Node) error { return s.kill(n, "", 3) }
+
+// kill kills one of so many of the application's connections for which a
+// condition holds.
+func (s *soak) kill(n *galera.Node, condition string, of int) error {
+	rows, err := n.AdminDB().QueryContext(s.Context(), "SELECT ID FROM information_schema.PROCESSLIST WHERE USER = ?"+condition, galera.User)
 	if err != nil {
 		return err
 	}
@@ -134,7 +153,7 @@ func killSome(s *soak, n *galera.Node) error {
 		return err
 	}
 	for _, id := range ids {
-		if s.random.IntN(3) > 0 {
+		if s.random.IntN(of) > 0 {
 			continue
 		}
 		var gone *mysql.MySQLError

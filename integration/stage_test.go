@@ -69,7 +69,11 @@ func (s *stage) prepare(c client) *workload {
 	s.Helper()
 	w := &workload{client: c}
 	opts := append([]clustersql.Option{clustersql.WithStrategy(clustersql.Ordered), clustersql.WithOnEvent(w.note), clustersql.WithLogger(slog.New(slog.DiscardHandler))}, c.opts...)
-	w.d = newCluster(s.T, s.c, opts...)
+	user := c.user
+	if user == "" {
+		user = galera.User
+	}
+	w.d = newClusterOf(s.T, s.c, user, "", opts...)
 	w.db = sql.OpenDB(w.d.Connector())
 	w.db.SetMaxIdleConns(2 * pool)
 	w.db.SetMaxOpenConns(c.maxOpen)

@@ -41,6 +41,7 @@ func TestFaults(t *testing.T) {
 		{"flipping", flipping},
 		{"return", returning},
 		{"DelNode and AddNode", membership},
+		{"sessions", sessionsAlone},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
 			before := log.Len()

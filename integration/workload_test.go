@@ -91,11 +91,13 @@ func (t *tape) okSince(then time.Time) bool {
 // settings, and uses the first node.
 type client struct {
 	name    string
+	user    string // of the servers; "": app
 	opts    []clustersql.Option
 	timeout time.Duration // of each operation's caller; 0: none
 	maxOpen int           // for SetMaxOpenConns; 0: no limit
 	opens   bool          // in addition, a read on a fresh connection every 50 ms
 	probe   time.Duration // probe_interval and probe_timeout; 0: the defaults
+	byHand  bool          // the row itself calls read and insert; there is no other load
 	share   shares        // the first node's share that it must have again after its return
 	due     time.Duration // how long after the return that begins
 }
@@ -194,6 +196,17 @@ func (w *workload) untold(ended map[string]int) map[string]int {
 	return untold
 }
 
+// eventsSince returns the events since then.
+func (w *workload) eventsSince(then time.Time) []clustersql.Event {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	i := slices.IndexFunc(w.events, func(e clustersql.Event) bool { return !e.Time.Before(then) })
+	if i < 0 {
+		return nil
+	}
+	return slices.Clone(w.events[i:])
+}
+
 // told returns the events of a node.
 func (w *workload) told(node string) []clustersql.Event {
 	w.mu.Lock()
@@ -210,6 +223,9 @@ func (w *workload) told(node string) []clustersql.Event {
 // begin starts the workers. They work until ctx is done and then finish what
 // they are doing.
 func (w *workload) begin(ctx context.Context, wg *sync.WaitGroup) {
+	if w.byHand {
+		return
+	}
 	now := time.Now()
 	work := func(workers int, every time.Duration, once func(k int)) {
 		p := &pacer{began: now, every: every}
