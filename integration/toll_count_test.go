@@ -40,6 +40,7 @@ func TestToll(t *testing.T) {
 		"down, and a plain client fails":    {account: down("silent"), look: func(l *look) { l.err = driver.ErrBadConn }},
 		"down, and a plain client waits":    {account: down("silent"), look: func(l *look) { l.end = l.due.Add(time.Second) }},
 		"down, and a long-lasting donor":    {account: down("not ready"), look: func(l *look) { l.donor = true }},
+		"down, and the last one, a donor":   {account: down("not ready"), look: func(l *look) { l.donor = true }, harm: harm{node: "n1", of: all, span: span{from: at(5)}}, nodes: 1},
 		"cut":                               {account: told(clustersql.EventCut, 3, "silent"), sessions: 3},
 		"retired":                           {account: told(clustersql.EventRetired, 3, "not ready"), sessions: 3},
 		"lost":                              {account: told(clustersql.EventLost, 3, "EOF"), sessions: 3},

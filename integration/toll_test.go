@@ -70,7 +70,7 @@ func (k *lookout) toll(a account, p span) toll {
 	told, broken := make(map[string]int), make(map[string]int)
 	down := make(map[string]bool)
 	for _, e := range a.events {
-		if !p.has(e.Time) || asked(e.Reason) || k.outlasted(e) {
+		if !p.has(e.Time) || asked(e.Reason) || k.outlasted(a, e.Node, e.Time) {
 			continue
 		}
 		switch {
@@ -83,7 +83,7 @@ func (k *lookout) toll(a account, p span) toll {
 		}
 	}
 	for _, s := range a.downs {
-		if p.has(s.at) && !down[s.node] && k.good(a, s.node, itself, s.at) && !k.outlasted(clustersql.Event{Node: s.node, Time: s.at}) {
+		if p.has(s.at) && !down[s.node] && k.good(a, s.node, itself, s.at) && !k.outlasted(a, s.node, s.at) {
 			down[s.node] = true
 			t.note(s.at, s.node, "its status says down")
 		}
@@ -146,10 +146,11 @@ func (k *lookout) good(a account, node string, of harmed, at time.Time) bool {
 // after a probe, and the next ones end in vain.
 func (a *account) finds() time.Duration { return a.interval*6/5 + fall*a.timeout }
 
-// outlasted reports whether an event is about a node that has been a donor for
-// over donor_after. Such a node is drained.
-func (k *lookout) outlasted(e clustersql.Event) bool {
-	return k.donated(e.Node, span{e.Time.Add(-donorAfter), e.Time})
+// outlasted reports whether a node has been a donor for over donor_after. Such
+// a node is drained while there is another good one.
+func (k *lookout) outlasted(a account, node string, at time.Time) bool {
+	return k.donated(node, span{at.Add(-donorAfter), at}) &&
+		slices.ContainsFunc(k.nodes, func(other string) bool { return other != node && k.good(a, other, itself, at) })
 }
 
 // asked reports whether connections ended for a reason for which the program
