@@ -2,7 +2,9 @@
 package integration
 
 import (
+	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/EnumApps/clustersql/internal/galera"
@@ -12,6 +14,13 @@ import (
 func TestMain(m *testing.M) {
 	if socket := os.Getenv(droppedEnv); socket != "" {
 		os.Exit(droppedChild(socket))
+	}
+	if given := strings.Fields(os.Getenv(lateFor)); len(given) > 0 {
+		if err := lateProgram(given); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -42,6 +42,7 @@ func TestFaults(t *testing.T) {
 		{"return", returning},
 		{"DelNode and AddNode", membership},
 		{"sessions", sessionsAlone},
+		{"late", late},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
 			before := log.Len()
