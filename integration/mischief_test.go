@@ -52,6 +52,7 @@ var mischiefs = []mischief{
 	{"leave and join", 2, refuses, all, leave, join},
 	{"logins refused", 2, everywhere, itself, refuseLogins, acceptLogins},
 	{"idle connections killed", 2, everywhere, sessions, killIdle, nil},
+	{"last one desynced", 1, everywhere, 0, desyncLast, syncLast},
 	{"all frozen", 1, everywhere, all, freezeAll, resumeAll},
 }
 
@@ -125,6 +126,26 @@ func refuseLogins(s *soak, _ *galera.Node) error {
 func acceptLogins(s *soak, _ *galera.Node) error {
 	return s.c.Exec(s.Context(), "ALTER USER "+galera.User+" IDENTIFIED BY '"+galera.Password+"'")
 }
+
+// desyncLast shuts the other nodes down and desyncs this one, which is well
+// otherwise.
+func desyncLast(s *soak, n *galera.Node) error {
+	for _, other := range s.c.Nodes {
+		if other == n {
+			continue
+		}
+		s.lookout.harm(all, "", other)
+		if err := other.Shutdown(s.Context()); err != nil {
+			return err
+		}
+		if err := s.c.WaitSynced(s.Context()); err != nil {
+			return err
+		}
+	}
+	return n.Desync(s.Context(), true)
+}
+
+func syncLast(s *soak, n *galera.Node) error { return n.Desync(s.Context(), false) }
 
 // killIdle kills the application's connections that idle.
 func killIdle(s *soak, _ *galera.Node) error {

@@ -43,6 +43,7 @@ func TestFaults(t *testing.T) {
 		{"DelNode and AddNode", membership},
 		{"sessions", sessionsAlone},
 		{"late", late},
+		{"last one desynced", lastDesynced},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
 			before := log.Len()
