@@ -43,8 +43,8 @@ type ledger struct {
 	wrongs []string
 }
 
-// openLedger makes the tables, and a user for every strategy. The seed decides
-// what the users draw.
+// openLedger makes the tables, and a user for every strategy. One of them reads
+// only what is committed everywhere. The seed decides what the users draw.
 func openLedger(t *testing.T, c *galera.Cluster, seed uint64) *ledger {
 	t.Helper()
 	run(t, c,
@@ -67,7 +67,11 @@ func openLedger(t *testing.T, c *galera.Cluster, seed uint64) *ledger {
 		"balanced": {clustersql.WithStrategy(clustersql.Balanced), clustersql.WithIdempotent(true), clustersql.WithCheck(clustersql.CheckGalera)},
 		"ordered":  {clustersql.WithStrategy(clustersql.Ordered), clustersql.WithFailbackAfter(5 * time.Second), clustersql.WithRequire("writable")},
 	} {
-		l.users = append(l.users, newUser(t, c, name, opts...))
+		params := ""
+		if name == "ordered" {
+			params = "wsrep_sync_wait=1"
+		}
+		l.users = append(l.users, newUser(t, c, name, params, opts...))
 	}
 	slices.SortFunc(l.users, func(a, b *user) int { return cmp.Compare(a.name, b.name) })
 	return l

@@ -107,7 +107,7 @@ func leave(s *soak, n *galera.Node) error {
 }
 
 func join(s *soak, n *galera.Node) error {
-	return onAll(s.ledger.users, func(u *user) error { return u.d.AddNode(n.Name, n.DSN("")) })
+	return onAll(s.ledger.users, func(u *user) error { return u.d.AddNode(n.Name, n.DSN(u.params)) })
 }
 
 // onAll calls do for each element, also after one that failed.

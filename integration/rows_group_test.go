@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"slices"
 	"time"
 
 	"github.com/EnumApps/clustersql"
@@ -32,5 +33,34 @@ func lastDesynced(s *stage) {
 	s.none("writes on the last node", alone.begun(w.inserts.all()))
 	for _, e := range w.told(last.Name) {
 		s.bound(e.Kind != clustersql.EventState || e.To != clustersql.StateDown, "the last node went down: %s", e.Reason)
+	}
+}
+
+// causal freezes a node for a moment and kills it. The group cannot commit in
+// the meantime, and with wsrep_sync_wait a read waits for that: also on the
+// nodes that are well. These stay in use, and what waits there succeeds.
+func causal(s *stage) {
+	const params = "wsrep_sync_wait=1"
+	writable := clustersql.WithRequire("writable")
+	loads := s.start(client{name: "causal", params: params, opts: []clustersql.Option{writable}},
+		client{name: "causal, balanced", params: params, opts: []clustersql.Option{writable, clustersql.WithStrategy(clustersql.Balanced), clustersql.WithIdempotent(true)}})
+	s.quiet()
+	s.faulty = 2
+	n := s.c.Nodes[s.faulty]
+	s.harm(n)
+	from := time.Now()
+	s.must(n.Freeze())
+	s.pass(2 * time.Second)
+	s.must(n.Resume())
+	s.insertsGoOn()
+	s.must(n.Kill())
+	s.insertsGoOn()
+	s.end()
+	for _, w := range loads {
+		s.tally(w, w.name, s.since(from), -1)
+		ops := slices.Concat(w.reads.all(), w.inserts.all())
+		bad := slices.DeleteFunc(failed(ops), func(o op) bool { return o.node == n.Name })
+		s.bound(len(bad) == 0, "%s: %d failed on the other nodes:\n%s", w.name, len(bad), causes(bad))
+		s.Logf("%s: the slowest operation took %s", w.name, s.hung(s.since(from), ops))
 	}
 }

@@ -73,7 +73,7 @@ func (s *stage) prepare(c client) *workload {
 	if user == "" {
 		user = galera.User
 	}
-	w.d = newClusterOf(s.T, s.c, user, "", opts...)
+	w.d = newClusterOf(s.T, s.c, user, c.params, opts...)
 	w.db = sql.OpenDB(w.d.Connector())
 	w.db.SetMaxIdleConns(2 * pool)
 	w.db.SetMaxOpenConns(c.maxOpen)

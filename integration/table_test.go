@@ -44,6 +44,7 @@ func TestFaults(t *testing.T) {
 		{"sessions", sessionsAlone},
 		{"late", late},
 		{"last one desynced", lastDesynced},
+		{"causal", causal},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
 			before := log.Len()

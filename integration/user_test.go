@@ -16,10 +16,11 @@ import (
 
 // A user is one cluster of the program, and what is done with it.
 type user struct {
-	name  string
-	d     clustersql.Driver
-	db    *sql.DB
-	fresh *sql.DB // without idle connections
+	name   string
+	params string // of the DSNs
+	d      clustersql.Driver
+	db     *sql.DB
+	fresh  *sql.DB // without idle connections
 
 	inserts, transfers  book
 	reads, failed       atomic.Int64
@@ -33,14 +34,14 @@ type user struct {
 	errs   []op
 }
 
-func newUser(t *testing.T, c *galera.Cluster, name string, opts ...clustersql.Option) *user {
+func newUser(t *testing.T, c *galera.Cluster, name, params string, opts ...clustersql.Option) *user {
 	t.Helper()
-	u := &user{name: name, inserts: book{name: name, what: "inserts"}, transfers: book{name: name, what: "transfers"}}
+	u := &user{name: name, params: params, inserts: book{name: name, what: "inserts"}, transfers: book{name: name, what: "transfers"}}
 	opts = append(opts, clustersql.WithOnEvent(u.note), clustersql.WithLogger(slog.New(slog.DiscardHandler)))
 	u.d = clustersql.NewDriver(mysql.MySQLDriver{}, "soak_"+name, opts...)
 	t.Cleanup(func() { u.d.Close() })
 	for _, n := range c.Nodes {
-		if err := u.d.AddNode(n.Name, n.DSN("")); err != nil {
+		if err := u.d.AddNode(n.Name, n.DSN(params)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -92,6 +92,7 @@ func (t *tape) okSince(then time.Time) bool {
 type client struct {
 	name    string
 	user    string // of the servers; "": app
+	params  string // of the DSN
 	opts    []clustersql.Option
 	timeout time.Duration // of each operation's caller; 0: none
 	maxOpen int           // for SetMaxOpenConns; 0: no limit
