@@ -41,6 +41,7 @@ var mischiefs = []mischief{
 	{"shutdown", 2, parted, all, func(s *soak, n *galera.Node) error { return n.Shutdown(s.Context()) }, startAgain},
 	{"freeze", 4, parted, all, func(s *soak, n *galera.Node) error { return n.Freeze() }, resume},
 	{"isolate", 2, parted, all, func(s *soak, n *galera.Node) error { return n.Isolate(s.Context()) }, func(s *soak, n *galera.Node) error { return n.Rejoin(s.Context()) }},
+	{"alone", 1, parted, all, splitOff, unite},
 	{"wipe", 1, parted, all, wipe, startAgain},
 	{"reject", 3, refuses, all, func(s *soak, n *galera.Node) error { return n.RejectQueries(s.Context(), "ALL") }, acceptAgain},
 	{"reject and kill", 2, refuses, all, func(s *soak, n *galera.Node) error { return n.RejectQueries(s.Context(), "ALL_KILL") }, acceptAgain},
@@ -69,6 +70,23 @@ func choose(r *rand.Rand, from []mischief) mischief {
 		}
 	}
 	panic("not reached")
+}
+
+// splitOff starts a node again as a group of its own. What is written there gets
+// lost.
+func splitOff(s *soak, n *galera.Node) error {
+	s.ledger.donors.Store(true) // the node needs a state transfer afterwards
+	if err := n.Kill(); err != nil {
+		return err
+	}
+	return n.StartAlone(context.Background())
+}
+
+func unite(s *soak, n *galera.Node) error {
+	if err := n.Wipe(); err != nil {
+		return err
+	}
+	return startAgain(s, n)
 }
 
 func startAgain(s *soak, n *galera.Node) error {

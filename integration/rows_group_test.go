@@ -64,3 +64,35 @@ func causal(s *stage) {
 		s.Logf("%s: the slowest operation took %s", w.name, s.hung(s.since(from), ops))
 	}
 }
+
+// split kills a node and starts it as a group of its own. Whatever is written
+// there is lost once the mistake is mended, so the node must not be used.
+func split(s *stage) {
+	spread := []clustersql.Option{clustersql.WithStrategy(clustersql.Balanced), clustersql.WithIdempotent(true)}
+	loads := s.start(client{name: "split", opens: true, opts: spread},
+		client{name: "split, galera check", opens: true, opts: append(slices.Clone(spread), clustersql.WithCheck(clustersql.CheckGalera))})
+	s.quiet()
+	s.faulty = 2
+	n := s.c.Nodes[s.faulty]
+	s.harm(n)
+	from := time.Now()
+	s.must(n.Kill())
+	s.insertsGoOn()
+	s.must(n.StartAlone(s.Context()))
+	apart := span{from: time.Now()}
+	s.pass(comesBack)
+	for _, w := range loads {
+		is := w.d.Status().Nodes[s.faulty]
+		s.Logf("%s: the node is %s: %s", w.name, is.State, is.Reason)
+		s.bound(is.State == clustersql.StateDown && is.Reason != "", "%s: the node is %s: %q", w.name, is.State, is.Reason)
+	}
+	apart.to = time.Now()
+	s.end()
+	for _, w := range loads {
+		s.tally(w, w.name, s.since(from), -1)
+		used := on(apart.begun(slices.Concat(w.reads.all(), w.opens.all())), n.Name)
+		s.bound(len(used) == 0, "%s: %d reads on a node of another group", w.name, len(used))
+		s.none(w.name+", opens", apart.begun(w.opens.all()))
+		s.none(w.name+", writes", apart.begun(w.inserts.all()))
+	}
+}

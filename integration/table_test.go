@@ -45,6 +45,7 @@ func TestFaults(t *testing.T) {
 		{"late", late},
 		{"last one desynced", lastDesynced},
 		{"causal", causal},
+		{"split", split},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
 			before := log.Len()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql"
+	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/go-sql-driver/mysql"
 )
 
@@ -62,6 +63,8 @@ const (
 	attemptTimeout = 3 * time.Second
 	donorAfter     = 5 * time.Second
 	fall           = 2
+	// comesBack is how long it may take until a node that answers again is up.
+	comesBack = health.BackoffMost + 2*health.BackoffFirst + probeInterval
 )
 
 // toll counts what a client lost within a span.

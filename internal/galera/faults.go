@@ -101,15 +101,19 @@ func (n *Node) Start(ctx context.Context) error {
 	return nil
 }
 
-// StartAlone starts a node that is down as the first of a new group, whatever
-// the others do, as by mistake with --wsrep-new-cluster. From then on its data
-// are others than theirs. A Wipe undoes that.
+// StartAlone starts a node that is down as the first of a new group, as by
+// mistake with --wsrep-new-cluster. It first waits until the others are a
+// primary component without this node. From then on its data are others than
+// theirs. A Wipe undoes that.
 func (n *Node) StartAlone(ctx context.Context) error {
 	if n.Running() {
 		return n.wrap("start alone", errRunning)
 	}
 	ctx, cancel := withTimeout(ctx, startTimeout)
 	defer cancel()
+	if err := n.waitForgotten(ctx, n.cluster.running()); err != nil {
+		return err
+	}
 	n.log("start alone")
 	n.apart.Store(true)
 	err := n.launch(ctx, true)
