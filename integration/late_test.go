@@ -55,7 +55,7 @@ func late(s *stage) {
 	during := span{from, time.Now()}
 	s.end()
 	s.Logf("the program ran late by up to %s; a plain driver: %q; ours: %q; %d events", saw.Late, saw.Plain, saw.Ours, len(saw.Events))
-	a := account{client: "late", interval: probeInterval, timeout: probeTimeout, events: saw.Events}
+	a := account{client: "late", interval: usual.ProbeInterval, timeout: usual.ProbeTimeout, events: saw.Events}
 	for _, node := range saw.Downs {
 		a.downs = append(a.downs, sighting{node, during.to})
 	}
@@ -66,7 +66,7 @@ func late(s *stage) {
 	s.table.lines = append(s.table.lines, l)
 	s.bound(l.toll.ok(), "%s:\n%s", l.toll, l.toll.told())
 	s.bound(saw.Ours == saw.Plain, "the statement: %q; with the backend alone: %q", saw.Ours, saw.Plain)
-	s.bound(saw.Late > probeTimeout, "the program ran late by %s at most: the row shows nothing", saw.Late)
+	s.bound(saw.Late > usual.ProbeTimeout, "the program ran late by %s at most: the row shows nothing", saw.Late)
 }
 
 // lateProgram is the program of the row "late". What it is given is a file and

@@ -36,7 +36,7 @@ func sessionsAlone(s *stage) {
 	wg.Go(func() { s.endIdle(loads[2]) })
 	wg.Go(func() { s.leave(loads[3]) })
 	wg.Wait()
-	s.pass(2 * probeInterval) // for what the probes find
+	s.pass(2 * usual.ProbeInterval) // for what the probes find
 	s.end()
 	for i, w := range loads {
 		// Where the row works by hand it ends with that.
@@ -76,11 +76,11 @@ func (s *stage) refuseLogins(w *workload) (refused span, back time.Duration) {
 	s.lookout.harm(itself, w.name, s.c.Nodes...)
 	s.alter("another")
 	refused.from = time.Now()
-	s.pass(4 * probeInterval)
+	s.pass(4 * usual.ProbeInterval)
 	refused.to = time.Now()
 	s.alter(galera.Password)
 	then := time.Now()
-	s.within(health.BackoffMost+attemptTimeout, "opens to succeed again", func() bool { return w.opens.okSince(then) })
+	s.within(health.BackoffMost+usual.AttemptTimeout, "opens to succeed again", func() bool { return w.opens.okSince(then) })
 	back = time.Since(then)
 	s.bound(maps.Equal(s.sessionsOf(w), before), "%s: the pool has other sessions than before", w.name)
 	return refused, back
@@ -109,7 +109,7 @@ func (s *stage) judgeRefused(w *workload, refused span) {
 	for _, o := range ops {
 		var said *mysql.MySQLError
 		took := s.net(span{o.begin, o.end})
-		s.bound(errors.As(o.err, &said) && said.Number == 1045 && took < attemptTimeout, "%s: an open ended after %s: %v", w.name, took, o.err)
+		s.bound(errors.As(o.err, &said) && said.Number == 1045 && took < usual.AttemptTimeout, "%s: an open ended after %s: %v", w.name, took, o.err)
 	}
 }
 
@@ -127,7 +127,7 @@ func (s *stage) endIdle(w *workload) {
 			w.read(k)
 			w.insert(k)
 		}
-		s.pass(probeInterval / 2)
+		s.pass(usual.ProbeInterval / 2)
 	}
 }
 

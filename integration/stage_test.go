@@ -148,7 +148,7 @@ func (s *stage) reckon() {
 	s.Helper()
 	for _, w := range s.loads {
 		ended := w.ended()
-		deadline := time.Now().Add(3 * probeInterval)
+		deadline := time.Now().Add(3 * usual.ProbeInterval)
 		for w.closed = w.untold(ended); len(w.closed) > 0 && time.Now().Before(deadline); w.closed = w.untold(ended) {
 			s.pass(lookEvery)
 		}

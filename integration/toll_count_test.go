@@ -68,7 +68,7 @@ func TestToll(t *testing.T) {
 				}
 			}
 			k.harms = append(k.harms, tc.harm)
-			tc.client, tc.interval, tc.timeout = "client", probeInterval, probeTimeout
+			tc.client, tc.interval, tc.timeout = "client", usual.ProbeInterval, usual.ProbeTimeout
 			if got := k.toll(tc.account, span{begin, at(10)}); got.sessions != tc.sessions || got.nodes != tc.nodes {
 				t.Errorf("%s, not %d and %d:\n%s", got, tc.sessions, tc.nodes, got.told())
 			}
@@ -94,7 +94,7 @@ func TestLookoutForgets(t *testing.T) {
 	if k.unharmed("n1", "", sessions, end) || !k.unharmed("n1", "", sessions, end.Add(time.Second)) {
 		t.Error("the harm has no end, or was forgotten")
 	}
-	if !k.answered("n1", span{end.Add(-time.Second), end}, probeTimeout) || k.answered("n1", span{end.Add(-time.Second), end.Add(time.Second)}, probeTimeout) {
+	if !k.answered("n1", span{end.Add(-time.Second), end}, usual.ProbeTimeout) || k.answered("n1", span{end.Add(-time.Second), end.Add(time.Second)}, usual.ProbeTimeout) {
 		t.Error("the looks of the last second are wrong")
 	}
 }

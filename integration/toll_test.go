@@ -56,16 +56,11 @@ type account struct {
 	closed   map[string]int // sessions that ended without an event, by node
 }
 
-// These are defaults of the settings.
-const (
-	probeInterval  = time.Second
-	probeTimeout   = 600 * time.Millisecond
-	attemptTimeout = 3 * time.Second
-	donorAfter     = 5 * time.Second
-	fall           = 2
-	// comesBack is how long it may take until a node that answers again is up.
-	comesBack = health.BackoffMost + 2*health.BackoffFirst + probeInterval
-)
+// usual has the settings of a client that changes none.
+var usual = clustersql.DefaultConfig()
+
+// comesBack is how long it may take until a node that answers again is up.
+var comesBack = health.BackoffMost + time.Duration(usual.Rise)*health.BackoffFirst + usual.ProbeInterval
 
 // toll counts what a client lost within a span.
 func (k *lookout) toll(a account, p span) toll {
@@ -147,12 +142,12 @@ func (k *lookout) good(a account, node string, of harmed, at time.Time) bool {
 
 // finds returns how long it takes to find a silent node: it falls silent just
 // after a probe, and the next ones end in vain.
-func (a *account) finds() time.Duration { return a.interval*6/5 + fall*a.timeout }
+func (a *account) finds() time.Duration { return a.interval*6/5 + time.Duration(usual.Fall)*a.timeout }
 
 // outlasted reports whether a node has been a donor for over donor_after. Such
 // a node is drained while there is another good one.
 func (k *lookout) outlasted(a account, node string, at time.Time) bool {
-	return k.donated(node, span{at.Add(-donorAfter), at}) &&
+	return k.donated(node, span{at.Add(-usual.DonorAfter), at}) &&
 		slices.ContainsFunc(k.nodes, func(other string) bool { return other != node && k.good(a, other, itself, at) })
 }
 

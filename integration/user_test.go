@@ -87,7 +87,7 @@ func (u *user) keepSight(ctx context.Context) {
 func (u *user) account() account {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	a := account{client: u.name, interval: probeInterval, timeout: probeTimeout, events: u.events, downs: u.downs, failed: u.errs}
+	a := account{client: u.name, interval: usual.ProbeInterval, timeout: usual.ProbeTimeout, events: u.events, downs: u.downs, failed: u.errs}
 	u.events, u.downs, u.errs = nil, nil, nil
 	return a
 }

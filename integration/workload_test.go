@@ -159,7 +159,7 @@ func (w *workload) keepSight(ctx context.Context) {
 func (w *workload) account() account {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	a := account{client: w.name, interval: probeInterval, timeout: probeTimeout, events: w.events, downs: w.downs, closed: w.closed}
+	a := account{client: w.name, interval: usual.ProbeInterval, timeout: usual.ProbeTimeout, events: w.events, downs: w.downs, closed: w.closed}
 	if w.probe > 0 {
 		a.interval, a.timeout = w.probe, w.probe
 	}
