@@ -182,7 +182,7 @@ func full(s *stage) {
 }
 
 func flipping(s *stage) {
-	const cycles = 60
+	const cycles = 30
 	w := s.start(client{name: "flipping"})[0]
 	s.quiet()
 	s.harm(s.victim())
