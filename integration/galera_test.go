@@ -38,6 +38,7 @@ func TestGalera(t *testing.T) {
 		"a node that refuses work is not used":    refusingNodeIsNotUsed,
 		"a killed node is masked and comes back":  killedNodeIsMasked,
 		"a connection whose packets are dropped":  droppedPacketsEndIt,
+		"a token service's trouble":               tokenServiceIsNotTheNode,
 		"a desynced node is last, then drained":   desyncedNodeIsLast,
 		"a read-only node gives no connection":    readOnlyNodeIsNotUsed,
 		"a READ ONLY transaction is no evidence":  readOnlyTransactionIsNoEvidence,
