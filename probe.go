@@ -109,7 +109,7 @@ func (n *node) probeDeadline(lasting driver.Conn) time.Duration {
 func (n *node) want() health.Scope {
 	h := &n.loop.health
 	if h.State != health.Up || !h.DonorSince.IsZero() || h.Differs() || n.loop.sinceStatus >= health.StatusEvery-1 {
-		if h.State == health.Up && h.Conf == 0 && !n.loop.facts.viewAt.IsZero() {
+		if h.State == health.Up && h.Conf == 0 && !h.Differs() && !n.loop.facts.viewAt.IsZero() {
 			return h.Need | health.ScopeStatus // not a Galera node: it showed no view
 		}
 		return h.Need | health.ScopeStatus | health.ScopeView

@@ -150,10 +150,10 @@ func (h *Health) Apart(e *Evidence, now time.Time) Effects {
 	case at == together:
 		h.apart = time.Time{}
 		return Effects{}
-	case at == unsettled && h.apart.IsZero():
-		h.apart = now
+	case h.apart.IsZero() && (at == unsettled || e.Saw&ScopeView == 0):
+		h.apart = now // it looks again at every probe from now on
 		return Effects{Compare: true}
-	case at == unsettled && (now.Sub(h.apart) < e.Peers.Hold || e.Peers.stale(h.apart)):
+	case e.Saw&ScopeView == 0, at == unsettled && (now.Sub(h.apart) < e.Peers.Hold || e.Peers.stale(h.apart)):
 		return Effects{Compare: true}
 	}
 	h.apart = now

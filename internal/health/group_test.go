@@ -52,7 +52,7 @@ func TestViewsThatDifferMustStaySo(t *testing.T) {
 	own := &View{Group: "a", Conf: 30, Size: 3}
 	looked := time.Time{}
 	at := func(h Health) (Health, Evidence, Effects) {
-		e := Evidence{OK: true, View: own, Peers: &Peers{Hold: 8 * time.Second, Nodes: []Peer{
+		e := Evidence{OK: true, Saw: ScopeView, View: own, Peers: &Peers{Hold: 8 * time.Second, Nodes: []Peer{
 			{View: View{Group: "a", Conf: 31, Size: 3}, Looked: looked, Usable: true},
 			{View: View{Group: "a", Conf: 31, Size: 3}, Looked: looked, Usable: true},
 		}}}

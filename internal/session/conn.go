@@ -61,6 +61,7 @@ type conn struct {
 	left      bool            // a caller has cancelled; errors that follow from that say nothing about the node
 	last      context.Context // of the last call; tells whether its caller has left; nil in the pool
 	lost      bool            // the connection is lost; nothing more is sent on it
+	stale     bool            // Raw gave it out although it had retired while nobody used it; nothing more is sent on it
 	spent     bool            // not to be used again, though database/sql may not have seen a bad conn
 	inTx      bool            // from BeginTx until Commit or Rollback
 	pinned    bool            // a statement may have begun a transaction, or left other state in the session; never cleared, as its end cannot be seen
@@ -110,8 +111,8 @@ func (c *conn) Generation() uint64 { return c.link.Born }
 // under the program's function. If the cluster has closed it before, the
 // backend's conn says so.
 func (c *conn) Raw() driver.Conn {
-	if !c.usage.used {
-		c.usage.firstUse()
+	if !c.usage.used && c.taken() != nil {
+		c.stale, c.usage.used = true, false // the next call is told
 	}
 	return c.backend
 }
@@ -145,7 +146,7 @@ func (c *conn) retired() bool { return c.link.Generation.Load() != c.link.Born }
 // ResetSession. A conn that has retired by then is not used. If taken fails,
 // nothing has been sent.
 func (c *conn) taken() error {
-	if wasIdle, ok := c.usage.firstUse(); !ok || wasIdle && c.retired() {
+	if wasIdle, ok := c.usage.firstUse(); !ok || wasIdle && c.retired() || c.stale {
 		return driver.ErrBadConn
 	}
 	return nil

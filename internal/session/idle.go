@@ -10,12 +10,13 @@ import "sync/atomic"
 //
 // One kind of conn enters the pool without a call of IsValid, or leaves it
 // without one of ResetSession: one that was never used. database/sql opened it,
-// from a goroutine of its own, for a caller who had left by then. Such a conn is
-// idle from the beginning, and counts as taken out at its first use.
+// from a goroutine of its own, for a caller who had left by then, and may pass it
+// on to further ones who leave. Such a conn is idle from the beginning, and
+// counts as taken out at its first use.
 type usage struct {
 	state  atomic.Uint32 // one of those below
 	retire atomic.Uint32 // unasked, asked or gaveWay
-	used   bool          // owned by the conn's user
+	used   bool          // since it was last put into the pool; owned by the conn's user
 }
 
 const (
@@ -39,6 +40,7 @@ func (u *usage) checkIn() bool {
 	if u.retire.Load() == asked && u.retire.CompareAndSwap(asked, gaveWay) {
 		return false
 	}
+	u.used = false // before it is idle: then it has no user
 	u.state.CompareAndSwap(inUse, idle)
 	return true
 }
@@ -46,6 +48,7 @@ func (u *usage) checkIn() bool {
 // checkOut marks the conn in use. It reports whether the conn may be taken out
 // of the pool.
 func (u *usage) checkOut() bool {
+	u.used = true
 	return u.state.CompareAndSwap(idle, inUse) || u.state.CompareAndSwap(rested, inUse) || u.state.Load() == inUse
 }
 
