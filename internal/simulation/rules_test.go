@@ -276,7 +276,7 @@ func (w *world) checkHarmless(now glance) {
 		return
 	}
 	for name, s := range now {
-		if s.Generation != 0 {
+		if s.Generation != 0 && s.OpenConns > 0 {
 			w.violate("%s has retired its sessions for a fault of new connections (%s)", name, s.LastErrorMessage)
 		}
 	}

@@ -106,8 +106,9 @@ func (w *world) judgeEvent(e clustersql.Event) {
 	case e.Kind == clustersql.EventState && e.To == clustersql.StateDown && e.From != clustersql.StateDraining && established > lag && fresh > lag:
 		w.violate("%s was taken down, and had been good for %s (%s)", e.Node, min(established, fresh), e.Reason)
 	}
-	if w.plan.flavour == freshFault && e.Kind == clustersql.EventCut {
-		w.violate("%d connections of %s were cut for a fault of new ones (%s)", e.Conns, e.Node, e.Reason)
+	gone := e.Kind == clustersql.EventCut || e.Kind == clustersql.EventRetired && !w.special.Load()
+	if w.plan.flavour == freshFault && gone && w.neverFull(e.Node) {
+		w.violate("%d connections of %s were %s for a fault of new ones (%s)", e.Conns, e.Node, e.Kind, e.Reason)
 	}
 	if w.plan.flavour == noFault && w.plan.lossless && !w.special.Load() && e.Kind == clustersql.EventLost {
 		w.violate("%d connections of %s are said to be lost, and their callers have left (%s)", e.Conns, e.Node, e.Reason)
@@ -119,6 +120,14 @@ func (w *world) judgeEvent(e clustersql.Event) {
 	if w.plan.flavour == noFault && !w.special.Load() && doubt {
 		w.violate("%s is %s, and only single connections have ended (%s)", e.Node, e.To, e.Reason)
 	}
+}
+
+// neverFull reports whether the node has had room for connections all the time.
+// One that has not may have idle ones make room.
+func (w *world) neverFull(node string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.truths[node].found.IsZero() && w.truths[node].fullFrom.IsZero()
 }
 
 // judgeNodes holds the cluster's view of its nodes to the truth: the
@@ -133,7 +142,7 @@ func (w *world) judgeNodes(now glance) {
 	for name, s := range now {
 		t := w.truths[name]
 		same := t.number == s.number && t.drains == t.seenDrains
-		if same && s.Generation > t.generation && t.established.goodFor(looked) > lag {
+		if same && s.OpenConns > 0 && s.Generation > t.generation && t.established.goodFor(looked) > lag {
 			wrong = append(wrong, name+" has retired its connections, and they had been good for "+t.established.goodFor(looked).String()+" ("+s.LastErrorMessage+")")
 		}
 		if s.State == clustersql.StateDown && !s.NextCheck.IsZero() && at.Sub(s.Since) > back && t.established.goodFor(at) > back && t.fresh.goodFor(at) > back {

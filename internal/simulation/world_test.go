@@ -109,7 +109,7 @@ func newWorld(name string, plan *schedule, tally *tally) *world {
 			if w.readOnly[name].Load() {
 				on = "1"
 			}
-			return [][]driver.Value{{on}}, query == "SELECT @@GLOBAL.read_only"
+			return [][]driver.Value{{on}}, strings.Contains(query, "SELECT @@GLOBAL.read_only")
 		})
 		w.addNode(name)
 	}
