@@ -20,9 +20,10 @@ import (
 //     its end.
 //   - What was opened is handed out, or closed, or is a probe's or an
 //     attempt's under way; the node's own count of what is out is right.
-//   - A conn that was in the pool when a call began, and on which the call sends
-//     something, is not of an older generation than its node had then. That
-//     holds also for one that database/sql's opener made for a caller who left.
+//   - A conn that came back to the pool, and was there when a call began, is
+//     not of an older generation than its node had then. One that database/sql's
+//     opener made for a caller who left lies in the pool unused, and is handed
+//     out without a word to the driver: nothing can be promised of it.
 //   - An open does not get a node that was down from before the open until
 //     its end, while another node was up all that time. A node may turn bad
 //     during the open, and a down one may come up: neither is a violation.

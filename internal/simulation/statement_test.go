@@ -30,7 +30,11 @@ func (w *world) judge(r fakedb.Run) {
 	if r.Outcome == fakedb.NotSent {
 		return
 	}
-	if h.seq < call.seq && h.outdated(call) {
+	first := w.first[r.Conn]
+	if first == nil {
+		w.first[r.Conn] = call
+	}
+	if first != nil && first != call && h.seq < call.seq && h.outdated(call) {
 		w.violate("call %d: %q was sent on a conn of %s of generation %d, which was in the pool when the call began, at generation %d",
 			call.number, r.Query, r.Node, h.born, call.nodes[h.node].Generation)
 	}

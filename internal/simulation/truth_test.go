@@ -106,7 +106,7 @@ func (w *world) judgeEvent(e clustersql.Event) {
 	case e.Kind == clustersql.EventState && e.To == clustersql.StateDown && e.From != clustersql.StateDraining && established > lag && fresh > lag:
 		w.violate("%s was taken down, and had been good for %s (%s)", e.Node, min(established, fresh), e.Reason)
 	}
-	gone := e.Kind == clustersql.EventCut || e.Kind == clustersql.EventRetired && !w.special.Load()
+	gone := e.Kind == clustersql.EventCut && !strings.Contains(e.Reason, "drain_timeout") || e.Kind == clustersql.EventRetired && !w.special.Load()
 	if w.plan.flavour == freshFault && gone && w.neverFull(e.Node) {
 		w.violate("%d connections of %s were %s for a fault of new ones (%s)", e.Conns, e.Node, e.Kind, e.Reason)
 	}

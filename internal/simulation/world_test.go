@@ -48,6 +48,7 @@ type world struct {
 	db    *sql.DB
 	seen  int                    // runs of the ledger
 	owner map[*fakedb.Conn]*call // by a transaction
+	first map[*fakedb.Conn]*call // that sent something on it
 
 	mu        sync.Mutex     // guards what follows; never held across a wait
 	numbers   map[string]int // how many nodes have had the name
@@ -76,7 +77,7 @@ type handover struct {
 func newWorld(name string, plan *schedule, tally *tally) *world {
 	w := &world{
 		plan: plan, backend: fakedb.New(), began: time.Now(), hook: make(chan struct{}), goroutines: runtime.NumGoroutine(), tally: tally, readOnly: make(map[string]*atomic.Bool),
-		owner: make(map[*fakedb.Conn]*call), handed: make(map[*fakedb.Conn]handover),
+		owner: make(map[*fakedb.Conn]*call), first: make(map[*fakedb.Conn]*call), handed: make(map[*fakedb.Conn]handover),
 		held: make(map[*fakedb.Conn]*call), texts: make(map[string]*statement), numbers: make(map[string]int),
 		groups: make(map[string]*group), truths: make(map[string]*truth), looked: time.Now(),
 	}
