@@ -191,7 +191,7 @@ func (n *node) report(e health.Evidence, born uint64) {
 	}
 	l := n.life.Load()
 	select {
-	case l.report <- e:
+	case l.report <- &e:
 	case <-l.ctx.Done():
 	}
 }

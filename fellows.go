@@ -97,24 +97,43 @@ func (n *node) tellFellows() {
 }
 
 // A cut that is due waits for a proof that the node is silent, and not the
-// network, this program or the whole group: another node must have answered
-// since. Without one, calls hang until hang_limit. The only node of a cluster has
-// nobody to be compared with: its silence is taken for its own.
+// network, this program or the whole group: a fellow has answered since the
+// silence began, and a dial of this node that began after that was not answered.
+// A fellow's answer alone proves nothing: when a network comes back, one node is
+// the first to answer. Without the proof, calls hang until hang_limit. The only
+// node of a cluster has nobody to be compared with: its silence is taken for its
+// own.
 type dueCut struct {
 	reason     string // empty: no cut is due
 	raise      bool   // the conns are not retired yet
+	proven     bool
 	generation uint64 // when it became due
-	silent     time.Time
+	since      time.Time
 }
 
-// delayCut makes a cut due. It asks the other nodes for an answer.
-func (n *node) delayCut(reason string, raise bool) {
-	since := time.Now()
-	if n.loop.health.Wordless() {
-		since = n.loop.wordlessAt
+// delayCut makes a cut due.
+func (n *node) delayCut(e *health.Evidence, raise bool) {
+	n.loop.due = dueCut{
+		reason: n.loop.health.Reason, raise: raise, generation: n.generation.Load(), since: time.Now(),
+		proven: e.Class != health.Silent, // refused: somebody has answered
 	}
-	n.loop.due = dueCut{reason, raise, n.generation.Load(), since}
+	if n.loop.health.Wordless() {
+		n.loop.due.since = n.loop.wordlessAt
+	}
+	n.proveCut(e)
 	n.awaiting.Store(true)
+	n.askAnswers()
+}
+
+// proveCut looks whether a silent probe proves that a cut is right.
+func (n *node) proveCut(e *health.Evidence) {
+	if d := &n.loop.due; d.reason != "" && e.Probe && e.Fresh && e.Class == health.Silent {
+		d.proven = d.proven || n.loop.heard || len(n.nodes()) == 1
+	}
+}
+
+// askAnswers asks the usable fellows for an answer. Anyone may call it.
+func (n *node) askAnswers() {
 	for _, other := range n.nodes() {
 		if other != n && other.snapshot.Load().state.Usable() {
 			other.checkNow()
@@ -129,7 +148,7 @@ func (n *node) applyDue(l *life) {
 	case d.reason == "":
 		return
 	case n.loop.health.State.Usable():
-	case len(n.nodes()) > 1 && !n.answeredSince(d.silent) && time.Since(d.silent) < n.cfg.HangLimit:
+	case !d.proven && time.Since(d.since) < n.cfg.HangLimit:
 		return
 	default:
 		if d.raise && n.generation.Load() == d.generation {
@@ -165,7 +184,7 @@ func (n *node) untilHangLimit(wait time.Duration) time.Duration {
 	if n.loop.due.reason == "" {
 		return wait
 	}
-	return min(wait, max(time.Millisecond, time.Until(n.loop.due.silent.Add(n.cfg.HangLimit))))
+	return min(wait, max(time.Millisecond, time.Until(n.loop.due.since.Add(n.cfg.HangLimit))))
 }
 
 // noteAlias looks whether another node of the cluster, one that comes first by
@@ -195,6 +214,18 @@ func (n *node) tellAlias() {
 		n.loop.toldAlias = pair
 		n.dial.log.print(slog.LevelWarn, "one server under two names: it gets one share", "same", n.loop.facts.alias)
 	}
+}
+
+// isAlias reports whether the server is used under another name. Anyone may call
+// it.
+func (n *node) isAlias() bool {
+	alias := n.snapshot.Load().alias
+	if alias == "" {
+		return false
+	}
+	nodes := n.nodes()
+	i, found := findNode(nodes, alias)
+	return found && nodes[i].snapshot.Load().state.Usable() && !nodes[i].draining.Load()
 }
 
 // sameServer reports whether two nodes are one server. What a server says of

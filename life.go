@@ -14,11 +14,11 @@ import (
 // nothing of an earlier life can reach a later one.
 type life struct {
 	// the mailbox; never closed; unbuffered, except check
-	open    chan *request        // from opens
-	outcome chan outcome         // from this life's attempts and probes
-	report  chan health.Evidence // from conns
-	outrun  chan outrun          // from opens
-	check   chan struct{}        // from anyone: probe soon; has room for one
+	open    chan *request         // from opens
+	outcome chan outcome          // from this life's attempts and probes
+	report  chan *health.Evidence // from conns
+	outrun  chan outrun           // from opens
+	check   chan struct{}         // from anyone: probe soon; has room for one
 
 	late bool            // the node was added to a cluster in use
 	told []*callQueue    // what the loop and its goroutines put events and log lines into
@@ -37,7 +37,7 @@ func newLife(parent context.Context, late bool) *life {
 		late:    late,
 		open:    make(chan *request),
 		outcome: make(chan outcome),
-		report:  make(chan health.Evidence),
+		report:  make(chan *health.Evidence),
 		outrun:  make(chan outrun),
 		check:   make(chan struct{}, 1),
 		over:    make(chan struct{}),

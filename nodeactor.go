@@ -81,6 +81,8 @@ type loopState struct {
 	due         dueCut
 	toldAlias   string    // the other name and the server that a log line has told of
 	wordlessAt  time.Time // when the lasting connection was last found silent
+	silentFrom  time.Time // when the probe of it began
+	heard       bool      // a fellow had answered since then when the present dial began
 	drained     bool      // this drain has lasted for drain_timeout, and the conns were cut
 	addedLate   bool      // the node was added to a cluster in use, or undrained, and has not come up since
 
@@ -256,12 +258,12 @@ func (n *node) forget(a *attempt) {
 }
 
 // onReport takes what real traffic says about the node.
-func (n *node) onReport(l *life, e health.Evidence) {
-	n.noteError(e)
+func (n *node) onReport(l *life, e *health.Evidence) {
+	n.noteError(*e)
 	if e.Class == health.Lost {
 		n.noteLoss(e.Reason)
 	}
-	n.learn(l, e)
+	n.learn(l, *e)
 }
 
 func (n *node) noteError(e health.Evidence) {
@@ -290,8 +292,9 @@ func (n *node) apply(l *life, e *health.Evidence) health.Effects {
 	}
 	eff := h.Next(e, n.cfg.Rise, n.cfg.Fall, time.Now())
 	if h.Wordless() && !wordless {
-		n.loop.wordlessAt = time.Now()
+		n.loop.wordlessAt, n.loop.silentFrom = time.Now(), e.Began
 	}
+	n.proveCut(e)
 	if eff.Compare {
 		n.askViews()
 	}
@@ -307,7 +310,7 @@ func (n *node) apply(l *life, e *health.Evidence) health.Effects {
 	}
 	switch {
 	case eff.Cut:
-		n.delayCut(h.Reason, eff.Raise)
+		n.delayCut(e, eff.Raise)
 		n.applyDue(l)
 	case eff.Raise:
 		n.emitRetired(h.Reason)

@@ -56,10 +56,11 @@ func (r *roster) release() {
 	rosters.Put(r)
 }
 
-// fill adds the usable ones of the nodes.
+// fill adds the usable ones of the nodes. Of two names for one server it adds the
+// first.
 func (r *roster) fill(nodes []*node, now time.Time) {
 	for _, n := range nodes {
-		if m := n.member(now); m.State.Usable() {
+		if m := n.member(now); m.State.Usable() && !n.isAlias() {
 			r.nodes, r.members = append(r.nodes, n), append(r.members, m)
 		}
 	}

@@ -77,6 +77,10 @@ func (n *node) startProbe(l *life) {
 		n.loop.probeConn = nil
 	}
 	n.loop.probing, n.loop.stuckTold = true, false
+	n.loop.heard = conn == nil && n.answeredSince(n.loop.silentFrom)
+	if n.loop.due.reason != "" {
+		n.schedule(n.cfg.HangLimit) // the probe may outlast what is left of it
+	}
 	want := n.want()
 	l.start(func() { n.probe(l, conn, timeout, want) })
 }
@@ -132,6 +136,10 @@ func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want heal
 	}
 	reported := make(chan struct{})
 	fresh := conn == nil
+	if !fresh {
+		// If it turns out to be silent, it is to be known whether others were then.
+		defer time.AfterFunc(timeout/3, n.askAnswers).Stop()
+	}
 	stopOverdue := context.AfterFunc(ctx, func() {
 		defer close(reported)
 		n.deaf.Add(1)

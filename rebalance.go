@@ -68,6 +68,10 @@ func (n *node) share(l *life, conns []heldConn, now time.Time) {
 	b := &n.loop.balance
 	members := n.cluster(now)
 	goal := n.cfg.goal()
+	if goal != balance.Refresh && goal != balance.Stay && n.isAlias() {
+		n.giveWay(l, conns, b.shares.Turns(len(conns), now), "the server has its share under another name")
+		return
+	}
 	if goal != balance.Refresh {
 		tooMany, why := balance.Excess(n.name, members, goal, n.cfg.RebalanceAfter, now, b.shares.Begun())
 		n.giveWay(l, conns, b.shares.Turns(tooMany, now), why)
@@ -220,7 +224,9 @@ func (n *node) cluster(now time.Time) []balance.Member {
 	nodes := *n.members.Load()
 	all := make([]balance.Member, len(nodes))
 	for i, m := range nodes {
-		all[i] = m.member(now)
+		if all[i] = m.member(now); m.isAlias() {
+			all[i].State = health.Draining // it has no share of its own
+		}
 	}
 	return all
 }

@@ -75,7 +75,7 @@ func (n *node) status() NodeStatus {
 	return NodeStatus{
 		Name: n.name, Priority: n.settings.Priority, Weight: n.settings.Weight,
 		State: State(n.effective(s)), Reason: s.reason, Since: s.since, NextCheck: s.nextCheck,
-		Returning: n.returning(s, now), Full: s.fullUntil.After(now), Donor: s.donor, ConfID: s.view.Conf,
+		Returning: n.returning(s, now), Full: s.fullUntil.After(now), Donor: s.donor, SameAs: s.alias, ConfID: s.view.Conf,
 		Generation: generation, OpenConns: open, Cuttable: cuttable, Load: load,
 		Attempts: int(n.inflight.Load()), Deaf: int(max(0, n.deaf.Load()+n.hanging.Load())),
 		Opens: n.opens.Load(), Won: s.won, Lost: s.lost, Errors: s.errors, Probes: s.probes, ProbeErrors: s.probeErrors,

@@ -28,6 +28,7 @@ type NodeStatus struct {
 	Returning bool      // back for less than failback_after: Ordered asks it after the others
 	Full      bool      // an open found no room for a connection there (such as error 1040): asked last; after a backoff one open at a time tries it
 	Donor     bool      // the node says that it is a Galera donor or desynced, and is asked last; always false if Config.AllowDonor is set
+	SameAs    string    // the node that is the same server under another name, and has its share; "" if there is none
 	ConfID    uint64    // wsrep_cluster_conf_id at the last look: the number of its view of the Galera group; 0 if it showed none
 	NextCheck time.Time // when the next probe is due; zero while no connector is open
 

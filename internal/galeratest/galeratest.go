@@ -19,6 +19,7 @@ import (
 type Script struct {
 	Cluster, Ready, State, ReadOnly atomic.Value // string
 	Group                           atomic.Value
+	Server                          atomic.Value // server_uid; empty: it has none
 	Provider                        atomic.Bool
 	Reject                          atomic.Bool // DO 1 is answered with 1047
 	Statuses, Works                 atomic.Int64
@@ -58,6 +59,9 @@ func (g *Script) answer(query string) ([][]driver.Value, bool) {
 	switch {
 	case strings.HasPrefix(query, "SELECT @@GLOBAL.read_only"):
 		return [][]driver.Value{{g.ReadOnly.Load()}}, true
+	case strings.HasPrefix(query, "SHOW GLOBAL VARIABLES"):
+		uid, _ := g.Server.Load().(string)
+		return [][]driver.Value{{"port", "3306"}, {"server_id", "1"}, {"server_uid", uid}}, true
 	case strings.HasPrefix(query, "SHOW GLOBAL STATUS"):
 		g.Statuses.Add(1)
 		if !g.Provider.Load() {

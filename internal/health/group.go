@@ -146,6 +146,9 @@ func (h *Health) Apart(e *Evidence, now time.Time) Effects {
 		return Effects{}
 	}
 	at, _ := e.Peers.compare(e.View, true)
+	if at == unsettled && e.View.Conf != h.apartConf { // its view still changes
+		h.apart, h.apartConf = time.Time{}, e.View.Conf
+	}
 	switch {
 	case at == together:
 		h.apart = time.Time{}

@@ -37,6 +37,7 @@ type Health struct {
 	Answered     time.Time // its first good answer since it is not used; zero before
 	Conf         uint64    // the highest view number that it showed; 0 if none
 	apart        time.Time // while used: since when its view differs from the others'; while not: when it last did
+	apartConf    uint64    // while used: its view then
 	differed     int       // comparisons in a row, all looks being new, in which it did
 }
 

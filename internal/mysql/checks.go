@@ -123,5 +123,6 @@ func ownFault(err error) bool {
 	if errors.As(err, &e) && strings.HasPrefix(string(e.SQLState[:]), "42") {
 		return true
 	}
-	return health.Classify(err, classify) == health.Neutral
+	c := health.Classify(err, classify)
+	return c == health.Neutral || c == health.Misconfigured // an unknown variable: not every server has all
 }
