@@ -60,9 +60,10 @@ func (s *stage) judge(quiet span, found []settling) {
 		s.none(w.name+", reads", f.begun(w.reads.all()))
 		s.none(w.name+", writes", f.begun(w.inserts.all()))
 		was, is := s.percentile(quiet.begun(w.reads.all()), 0.99), s.percentile(f.begun(w.reads.all()), 0.99)
-		// What a plain client on a node without the fault waits at that time is the machine's.
+		// This is told and not judged: it depends on how busy the machine is, and
+		// new connections wait longer for it than the witness does. bench compares.
 		machine := s.percentile(f.begun(s.witness.all()), 0.99)
-		s.bound(is < 3*was+stillness+machine, "%s: p99 went from %s to %s; the witness has %s", w.name, was, is, machine)
+		s.Logf("%s: p99 went from %s to %s; the witness has %s", w.name, was, is, machine)
 	}
 }
 

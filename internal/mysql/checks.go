@@ -123,6 +123,5 @@ func ownFault(err error) bool {
 	if errors.As(err, &e) && strings.HasPrefix(string(e.SQLState[:]), "42") {
 		return true
 	}
-	c := health.Classify(err, classify)
-	return c == health.Neutral || c == health.Misconfigured // an unknown variable: not every server has all
+	return hasNumber(err, unknownVariable) || health.Classify(err, classify) == health.Neutral
 }
