@@ -81,9 +81,9 @@ type outcome struct {
 	took     time.Duration // time for dial, handshake and check of a fresh conn; 0 if not all were done
 	trip     time.Duration // time for a probe's check on its lasting conn; 0 if there was none
 	evidence health.Evidence
-	attempt  *attempt      // whose outcome it is if that is won, lost or failed; else nil
-	conn     driver.Conn   // from a probe that got an answer: given back to the loop; else nil
-	server   health.Server // from a fresh probe that passed: which one it reached
+	attempt  *attempt       // whose outcome it is if that is won, lost or failed; else nil
+	conn     driver.Conn    // from a probe that got an answer: given back to the loop; else nil
+	server   *health.Server // from a fresh probe that passed: which one it reached; else nil
 	// req is answered with failed after the loop has published what it learnt.
 	// It is nil if there is nobody to answer.
 	req    *request

@@ -181,7 +181,10 @@ func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want heal
 	} else {
 		o.evidence = found.Evidence()
 		o.evidence.Took, o.evidence.Fresh = o.took, fresh
-		o.server = found.Server
+		o.server = &found.Server
+		if port := socket.Of(ctx).Port(); port != "" && port != o.server.Port {
+			o.server.Unique = false // an emulator, or behind a forwarded port: its word is not enough
+		}
 	}
 	o.conn = conn
 	select {
@@ -224,7 +227,7 @@ func (n *node) onProbe(l *life, o outcome) {
 			s.openLatency = s.openLatency.Add(o.took)
 		}
 		if n.loop.fresh {
-			s.server = o.server
+			s.server = *o.server
 		}
 		n.noteAlias()
 		n.loop.tell = true

@@ -35,6 +35,7 @@ type Report struct {
 // A Server is what a server says of its identity.
 type Server struct {
 	Text   string // all of it; empty if it says nothing
+	Port   string // where it says that it listens
 	Unique bool   // a number that no two servers share is a part of it
 }
 

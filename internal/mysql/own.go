@@ -90,6 +90,9 @@ func serverOf(rows [][]string) (s health.Server) {
 			name := strings.ToLower(row[0])
 			parts = append(parts, name+"="+row[1])
 			s.Unique = s.Unique || len(row[1]) >= 16 && (name == "server_uuid" || name == "server_uid")
+			if name == "port" {
+				s.Port = row[1]
+			}
 		}
 	}
 	slices.Sort(parts)

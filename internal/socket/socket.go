@@ -9,6 +9,7 @@ package socket
 import (
 	"context"
 	"net"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -156,4 +157,21 @@ func (s *Slot) Known() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.conn != nil
+}
+
+// Port returns the remote port of the slot's TCP socket; empty if there is none.
+func (s *Slot) Port() string {
+	if s == nil {
+		return ""
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn == nil {
+		return ""
+	}
+	addr, ok := s.conn.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return ""
+	}
+	return strconv.Itoa(addr.Port)
 }
