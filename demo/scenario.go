@@ -47,18 +47,27 @@ func (s *scenario) calm(ctx context.Context) error {
 	return s.hold(ctx, 0.15)
 }
 
-// stopSecond stops the second node in an orderly way, as for maintenance. It
-// must not cut a connection during a query: every driver would have to report
-// that to the program.
+// stopSecond stops the second node in an orderly way, as for maintenance. The
+// clusters see by themselves that it takes no new connections. Those that it has
+// work, so the clusters keep them until the program drains the node. No
+// connection may be cut during a query: every driver would have to report that
+// to the program.
 func (s *scenario) stopSecond(ctx context.Context) error {
 	n := s.nodes[1]
-	before := s.generations(n.name)
 	s.journal.add(begins, n.name+" refuses new connections from now on; those it has may go on")
 	n.refuse()
-	if err := s.await(ctx, func() bool { return s.left(n.name, before) }); err != nil {
+	if err := s.await(ctx, func() bool { return s.down(n.name) }); err != nil {
 		return err
 	}
-	s.journal.add(did, "both clusters have left "+n.name+": its idle connections are closed, and its server stops")
+	for _, c := range s.clusters {
+		if err := c.Drain(n.name); err != nil {
+			return err
+		}
+	}
+	if err := s.await(ctx, func() bool { return s.left(n.name) }); err != nil {
+		return err
+	}
+	s.journal.add(did, "both clusters have left "+n.name+": it was drained, and its server stops")
 	if err := n.stop(ctx); err != nil {
 		return err
 	}
@@ -68,9 +77,14 @@ func (s *scenario) stopSecond(ctx context.Context) error {
 
 func (s *scenario) startSecond(ctx context.Context) error {
 	n := s.nodes[1]
-	s.journal.add(begins, n.name+" is started again; the clusters test it from time to time")
+	s.journal.add(begins, n.name+" is started again; the clusters use it again once it passes their checks")
 	if err := n.start(ctx); err != nil {
 		return err
+	}
+	for _, c := range s.clusters {
+		if err := c.Undrain(n.name); err != nil {
+			return err
+		}
 	}
 	if err := s.await(ctx, func() bool { return s.up(n.name) }); err != nil {
 		return err
@@ -148,20 +162,21 @@ func (s *scenario) await(ctx context.Context, seen func() bool) error {
 	return nil
 }
 
-// generations returns the node's generation in each cluster.
-func (s *scenario) generations(name string) []uint64 {
-	var all []uint64
+// down reports whether each cluster has found that the node takes no new
+// connection.
+func (s *scenario) down(name string) bool {
 	for _, c := range s.clusters {
-		all = append(all, statusOf(c, name).Generation)
+		if statusOf(c, name).State != clustersql.StateDown {
+			return false
+		}
 	}
-	return all
+	return true
 }
 
-// left reports whether the clusters have stopped handing out connections that
-// they had to the node before.
-func (s *scenario) left(name string, before []uint64) bool {
-	for i, now := range s.generations(name) {
-		if now == before[i] {
+// left reports whether no cluster has a connection to the node any more.
+func (s *scenario) left(name string) bool {
+	for _, c := range s.clusters {
+		if statusOf(c, name).OpenConns > 0 {
 			return false
 		}
 	}

@@ -159,17 +159,19 @@ func (s *Slot) Known() bool {
 	return s.conn != nil
 }
 
-// Port returns the remote port of the slot's TCP socket; empty if there is none.
+// Port returns the remote port of the slot's socket; empty if that is not a
+// *net.TCPConn. No method of a program's own socket is called.
 func (s *Slot) Port() string {
 	if s == nil {
 		return ""
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.conn == nil {
+	conn, ok := s.conn.(*net.TCPConn)
+	if !ok {
 		return ""
 	}
-	addr, ok := s.conn.RemoteAddr().(*net.TCPAddr)
+	addr, ok := conn.RemoteAddr().(*net.TCPAddr)
 	if !ok {
 		return ""
 	}
