@@ -48,7 +48,8 @@ type Health struct {
 type witness uint8
 
 const (
-	absent   witness = iota // there is no lasting connection: it broke, or was never made
+	unmade   witness = iota // there was no lasting connection yet
+	absent                  // it broke
 	answers                 // it gave an answer, good or bad
 	wordless                // it gave none in time, and no fresh dial was answered since
 )
@@ -140,11 +141,11 @@ func (h *Health) Next(e *Evidence, rise, fall int, now time.Time) Effects {
 	case Failed, Misconfigured: // it may be a fault of this program, or of new connections alone
 		return eff
 	case Silent, Lost:
-		if h.witness == answers || h.witness == absent && !h.retired {
+		if h.witness == answers || h.witness != wordless && !h.retired {
 			return eff
 		}
 	case Refused:
-		if h.witness == answers {
+		if h.witness == answers || h.witness == unmade {
 			eff.Check = !e.Probe // does it still?
 			return eff
 		}
@@ -152,7 +153,7 @@ func (h *Health) Next(e *Evidence, rise, fall int, now time.Time) Effects {
 	// A node may fall silent after it was taken down for another reason. Calls
 	// hang on it then as on any other silent one. Where its conns were retired
 	// and no witness is left, the silence of the dials is enough.
-	if eff.Cut = !h.cut && (h.witness == wordless || h.witness == absent && e.Class == Silent); eff.Cut {
+	if eff.Cut = !h.cut && (h.witness == wordless || h.witness != answers && e.Class == Silent); eff.Cut {
 		h.cut = true
 	}
 	eff.Raise, h.retired = !h.retired, true

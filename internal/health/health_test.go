@@ -17,7 +17,7 @@ func TestTransitions(t *testing.T) {
 	var (
 		unknown = Health{}
 		up      = Health{State: Up, EverUp: true, witness: answers}
-		alone   = Health{State: Up, EverUp: true} // the lasting connection has broken
+		alone   = Health{State: Up, EverUp: true, witness: absent} // the lasting connection has broken
 		once    = Health{State: Suspect, EverUp: true, silent: 1, witness: answers, Need: ScopeDial}
 		mute    = Health{State: Suspect, EverUp: true, silent: 1, witness: wordless}
 		suspect = Health{State: Suspect, EverUp: true, witness: answers}
@@ -70,7 +70,7 @@ func TestTransitions(t *testing.T) {
 		{"and the witness is gone too", refuses, lasting(Lost), Down, Effects{Raise: true}},
 		{"and the witness answers", refuses, ok, Down, Effects{}},
 		{"refused, and no witness", alone, dialled(Refused), Down, Effects{Changed: true, Raise: true}},
-		{"refused, never up", unknown, dialled(Refused), Down, Effects{Changed: true, Raise: true}},
+		{"refused, and there never was one", unknown, dialled(Refused), Down, Effects{Changed: true}},
 		{"not ready", up, traffic(NotReady), Down, Effects{Changed: true, Raise: true}},
 		{"leaving", suspect, traffic(Leaving), Down, Effects{Changed: true, Raise: true}},
 		{"configuration keeps the sessions", up, fresh(Misconfigured), Down, Effects{Changed: true}},
@@ -79,7 +79,7 @@ func TestTransitions(t *testing.T) {
 
 		{"failed", up, fresh(Failed), Suspect, Effects{Changed: true, Check: true}},
 		{"failed again keeps the conns", once, fresh(Failed), Down, Effects{Changed: true}},
-		{"and then refused gives them up", Health{State: Down, EverUp: true, Reason: "before"}, dialled(Refused), Down, Effects{Raise: true}},
+		{"and then refused gives them up", Health{State: Down, EverUp: true, Reason: "before", witness: absent}, dialled(Refused), Down, Effects{Raise: true}},
 
 		{"full", up, fresh(Saturated), Up, Effects{}},
 		{"read-only", up, traffic(ReadOnly), Down, Effects{Changed: true, Raise: true}},
