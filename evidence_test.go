@@ -39,6 +39,27 @@ func galeraCluster(t *testing.T, b *fakedb.Backend, nodes int, opts ...Option) (
 	return d, scripts
 }
 
+// A node that was silent and is slow when it is back is up again: its dials have
+// attempt_timeout, and not what probes of a healthy node need.
+func TestSlowNodeComesBackFromSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		d := fakeCluster(t, b, 1, WithProbe(500*time.Millisecond, 100*time.Millisecond))
+		openDB(t, d)
+		time.Sleep(2 * time.Second)
+		b.Node("n1").SetMood(fakedb.Mood{Silent: true})
+		time.Sleep(30 * time.Second)
+		if s := d.Status().Nodes[0]; s.State != StateDown {
+			t.Fatalf("%+v", s)
+		}
+		b.Node("n1").SetMood(fakedb.Mood{Delay: 80 * time.Millisecond}) // of the dial, and of each answer
+		time.Sleep(20 * time.Second)
+		if s := d.Status().Nodes[0]; s.State != StateUp {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
 // Calls that hang on established connections end only if those are silent. New
 // connections that are not answered say nothing about them: a firewall may drop
 // their packets, or the server's queue be full.
@@ -530,6 +551,7 @@ func TestTwoNamesForOneServer(t *testing.T) {
 		if s := d.Status().Nodes; s[2].OpenConns == 0 {
 			t.Errorf("the other name is not used: %+v", s[2])
 		}
+		synctest.Wait() // for the lines under way
 		if n := strings.Count(log.String(), "one server under two names"); n != 1 {
 			t.Errorf("told %d times:\n%s", n, &log)
 		}

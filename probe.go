@@ -90,8 +90,8 @@ func (n *node) startProbe(l *life) {
 // because there the silence of this one connection is not asked about again. A
 // probe that must dial also gets the time that opens of this node take, up to
 // attempt_timeout in all. If the node is down or was never heard of, it is
-// attempt_timeout, unless established connections may be hanging: nothing else
-// depends on a quick answer then.
+// attempt_timeout, because nothing depends on a quick answer then, except twice
+// after the lasting connection was silent: others may be hanging.
 func (n *node) probeDeadline(lasting driver.Conn) time.Duration {
 	h := &n.loop.health
 	down := h.State == health.Down
@@ -100,7 +100,7 @@ func (n *node) probeDeadline(lasting driver.Conn) time.Duration {
 		return min(time.Duration(n.cfg.Fall)*n.cfg.ProbeTimeout, max(n.cfg.AttemptTimeout, n.cfg.ProbeTimeout))
 	case lasting != nil:
 		return n.cfg.ProbeTimeout
-	case h.State == health.Unknown, down && !h.Wordless():
+	case h.State == health.Unknown, down && (!h.Wordless() || n.loop.failures > 1):
 		return n.cfg.AttemptTimeout
 	}
 	open := n.loop.facts.openLatency
