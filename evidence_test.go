@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -195,6 +196,47 @@ func allSilent(t *testing.T, pause time.Duration) {
 			t.Errorf("%+v", s)
 		}
 	}
+}
+
+// A short silence of all, and then dials that fail for a reason of this
+// program's: nobody knows whether the established connections work. They are not
+// cut for that.
+func TestOwnTroubleAfterASilenceCutsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		b.OnSocket(TrackSocket)
+		set := func(m fakedb.Mood) {
+			for i := range 2 {
+				b.Node(nodeName(i)).SetMood(m)
+			}
+		}
+		set(fakedb.Mood{})
+		d := fakeCluster(t, b, 2)
+		db := openDB(t, d)
+		synctest.Wait()
+		fill(t, db, 2)
+		conn, err := db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		set(fakedb.Mood{Silent: true})
+		time.Sleep(2500 * time.Millisecond)
+		set(fakedb.Mood{Dial: syscall.EMFILE})
+		for range 12 {
+			time.Sleep(5 * time.Second)
+			if _, err := conn.ExecContext(t.Context(), "INSERT"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		set(fakedb.Mood{})
+		time.Sleep(20 * time.Second)
+		for _, s := range d.Status().Nodes {
+			if s.State != StateUp || s.Generation != 0 {
+				t.Errorf("%+v", s)
+			}
+		}
+	})
 }
 
 // A check that has to ask names its own causal wait: beside a node that dies, a

@@ -100,13 +100,15 @@ func (n *node) tellFellows() {
 // network, this program or the whole group: a fellow has answered since the
 // silence began, and a dial of this node that began after that was not answered.
 // A fellow's answer alone proves nothing: when a network comes back, one node is
-// the first to answer. Without the proof, calls hang until hang_limit. The only
+// the first to answer. Without the proof, calls hang until hang_limit, or longer
+// while dials fail for a reason of their own, such as a name service. The only
 // node of a cluster has nobody to be compared with: its silence is taken for its
 // own.
 type dueCut struct {
 	reason     string // empty: no cut is due
 	raise      bool   // the conns are not retired yet
 	proven     bool
+	silent     bool   // the last dial was not answered; else it failed for a reason of its own, and says nothing
 	generation uint64 // when it became due
 	since      time.Time
 }
@@ -115,7 +117,7 @@ type dueCut struct {
 func (n *node) delayCut(e *health.Evidence, raise bool) {
 	n.loop.due = dueCut{
 		reason: n.loop.health.Reason, raise: raise, generation: n.generation.Load(), since: time.Now(),
-		proven: e.Class != health.Silent, // refused: somebody has answered
+		proven: e.Class == health.Refused, // somebody has answered
 	}
 	if n.loop.health.Wordless() {
 		n.loop.due.since = n.loop.wordlessAt
@@ -127,7 +129,11 @@ func (n *node) delayCut(e *health.Evidence, raise bool) {
 
 // proveCut looks whether a silent probe proves that a cut is right.
 func (n *node) proveCut(e *health.Evidence) {
-	if d := &n.loop.due; d.reason != "" && e.Probe && e.Fresh && e.Class == health.Silent {
+	d := &n.loop.due
+	if d.reason == "" || !e.Probe || !e.Fresh {
+		return
+	}
+	if d.silent = e.Class == health.Silent && !e.OK; d.silent {
 		d.proven = d.proven || n.loop.heard || len(n.nodes()) == 1
 	}
 }
@@ -148,7 +154,7 @@ func (n *node) applyDue(l *life) {
 	case d.reason == "":
 		return
 	case n.loop.health.State.Usable():
-	case !d.proven && time.Since(d.since) < n.cfg.HangLimit:
+	case !d.proven && (!d.silent || time.Since(d.since) < n.cfg.HangLimit):
 		return
 	default:
 		if d.raise && n.generation.Load() == d.generation {
@@ -181,10 +187,11 @@ func (n *node) dropDue(e *health.Evidence) (raise bool) {
 // untilHangLimit shortens a wait so that it ends when a cut that is due waits no
 // longer.
 func (n *node) untilHangLimit(wait time.Duration) time.Duration {
-	if n.loop.due.reason == "" {
+	left := time.Until(n.loop.due.since.Add(n.cfg.HangLimit))
+	if n.loop.due.reason == "" || left <= 0 {
 		return wait
 	}
-	return min(wait, max(time.Millisecond, time.Until(n.loop.due.since.Add(n.cfg.HangLimit))))
+	return min(wait, left)
 }
 
 // noteAlias looks whether another node of the cluster, one that comes first by
