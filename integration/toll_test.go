@@ -157,6 +157,7 @@ func asked(reason string) bool {
 	return slices.ContainsFunc([]string{
 		"other nodes are to have them", "more than its share", "a node that has come back has none",
 		"another node has come back", "older than max_age", "drained by the program", "the node was removed",
+		"the node is full, and opens wait", "the server has its share under another name",
 	}, func(text string) bool { return strings.Contains(reason, text) })
 }
 
