@@ -131,13 +131,14 @@ func (t toll) told() string { return strings.Join(t.why, "\n") }
 
 // good reports whether a node was good for a client at some time: nothing was
 // done to it, and a plain client was answered within probe_timeout for as long
-// as the cluster needs to find a silent node. For an error without a node all
+// as the cluster needs to find a silent node, and once more after that: a node
+// that leaves its primary component says so itself. For an error without a node all
 // nodes must have been good.
 func (k *lookout) good(a account, node string, of harmed, at time.Time) bool {
 	if node == "" {
 		return !slices.ContainsFunc(k.nodes, func(name string) bool { return !k.good(a, name, of, at) })
 	}
-	return k.unharmed(node, a.client, of, at) && k.answered(node, span{at.Add(-a.finds()), at}, a.timeout)
+	return k.unharmed(node, a.client, of, at) && k.answered(node, span{at.Add(-a.finds()), at.Add(a.timeout)}, a.timeout)
 }
 
 // finds returns how long it takes to find a silent node: it falls silent just
