@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"github.com/EnumApps/clustersql/internal/deadline"
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/redact"
@@ -39,9 +38,7 @@ func Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 			DNSDone:  func(i httptrace.DNSDoneInfo) { slot.Resolve(i.Err == nil) },
 		})
 	}
-	// The attempt's deadline is stretched when this program is late. So the
-	// dial waits for the cancel.
-	conn, err := new(net.Dialer).DialContext(deadline.Without(traced), network, addr)
+	conn, err := new(net.Dialer).DialContext(traced, network, addr)
 	if err != nil {
 		if slot != nil {
 			slot.Fail(err)

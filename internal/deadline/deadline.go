@@ -128,11 +128,3 @@ func (d *Deadline) Err() error {
 	}
 	return err
 }
-
-// Without returns a context that is cancelled with ctx and tells no deadline, so
-// that whoever is given it waits for the cancel.
-func Without(ctx context.Context) context.Context { return untold{ctx} }
-
-type untold struct{ context.Context }
-
-func (untold) Deadline() (time.Time, bool) { return time.Time{}, false }

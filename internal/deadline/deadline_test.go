@@ -96,13 +96,3 @@ func TestShorten(t *testing.T) {
 		})
 	}
 }
-
-func TestWithoutTellsNoDeadline(t *testing.T) {
-	ctx := New(t.Context(), time.Hour, errLate, nil)
-	quiet := Without(ctx)
-	if _, ok := quiet.Deadline(); ok {
-		t.Error("it tells one")
-	}
-	ctx.Cancel()
-	<-quiet.Done()
-}
