@@ -59,7 +59,7 @@ func causal(s *stage) {
 	for _, w := range loads {
 		s.tally(w, w.name, s.since(from), -1)
 		ops := slices.Concat(w.reads.all(), w.inserts.all())
-		bad := slices.DeleteFunc(failed(ops), func(o op) bool { return o.node == n.Name })
+		bad := slices.DeleteFunc(failed(ops), func(o op) bool { return o.node == n.Name || rolledBack(o) })
 		s.bound(len(bad) == 0, "%s: %d failed on the other nodes:\n%s", w.name, len(bad), causes(bad))
 		s.Logf("%s: the slowest operation took %s", w.name, s.hung(s.since(from), ops))
 	}

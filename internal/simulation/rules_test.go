@@ -34,7 +34,8 @@ import (
 //   - Every operation with a context ends at its deadline at the latest, an
 //     open without one within open_timeout, and Close within attempt_timeout.
 //     A transaction's Commit and Rollback have no context. What hangs on a
-//     silent node without a deadline ends when the node's connections are cut.
+//     silent node without a deadline ends when the node's connections are cut,
+//     if the cluster had a connection of its own there to tell silence by.
 //   - No good connection is cut or retired. Whether a node is good for the
 //     connections that are there, and for new ones, the world knows; a fault
 //     that is over counts for as long as something that began in it may still

@@ -35,7 +35,7 @@ func TestSimulation(t *testing.T) {
 		simulateOn(t, *simulateFor)
 		return
 	}
-	seeds := uint64(1000)
+	seeds := uint64(300)
 	if testing.Short() {
 		seeds = 30
 	}

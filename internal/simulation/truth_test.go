@@ -1,10 +1,12 @@
 package simulation
 
 import (
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/EnumApps/clustersql"
+	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
 // A truth is what the world knows of a node and the cluster has to find out.
@@ -18,6 +20,8 @@ type truth struct {
 	found      time.Time     // when an open found room after that
 	drains     int           // how often the program has drained or removed the node
 	seenDrains int           // of these, those before the last look
+	silent     bool          // no statement on it gets an answer
+	unseen     bool          // when that began the cluster had no connection of its own there
 }
 
 // A side is one way in which a node is good or bad.
@@ -52,14 +56,31 @@ func (m *mood) hurts(pace time.Duration) (established, fresh bool) {
 // noteMood notes what a mood makes of a node.
 func (w *world) noteMood(node string, m mood) {
 	established, fresh := m.hurts(w.plan.settings.pace)
+	unseen := m.mood.Silent && !w.watched(node)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	t, now := w.truths[node], time.Now()
+	if m.mood.Silent && !t.silent {
+		t.unseen = unseen
+	}
+	t.silent = m.mood.Silent
 	t.established.set(established, now)
 	t.fresh.set(fresh, now)
 	if m.mood.Dial == error(errSaturated) && t.fullFrom.IsZero() {
 		t.fullFrom = now
 	}
+}
+
+// watched reports whether the cluster has a connection of its own to the node,
+// which shows what becomes of the others.
+func (w *world) watched(node string) bool {
+	idle := w.backend.Node(node).Idle()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.ContainsFunc(idle, func(c *fakedb.Conn) bool {
+		_, handed := w.handed[c]
+		return !handed && !c.Broken()
+	})
 }
 
 // noteBreak notes that all connections of a node were lost.
@@ -158,7 +179,10 @@ func (w *world) judgeNodes(now glance) {
 
 // judgeHangs is about calls without a deadline: one that hangs on a silent node
 // ends when the cluster finds that out, if it can cut. Where all nodes are
-// silent it may first wait for what they call the group's pause.
+// silent it may first wait for what they call the group's pause. Where the
+// cluster had no connection of its own when the silence began, the node may
+// only be out of reach for new ones, and nothing is cut: a real socket ends by
+// tcp_user_timeout then, which these nodes do not have.
 func (w *world) judgeHangs() {
 	s := &w.plan.settings
 	if !s.cuttable {
@@ -168,7 +192,7 @@ func (w *world) judgeHangs() {
 	w.mu.Lock()
 	hangs, node := time.Duration(0), ""
 	for c, h := range w.handed {
-		if busy := c.Busy(); busy > max(bound, hangs) && !h.from.closed.Load() {
+		if busy := c.Busy(); busy > max(bound, hangs) && !h.from.closed.Load() && !w.truths[h.node].unseen {
 			hangs, node = busy, h.node
 		}
 	}
