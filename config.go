@@ -22,9 +22,9 @@ type Config struct {
 	// default check, what errors mean, which statements may be sent again,
 	// which parts of a DSN are secret, and who dials. If it is empty, the
 	// backend's driver decides it. Set it for a driver that wraps another one,
-	// such as a driver that traces statements: with "mysql" such a backend gets
-	// everything that the mysql driver gets. Its connections can be cut if it
-	// dials with [Dial].
+	// such as a driver that traces statements: with "mysql" or "postgres" such a
+	// backend gets everything that the driver inside gets. Its connections can be
+	// cut if it dials with [Dial].
 	Dialect Dialect `toml:"dialect"`
 	// Check judges a fresh connection, and the connection of a probe. Nil
 	// stands for the backend's default: for mysql DO 1, and CheckGalera on a
@@ -34,10 +34,11 @@ type Config struct {
 	// first column is true: a number other than 0, or true, t, on, yes or y. If
 	// it is empty, no query runs.
 	CheckQuery string `toml:"check_query"`
-	// Require is "writable" for a cluster that uses only nodes whose read_only
-	// is OFF. In such a cluster a node is also taken down when it refuses a
-	// statement because it is read-only. It needs servers that speak MySQL's
-	// SQL.
+	// Require is "writable" for a cluster that uses only nodes that can be
+	// written to: in MariaDB and MySQL read_only is OFF, in PostgreSQL
+	// transaction_read_only is off. In such a cluster a node is also taken down
+	// when it refuses a statement because it is read-only. The generic dialect
+	// does not know how to ask for it.
 	Require Require `toml:"require"`
 	// AllowDonor treats a Galera donor, or a desynced node, as any other node.
 	// Without it CheckGalera causes such a node to be used last.

@@ -152,6 +152,10 @@ func (n *node) answer(f session.Fault, w winner) (a session.Answer) {
 	}()
 	known := n.dial.dialect.Classify
 	f.Class = health.ClassifyTraffic(f.Err, known, n.cfg.Require == RequireWritable)
+	if f.Class == health.ReadOnly && f.Bound() && n.dial.dialect.MayBeOwn(f.Err) {
+		f.Class = health.Neutral // a probe finds out
+		n.checkNow()
+	}
 	// A timeout of the backend's own counts as a lost connection, but the backend
 	// may go on with it, and send what comes next.
 	lost := f.Class == health.Lost && health.Classify(f.Err, known) == health.Lost

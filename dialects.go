@@ -11,6 +11,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/mysql"
+	"github.com/EnumApps/clustersql/internal/postgres"
 )
 
 // Dialect names the database that a cluster's backend speaks to; see
@@ -18,11 +19,14 @@ import (
 type Dialect string
 
 const (
-	// DialectByBackend takes the dialect that the backend is the driver of. For
-	// other backends it is the generic dialect.
+	// DialectByBackend takes the dialect of the backend: go-sql-driver/mysql, pgx
+	// and lib/pq have one. For other backends it is the generic dialect.
 	DialectByBackend Dialect = ""
 	// DialectMySQL is the dialect of MariaDB, MySQL and Galera.
 	DialectMySQL Dialect = "mysql"
+	// DialectPostgres is the dialect of PostgreSQL, for pgx and lib/pq. It imports
+	// no driver: the backend is the program's.
+	DialectPostgres Dialect = "postgres"
 	// DialectGeneric is for any backend. It uses Ping as the check. It knows the
 	// errors of sockets, and by their types those of the drivers above: the backend
 	// may wrap one of them.
@@ -34,26 +38,28 @@ func (d *Dialect) UnmarshalText(text []byte) error { return setChoice(d, text, D
 
 func (d Dialect) problem() error {
 	switch d {
-	case DialectByBackend, DialectMySQL, DialectGeneric:
+	case DialectByBackend, DialectMySQL, DialectPostgres, DialectGeneric:
 		return nil
 	}
-	return fmt.Errorf("there is no dialect %s: use \"mysql\" or \"generic\", or leave it out", conffile.Quote(string(d)))
+	return fmt.Errorf("there is no dialect %s: use \"mysql\", \"postgres\" or \"generic\", or leave it out", conffile.Quote(string(d)))
 }
 
 // dialects are the dialects of single databases; generic is not one of them.
-var dialects = []dialect.Dialect{mysql.Dialect{}}
+var dialects = []dialect.Dialect{mysql.Dialect{}, postgres.Dialect{}}
 
 // dialectOf returns the dialect for a backend: the one that the configuration
-// names, else the one that the backend is the driver of, else generic.
+// names, else the one whose database the backend speaks to, else generic.
 func (c *Config) dialectOf(backend driver.Driver) dialect.Dialect {
 	switch c.Dialect {
 	case DialectMySQL:
 		return mysql.Dialect{}
+	case DialectPostgres:
+		return postgres.Dialect{}
 	case DialectGeneric:
 		return generic{}
 	}
 	for _, d := range dialects {
-		if d.Owns(backend) {
+		if d.Speaks(backend) {
 			return d
 		}
 	}
@@ -67,7 +73,7 @@ func (m *manager) tellUnknown(d dialect.Dialect) {
 	_, unknown := d.(generic)
 	if unknown && m.cfg.Dialect == DialectByBackend && m.cfg.Check == nil && m.cfg.CheckQuery == "" && !m.told.Swap(true) {
 		m.log.print(slog.LevelInfo, "the backend's database is not known: its nodes are checked with Ping only",
-			"cure", fmt.Sprintf("set dialect = %q if it wraps the mysql driver, else check_query or dialect = %q", string(DialectMySQL), string(DialectGeneric)))
+			"cure", fmt.Sprintf("set dialect = %q or %q if it wraps a driver of these, else check_query or dialect = %q", string(DialectMySQL), string(DialectPostgres), string(DialectGeneric)))
 	}
 }
 
@@ -96,22 +102,45 @@ func (generic) MayHaveRun(err error) bool {
 	return false
 }
 
-// Works is that of the mysql dialect: only that dialect's errors lead to a call
-// of Works.
+// MayBeOwn asks every dialect.
+func (generic) MayBeOwn(err error) bool {
+	for _, d := range dialects {
+		if d.MayBeOwn(err) {
+			return true
+		}
+	}
+	return false
+}
+
+// Works is that of the mysql dialect. A PostgreSQL server does not know that
+// statement, and its answer shows that it works.
 func (generic) Works(ctx context.Context, conn driver.Conn) error {
-	return mysql.Dialect{}.Works(ctx, conn)
+	err := mysql.Dialect{}.Works(ctx, conn)
+	if c, ok := (postgres.Dialect{}).Classify(err); ok && c == health.Misconfigured {
+		return nil
+	}
+	return err
 }
 
 // Writable is that of the mysql dialect. It is used when a cluster requires
-// writable nodes and also names a check; see validateFor.
+// writable nodes and also names a check; see suits.
 func (generic) Writable() dialect.Check { return mysql.Dialect{}.Writable() }
 
 // validateFor returns a *SettingError for a setting that cannot work with the
-// backend. A generic backend may wrap the mysql driver. A program that also
-// names a check says that it does.
+// backend. A cluster without a backend has that of each node's connector.
 func (c *Config) validateFor(backend driver.Driver) error {
-	if _, unknown := c.dialectOf(backend).(generic); c.Require == RequireWritable && unknown && c.Check == nil {
-		return &SettingError{"require", fmt.Sprintf("%q asks for MySQL's read_only, and the backend is not the mysql driver: set dialect = %q if it wraps that driver, or use check_query", string(RequireWritable), string(DialectMySQL))}
+	if backend == nil {
+		return nil
+	}
+	return c.suits(c.dialectOf(backend))
+}
+
+// suits returns a *SettingError for a setting that cannot work with the dialect.
+// A generic backend may wrap the mysql driver. A program that also names a check
+// says that it does.
+func (c *Config) suits(d dialect.Dialect) error {
+	if _, unknown := d.(generic); c.Require == RequireWritable && unknown && c.Check == nil {
+		return &SettingError{"require", fmt.Sprintf("%q asks MySQL for read_only or PostgreSQL for transaction_read_only, and the backend is the driver of neither: set dialect = %q or %q if it wraps one, or use check_query", string(RequireWritable), string(DialectMySQL), string(DialectPostgres))}
 	}
 	return nil
 }

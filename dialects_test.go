@@ -220,7 +220,7 @@ func (c namedConnector) Driver() driver.Driver                        { return c
 // An unknown dialect is an error that says which there are, wherever it is
 // named.
 func TestUnknownDialect(t *testing.T) {
-	const problem = `dialect: there is no dialect "oracle": use "mysql" or "generic", or leave it out`
+	const problem = `dialect: there is no dialect "oracle": use "mysql", "postgres" or "generic", or leave it out`
 	d := NewDriver(fakedb.New().Driver(), t.Name(), quiet, WithDialect("oracle"))
 	defer d.Close()
 	var setting *SettingError

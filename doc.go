@@ -57,8 +57,9 @@
 //
 // [Config.Dialect] is what the cluster knows of the database: its checks, its
 // errors, the statements that may be sent again, and the secrets in its DSNs. The
-// backend's type decides, unless the setting names one. Name [DialectMySQL] for
-// a driver that wraps mysql.
+// backend's type decides, unless the setting names one: go-sql-driver/mysql, pgx
+// and lib/pq have a dialect, and all other drivers have the generic one. Name
+// [DialectMySQL] or [DialectPostgres] for a driver that wraps one of these.
 //
 // # Nodes
 //

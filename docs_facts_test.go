@@ -19,6 +19,7 @@ import (
 	backend "github.com/go-sql-driver/mysql"
 
 	"github.com/EnumApps/clustersql/internal/mysql"
+	"github.com/EnumApps/clustersql/internal/postgres"
 )
 
 // settingRow is a row of docs/settings.md: key, field, option and default.
@@ -186,6 +187,51 @@ func TestDocsErrorNumbers(t *testing.T) {
 		}
 		return true
 	})
+}
+
+// sqlstateRow is a row of the SQLSTATEs in docs/errors.md.
+var sqlstateRow = regexp.MustCompile("(?m)^\\| `([a-z -]+)` \\| ((?:[0-9A-Z]{2}|[0-9A-Z]{5})\\b.*?) \\|$")
+
+// sqlstate is the error of a driver of PostgreSQL.
+type sqlstate string
+
+func (e sqlstate) Error() string    { return string(e) }
+func (e sqlstate) SQLState() string { return string(e) }
+
+// What docs/errors.md says of PostgreSQL's SQLSTATEs is what the dialect has, and
+// none is left out.
+func TestDocsSQLStates(t *testing.T) {
+	said := make(map[string]string)
+	for _, m := range sqlstateRow.FindAllStringSubmatch(docsRead(t, "docs/errors.md"), -1) {
+		for _, state := range regexp.MustCompile(`\b[0-9][0-9A-Z](?:[0-9A-Z]{3})?\b`).FindAllString(m[2], -1) {
+			said[state] = m[1]
+			class, _ := postgres.Dialect{}.Classify(sqlstate((state + "000")[:5]))
+			if class.String() != m[1] {
+				t.Errorf("docs/errors.md has %s as %q, and the code as %q", state, m[1], class)
+			}
+		}
+	}
+	file, err := parser.ParseFile(token.NewFileSet(), "internal/postgres/errors.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	ast.Inspect(file, func(n ast.Node) bool {
+		row, ok := n.(*ast.CompositeLit)
+		if !ok || len(row.Elts) != 3 {
+			return true
+		}
+		if lit, ok := row.Elts[0].(*ast.BasicLit); ok && lit.Kind == token.STRING {
+			found++
+			if _, ok := said[strings.Trim(lit.Value, `"`)]; !ok {
+				t.Errorf("docs/errors.md does not have SQLSTATE %s", lit.Value)
+			}
+		}
+		return true
+	})
+	if found < 10 || len(said) != found {
+		t.Errorf("%d SQLSTATEs in the code, %d in docs/errors.md", found, len(said))
+	}
 }
 
 // Every exported name of the package has an example, or stands in the manual.

@@ -99,6 +99,9 @@ func TestDocsTOMLLoads(t *testing.T) {
 	for _, d := range documents(t) {
 		for _, block := range d.blocks("toml") {
 			found++
+			if strings.Contains(block, `"pgx"`) {
+				continue // the module compat has that driver, and loads these
+			}
 			for _, m := range regexp.MustCompile(`\$\{(\w+)\}`).FindAllStringSubmatch(block, -1) {
 				t.Setenv(m[1], "secret")
 			}

@@ -24,11 +24,12 @@ const modulePath = "github.com/EnumApps/clustersql"
 var arrows = map[string][]string{
 	".": {
 		"internal/balance", "internal/conffile", "internal/dialect", "internal/health", "internal/mysql",
-		"internal/deadline", "internal/redact", "internal/session", "internal/socket",
+		"internal/deadline", "internal/postgres", "internal/redact", "internal/session", "internal/socket",
 	},
 
 	"internal/conffile": {"internal/redact"},
 	"internal/mysql":    {"internal/dialect", "internal/health", "internal/redact"},
+	"internal/postgres": {"internal/dialect", "internal/health"},
 	"internal/session":  {"internal/dialect", "internal/health", "internal/sqltext"},
 
 	"internal/balance":  {"internal/health"},

@@ -89,6 +89,9 @@ func (m *manager) addDSN(name, dsn string, opts []NodeOption) error {
 // addConnector adds a node that is a connector.
 func (m *manager) addConnector(name string, c driver.Connector, opts []NodeOption) error {
 	d := m.cfg.dialectOf(m.backendOf(c))
+	if err := m.cfg.suits(d); err != nil && m.invalid == nil {
+		return m.refuse(name, err)
+	}
 	return m.add(name, origin{connector: c, dialect: d, session: d.AnySession()}, opts)
 }
 

@@ -277,7 +277,7 @@ func TestConfigFileMistakes(t *testing.T) {
 		},
 		{
 			"a setting that the backend cannot keep", "[[cluster]]\nname = \"c\"\nrequire = \"writable\"\ndriver = \"" + generic + "\"" + node,
-			"clustersql: config.toml:3: cluster \"c\": require: \"writable\" asks for MySQL's read_only, and the backend is not the mysql driver: set dialect = \"mysql\" if it wraps that driver, or use check_query",
+			"clustersql: config.toml:3: cluster \"c\": require: \"writable\" asks MySQL for read_only or PostgreSQL for transaction_read_only, and the backend is the driver of neither: set dialect = \"mysql\" or \"postgres\" if it wraps one, or use check_query",
 		},
 		{
 			"original: settings in conflict", "fall = 0\n[[Nodes]]\nName = \"a\"\nHostName = \"h\"\nPassword = \"" + password + "\"",

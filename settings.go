@@ -19,7 +19,7 @@ type Require string
 const (
 	// RequireAny accepts every node that works.
 	RequireAny Require = ""
-	// RequireWritable accepts only nodes whose read_only is OFF.
+	// RequireWritable accepts only nodes that can be written to.
 	RequireWritable Require = "writable"
 )
 

@@ -17,7 +17,7 @@ import (
 
 // pgx dials through clustersql, so that its connections can be cut.
 func Example_pgx() {
-	d := clustersql.NewDriver(nil, "pg_conn", clustersql.WithCheckQuery("SELECT NOT pg_is_in_recovery()"))
+	d := clustersql.NewDriver(nil, "pg_conn", clustersql.WithRequire(clustersql.RequireWritable))
 	for _, host := range []string{"dbhost1", "dbhost2"} {
 		cfg, err := pgx.ParseConfig("postgres://app:password@" + host + "/db")
 		if err != nil {

@@ -20,6 +20,7 @@ import (
 type postgres struct {
 	bin, dir string
 	port     int
+	rejects  bool                // it is ready when it answers that it takes no logins
 	as       *syscall.Credential // nil: the user who runs the test
 	cmd      *exec.Cmd
 	ended    chan struct{} // closed when the postmaster has ended
@@ -47,6 +48,44 @@ func postgresBin(t *testing.T) string {
 // startPostgres starts a server that ends with the test.
 func startPostgres(t *testing.T) *postgres {
 	t.Helper()
+	p := newPostgres(t)
+	if out, err := p.command("initdb", "-D", p.data(), "-U", "app", "-A", "trust", "-E", "UTF8", "--no-sync").CombinedOutput(); err != nil {
+		t.Fatalf("initdb: %v\n%s", err, out)
+	}
+	p.start(t)
+	return p
+}
+
+// startStandby starts a streaming standby of the server.
+func startStandby(t *testing.T, primary *postgres) *postgres {
+	t.Helper()
+	p := newPostgres(t)
+	p.copyOf(t, primary)
+	p.start(t)
+	return p
+}
+
+// copyOf fills the folder with a standby of the server.
+func (p *postgres) copyOf(t *testing.T, primary *postgres) {
+	t.Helper()
+	out, err := p.command("pg_basebackup", "-D", p.data(), "-h", "127.0.0.1", "-p", strconv.Itoa(primary.port), "-U", "app",
+		"-R", "-X", "stream", "-c", "fast", "--no-sync").CombinedOutput()
+	if err != nil {
+		t.Fatalf("pg_basebackup: %v\n%s", err, out)
+	}
+}
+
+// promote makes a standby the primary.
+func (p *postgres) promote(t *testing.T) {
+	t.Helper()
+	if out, err := p.command("pg_ctl", "promote", "-w", "-D", p.data()).CombinedOutput(); err != nil {
+		t.Fatalf("pg_ctl promote: %v\n%s", err, out)
+	}
+}
+
+// newPostgres makes the folder of a server, and of nothing else.
+func newPostgres(t *testing.T) *postgres {
+	t.Helper()
 	p := &postgres{bin: postgresBin(t)}
 	var err error
 	if p.dir, err = os.MkdirTemp("", "pg"); err != nil {
@@ -59,10 +98,6 @@ func startPostgres(t *testing.T) *postgres {
 			t.Fatal(err)
 		}
 	}
-	if out, err := p.command("initdb", "-D", p.data(), "-U", "app", "-A", "trust", "-E", "UTF8", "--no-sync").CombinedOutput(); err != nil {
-		t.Fatalf("initdb: %v\n%s", err, out)
-	}
-	p.start(t)
 	return p
 }
 
@@ -132,7 +167,8 @@ func (p *postgres) ready() bool {
 			return false
 		case <-time.After(50 * time.Millisecond):
 		}
-		if p.command("pg_isready", "-q", "-h", "127.0.0.1", "-p", strconv.Itoa(p.port)).Run() == nil {
+		ready := p.command("pg_isready", "-q", "-h", "127.0.0.1", "-p", strconv.Itoa(p.port))
+		if err := ready.Run(); err == nil || p.rejects && ready.ProcessState.ExitCode() == 1 {
 			return true
 		}
 	}

@@ -24,6 +24,9 @@ type Dialect interface {
 	// Owns reports whether backend is the driver of Driver itself. A driver
 	// that wraps it is not.
 	Owns(backend driver.Driver) bool
+	// Speaks reports whether backend is a driver of the database. A cluster that
+	// names no dialect gets that of its backend.
+	Speaks(backend driver.Driver) bool
 	// Connector returns a connector of the driver of Driver for a DSN. The
 	// connector dials with dial if the DSN names a network of package net.
 	Connector(dsn string, dial Dial) (driver.Connector, error)
@@ -48,6 +51,9 @@ type Dialect interface {
 	// it answered with err.
 	MayHaveRun(err error) bool
 
+	// MayBeOwn reports whether err, by which the node is read-only, may be about a
+	// transaction or a setting of the session, where the session has one.
+	MayBeOwn(err error) bool
 	// Check returns the check of clusters that name none.
 	Check() Check
 	// Writable returns the check of clusters that require writable nodes.
@@ -79,9 +85,10 @@ type Dial = func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // A Session is what is known of every session on a node.
 type Session struct {
-	Single bool // one call sends one statement only; the server refuses a second one after a semicolon
-	Manual bool // autocommit is off: every statement is in a transaction
-	Exact  bool // the driver's driver.ErrBadConn always means that nothing was sent
+	Single     bool // one call sends one statement only; the server refuses a second one after a semicolon
+	Semicolons bool // not Single, and a second statement in one call comes after a semicolon
+	Manual     bool // autocommit is off: every statement is in a transaction
+	Exact      bool // the driver's driver.ErrBadConn always means that nothing was sent
 }
 
 // A HostList is a DSN with a list of hosts, split into its parts.
@@ -112,6 +119,9 @@ func (Generic) Driver() driver.Driver { return nil }
 // Owns reports false.
 func (Generic) Owns(driver.Driver) bool { return false }
 
+// Speaks reports false.
+func (Generic) Speaks(driver.Driver) bool { return false }
+
 // Connector fails: there is no driver to ask.
 func (Generic) Connector(string, Dial) (driver.Connector, error) { return nil, errNoDriver }
 
@@ -132,6 +142,9 @@ func (Generic) Classify(error) (health.Class, bool) { return health.Neutral, fal
 
 // MayHaveRun reports false.
 func (Generic) MayHaveRun(error) bool { return false }
+
+// MayBeOwn reports false.
+func (Generic) MayBeOwn(error) bool { return false }
 
 // Check is [Ping].
 func (Generic) Check() Check { return Ping }

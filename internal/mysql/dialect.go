@@ -34,6 +34,14 @@ func (Dialect) Owns(backend driver.Driver) bool {
 	return false
 }
 
+// Speaks is [Dialect.Owns]: a driver that wraps the mysql driver does not show
+// what is in it.
+func (d Dialect) Speaks(backend driver.Driver) bool { return d.Owns(backend) }
+
+// MayBeOwn reports false: the errors for a node's read_only and for a READ ONLY
+// transaction have different numbers.
+func (Dialect) MayBeOwn(error) bool { return false }
+
 // Check returns [Default].
 func (Dialect) Check() dialect.Check { return Default }
 

@@ -99,6 +99,10 @@ func (f Fault) Explained(cut error) Fault {
 	return f
 }
 
+// Bound reports whether the session may have a transaction or settings of its
+// own.
+func (f Fault) Bound() bool { return f.inTx || f.pinned }
+
 // runs reports whether the operation may change data.
 func (f Fault) runs() bool { return f.Op != OpIdle && f.Op != OpRollback }
 
@@ -108,7 +112,7 @@ func (f Fault) refused() bool {
 	case OpIdle:
 		return true
 	case OpExec, OpQuery:
-		return f.session.Single && sqltext.Whole(f.query)
+		return (f.session.Single || f.session.Semicolons && sqltext.One(f.query)) && sqltext.Whole(f.query)
 	}
 	return sqltext.Whole(f.query)
 }

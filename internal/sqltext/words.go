@@ -53,6 +53,9 @@ func hasSecond(query string) bool {
 	return strings.IndexByte(strings.TrimRight(query, "; \t\r\n"), ';') >= 0
 }
 
+// One reports whether nothing follows a semicolon, be it in a string.
+func One(query string) bool { return !hasSecond(query) }
+
 // isBlock reports whether what follows DO is, or may be, the code of a block
 // instead of an expression.
 func isBlock(rest string) bool {

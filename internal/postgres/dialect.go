@@ -1,0 +1,95 @@
+// Package postgres is the dialect of PostgreSQL: what its SQLSTATEs say about a
+// node, and what to ask a server. It imports no driver. pgx and lib/pq are known
+// by the paths of their packages, and their errors by the method SQLState.
+//
+// It has no goroutine, channel, lock or clock. The root imports it; it imports
+// the packages dialect and health.
+package postgres
+
+import (
+	"context"
+	"database/sql/driver"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/EnumApps/clustersql/internal/dialect"
+	"github.com/EnumApps/clustersql/internal/health"
+)
+
+// Dialect is the dialect of PostgreSQL. It has no driver of its own, so a
+// cluster cannot be made from a DSN alone, and the backend dials itself.
+type Dialect struct{ dialect.Generic }
+
+var _ dialect.Dialect = Dialect{}
+
+// drivers are the packages of the known drivers, without the number of a major
+// version.
+var drivers = []string{"github.com/jackc/pgx/stdlib", "github.com/lib/pq"}
+
+// Speaks reports whether backend is pgx's or lib/pq's driver.
+func (Dialect) Speaks(backend driver.Driver) bool {
+	t := reflect.TypeOf(backend)
+	if t == nil {
+		return false
+	}
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	path := t.PkgPath()
+	if at := strings.LastIndex(path, "/vendor/"); at >= 0 {
+		path = path[at+len("/vendor/"):]
+	}
+	for _, known := range drivers {
+		if path == known || withoutMajor(path) == known {
+			return true
+		}
+	}
+	return false
+}
+
+// withoutMajor takes the major version out of a package's path.
+func withoutMajor(path string) string {
+	parts := strings.Split(path, "/")
+	for i, p := range parts {
+		if len(p) > 1 && p[0] == 'v' && strings.Trim(p[1:], "0123456789") == "" {
+			return strings.Join(append(parts[:i:i], parts[i+1:]...), "/")
+		}
+	}
+	return path
+}
+
+// AnySession says that one call may send several statements, with semicolons
+// between: both drivers send a statement without arguments in such a way.
+func (Dialect) AnySession() dialect.Session { return dialect.Session{Semicolons: true} }
+
+// Session is [Dialect.AnySession], whatever the DSN.
+func (d Dialect) Session(string) dialect.Session { return d.AnySession() }
+
+// Check returns the check of clusters that name none: an empty query, which the
+// drivers' Ping sends.
+func (Dialect) Check() dialect.Check { return works }
+
+// Works is the same: a server that refuses work takes no connection.
+func (Dialect) Works(ctx context.Context, conn driver.Conn) error { return works(ctx, conn) }
+
+func works(ctx context.Context, conn driver.Conn) error {
+	dialect.ReportOf(ctx).Saw |= health.ScopeWork
+	return dialect.Ping(ctx, conn)
+}
+
+// Writable returns the check that a transaction may write. It cannot on a
+// standby, and where default_transaction_read_only is on.
+func (Dialect) Writable() dialect.Check { return writable }
+
+// writable asks as libpq does for target_session_attrs=read-write.
+func writable(ctx context.Context, conn driver.Conn) error {
+	rows, err := dialect.QueryRows(ctx, conn, "SHOW transaction_read_only", 2)
+	if err != nil {
+		return fmt.Errorf("require \"writable\": the server does not tell transaction_read_only: %w", err)
+	}
+	if len(rows) == 1 && len(rows[0]) == 1 && rows[0][0] == "off" {
+		return nil
+	}
+	return &health.Unfit{Class: health.ReadOnly, Text: "require \"writable\": transaction_read_only is not off"}
+}

@@ -1,0 +1,133 @@
+package postgres
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+
+	"github.com/EnumApps/clustersql/internal/dialect"
+	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/EnumApps/clustersql/internal/health"
+)
+
+// A pgError is what pgx's and lib/pq's errors have in common.
+type pgError string
+
+func (e pgError) Error() string    { return "ERROR: (SQLSTATE " + string(e) + ")" }
+func (e pgError) SQLState() string { return string(e) }
+
+func TestClasses(t *testing.T) {
+	for state, want := range map[string]health.Class{
+		"08006": health.Lost, "08P01": health.Lost,
+		"0A000": health.Misconfigured, "28000": health.Misconfigured, "28P01": health.Misconfigured,
+		"3D000": health.Misconfigured, "42501": health.Misconfigured, "57P04": health.Misconfigured,
+		"25006": health.ReadOnly,
+		"25P03": health.Lost, "25P04": health.Lost, "57P01": health.Lost, "57P02": health.Lost, "57P05": health.Lost,
+		"53300": health.Saturated, "53200": health.Saturated,
+		"57P03": health.NotReady,
+		// A statement's own.
+		"00000": health.Neutral, "23505": health.Neutral, "22012": health.Neutral, "25P02": health.Neutral, "40001": health.Neutral,
+		"40P01": health.Neutral, "55P03": health.Neutral, "57014": health.Neutral, "P0001": health.Neutral, "XX000": health.Neutral,
+	} {
+		err := fmt.Errorf("open: %w", pgError(state))
+		if got, ok := (Dialect{}).Classify(err); !ok || got != want {
+			t.Errorf("%s is %v, want %v", state, got, want)
+		}
+	}
+	for _, err := range []error{io.EOF, errors.New("boom"), pgError(""), pgError("no state")} {
+		if got, ok := (Dialect{}).Classify(err); ok || got != health.Neutral {
+			t.Errorf("%v is %v", err, got)
+		}
+	}
+}
+
+// What a statement meets says less than what an open meets: rights and names are
+// its own business.
+func TestClassesOfTraffic(t *testing.T) {
+	for state, want := range map[string]health.Class{
+		"28P01": health.Neutral, "3D000": health.Neutral, "42501": health.Neutral, "42P01": health.Neutral, "0A000": health.Neutral,
+		"53300": health.Neutral, "53100": health.Neutral, "57P01": health.Lost, "57P03": health.NotReady, "25006": health.ReadOnly,
+	} {
+		if got := health.ClassifyTraffic(pgError(state), Dialect{}.Classify, true); got != want {
+			t.Errorf("%s is %v, want %v", state, got, want)
+		}
+	}
+	if got := health.ClassifyTraffic(pgError("25006"), Dialect{}.Classify, false); got != health.Neutral {
+		t.Errorf("read-only, where nobody requires writable: %v", got)
+	}
+}
+
+func TestMayHaveRun(t *testing.T) {
+	for state, want := range map[string]bool{"08007": true, "40003": true, "57P01": false, "25006": false, "": false} {
+		if got := (Dialect{}).MayHaveRun(pgError(state)); got != want {
+			t.Errorf("%s: %v", state, got)
+		}
+	}
+	for state, want := range map[string]bool{"25006": true, "57P03": false} {
+		if got := (Dialect{}).MayBeOwn(pgError(state)); got != want {
+			t.Errorf("%s may be the session's own: %v", state, got)
+		}
+	}
+}
+
+func TestVersionsOfADriverAreOne(t *testing.T) {
+	for path, want := range map[string]string{
+		"github.com/jackc/pgx/v5/stdlib": "github.com/jackc/pgx/stdlib", "github.com/jackc/pgx/stdlib": "github.com/jackc/pgx/stdlib",
+		"github.com/jackc/pgx/v10/stdlib": "github.com/jackc/pgx/stdlib", "github.com/lib/pq": "github.com/lib/pq",
+		"example.com/v5x/stdlib": "example.com/v5x/stdlib", "example.com/v/stdlib": "example.com/v/stdlib",
+	} {
+		if got := withoutMajor(path); got != want {
+			t.Errorf("%s is %s", path, got)
+		}
+	}
+	for _, d := range []driver.Driver{nil, fakedb.New().Driver()} {
+		if (Dialect{}).Speaks(d) {
+			t.Errorf("a %T", d)
+		}
+	}
+}
+
+func TestWritable(t *testing.T) {
+	for _, tc := range []struct {
+		rows  [][]driver.Value
+		fails error
+		class health.Class
+	}{
+		{rows: [][]driver.Value{{"off"}}},
+		{rows: [][]driver.Value{{"on"}}, class: health.ReadOnly},
+		{rows: [][]driver.Value{{[]byte("on")}}, class: health.ReadOnly},
+		{rows: [][]driver.Value{}, class: health.ReadOnly},
+		{fails: pgError("57P01"), class: health.Lost},
+	} {
+		b := fakedb.New()
+		n := b.Node("n")
+		n.OnQuery(func(query string) ([][]driver.Value, bool) { return tc.rows, query == "SHOW transaction_read_only" })
+		n.OnStatement(func(context.Context, string, []driver.NamedValue) error { return tc.fails })
+		conn, err := b.Driver().Open("n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, _ := dialect.WithReport(t.Context(), 0)
+		if got := health.Classify((Dialect{}).Writable()(ctx, conn), Dialect{}.Classify); got != tc.class {
+			t.Errorf("%v, %v: %v, want %v", tc.rows, tc.fails, got, tc.class)
+		}
+		conn.Close()
+	}
+}
+
+// The check looks at whether the node does work.
+func TestCheckSeesWork(t *testing.T) {
+	b := fakedb.New()
+	conn, err := b.Driver().Open("n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ctx, report := dialect.WithReport(t.Context(), health.ScopeWork)
+	if err := (Dialect{}).Check()(ctx, conn); err != nil || report.Saw&health.ScopeWork == 0 {
+		t.Errorf("saw %b, %v", report.Saw, err)
+	}
+}
