@@ -159,6 +159,7 @@ func (n *node) answer(f session.Fault, w winner) (a session.Answer) {
 	// A timeout of the backend's own counts as a lost connection, but the backend
 	// may go on with it, and send what comes next.
 	lost := f.Class == health.Lost && health.Classify(f.Err, known) == health.Lost
+	f.Unread = n.dial.dialect.Unread(f.Err)
 	f = f.Explained(w.socket.Cause())
 	v := f.Verdict(n.cfg.Idempotent, n.dial.dialect.MayHaveRun)
 	if f.Class == health.Neutral && v == (session.Verdict{}) {

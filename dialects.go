@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/EnumApps/clustersql/internal/conffile"
 	"github.com/EnumApps/clustersql/internal/dialect"
@@ -94,22 +95,17 @@ func (generic) Classify(err error) (health.Class, bool) {
 
 // MayHaveRun asks every dialect.
 func (generic) MayHaveRun(err error) bool {
-	for _, d := range dialects {
-		if d.MayHaveRun(err) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(dialects, func(d dialect.Dialect) bool { return d.MayHaveRun(err) })
+}
+
+// Unread asks every dialect.
+func (generic) Unread(err error) bool {
+	return slices.ContainsFunc(dialects, func(d dialect.Dialect) bool { return d.Unread(err) })
 }
 
 // MayBeOwn asks every dialect.
 func (generic) MayBeOwn(err error) bool {
-	for _, d := range dialects {
-		if d.MayBeOwn(err) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(dialects, func(d dialect.Dialect) bool { return d.MayBeOwn(err) })
 }
 
 // Works is that of the mysql dialect. A PostgreSQL server does not know that

@@ -51,6 +51,9 @@ type Dialect interface {
 	// it answered with err.
 	MayHaveRun(err error) bool
 
+	// Unread reports whether the server ended the session before it read the
+	// statement that got err: nothing of it was run.
+	Unread(err error) bool
 	// MayBeOwn reports whether err, by which the node is read-only, may be about a
 	// transaction or a setting of the session, where the session has one.
 	MayBeOwn(err error) bool
@@ -142,6 +145,9 @@ func (Generic) Classify(error) (health.Class, bool) { return health.Neutral, fal
 
 // MayHaveRun reports false.
 func (Generic) MayHaveRun(error) bool { return false }
+
+// Unread reports false.
+func (Generic) Unread(error) bool { return false }
 
 // MayBeOwn reports false.
 func (Generic) MayBeOwn(error) bool { return false }

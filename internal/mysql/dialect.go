@@ -38,6 +38,12 @@ func (Dialect) Owns(backend driver.Driver) bool {
 // what is in it.
 func (d Dialect) Speaks(backend driver.Driver) bool { return d.Owns(backend) }
 
+// Unread reports whether the client was disconnected because of inactivity.
+func (Dialect) Unread(err error) bool {
+	class, ok := classify(err)
+	return ok && class == health.Lost && hasNumber(err, 4031)
+}
+
 // MayBeOwn reports false: the errors for a node's read_only and for a READ ONLY
 // transaction have different numbers.
 func (Dialect) MayBeOwn(error) bool { return false }

@@ -260,3 +260,23 @@ func TestDo1OnABackendWithoutExec(t *testing.T) {
 		t.Errorf("%s: %v", c, err)
 	}
 }
+
+// Only a session that was idle for too long ends before its statement is read.
+func TestUnread(t *testing.T) {
+	server := func(number uint16, message string) error {
+		return &mysql.MySQLError{Number: number, Message: message}
+	}
+	for _, tc := range []struct {
+		err  error
+		want bool
+	}{
+		{server(4031, "The client was disconnected by the server because of inactivity."), true},
+		{server(4031, "Referenced trigger 't' for the given action time and event type does not exist"), false},
+		{server(1927, "Connection was killed"), false},
+		{server(1047, "WSREP has not yet prepared node for application use"), false},
+	} {
+		if got := (Dialect{}).Unread(tc.err); got != tc.want {
+			t.Errorf("%v: %v", tc.err, got)
+		}
+	}
+}

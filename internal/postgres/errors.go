@@ -64,6 +64,14 @@ func (Dialect) Classify(err error) (health.Class, bool) {
 	return health.Neutral, true
 }
 
+// Unread reports whether the session was idle for too long. The server looks for
+// that after it has stopped the clock and before it runs what it has read
+// (postgres.c, PostgresMain).
+func (Dialect) Unread(err error) bool {
+	state, _ := stateOf(err)
+	return state == "25P03" || state == "57P05"
+}
+
 // MayBeOwn reports whether the error is the one that a transaction gets which
 // began as READ ONLY, on any node.
 func (Dialect) MayBeOwn(err error) bool {

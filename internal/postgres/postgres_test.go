@@ -66,6 +66,11 @@ func TestMayHaveRun(t *testing.T) {
 			t.Errorf("%s: %v", state, got)
 		}
 	}
+	for state, want := range map[string]bool{"25P03": true, "57P05": true, "57P01": false, "25P04": false} {
+		if got := (Dialect{}).Unread(pgError(state)); got != want {
+			t.Errorf("%s was not read: %v", state, got)
+		}
+	}
 	for state, want := range map[string]bool{"25006": true, "57P03": false} {
 		if got := (Dialect{}).MayBeOwn(pgError(state)); got != want {
 			t.Errorf("%s may be the session's own: %v", state, got)

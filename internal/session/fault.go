@@ -37,6 +37,7 @@ type Fault struct {
 	pinned  bool // may be in a transaction that a statement began, or have other state in the session
 	lost    bool // the connection was lost before: nothing was sent
 	Left    bool // a caller has cancelled; errors that follow from that say nothing about the node
+	Unread  bool // the server ended the session before it read the statement
 	cut     bool // the cluster has closed the socket; see Verdict
 }
 
@@ -66,7 +67,7 @@ type Verdict struct {
 func (f Fault) Verdict(idempotent bool, mayHaveRun func(error) bool) Verdict {
 	bad := errors.Is(f.Err, driver.ErrBadConn)
 	doubt := bad && f.cut && f.runs() && !f.session.Exact
-	unknown := f.runs() && (!bad || doubt) && (f.Class == health.Lost && !f.lost || mayHaveRun(f.Err))
+	unknown := f.runs() && (!bad || doubt) && (f.Class == health.Lost && !f.lost && !f.Unread || mayHaveRun(f.Err))
 	switch {
 	case f.Op == OpCommit:
 		unknown = unknown || bad && !f.session.Exact && !f.lost
@@ -83,7 +84,7 @@ func (f Fault) Verdict(idempotent bool, mayHaveRun func(error) bool) Verdict {
 	case health.NotReady, health.ReadOnly:
 		moves = f.refused() || f.repeatable(idempotent)
 	case health.Lost:
-		moves = f.Op == OpIdle || f.repeatable(idempotent)
+		moves = f.Op == OpIdle || f.Unread || f.repeatable(idempotent)
 	case health.Leaving:
 		moves = f.repeatable(idempotent)
 	}

@@ -121,3 +121,51 @@ func TestBadConnOfACutConnIsNotTrusted(t *testing.T) {
 		}
 	}
 }
+
+// A statement that the server has not read, because the session had ended, moves
+// whatever it is. In a transaction that ended too, and nobody may hide that.
+func TestUnreadStatementMoves(t *testing.T) {
+	gone := errors.New("the session was idle for too long")
+	for _, tc := range []struct {
+		f    Fault
+		want Verdict
+	}{
+		{Fault{Op: OpExec, query: "INSERT INTO t VALUES (1)"}, Verdict{Moves: true}},
+		{Fault{Op: OpExec, query: "CALL p()"}, Verdict{Moves: true}},
+		{Fault{Op: OpStmtQuery, query: "SELECT 1"}, Verdict{Moves: true}},
+		{Fault{Op: OpExec, query: "SELECT LASTVAL()"}, Verdict{}},
+		{Fault{Op: OpExec, query: "INSERT INTO t VALUES (1)", pinned: true}, Verdict{}},
+		{Fault{Op: OpExec, query: "INSERT INTO t VALUES (1)", inTx: true}, Verdict{}},
+		{Fault{Op: OpCommit, inTx: true}, Verdict{}},
+	} {
+		tc.f.Err, tc.f.Class, tc.f.Ctx, tc.f.Unread = gone, health.Lost, t.Context(), true
+		if got := tc.f.Verdict(false, func(error) bool { return false }); got != tc.want {
+			t.Errorf("%+v: %+v, want %+v", tc.f, got, tc.want)
+		}
+	}
+}
+
+// Where a second statement needs a semicolon, a text without one is one
+// statement, and moves if it is a whole one.
+func TestOneStatementOfSeveralMoves(t *testing.T) {
+	semicolons := dialect.Session{Semicolons: true}
+	for _, tc := range []struct {
+		session dialect.Session
+		op      Operation
+		query   string
+		moves   bool
+	}{
+		{semicolons, OpExec, "INSERT INTO t VALUES (1)", true},
+		{semicolons, OpQuery, "INSERT INTO t VALUES (1) RETURNING id; ", true},
+		{semicolons, OpExec, "INSERT INTO t VALUES (1); DELETE FROM u", false},
+		{semicolons, OpExec, "INSERT INTO t VALUES ('a; b')", false}, // in doubt
+		{semicolons, OpStmtExec, "INSERT INTO t VALUES ('a; b')", true},
+		{semicolons, OpExec, "CALL p()", false},
+		{dialect.Session{}, OpExec, "INSERT INTO t VALUES (1)", false},
+	} {
+		f := Fault{Err: errors.New("read-only"), Class: health.ReadOnly, Op: tc.op, query: tc.query, Ctx: t.Context(), session: tc.session}
+		if got := f.Verdict(false, func(error) bool { return false }).Moves; got != tc.moves {
+			t.Errorf("%s: moves is %v", tc.query, got)
+		}
+	}
+}
