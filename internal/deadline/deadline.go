@@ -21,9 +21,14 @@ const tick = 100 * time.Millisecond
 // few goroutines, each of which waits for its turn as a step does.
 const steps = 6
 
+// spare is how many steps may be left out. A handshake has several answers, and
+// in a program that gets no turn all of them wait as each step does. A node that
+// is silent must still be found.
+const spare = 2 * steps
+
 // A Deadline is a context that ends once its timeout has passed. The timeout is
 // counted in steps. By as much as a step comes late, the rest of the timeout
-// comes later.
+// comes later. A step that comes late by more than its own length is left out.
 type Deadline struct {
 	context.Context
 	end  func(cause error)
@@ -33,6 +38,8 @@ type Deadline struct {
 	mu      sync.Mutex // guards what follows
 	cause   error
 	step    time.Duration
+	wait    time.Duration // of the step under way
+	spare   int           // how many more may be left out
 	left    time.Duration
 	timer   *time.Timer
 	due     time.Time // when the timer is to fire; earlier calls of passed are of a timer before
@@ -53,26 +60,31 @@ func New(parent context.Context, timeout time.Duration, cause error, then func()
 
 // begin counts a timeout from now on. The caller holds mu.
 func (d *Deadline) begin(timeout time.Duration) {
-	d.left, d.step = timeout, min(tick, max(timeout/steps, time.Millisecond))
+	d.left, d.step, d.spare = timeout, min(tick, max(timeout/steps, time.Millisecond)), spare
 	d.next()
 }
 
 // next waits for the next step. The caller holds mu.
 func (d *Deadline) next() {
-	wait := min(d.step, d.left)
-	d.left -= wait
-	d.due = time.Now().Add(wait)
+	d.wait = min(d.step, d.left)
+	d.left -= d.wait
+	d.due = time.Now().Add(d.wait)
 	if d.timer == nil {
-		d.timer = time.AfterFunc(wait, d.passed)
+		d.timer = time.AfterFunc(d.wait, d.passed)
 		return
 	}
-	d.timer.Reset(wait)
+	d.timer.Reset(d.wait)
 }
 
 // passed runs when a step is over.
 func (d *Deadline) passed() {
 	d.mu.Lock()
-	over := !d.stopped && !time.Now().Before(d.due)
+	late := time.Since(d.due)
+	over := !d.stopped && late >= 0
+	if over && late > d.wait && d.spare > 0 {
+		d.spare--
+		d.left += d.wait
+	}
 	if over && d.left > 0 {
 		d.next()
 		over = false

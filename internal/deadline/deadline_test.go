@@ -33,19 +33,41 @@ func TestTimeoutPassesInTime(t *testing.T) {
 	}
 }
 
-// A step that comes late is not counted longer than it was to be.
+// A step that comes late is not counted longer than it was to be, and one that
+// comes very late is not counted at all.
 func TestOwnLatenessIsLeftOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := New(t.Context(), 600*time.Millisecond, errLate, nil)
 		defer ctx.Cancel()
 		began := time.Now()
 		ctx.timer.Stop() // as if the goroutine of the first step got no turn
+		time.Sleep(150 * time.Millisecond)
+		ctx.passed()
+		ctx.timer.Stop()
 		time.Sleep(700 * time.Millisecond)
 		ctx.passed()
 		<-ctx.Done()
-		// The first step ended 600 ms late, the other five were in time.
-		if took := time.Since(began); took != 1200*time.Millisecond {
+		// The first step ended 50 ms late, the second one 600 ms, and is left out.
+		// The other five were in time.
+		if took := time.Since(began); took != 1350*time.Millisecond {
 			t.Errorf("took %v", took)
+		}
+	})
+}
+
+// A program that never gets a turn in time finds a silent node all the same.
+func TestLatenessIsNotLeftOutForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := New(t.Context(), 600*time.Millisecond, errLate, nil)
+		defer ctx.Cancel()
+		late := 0
+		for ; ctx.Err() == nil; late++ {
+			ctx.timer.Stop()
+			time.Sleep(time.Second)
+			ctx.passed()
+		}
+		if late != steps+spare {
+			t.Errorf("after %d late steps", late)
 		}
 	})
 }
