@@ -320,6 +320,7 @@ func (c *Config) validate() error {
 		problem error
 	}{
 		{"rebalance", c.Rebalance.problem()}, {"require", c.Require.problem()}, {"dial", c.Dial.problem()}, {"dialect", c.Dialect.problem()},
+		{"groups", c.Groups.problem()},
 	}
 	for _, s := range choices {
 		if s.problem != nil {

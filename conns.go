@@ -156,9 +156,10 @@ func (n *node) answer(f session.Fault, w winner) (a session.Answer) {
 		f.Class = health.Neutral // a probe finds out
 		n.checkNow()
 	}
-	// A timeout of the backend's own counts as a lost connection, but the backend
-	// may go on with it, and send what comes next.
-	lost := f.Class == health.Lost && health.Classify(f.Err, known) == health.Lost
+	// A timeout of the backend's own counts as a lost connection, and so may an
+	// answer of a proxy. The backend may go on with it then, and send what comes
+	// next.
+	lost := f.Class == health.Lost && health.Classify(f.Err, known) == health.Lost && !n.dial.dialect.Answered(f.Err)
 	f.Unread = n.dial.dialect.Unread(f.Err)
 	f = f.Explained(w.socket.Cause())
 	v := f.Verdict(n.cfg.Idempotent, n.dial.dialect.MayHaveRun)

@@ -103,6 +103,11 @@ func (generic) Unread(err error) bool {
 	return slices.ContainsFunc(dialects, func(d dialect.Dialect) bool { return d.Unread(err) })
 }
 
+// Answered asks every dialect.
+func (generic) Answered(err error) bool {
+	return slices.ContainsFunc(dialects, func(d dialect.Dialect) bool { return d.Answered(err) })
+}
+
 // MayBeOwn asks every dialect.
 func (generic) MayBeOwn(err error) bool {
 	return slices.ContainsFunc(dialects, func(d dialect.Dialect) bool { return d.MayBeOwn(err) })

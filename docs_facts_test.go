@@ -164,6 +164,7 @@ func TestDocsErrorNumbers(t *testing.T) {
 		3100: "Error on observer while running replication hook 'before_commit'.",
 		4031: "The client was disconnected by the server because of inactivity.",
 		9001: "Max connect timeout reached while reaching hostgroup 10 after 10000ms",
+		9002: "Max connect failure while reaching hostgroup 10",
 	}
 	known := make(map[string]bool)
 	for _, m := range errorRow.FindAllStringSubmatch(docsRead(t, "docs/errors.md"), -1) {

@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
 // Every field of Config has a key, or is marked as having none. Every key can
@@ -82,5 +84,19 @@ func TestSettingErrors(t *testing.T) {
 	c := DefaultConfig()
 	if err := c.set("no_such", "x"); err == nil {
 		t.Error("an unknown key is set")
+	}
+}
+
+// A choice that does not exist is refused in code as in a file.
+func TestUnknownChoicesAreRefused(t *testing.T) {
+	for key, opt := range map[string]Option{
+		"groups": WithGroups("every"), "require": WithRequire("fast"), "dial": WithDial("nobody"), "rebalance": WithRebalance("now", time.Second), "dialect": WithDialect("oracle"),
+	} {
+		d := NewDriver(fakedb.New().Driver(), uniqueName(key), quiet, opt)
+		var wrong *SettingError
+		if err := d.AddNode("n1", "n1"); !errors.As(err, &wrong) || wrong.Key != key {
+			t.Errorf("%s: %v", key, err)
+		}
+		d.Close()
 	}
 }

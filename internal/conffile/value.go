@@ -1,7 +1,9 @@
 package conffile
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -17,7 +19,12 @@ func Duration(value any) (time.Duration, error) {
 			return 0, fmt.Errorf("%s is not a duration: write one with its unit, as in \"1.5s\" or \"600ms\"", Quote(value))
 		}
 		return d, nil
-	case int64, float64:
+	case int64:
+		return 0, fmt.Errorf("%d has no unit: write \"%ds\" for seconds", value, value)
+	case float64:
+		if math.IsNaN(value) || math.IsInf(value, 0) {
+			return 0, errors.New("it is no time: write a duration with its unit, as in \"1.5s\"")
+		}
 		return 0, fmt.Errorf("%v has no unit: write \"%vs\" for seconds", value, value)
 	}
 	return 0, fmt.Errorf("it is %s: write a duration with its unit, as in \"1.5s\"", typeName(value))

@@ -54,6 +54,9 @@ type Dialect interface {
 	// Unread reports whether the server ended the session before it read the
 	// statement that got err: nothing of it was run.
 	Unread(err error) bool
+	// Answered reports whether err is an answer of the server, after which the
+	// connection may go on.
+	Answered(err error) bool
 	// MayBeOwn reports whether err, by which the node is read-only, may be about a
 	// transaction or a setting of the session, where the session has one.
 	MayBeOwn(err error) bool
@@ -88,10 +91,10 @@ type Dial = func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // A Session is what is known of every session on a node.
 type Session struct {
-	Single     bool // one call sends one statement only; the server refuses a second one after a semicolon
-	Semicolons bool // not Single, and a second statement in one call comes after a semicolon
-	Manual     bool // autocommit is off: every statement is in a transaction
-	Exact      bool // the driver's driver.ErrBadConn always means that nothing was sent
+	Single   bool // one call sends one statement only; the server refuses a second one after a semicolon
+	Postgres bool // its grammar is PostgreSQL's: a second statement in one call comes after a semicolon
+	Manual   bool // autocommit is off: every statement is in a transaction
+	Exact    bool // the driver's driver.ErrBadConn always means that nothing was sent
 }
 
 // A HostList is a DSN with a list of hosts, split into its parts.
@@ -148,6 +151,9 @@ func (Generic) MayHaveRun(error) bool { return false }
 
 // Unread reports false.
 func (Generic) Unread(error) bool { return false }
+
+// Answered reports false.
+func (Generic) Answered(error) bool { return false }
 
 // MayBeOwn reports false.
 func (Generic) MayBeOwn(error) bool { return false }

@@ -86,8 +86,9 @@ func Classify(err error, known func(error) (Class, bool)) Class {
 	case errors.As(err, &op) && op.Op == "dial" && errors.Is(op, syscall.ENOENT):
 		return Refused // no unix socket; elsewhere the number is about a file of this machine
 	case errors.Is(err, driver.ErrBadConn), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
-		errors.Is(err, net.ErrClosed), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return Lost
+		errors.Is(err, net.ErrClosed), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE),
+		errors.Is(err, io.ErrClosedPipe), errors.Is(err, io.ErrShortWrite), errors.As(err, &op) && op.Op != "dial":
+		return Lost // whatever the errno is that the system gives for a connection that is gone
 	}
 	return Neutral
 }

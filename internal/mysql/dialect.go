@@ -10,6 +10,7 @@ package mysql
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 
 	"github.com/go-sql-driver/mysql"
 
@@ -42,6 +43,13 @@ func (d Dialect) Speaks(backend driver.Driver) bool { return d.Owns(backend) }
 func (Dialect) Unread(err error) bool {
 	class, ok := classify(err)
 	return ok && class == health.Lost && hasNumber(err, 4031)
+}
+
+// Answered reports whether err is the server's answer. After the numbers that a
+// proxy passes on the connection to the proxy goes on.
+func (Dialect) Answered(err error) bool {
+	var e *mysql.MySQLError
+	return errors.As(err, &e)
 }
 
 // MayBeOwn reports false: the errors for a node's read_only and for a READ ONLY

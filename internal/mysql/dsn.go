@@ -87,10 +87,26 @@ func (Dialect) Session(dsn string) dialect.Session {
 	}
 	s := dialect.Session{Single: !cfg.MultiStatements, Exact: true}
 	for name, value := range cfg.Params {
-		if strings.EqualFold(strings.TrimSpace(name), "autocommit") {
-			value = strings.Trim(value, "'\" ")
-			s.Manual = s.Manual || value != "1" && !strings.EqualFold(value, "on") && !strings.EqualFold(value, "true")
-		}
+		s.Manual = s.Manual || isManual(strings.ToLower(name), strings.ToLower(value))
 	}
 	return s
+}
+
+// isManual reports whether a parameter of a DSN may leave the session in a
+// transaction after each statement, or after a Commit. The driver puts it into a
+// SET as it is, so other settings may follow in its value.
+func isManual(name, value string) bool {
+	plain := strings.Trim(value, "'\" ")
+	switch strings.TrimSpace(name) {
+	case "autocommit":
+		return plain != "1" && plain != "on" && plain != "true"
+	case "completion_type": // 1 and CHAIN begin the next transaction
+		return plain != "0" && plain != "no_chain" && plain != "2" && plain != "release"
+	}
+	for _, setting := range []string{"autocommit", "completion_type"} {
+		if strings.Contains(name, setting) || strings.Contains(value, setting) {
+			return true
+		}
+	}
+	return false
 }

@@ -10,10 +10,11 @@ import (
 
 // MayHaveRun reports whether the server may have run the statement although it
 // answered with err. This is so for a server that lost its group while it
-// committed.
+// committed, and where a hook of Group Replication failed, which may be the one
+// after the commit was sent to the group.
 func (Dialect) MayHaveRun(err error) bool {
 	var e *mysql.MySQLError
-	return errors.As(err, &e) && e.Number == 1180 && classOf(e.Number, string(e.SQLState[:]), e.Message) == health.Leaving
+	return errors.As(err, &e) && (e.Number == 1180 || e.Number == 3100) && classOf(e.Number, string(e.SQLState[:]), e.Message) == health.Leaving
 }
 
 // Classify returns what an error of go-sql-driver/mysql says about the node. ok

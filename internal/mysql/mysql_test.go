@@ -280,3 +280,49 @@ func TestUnread(t *testing.T) {
 		}
 	}
 }
+
+// What leaves the session in a transaction by the DSN, under all names.
+func TestManualByTheDSN(t *testing.T) {
+	for parameters, manual := range map[string]bool{
+		"autocommit=0": true, "autocommit=1": false, "AutoCommit=ON": false, "@@autocommit=0": true, "@@session.autocommit=0": true,
+		"sql_mode=%27%27,autocommit=0": true, "completion_type=1": true, "completion_type=%27CHAIN%27": true,
+		"completion_type=0": false, "completion_type=NO_CHAIN": false, "completion_type=2": false, "@@completion_type=0": true,
+		"time_zone=%27%2B00:00%27": false, "": false,
+	} {
+		if got := (Dialect{}).Session("u:p@tcp(h)/db?" + parameters).Manual; got != manual {
+			t.Errorf("%s: %v", parameters, got)
+		}
+	}
+}
+
+// Numbers whose class hangs on the text, and those that proxies pass on.
+func TestMoreNumbers(t *testing.T) {
+	for _, tc := range []struct {
+		number uint16
+		text   string
+		want   health.Class
+		mayRun bool
+	}{
+		{1180, `Got error 6 "No such device or address" during COMMIT`, health.Leaving, true},
+		{1180, "Got error 6 - '' during COMMIT", health.Leaving, true},
+		{1180, "Got error 64 during COMMIT", health.Neutral, false},
+		{3100, "Error on observer while running replication hook 'before_commit'.", health.Leaving, true},
+		{2026, "SSL connection error: SSL is required from client", health.Misconfigured, false},
+		{2005, "Unknown MySQL server host 'db1' (-2)", health.Lost, false},
+		{2012, "Error in server handshake", health.Lost, false},
+		{2027, "Malformed packet", health.Lost, false},
+		{1298, "Unknown or incorrect time zone: 'Europe/Nowhere'", health.Misconfigured, false},
+		{1229, "Variable 'max_connections' is a GLOBAL variable and should be set with SET GLOBAL", health.Misconfigured, false},
+		{1238, "Variable 'version' is a read only variable", health.Misconfigured, false},
+		{1273, "Unknown collation: 'utf8mb4_0900_ai_ci'", health.Misconfigured, false},
+		{9002, "Max connect failure while reaching hostgroup 0", health.NotReady, false},
+	} {
+		e := &mysql.MySQLError{Number: tc.number, SQLState: [5]byte([]byte("HY000")), Message: tc.text}
+		if c, _ := classify(e); c != tc.want {
+			t.Errorf("%v is %v, want %v", e, c, tc.want)
+		}
+		if r := (Dialect{}).MayHaveRun(e); r != tc.mayRun {
+			t.Errorf("%v may have run: %v", e, r)
+		}
+	}
+}

@@ -60,6 +60,7 @@ var numbers = []number{
 	{1160, "08S01", "ER_NET_ERROR_ON_WRITE", "", health.Lost, fromBoth},
 	{1161, "08S01", "ER_NET_WRITE_INTERRUPTED", "", health.Lost, fromBoth},
 	{1180, "HY000", "ER_ERROR_DURING_COMMIT", "not connected to primary component", health.Leaving, fromGalera}, // else a storage engine's error
+	{1180, "HY000", "ER_ERROR_DURING_COMMIT", "got error 6 ", health.Leaving, fromGalera},                       // older servers have only the number of the provider's status, WSREP_CONN_FAIL
 	{1184, "08S01", "ER_NEW_ABORTING_CONNECTION", "", health.Lost, fromBoth},
 	{1189, "08S01", "ER_MASTER_NET_READ", "", health.Neutral, fromBoth},  // of a replication statement
 	{1190, "08S01", "ER_MASTER_NET_WRITE", "", health.Neutral, fromBoth}, // the same
@@ -67,10 +68,14 @@ var numbers = []number{
 	{1203, "42000", "ER_TOO_MANY_USER_CONNECTIONS", "", health.Saturated, fromBoth},
 	{1218, "08S01", "ER_CONNECT_TO_MASTER", "", health.Neutral, fromBoth}, // of a replication statement
 	{1226, "42000", "ER_USER_LIMIT_REACHED", "", health.Saturated, fromBoth + "; ProxySQL"},
+	{1229, "HY000", "ER_GLOBAL_VARIABLE", "", health.Misconfigured, fromBoth},
+	{1238, "HY000", "ER_INCORRECT_GLOBAL_LOCAL_VAR", "", health.Misconfigured, fromBoth},
 	{1251, "08004", "ER_NOT_SUPPORTED_AUTH_MODE", "", health.Misconfigured, fromBoth},
+	{1273, "HY000", "ER_UNKNOWN_COLLATION", "", health.Misconfigured, fromBoth},
 	{1275, "HY000", "ER_SERVER_IS_IN_SECURE_AUTH_MODE", "", health.Misconfigured, fromBoth},
 	{1290, "HY000", "ER_OPTION_PREVENTS_STATEMENT", "read-only", health.ReadOnly, fromBoth}, // else --secure-file-priv and others
 	{1290, "HY000", "ER_OPTION_PREVENTS_STATEMENT", "read_only", health.ReadOnly, fromBoth},
+	{1298, "HY000", "ER_UNKNOWN_TIME_ZONE", "", health.Misconfigured, fromBoth},
 	{1524, "HY000", "ER_PLUGIN_IS_NOT_LOADED", "", health.Misconfigured, fromBoth},
 	{1698, "28000", "ER_ACCESS_DENIED_NO_PASSWORD_ERROR", "", health.Misconfigured, fromBoth},
 	{1820, "HY000", "ER_MUST_CHANGE_PASSWORD", "", health.Misconfigured, fromBoth},
@@ -81,8 +86,12 @@ var numbers = []number{
 	{1927, "70100", "ER_CONNECTION_KILLED", "", health.Lost, fromMariaDB + "; MaxScale"}, // by a shutdown, or by an administrator's KILL
 	{2002, "HY000", "CR_CONNECTION_ERROR", "", health.Lost, fromClient},
 	{2003, "HY000", "CR_CONN_HOST_ERROR", "", health.Lost, fromRouter},
+	{2005, "HY000", "CR_UNKNOWN_HOST", "", health.Lost, fromClient},
 	{2006, "HY000", "CR_SERVER_GONE_ERROR", "", health.Lost, fromClient},
+	{2012, "HY000", "CR_SERVER_HANDSHAKE_ERR", "", health.Lost, fromClient},
 	{2013, "HY000", "CR_SERVER_LOST", "", health.Lost, fromClient},
+	{2026, "HY000", "CR_SSL_CONNECTION_ERROR", "", health.Misconfigured, fromRouter},
+	{2027, "HY000", "CR_MALFORMED_PACKET", "", health.Lost, fromClient},
 	{2055, "HY000", "CR_SERVER_LOST_EXTENDED", "", health.Lost, fromClient},
 	{2059, "HY000", "CR_AUTH_PLUGIN_CANNOT_LOAD", "", health.Misconfigured, fromClient},
 	{2061, "HY000", "CR_AUTH_PLUGIN_ERR", "", health.Misconfigured, fromClient},
@@ -97,6 +106,7 @@ var numbers = []number{
 	{4150, "HY000", "ER_USER_IS_BLOCKED", "", health.Misconfigured, fromMariaDB},
 	{4151, "HY000", "ER_ACCOUNT_HAS_BEEN_LOCKED", "", health.Misconfigured, fromMariaDB},
 	{9001, "HY000", "ER_PROXYSQL_MAX_CONN_TIMEOUT", "hostgroup", health.NotReady, fromProxySQL}, // TiDB's 9001 is about its placement driver
+	{9002, "HY000", "ER_PROXYSQL_MAX_CONN_FAILURES", "hostgroup", health.NotReady, fromProxySQL},
 }
 
 // byNumber finds the entries of a number.

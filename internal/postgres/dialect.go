@@ -61,7 +61,7 @@ func withoutMajor(path string) string {
 
 // AnySession says that one call may send several statements, with semicolons
 // between: both drivers send a statement without arguments in such a way.
-func (Dialect) AnySession() dialect.Session { return dialect.Session{Semicolons: true} }
+func (Dialect) AnySession() dialect.Session { return dialect.Session{Postgres: true} }
 
 // Session is [Dialect.AnySession], whatever the DSN.
 func (d Dialect) Session(string) dialect.Session { return d.AnySession() }

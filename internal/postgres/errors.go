@@ -19,7 +19,7 @@ var states = []struct {
 	class  health.Class
 	name   string
 }{
-	{"08", health.Lost, "connection_exception; 08P01 is also PgBouncer's"},
+	{"08", health.Failed, "connection_exception; of a statement it is a foreign server's"},
 	{"0A000", health.Misconfigured, "feature_not_supported; of a login: the method is not known"},
 	{"25006", health.ReadOnly, "read_only_sql_transaction"},
 	{"25P03", health.Lost, "idle_in_transaction_session_timeout"},

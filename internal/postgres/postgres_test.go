@@ -21,7 +21,7 @@ func (e pgError) SQLState() string { return string(e) }
 
 func TestClasses(t *testing.T) {
 	for state, want := range map[string]health.Class{
-		"08006": health.Lost, "08P01": health.Lost,
+		"08001": health.Failed, "08P01": health.Failed,
 		"0A000": health.Misconfigured, "28000": health.Misconfigured, "28P01": health.Misconfigured,
 		"3D000": health.Misconfigured, "42501": health.Misconfigured, "57P04": health.Misconfigured,
 		"25006": health.ReadOnly,
@@ -49,7 +49,7 @@ func TestClasses(t *testing.T) {
 func TestClassesOfTraffic(t *testing.T) {
 	for state, want := range map[string]health.Class{
 		"28P01": health.Neutral, "3D000": health.Neutral, "42501": health.Neutral, "42P01": health.Neutral, "0A000": health.Neutral,
-		"53300": health.Neutral, "53100": health.Neutral, "57P01": health.Lost, "57P03": health.NotReady, "25006": health.ReadOnly,
+		"08006": health.Neutral, "53300": health.Neutral, "53100": health.Neutral, "57P01": health.Lost, "57P03": health.NotReady, "25006": health.ReadOnly,
 	} {
 		if got := health.ClassifyTraffic(pgError(state), Dialect{}.Classify, true); got != want {
 			t.Errorf("%s is %v, want %v", state, got, want)

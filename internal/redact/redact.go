@@ -6,6 +6,7 @@
 package redact
 
 import (
+	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
@@ -177,7 +178,7 @@ func (r Redactor) Error(err error) string {
 	if err == nil {
 		return ""
 	}
-	return r.Text(err.Error())
+	return r.Text(fmt.Sprint(err)) // the methods of a driver's error may panic
 }
 
 // Text returns s without the secrets. Secrets that overlap or touch are

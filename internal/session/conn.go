@@ -243,7 +243,7 @@ func (c *conn) exec(ctx context.Context, query string, args []driver.NamedValue)
 	if err != nil {
 		err = c.failed(ctx, OpExec, query, err)
 	}
-	c.ran(query, c.link.Session.Single)
+	c.ran(query, c.link.Session.Single, err)
 	return result, err
 }
 
@@ -259,7 +259,7 @@ func (c *conn) query(ctx context.Context, query string, args []driver.NamedValue
 	if err != nil {
 		err = c.failed(ctx, OpQuery, query, err)
 	}
-	c.ran(query, c.link.Session.Single)
+	c.ran(query, c.link.Session.Single, err)
 	return rows, err
 }
 

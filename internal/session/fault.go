@@ -63,14 +63,15 @@ type Verdict struct {
 // that. lib/pq returns it for a Commit that waits for its answer, and pgx for a
 // statement whose socket was cut. So if the driver is not Exact, a Commit may
 // have run, and so may a statement whose socket was cut. An Exact driver's
-// Commit was not sent, and the server rolls back.
+// Commit was not sent, and the server rolls back. pgx commits with the context of
+// BeginTx: if that ends while the Commit waits, nobody knows what became of it.
 func (f Fault) Verdict(idempotent bool, mayHaveRun func(error) bool) Verdict {
 	bad := errors.Is(f.Err, driver.ErrBadConn)
 	doubt := bad && f.cut && f.runs() && !f.session.Exact
 	unknown := f.runs() && (!bad || doubt) && (f.Class == health.Lost && !f.lost && !f.Unread || mayHaveRun(f.Err))
 	switch {
 	case f.Op == OpCommit:
-		unknown = unknown || bad && !f.session.Exact && !f.lost
+		unknown = unknown || (bad && !f.lost || isLeave(f.Err) && !f.Left) && !f.session.Exact
 		return Verdict{Unknown: unknown, Hides: bad && unknown}
 	case f.inTx && (f.Op == OpStmtExec || f.Op == OpStmtQuery):
 		return Verdict{Unknown: unknown, Hides: bad}
@@ -113,7 +114,7 @@ func (f Fault) refused() bool {
 	case OpIdle:
 		return true
 	case OpExec, OpQuery:
-		return (f.session.Single || f.session.Semicolons && sqltext.One(f.query)) && sqltext.Whole(f.query)
+		return (f.session.Single || f.session.Postgres && sqltext.One(f.query)) && sqltext.Whole(f.query)
 	}
 	return sqltext.Whole(f.query)
 }
@@ -162,9 +163,9 @@ func isLeave(err error) (left bool) {
 }
 
 // ran notes whether a statement may have begun a transaction, or left other
-// state in the session.
-func (c *conn) ran(query string, single bool) {
-	if !c.pinned && sqltext.Pins(query, single) {
+// state in the session. One that the backend skipped was not sent.
+func (c *conn) ran(query string, single bool, err error) {
+	if !c.pinned && err != driver.ErrSkip && (sqltext.Pins(query, single) || c.link.Session.Postgres && sqltext.PinsPostgres(query)) {
 		c.pinned = true
 	}
 }

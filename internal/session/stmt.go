@@ -183,6 +183,6 @@ func (s *stmt) ended(ctx context.Context, op Operation, err error) error {
 	if err != nil {
 		err = s.conn.failed(ctx, op, s.query, err)
 	}
-	s.conn.ran(s.query, true)
+	s.conn.ran(s.query, true, err)
 	return err
 }

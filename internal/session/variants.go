@@ -156,7 +156,7 @@ func (c *conn) backendExec(ctx context.Context, query string, args []driver.Valu
 	if err != nil {
 		err = c.failed(ctx, OpExec, query, err)
 	}
-	c.ran(query, c.link.Session.Single)
+	c.ran(query, c.link.Session.Single, err)
 	return result, err
 }
 
@@ -183,7 +183,7 @@ func (c *conn) backendQuery(ctx context.Context, query string, args []driver.Val
 	if err != nil {
 		err = c.failed(ctx, OpQuery, query, err)
 	}
-	c.ran(query, c.link.Session.Single)
+	c.ran(query, c.link.Session.Single, err)
 	return rows, err
 }
 

@@ -148,7 +148,7 @@ func TestUnreadStatementMoves(t *testing.T) {
 // Where a second statement needs a semicolon, a text without one is one
 // statement, and moves if it is a whole one.
 func TestOneStatementOfSeveralMoves(t *testing.T) {
-	semicolons := dialect.Session{Semicolons: true}
+	semicolons := dialect.Session{Postgres: true}
 	for _, tc := range []struct {
 		session dialect.Session
 		op      Operation

@@ -18,6 +18,17 @@ func Pins(query string, single bool) bool {
 		strings.IndexByte(query, '(') >= 0 && (takesLock(query, 'k') || takesLock(query, 'K'))
 }
 
+// PinsPostgres reports whether a statement of PostgreSQL may leave state in the
+// session where [Pins] does not see it: the function set_config, and a SELECT
+// that makes a temporary table.
+func PinsPostgres(query string) bool {
+	if hasWord(query, "SET_CONFIG") {
+		return true
+	}
+	word, rest, _ := firstWord(query)
+	return isOneOf(word, "SELECT", "WITH", "VALUES", "TABLE") && hasWord(rest, "TEMP", "TEMPORARY") && hasWord(rest, "INTO")
+}
+
 // isUsual reports whether the query begins with SELECT, INSERT, UPDATE or
 // DELETE. Others are looked at word by word.
 func isUsual(query string) bool {

@@ -69,7 +69,7 @@ var writes = []string{"INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "INTO", 
 // server or in the session.
 func changes(query string) bool {
 	for word, after := nextWord(query, 0); after >= 0; word, after = nextWord(query, after) {
-		if isOneOf(word, "RELEASE_LOCK", "RELEASE_ALL_LOCKS", "NEXTVAL", "SETVAL", "LAST_INSERT_ID") {
+		if isOneOf(word, "RELEASE_LOCK", "RELEASE_ALL_LOCKS", "NEXTVAL", "SETVAL", "LAST_INSERT_ID", "SETSEED") {
 			return true
 		}
 		for _, family := range changingFamilies {
@@ -85,7 +85,10 @@ func changes(query string) bool {
 // each family change something.
 var changingFamilies = []string{
 	"SERVICE_", "VERSION_TOKENS_", "KEYRING_KEY_", "AUDIT_LOG_", "GROUP_REPLICATION_", "ASYNCHRONOUS_CONNECTION_", "SPIDER_",
-	"PG_ADVISORY_", "PG_TRY_", "LO_", "DBLINK",
+	"MASKING_", "GEN_DICTIONARY_", "MROONGA_",
+	"PG_ADVISORY_", "PG_TRY_", "LO_", "DBLINK", "PG_NOTIF", "PG_TERMINATE_", "PG_CANCEL_", "PG_LOGICAL_", "PG_REPLICATION_",
+	"PG_CREATE_", "PG_DROP_", "PG_COPY_", "PG_SWITCH_", "PG_PROMOT", "PG_STAT_RESE", "PG_RELOAD_", "PG_ROTATE_", "PG_WAL_REPLAY_",
+	"PG_BACKUP_", "SET_CONF",
 }
 
 // Leans reports whether the statement asks for what an earlier one has left
@@ -109,8 +112,22 @@ func Leans(query string) bool {
 		}
 	}
 	word, rest, _ := firstWord(query)
-	return isOneOf(word, "SHOW") && hasWord(rest, "WARNINGS", "ERRORS", "PROFILE", "PROFILES") ||
+	return isOneOf(word, "SHOW") && (hasWord(rest, "WARNINGS", "ERRORS", "PROFILE", "PROFILES") || countsSession(rest)) ||
+		isOneOf(word, "GET") && hasWord(rest, "DIAGNOSTICS") || hasWord(query, "PROFILING") ||
 		hasWord(query, "PREVIOUS") && hasWord(query, "VALUE")
+}
+
+// countsSession reports whether one of the status variables is named that show
+// what the session's last statement did.
+func countsSession(rest string) bool {
+	for word, after := nextWord(rest, 0); after >= 0; word, after = nextWord(rest, after) {
+		for _, family := range []string{"LAST_QUERY", "HANDLER"} {
+			if len(word) >= len(family) && strings.EqualFold(word[:len(family)], family) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // leftVariables are the server's variables, written with @@, that every

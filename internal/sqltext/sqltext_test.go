@@ -12,9 +12,16 @@ var statements string
 
 // told returns the answers to the four questions of a statement that is sent
 // alone, as they stand in the table.
-func told(query string) string {
+func told(query string) string { return answers(query, Pins(query, true)) }
+
+// toldPostgres is told, with what pins in PostgreSQL alone.
+func toldPostgres(query string) string {
+	return answers(query, Pins(query, true) || PinsPostgres(query))
+}
+
+func answers(query string, pins bool) string {
 	answers := []byte("----")
-	for i, yes := range []bool{Whole(query), Read(query, true), Pins(query, true), Leans(query)} {
+	for i, yes := range []bool{Whole(query), Read(query, true), pins, Leans(query)} {
 		if yes {
 			answers[i] = "WRPL"[i]
 		}
@@ -22,9 +29,12 @@ func told(query string) string {
 	return string(answers)
 }
 
+//go:embed testdata/postgres.txt
+var postgresStatements string
+
 // eachStatement calls f with every line of the table.
-func eachStatement(f func(want, query string)) (n int) {
-	for line := range strings.Lines(statements) {
+func eachStatement(table string, f func(want, query string)) (n int) {
+	for line := range strings.Lines(table) {
 		line = strings.TrimSuffix(line, "\n")
 		if want, query, ok := strings.Cut(line, " "); ok && want != "==" {
 			f(want, query)
@@ -34,10 +44,22 @@ func eachStatement(f func(want, query string)) (n int) {
 	return n
 }
 
+// What is told of PostgreSQL's statements.
+func TestStatementsOfPostgresAreTold(t *testing.T) {
+	n := eachStatement(postgresStatements, func(want, query string) {
+		if got := toldPostgres(query); got != want {
+			t.Errorf("%s: %s, want %s", query, got, want)
+		}
+	})
+	if n < 70 {
+		t.Errorf("%d statements", n)
+	}
+}
+
 // What is told of statements of every kind. A statement with a semicolon in it
 // pins where it may be two.
 func TestStatementsAreTold(t *testing.T) {
-	n := eachStatement(func(want, query string) {
+	n := eachStatement(statements, func(want, query string) {
 		if got := told(query); got != want {
 			t.Errorf("%s: %s, want %s", query, got, want)
 		}
@@ -52,7 +74,7 @@ func TestStatementsAreTold(t *testing.T) {
 	if n < 150 {
 		t.Errorf("%d statements", n)
 	}
-	allocs := testing.AllocsPerRun(10, func() { eachStatement(func(_, query string) { Pins(query, false) }) })
+	allocs := testing.AllocsPerRun(10, func() { eachStatement(statements, func(_, query string) { Pins(query, false) }) })
 	if allocs != 0 {
 		t.Errorf("%v allocations on the successful path", allocs)
 	}
@@ -106,7 +128,7 @@ func FuzzStatement(f *testing.F) {
 	for _, s := range []string{"/*!", "/*M!*/", "-- ", "((", "/**/\x00", "é", "WITH a", "SELECT 1 -- a\r"} {
 		f.Add(s, "INTO @x")
 	}
-	eachStatement(func(_, query string) { f.Add(query, "FOR UPDATE") })
+	eachStatement(statements, func(_, query string) { f.Add(query, "FOR UPDATE") })
 	f.Fuzz(func(t *testing.T, query, more string) {
 		word, rest, ok := firstWord(query)
 		if !strings.HasSuffix(query, word+rest) || strings.ContainsAny(word, " \t\r\n;(/*'\"`") || !ok && word != "" {
