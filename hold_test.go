@@ -27,7 +27,7 @@ func heldCluster(t *testing.T, opts ...Option) (Driver, *fakedb.Backend, [3]*gal
 	for i := range g {
 		g[i] = galeratest.Node(b.Node(nodeName(i)))
 	}
-	d := NewDriver(mysql.MySQLDriver{}, t.Name(), append([]Option{quiet}, opts...)...)
+	d := NewDriver(mysql.MySQLDriver{}, t.Name(), append([]Option{quiet, seeded(t)}, opts...)...)
 	t.Cleanup(func() { d.Close() })
 	for i := range g {
 		c, err := b.Driver().(driver.DriverContext).OpenConnector(nodeName(i))
@@ -229,7 +229,7 @@ func TestHeldNodeHasTheOthersLookAgain(t *testing.T) {
 func TestNodeThatKnowsIsNotHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _, g := heldCluster(t)
-		time.Sleep(2 * time.Second)
+		time.Sleep(10 * time.Second) // more than a probe and its backoff: it is heard by then, and probed every 250 ms
 		g[0].Reject.Store(true)
 		g[1].Seqno.Store(1000)
 		time.Sleep(2 * time.Second)

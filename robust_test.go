@@ -584,8 +584,9 @@ func TestClosesThatHangAreBounded(t *testing.T) {
 		}, nil, StateDown},
 		{"losers", func(t *testing.T, b *fakedb.Backend, _ Driver, db *sql.DB) {
 			slow := hangs
-			slow.Delay = time.Millisecond
+			slow.Delay = 2 * time.Millisecond
 			b.Node("n1").Set(slow)
+			b.Node("n2").Set(fakedb.Script{Delay: time.Millisecond}) // so both are asked before one wins
 			db.SetMaxIdleConns(-1)
 			for range 3600 {
 				if _, err := db.Exec("work"); err != nil {
