@@ -15,6 +15,7 @@ import (
 
 	"github.com/EnumApps/clustersql/internal/fakedb"
 	"github.com/EnumApps/clustersql/internal/galeratest"
+	"github.com/EnumApps/clustersql/internal/health"
 )
 
 // heldCluster returns a cluster of three Galera nodes. n1 was silent for 12 s
@@ -58,6 +59,11 @@ func heldCluster(t *testing.T, opts ...Option) (Driver, *fakedb.Backend, [3]*gal
 type asMySQL struct{ driver.Connector }
 
 func (asMySQL) Driver() driver.Driver { return mysql.MySQLDriver{} }
+
+// comesUp is the longest that a down node stays down which answers again: a
+// probe under way still gets no answer, its backoff follows, and then rise good
+// checks do. untilUp looks every 10 ms.
+var comesUp = DefaultConfig().AttemptTimeout + health.BackoffMost + time.Duration(DefaultConfig().Rise)*health.BackoffFirst + 10*time.Millisecond
 
 // untilUp returns when the node is up. It returns how long that took.
 func untilUp(t *testing.T, d Driver, i int) time.Duration {
@@ -139,7 +145,7 @@ func TestHeldNodeIsNotHeldByWhatIsWrittenSince(t *testing.T) {
 				g[0].Seqno.Store(n)
 			}
 		})
-		if took := untilUp(t, d, 0); took > 6*time.Second {
+		if took := untilUp(t, d, 0); took > comesUp {
 			t.Errorf("up after %v", took)
 		}
 	})
@@ -235,7 +241,7 @@ func TestNodeThatKnowsIsNotHeld(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		g[0].Reject.Store(false)
 		g[0].Conf.Store(4)
-		if took := untilUp(t, d, 0); took > 6*time.Second {
+		if took := untilUp(t, d, 0); took > comesUp {
 			t.Errorf("up after %v", took)
 		}
 	})
@@ -261,7 +267,7 @@ func TestHeldNodeWithoutOthers(t *testing.T) {
 					n.reportOutrun(outrun{&request{began: time.Now().Add(-100 * time.Millisecond)}, time.Millisecond, time.Now()})
 				}
 				took := untilUp(t, d, 0)
-				if state == StateDown && took > 6*time.Second || state == StateSuspect && (took < 5*time.Second || took > 11*time.Second) {
+				if state == StateDown && took > comesUp || state == StateSuspect && (took < 5*time.Second || took > comesUp+5*time.Second) {
 					t.Errorf("up after %v", took)
 				}
 			})
@@ -281,7 +287,7 @@ func TestOnlyGaleraNodesAreHeld(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		b.Node("n1").SetHealth(nil, 0, false)
 		b.Node("n1").Set(fakedb.Script{})
-		if took := untilUp(t, d, 0); took > 6*time.Second {
+		if took := untilUp(t, d, 0); took > comesUp {
 			t.Errorf("up after %v", took)
 		}
 	})
