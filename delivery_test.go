@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"runtime"
@@ -263,4 +265,128 @@ type stuckSocket struct {
 func (s stuckSocket) Close() error {
 	<-s.free
 	return s.Conn.Close()
+}
+
+// Every Close waits for what the actors started: the second one of a Registry,
+// and that of the last sql.DB, beside one that is under way.
+func TestEveryCloseWaitsBesideAnother(t *testing.T) {
+	for name, test := range map[string]struct {
+		first, second func(Driver, *Registry, *sql.DB) error
+	}{
+		"registry": {
+			func(_ Driver, r *Registry, _ *sql.DB) error { return r.Close() },
+			func(_ Driver, r *Registry, _ *sql.DB) error { return r.Close() },
+		},
+		"last connector": {
+			func(d Driver, _ *Registry, _ *sql.DB) error { return d.Close() },
+			func(_ Driver, _ *Registry, db *sql.DB) error { return db.Close() },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := fakedb.New()
+				until := make(chan struct{})
+				b.Node("n1").Set(fakedb.Script{Deaf: true, Until: until})
+				d := fakeCluster(t, b, 1)
+				r := &Registry{clusters: []registered{{driver: d}}}
+				db := openDB(t, d)
+				synctest.Wait()
+				time.AfterFunc(2*time.Second, func() { close(until) })
+				go func() { _ = test.first(d, r, db) }()
+				synctest.Wait()
+				_ = test.second(d, r, db)
+				if calls := b.Stats().Dialing; calls != 0 {
+					t.Errorf("it returned with %d calls under way", calls)
+				}
+			})
+		})
+	}
+}
+
+// A closeHook is a backend whose connectors call close in their Close.
+type closeHook struct {
+	driver.Driver
+	close func()
+}
+
+type hookedConnector struct {
+	driver.Connector
+	close func()
+}
+
+func (h closeHook) OpenConnector(dsn string) (driver.Connector, error) {
+	c, err := h.Driver.(driver.DriverContext).OpenConnector(dsn)
+	return hookedConnector{c, h.close}, err
+}
+
+func (c hookedConnector) Close() error { c.close(); return nil }
+
+// A backend's connector whose Close hangs holds back neither AddNode, which
+// closes the connector of a node that it refuses, nor DelNode. Driver.Close
+// waits for it, as long as for every backend.
+func TestConnectorWhoseCloseHangs(t *testing.T) {
+	for _, used := range []bool{false, true} {
+		for _, removed := range []bool{false, true} {
+			t.Run(fmt.Sprintf("used=%v,removed=%v", used, removed), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					until := make(chan struct{})
+					d := NewDriver(closeHook{fakedb.New().Driver(), func() { <-until }}, t.Name(), seeded(t), quiet)
+					if err := d.AddNode("n1", "n1"); err != nil {
+						t.Fatal(err)
+					}
+					began := time.Now()
+					if err := d.AddNode("n1", "n1"); err == nil {
+						t.Error("AddNode took the name twice")
+					}
+					if used {
+						openDB(t, d)
+						synctest.Wait()
+					}
+					if removed {
+						if err := d.DelNode("n1"); err != nil {
+							t.Fatal(err)
+						}
+					}
+					if took := time.Since(began); took != 0 {
+						t.Errorf("AddNode and DelNode took %v", took)
+					}
+					d.Close()
+					if took, limit := time.Since(began), DefaultConfig().AttemptTimeout; took != limit {
+						t.Errorf("Close took %v, attempt_timeout is %v", took, limit)
+					}
+					close(until)
+				})
+			})
+		}
+	}
+}
+
+// When Driver.Close has returned, the connectors of removed nodes are closed
+// too.
+func TestCloseWaitsForTheConnectorsOfRemovedNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var closed atomic.Int64
+		d := NewDriver(closeHook{fakedb.New().Driver(), func() {
+			time.Sleep(time.Second)
+			closed.Add(1)
+		}}, t.Name(), seeded(t), quiet)
+		for i := range 2 {
+			if err := d.AddNode(nodeName(i), nodeName(i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		db := openDB(t, d)
+		if err := db.Ping(); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.DelNode("n1"); err != nil {
+			t.Fatal(err)
+		}
+		go d.Close()
+		synctest.Wait()
+		d.Close()
+		if n := closed.Load(); n != 2 {
+			t.Errorf("%d connectors of 2 are closed", n)
+		}
+	})
 }

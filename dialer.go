@@ -293,30 +293,8 @@ func connectorFor(backend driver.Driver, dsn string) (c driver.Connector, err er
 	return c, err
 }
 
-// closeOwned closes the connector of a node that has left its cluster, after
-// the last goroutine of its last life has ended. l is that life; it may be nil.
-func (n *node) closeOwned(l *life) {
-	if n.owned == nil || l == nil {
-		closeConnector(n.owned)
-		return
-	}
-	select {
-	case <-l.idle:
-		closeConnector(n.owned)
-	default:
-		go func() {
-			<-l.idle
-			closeConnector(n.owned)
-		}()
-	}
-}
-
-// closeConnector closes a connector, which may be nil. Nobody can use its
-// error, so it is dropped.
+// closeConnector closes a connector. Nobody can use its error, so it is dropped.
 func closeConnector(c io.Closer) {
-	if c == nil {
-		return
-	}
 	defer func() { _ = recover() }()
 	_ = c.Close()
 }

@@ -199,10 +199,12 @@ func (d Driver) Connector() driver.Connector {
 
 // Close ends the cluster for good. Opens under way and later ones fail with
 // [ErrClosed], the actors stop, and the expvar map is emptied. Close waits for
-// what the actors started. Handshakes under way have loser_grace to finish. For
-// a backend that does not react to cancel, Close waits at most attempt_timeout.
+// what the actors started, and for the connectors that AddNode made to be
+// closed, also those of removed nodes. Handshakes under way have loser_grace to
+// finish. For a backend that does not react to cancel, or whose Close hangs,
+// Close waits at most attempt_timeout.
 // Connections that database/sql holds stay usable; whoever holds them closes
-// them. A second Close changes nothing.
+// them. A second Close changes nothing, and waits as the first does.
 //
 // Closing the last [database/sql.DB] stops the actors too, and the cluster can
 // be opened again. But its expvar map keeps it in memory until Close: a program

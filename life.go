@@ -2,8 +2,10 @@ package clustersql
 
 import (
 	"context"
+	"io"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/EnumApps/clustersql/internal/health"
 )
@@ -99,5 +101,109 @@ func closedBefore(c, limit <-chan struct{}) bool {
 		return true
 	case <-limit:
 		return false
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// release counts one connector less. The last one stops the actors and waits
+// for everything that they started, also beside or after a close. For a backend
+// that does not react to cancel it waits at most attempt_timeout.
+func (m *manager) release() {
+	m.mu.Lock()
+	m.connectors--
+	if m.connectors > 0 {
+		m.mu.Unlock()
+		return
+	}
+	h := m.remains()
+	m.mu.Unlock()
+	h.end(m.cfg.AttemptTimeout)
+}
+
+// close ends the cluster for good. On return it has ended, for the first caller
+// and for every later one.
+func (m *manager) close() error {
+	m.mu.Lock()
+	first := !m.closed
+	m.closed = true
+	if first {
+		for _, n := range *m.nodes.Load() {
+			m.giveUp(n.owned, n.life.Load())
+		}
+	}
+	h := m.remains()
+	m.mu.Unlock()
+	h.end(m.cfg.AttemptTimeout)
+	if first {
+		exported.withdraw(m)
+	}
+	return nil
+}
+
+// giveUp closes the connector of a node that was refused or leaves the cluster,
+// after the last goroutine of its last life has ended. c and l may be nil. The
+// connector's Close may hang, so it has a goroutine of its own. The caller holds
+// m.mu.
+func (m *manager) giveUp(c io.Closer, l *life) {
+	if c == nil {
+		return
+	}
+	closed := make(chan struct{})
+	m.closing = append(slices.DeleteFunc(m.closing, isClosed), closed)
+	go func() {
+		defer close(closed)
+		if l != nil {
+			<-l.idle
+		}
+		closeConnector(c)
+	}()
+}
+
+// A remains is what has to end before a cluster has ended.
+type remains struct {
+	stop    context.CancelCauseFunc // nil if the cluster was never used
+	lives   []*life
+	closing []<-chan struct{}
+}
+
+// remains returns what has not ended: the latest life of each node, the lives
+// of removed nodes, and the closing of connectors. The caller holds m.mu.
+func (m *manager) remains() remains {
+	m.leaving = slices.DeleteFunc(m.leaving, (*life).ended)
+	m.closing = slices.DeleteFunc(m.closing, isClosed)
+	h := remains{m.stop, slices.Clone(m.leaving), slices.Clone(m.closing)}
+	for _, n := range *m.nodes.Load() {
+		if l := n.life.Load(); l != nil && !l.ended() {
+			h.lives = append(h.lives, l)
+		}
+	}
+	return h
+}
+
+// end stops the actors and waits until all has ended, or until the limit is
+// over.
+func (h remains) end(limit time.Duration) {
+	if h.stop != nil {
+		h.stop(ErrClosed)
+	}
+	over, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	for _, l := range h.lives {
+		if !l.wait(over.Done()) {
+			return
+		}
+	}
+	for _, closed := range h.closing {
+		if !closedBefore(closed, over.Done()) {
+			return
+		}
 	}
 }

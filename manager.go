@@ -43,6 +43,7 @@ type manager struct {
 	ctx        context.Context         // done when the last connector is closed; nil before the first
 	stop       context.CancelCauseFunc // ends ctx
 	leaving    []*life                 // the lives of removed nodes, until the last goroutine of each has ended
+	closing    []<-chan struct{}       // of connectors that giveUp closes; each is closed when that has ended
 	closed     bool                    // for good
 	refused    error                   // why the last AddNode or AddConnector failed; nil after one that worked
 }
@@ -79,11 +80,13 @@ func (m *manager) addDSN(name, dsn string, opts []NodeOption) error {
 		return m.refuse(name, errors.New(redact.Text(fmt.Sprint(err))))
 	}
 	owned, _ := c.(io.Closer)
-	if err := m.add(name, origin{c, owned, d, d.Session(dsn), redact}, opts); err != nil {
-		closeConnector(owned)
-		return err
+	err = m.add(name, origin{c, owned, d, d.Session(dsn), redact}, opts)
+	if err != nil {
+		m.mu.Lock()
+		m.giveUp(owned, nil)
+		m.mu.Unlock()
 	}
-	return nil
+	return err
 }
 
 // addConnector adds a node that is a connector.
@@ -231,6 +234,7 @@ func (m *manager) remove(name string) error {
 	// Under the lock, so that no Undrain that found the node ends this.
 	n.leaving.Store(true)
 	n.draining.Store(true)
+	m.giveUp(n.owned, l)
 	m.mu.Unlock()
 
 	// After draining is set: every conn whose attempt began before this point
@@ -238,7 +242,6 @@ func (m *manager) remove(name string) error {
 	n.generation.Add(1)
 	n.checkNow()
 	m.news.notify()
-	n.closeOwned(l)
 	exported.removeNode(m, n)
 	return nil
 }
@@ -261,67 +264,6 @@ func (m *manager) acquire() error {
 	for _, n := range *m.nodes.Load() {
 		n.start(m.ctx, false)
 	}
-	return nil
-}
-
-// release counts one connector less. The last one stops the actors and waits
-// for everything that they started. For a backend that does not react to cancel
-// it waits at most attempt_timeout.
-func (m *manager) release() {
-	m.mu.Lock()
-	m.connectors--
-	if m.connectors > 0 || m.closed {
-		m.mu.Unlock()
-		return
-	}
-	stop, lives := m.stop, m.lives()
-	m.mu.Unlock()
-	m.halt(stop, lives)
-}
-
-// lives returns all lives that have not ended: the latest one of each node, and
-// those of removed nodes. The caller holds m.mu.
-func (m *manager) lives() []*life {
-	m.leaving = slices.DeleteFunc(m.leaving, (*life).ended)
-	lives := slices.Clone(m.leaving)
-	for _, n := range *m.nodes.Load() {
-		if l := n.life.Load(); l != nil && !l.ended() {
-			lives = append(lives, l)
-		}
-	}
-	return lives
-}
-
-func (m *manager) halt(stop context.CancelCauseFunc, lives []*life) {
-	if stop == nil {
-		return
-	}
-	stop(ErrClosed)
-	limit, cancel := context.WithTimeout(context.Background(), m.cfg.AttemptTimeout)
-	defer cancel()
-	for _, l := range lives {
-		if !l.wait(limit.Done()) {
-			return
-		}
-	}
-}
-
-// close ends the cluster for good. On return it has ended, for the first caller
-// and for every later one.
-func (m *manager) close() error {
-	m.mu.Lock()
-	first := !m.closed
-	m.closed = true
-	stop, lives := m.stop, m.lives()
-	m.mu.Unlock()
-	m.halt(stop, lives)
-	if !first {
-		return nil
-	}
-	for _, n := range *m.nodes.Load() {
-		n.closeOwned(n.life.Load())
-	}
-	exported.withdraw(m)
 	return nil
 }
 
