@@ -138,29 +138,34 @@ func (a *attempt) run() {
 	n := a.node
 	defer a.life.release()
 	defer a.limit.Cancel()
-	began := time.Now()
-	conn, found, failed := n.dial.open(a.ctx, a.req.ctx.Done(), question{causal: n.snapshot.Load().view.Conf != 0})
+	defer n.returned()
+	var r dialed
+	defer a.settle(time.Now(), &r) // also if the backend or the check ends this goroutine
+	n.dial.open(a.ctx, a.req.ctx.Done(), question{causal: n.snapshot.Load().view.Conf != 0}, &r)
+}
+
+// settle reports what came of the attempt, and hands its conn over or closes
+// it. It waits for no backend, except in that close.
+func (a *attempt) settle(began time.Time, r *dialed) {
 	o := outcome{kind: outcomeLost}
-	if found != nil && failed == nil {
-		o.took, o.evidence = max(time.Since(began), 1), found.Evidence()
+	if r.found != nil {
+		o.took, o.evidence = max(time.Since(began), 1), r.found.Evidence()
 		o.evidence.Took, o.evidence.Fresh = o.took, true
 	}
-	// Nothing below waits for the backend, except close.
+	conn := r.conn
 	switch {
 	case !a.finish(): // overdue or the loop has reported
-	case failed != nil:
-		a.reportFailed(failed)
-	case a.offer(winner{conn, a.socket, n, a.born}):
+	case r.failed != nil:
+		a.reportFailed(r.failed)
+	case a.offer(winner{conn, a.socket, a.node, a.born}):
 		o.kind, conn = outcomeWon, nil
 		a.report(o)
 	default:
 		a.report(o)
 	}
 	if conn != nil {
-		n.close(conn)
+		a.node.close(conn)
 	}
-	n.inflight.Add(-1)
-	n.returned()
 }
 
 // finish notes that the backend has returned. It reports whether the caller is
@@ -279,9 +284,12 @@ func (e *dialError) evidence() health.Evidence {
 	return health.Evidence{Class: e.class, Need: e.need, Fresh: e.fresh, Reason: e.reason(), Err: e.err}
 }
 
-// returned notifies the loop that a slot is free. That is the loop that runs
-// now, which may be that of a later life than the attempt's.
-func (n *node) returned() { n.life.Load().send(outcome{kind: outcomeReturned}) }
+// returned frees an attempt's slot and notifies the loop. That is the loop that
+// runs now, which may be that of a later life than the attempt's.
+func (n *node) returned() {
+	n.inflight.Add(-1)
+	n.life.Load().send(outcome{kind: outcomeReturned})
+}
 
 // slots returns how many attempts the node may have in flight now.
 func (n *node) slots() int {

@@ -94,59 +94,90 @@ type question struct {
 // reason returns the failure's text for snapshots and logs.
 func (e *dialError) reason() string { return fmt.Sprintf("%s: %s", e.class, e.text) }
 
+// A dialed is what came of a dial and its check, or of a check alone.
+type dialed struct {
+	conn   driver.Conn    // whoever has asked for it owns it
+	found  *health.Report // of a check that conn has passed
+	failed *dialError     // if conn is set, the check has found it unfit
+}
+
+// The errors of a Connect or check that has ended its goroutine, as the FailNow
+// of a test does.
+var (
+	errConnectEnded = errors.New("the backend ended its goroutine in Connect")
+	errCheckEnded   = errors.New("the check ended its goroutine (runtime.Goexit)")
+)
+
 // open dials, does the handshake and checks. ctx bounds it if the backend
-// reacts to cancel. The caller owns the conn that it returns. If failed is set
-// too, the check has found the conn unfit, and the caller closes it. If
-// released is closed before the check, nobody is going to use the conn, so the
-// check is left out and there is no report. A conn that comes with an error is
-// never touched.
-func (d *dialer) open(ctx context.Context, released <-chan struct{}, q question) (conn driver.Conn, found *health.Report, failed *dialError) {
-	conn, err := d.connect(ctx)
-	if err != nil {
-		failed = d.judge(ctx, err, health.Failed)
-		failed.fresh, failed.need = true, failed.need|health.ScopeDial
-		return nil, nil, failed
+// reacts to cancel. If released is closed before the check, nobody is going to
+// use the conn, so the check is left out and there is no report. A conn that
+// comes with an error is never touched.
+//
+// The backend or the check may end the goroutine. Then open does not return, but
+// r holds what came of it all the same, for the deferred calls of the caller.
+func (d *dialer) open(ctx context.Context, released <-chan struct{}, q question, r *dialed) {
+	defer r.dialled()
+	d.connect(ctx, r)
+	if r.failed != nil {
+		return
 	}
 	if slot := socket.Of(ctx); slot.Connect() {
 		d.dials.Store(true)
 	}
 	select {
 	case <-released:
-		return conn, nil, nil
 	default:
+		d.test(ctx, q, r)
 	}
-	found, failed = d.test(ctx, conn, q)
-	switch {
-	case failed == nil:
-		found.Saw |= health.ScopeDial
-	case failed.class == health.Silent:
-		failed.fresh, failed.need = true, failed.need|health.ScopeDial
-	default:
-		failed.fresh = true
-	}
-	return conn, found, failed
 }
 
-// test runs the check on a conn that the caller owns. It returns either a
-// report or a failure.
-func (d *dialer) test(ctx context.Context, conn driver.Conn, q question) (*health.Report, *dialError) {
+// dialled notes that r is about a new conn, or about one that was to be.
+func (r *dialed) dialled() {
+	switch {
+	case r.failed != nil:
+		r.failed.fresh = true
+		if r.conn == nil || r.failed.class == health.Silent {
+			r.failed.need |= health.ScopeDial
+		}
+	case r.found != nil:
+		r.found.Saw |= health.ScopeDial
+	}
+}
+
+// test runs the check on r.conn, and fills in the rest of r. As open does, it
+// does so also if the check ends the goroutine.
+func (d *dialer) test(ctx context.Context, q question, r *dialed) {
 	run, found := dialect.WithReport(ctx, q.want)
 	found.Causal = q.causal
-	if err := d.examine(run, conn, found, q.settle); err != nil {
-		return nil, d.judge(ctx, err, health.NotReady)
-	}
-	return found, nil
+	err := errCheckEnded
+	defer func() {
+		if err != nil {
+			r.failed = d.judge(ctx, err, health.NotReady)
+		} else {
+			r.found = found
+		}
+	}()
+	err = d.examine(run, r.conn, found, q.settle)
 }
 
 // connect calls the backend's Connect. A panic or an empty answer becomes an
 // error.
-func (d *dialer) connect(ctx context.Context) (conn driver.Conn, err error) {
+func (d *dialer) connect(ctx context.Context, r *dialed) {
+	err := errConnectEnded
+	defer func() {
+		if err != nil {
+			r.failed = d.judge(ctx, err, health.Failed)
+		}
+	}()
 	defer d.contain("Connect", &err)
-	conn, err = d.connector.Connect(ctx)
-	if err == nil && conn == nil {
+	var conn driver.Conn
+	switch conn, err = d.connector.Connect(ctx); {
+	case err != nil:
+	case conn == nil:
 		err = errors.New("the backend returned neither a connection nor an error")
+	default:
+		r.conn = conn
 	}
-	return conn, err
 }
 
 // examine runs the check. A panic becomes an error. If it is wanted to know

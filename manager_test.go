@@ -86,14 +86,15 @@ func testNodesAnswer(t *testing.T, d Driver) {
 	for _, n := range *d.m.nodes.Load() {
 		ctx, cancel := context.WithTimeoutCause(t.Context(), n.cfg.AttemptTimeout, attemptTimeout(n.cfg.AttemptTimeout))
 		began := time.Now()
-		conn, _, failed := n.dial.open(ctx, nil, question{})
+		var r dialed
+		n.dial.open(ctx, nil, question{}, &r)
 		cancel()
-		if failed != nil {
-			t.Errorf("%s: %s", n.name, failed.reason())
+		if r.failed != nil {
+			t.Errorf("%s: %s", n.name, r.failed.reason())
 			continue
 		}
 		t.Logf("%s: dialled and checked in %v", n.name, time.Since(began).Round(10*time.Microsecond))
-		n.dial.close(conn)
+		n.dial.close(r.conn)
 	}
 }
 

@@ -149,48 +149,58 @@ func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want heal
 		}
 		l.send(outcome{kind: outcomeProbe, evidence: failed.evidence()})
 	})
-	o := outcome{kind: outcomeProbe}
-	began := time.Now()
-	var found *health.Report
-	var failed *dialError
-	if conn == nil {
-		conn, found, failed = n.dial.open(ctx, nil, question{want: want, settle: true})
-		o.took = max(time.Since(began), 1)
-	} else {
-		found, failed = n.dial.test(ctx, conn, question{want: want})
-		o.trip = max(time.Since(began), 1)
-	}
-	if !stopOverdue() {
+	r, began := dialed{conn: conn}, time.Now()
+	defer func() { // also if the backend or the check ends this goroutine
+		took := max(time.Since(began), 1)
+		if stopOverdue() {
+			n.endProbe(ctx, l, &r, took, fresh)
+			return
+		}
 		<-reported
 		n.deaf.Add(-1)
-		if conn != nil {
-			n.close(conn)
+		if r.conn != nil {
+			n.close(r.conn)
 		}
-		return
+	}()
+	if fresh {
+		n.dial.open(ctx, nil, question{want: want, settle: true}, &r)
+	} else {
+		n.dial.test(ctx, question{want: want}, &r)
 	}
-	if failed != nil {
-		o.evidence = failed.evidence()
-		if !o.evidence.Alive() {
+}
+
+// endProbe reports what came of a probe in time, and gives a conn that got an
+// answer back to the loop.
+func (n *node) endProbe(ctx context.Context, l *life, r *dialed, took time.Duration, fresh bool) {
+	o := outcome{kind: outcomeProbe, conn: r.conn}
+	if r.failed != nil {
+		o.evidence = r.failed.evidence()
+		if !o.evidence.Alive() || r.failed.err == errCheckEnded { // that one may have left a query open
 			l.send(outcome{kind: outcomeProbe, evidence: o.evidence})
-			if conn != nil {
-				n.close(conn)
+			if r.conn != nil {
+				n.close(r.conn)
 			}
 			return
 		}
-		o.took, o.trip = 0, 0
 	} else {
-		o.evidence = found.Evidence()
+		o.evidence = r.found.Evidence()
+		if fresh {
+			o.took = took
+		} else {
+			o.trip = took
+		}
 		o.evidence.Took, o.evidence.Fresh = o.took, fresh
-		o.server = &found.Server
+		o.server = &r.found.Server
 		if port := socket.Of(ctx).Port(); port != "" && port != o.server.Port {
 			o.server.Unique = false // an emulator, or behind a forwarded port: its word is not enough
 		}
 	}
-	o.conn = conn
 	select {
 	case l.outcome <- o:
 	case <-l.ctx.Done():
-		n.close(conn)
+		if r.conn != nil {
+			n.close(r.conn)
+		}
 	}
 }
 

@@ -499,6 +499,94 @@ func TestDriverCloseWaitsBesideTheLastConnectors(t *testing.T) {
 	})
 }
 
+// An enderConn ends the goroutine that closes it, while ends is set.
+type enderConn struct {
+	driver.Conn
+	ends *atomic.Bool
+}
+
+func (c enderConn) Close() error {
+	defer func() {
+		if c.ends.Load() {
+			runtime.Goexit()
+		}
+	}()
+	return c.Conn.Close()
+}
+
+// A check or a method of the backend may end its goroutine, as the FailNow of a
+// test does. That is a failure of its attempt or probe: the open is answered,
+// the slot is free and the connection is closed. The node is used when that is
+// over.
+func TestBackendMayEndItsGoroutine(t *testing.T) {
+	for _, where := range []string{"Connect", "check", "Close"} {
+		t.Run(where, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := fakedb.New()
+				c, err := b.Driver().(driver.DriverContext).OpenConnector("n1")
+				if err != nil {
+					t.Fatal(err)
+				}
+				var ends, unfit atomic.Bool
+				ends.Store(true)
+				exit := func(here string) {
+					if here == where && ends.Load() {
+						runtime.Goexit()
+					}
+				}
+				d := NewDriver(nil, t.Name(), seeded(t), quiet, WithCheck(func(context.Context, driver.Conn) error {
+					exit("check")
+					if unfit.Load() {
+						return errBoom
+					}
+					return nil
+				}))
+				defer d.Close()
+				if err := d.AddConnector("n1", connectFunc(func(ctx context.Context) (driver.Conn, error) {
+					exit("Connect")
+					conn, err := c.Connect(ctx)
+					if err != nil || where != "Close" {
+						return conn, err
+					}
+					return enderConn{conn, &ends}, nil
+				})); err != nil {
+					t.Fatal(err)
+				}
+				unfit.Store(where == "Close") // so that attempts and probes close
+				db := openDB(t, d)
+				for range 30 { // more than there are slots
+					began := time.Now()
+					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+					if err := db.PingContext(ctx); err == nil {
+						t.Error("an open worked")
+					}
+					cancel()
+					if took := time.Since(began); took > time.Second {
+						t.Errorf("an open took %v", took)
+					}
+					time.Sleep(time.Second)
+				}
+				s := d.Status().Nodes[0]
+				if s.State != StateDown || s.Probes < 10 || where != "Close" && !strings.Contains(s.Reason, "ended its goroutine") {
+					t.Errorf("%+v", s)
+				}
+				ends.Store(false)
+				unfit.Store(false)
+				time.Sleep(time.Minute)
+				if err := db.Ping(); err != nil {
+					t.Errorf("when that is over: %v", err)
+				}
+				if s := d.Status().Nodes[0]; s.State != StateUp || s.Deaf != 0 || (*d.m.nodes.Load())[0].inflight.Load() != 0 {
+					t.Errorf("%+v", s)
+				}
+				db.Close()
+				d.Close()
+				wantNothingLeft(t, b)
+			})
+		})
+	}
+}
+
 func TestStrategyThatPanicsIsAnError(t *testing.T) {
 	d := fakeCluster(t, fakedb.New(), 1, WithStrategy(NewStrategy("broken", func([]NodeStatus) []Launch { panic("no plan") })))
 	if err := openDB(t, d).Ping(); err == nil || !strings.Contains(err.Error(), "the strategy panicked: no plan") {

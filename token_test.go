@@ -261,14 +261,15 @@ func TestBeforeConnectIsNotTheNodes(t *testing.T) {
 			d.dials.Store(true)
 			ctx, cancel := context.WithTimeout(socket.With(t.Context(), new(socket.Slot)), 50*time.Millisecond)
 			defer cancel()
-			_, _, failed := d.open(ctx, nil, question{})
+			var r dialed
+			d.open(ctx, nil, question{}, &r)
 			var up health.Health
 			up.Next(&health.Evidence{OK: true, Probe: true}, 2, 2, time.Now())
 			for range 3 {
-				e := failed.evidence()
+				e := r.failed.evidence()
 				e.Probe = true
 				if eff := up.Next(&e, 2, 2, time.Now()); eff.Raise || eff.Cut {
-					t.Errorf("%v: %+v", failed.err, eff)
+					t.Errorf("%v: %+v", r.failed.err, eff)
 				}
 			}
 		})
