@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -485,6 +486,51 @@ func TestCommitAfterATimeoutMayHaveRun(t *testing.T) {
 			t.Errorf("the Commit: %v", err)
 		}
 	})
+}
+
+// LOAD DATA LOCAL reads from a reader or file of the program. go-sql-driver
+// passes an error of that on, and its connection goes on. The same error with a
+// connection that has ended is the connection's.
+func TestErrorOfAProgramsReaderIsTheStatements(t *testing.T) {
+	const load = "LOAD DATA LOCAL INFILE 'Reader::r' INTO TABLE t"
+	for _, own := range []error{
+		io.ErrUnexpectedEOF, // of a gzip.Reader
+		&net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ECONNRESET)}, // of an HTTP body
+		&net.OpError{Op: "read", Net: "tcp", Err: os.ErrDeadlineExceeded},
+	} {
+		for _, ends := range []bool{false, true} {
+			for _, exact := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%v,ends=%t,exact=%t", own, ends, exact), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						s := newBench(t, dialect.Session{Single: true, Exact: exact})
+						runs, closes := 0, s.b.Stats().Closes
+						s.b.Node("n1").OnStatement(func(_ context.Context, query string, _ []driver.NamedValue) error {
+							if query != load {
+								return nil
+							}
+							if runs++; ends {
+								s.b.Node("n1").Break(own, false)
+							}
+							return own
+						})
+						_, err := s.db.ExecContext(t.Context(), load)
+						lost := ends || !exact
+						if !errors.Is(err, own) || errors.Is(err, ErrUnknownOutcome) != lost {
+							t.Errorf("%v", err)
+						}
+						if !lost {
+							if _, err := s.db.ExecContext(Idempotent(t.Context()), load); err != own || runs != 2 {
+								t.Errorf("%v after %d runs", err, runs)
+							}
+							if s.b.Stats().Closes != closes || s.d.Status().Nodes[0].State != StateUp {
+								t.Errorf("%d connections closed; %+v", s.b.Stats().Closes-closes, s.d.Status().Nodes[0])
+							}
+						}
+					})
+				})
+			}
+		}
+	}
 }
 
 // What a caller's cancel or deadline breaks says nothing about the node,

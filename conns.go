@@ -151,6 +151,11 @@ func (n *node) answer(f session.Fault, w winner) (a session.Answer) {
 		}
 	}()
 	known := n.dial.dialect.Classify
+	if f.Intact && w.socket.Cause() == nil && !errors.Is(f.Err, driver.ErrBadConn) {
+		if _, ours := known(f.Err); !ours {
+			return session.Answer{Err: f.Err} // of a reader or file of the program, as LOAD DATA LOCAL has them
+		}
+	}
 	f.Class = health.ClassifyTraffic(f.Err, known, n.cfg.Require == RequireWritable)
 	if f.Class == health.ReadOnly && f.Bound() && n.dial.dialect.MayBeOwn(f.Err) {
 		f.Class = health.Neutral // a probe finds out

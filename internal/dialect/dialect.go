@@ -94,7 +94,9 @@ type Session struct {
 	Single   bool // one call sends one statement only; the server refuses a second one after a semicolon
 	Postgres bool // its grammar is PostgreSQL's: a second statement in one call comes after a semicolon
 	Manual   bool // autocommit is off: every statement is in a transaction
-	Exact    bool // the driver's driver.ErrBadConn always means that nothing was sent
+	// Exact drivers return driver.ErrBadConn only if nothing was sent, and their
+	// IsValid is false after a statement on which the socket failed.
+	Exact bool
 }
 
 // A HostList is a DSN with a list of hosts, split into its parts.
