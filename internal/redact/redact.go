@@ -6,6 +6,7 @@
 package redact
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"slices"
@@ -30,8 +31,8 @@ const minSecret = 4
 const minLong = 8
 
 // A Redactor takes the secrets of one node out of texts. The secrets are the
-// DSN and the passwords in it: as they are, URL-escaped, URL-unescaped, and as
-// %q and %+q show them. If the form of the DSN cannot be read, its parts are
+// DSN and the passwords in it: as they are, URL-escaped, URL-unescaped, as %q and
+// %+q show them, and as JSON. If the form of the DSN cannot be read, its parts are
 // secrets too: every run of 4 bytes or more that begins and ends at a separator.
 //
 // What Text returns holds no password of 4 bytes or more. A password of 1 to 3
@@ -111,6 +112,7 @@ var writtenForms = []func(string) string{
 	func(s string) string { return url.User(s).String() },
 	func(s string) string { return inner(strconv.Quote(s)) },
 	func(s string) string { return inner(strconv.QuoteToASCII(s)) },
+	func(s string) string { return inner(asJSON(s)) },
 }
 
 func unescaped(s string, unescape func(string) (string, error)) string {
@@ -133,6 +135,11 @@ func withoutBackslashes(s string) string {
 		b.WriteByte(s[i])
 	}
 	return b.String()
+}
+
+func asJSON(s string) string {
+	text, _ := json.Marshal(s) // never fails for a string
+	return string(text)
 }
 
 func inner(quoted string) string { return quoted[1 : len(quoted)-1] }

@@ -43,6 +43,7 @@ func TestRedactor(t *testing.T) {
 		{"in a URL", mysqlDSN, "a@b/c:d#e?f%g", url.UserPassword("x", "a@b/c:d#e?f%g").String(), "x:***"},
 		{"quoted", mysqlDSN, "a\"b\\c\nd", fmt.Sprintf("got %q", "a\"b\\c\nd"), `got "***"`},
 		{"quoted to ASCII", mysqlDSN, "пароль", fmt.Sprintf("got %+q", "пароль"), `got "***"`},
+		{"as JSON", mysqlDSN, "<a>&\u2028b", `{"password":"\u003ca\u003e\u0026\u2028b"}`, `{"password":"***"}`},
 		{"unicode", mysqlDSN, "пароль", "got пароль", "got ***"},
 		{"twice", mysqlDSN, "hunter22", "hunter22 hunter22", "*** ***"},
 		{"touching", mysqlDSN, "hunter22", "hunter22hunter22", "***"},
