@@ -65,11 +65,17 @@ func TrackSocket(ctx context.Context, conn net.Conn) {
 // from any goroutine.
 type dialer struct {
 	connector driver.Connector
-	dials     *atomic.Bool // the backend has dialled the node with Dial
+	known     *dialerFacts
 	dialect   dialect.Dialect
 	check     Check
 	redact    redact.Redactor
 	log       logger
+}
+
+// dialerFacts are what a dialer needs to know beside its backend.
+type dialerFacts struct {
+	dials atomic.Bool              // the backend has dialled the node with Dial
+	nodes *atomic.Pointer[[]*node] // the cluster's, whose secrets are not shown either
 }
 
 // A dialError is a failed dial or check, with what it says about the node.
@@ -122,7 +128,7 @@ func (d *dialer) open(ctx context.Context, released <-chan struct{}, q question,
 		return
 	}
 	if slot := socket.Of(ctx); slot.Connect() {
-		d.dials.Store(true)
+		d.known.dials.Store(true)
 	}
 	select {
 	case <-released:
@@ -248,7 +254,7 @@ func (d *dialer) judge(ctx context.Context, err error, otherwise health.Class) (
 // that has never used Dial this is not known.
 func (d *dialer) elsewhere(ctx context.Context, c health.Class, err error) bool {
 	slot := socket.Of(ctx)
-	if !slot.Connecting() || !d.dials.Load() {
+	if !slot.Connecting() || !d.known.dials.Load() {
 		return false
 	}
 	begun, failed := slot.Dials()
@@ -266,11 +272,21 @@ func (d *dialer) elsewhere(ctx context.Context, c health.Class, err error) bool 
 // failure redacts an error's text. It replaces an error that is a
 // driver.ErrBadConn by that text.
 func (d *dialer) failure(c health.Class, err error) *dialError {
-	text := d.redact.Text(stableText(err))
+	text := d.hide(stableText(err))
 	if errors.Is(err, driver.ErrBadConn) {
 		err = errors.New(text)
 	}
 	return &dialError{class: c, err: err, text: text}
+}
+
+// hide returns a text without the secrets of this node and of the others: a check
+// may name them too.
+func (d *dialer) hide(text string) string {
+	text = d.redact.Text(text)
+	if d.known != nil && d.known.nodes != nil {
+		text = redacted(*d.known.nodes.Load(), text)
+	}
+	return text
 }
 
 // stableText returns the text of an error without what differs from one
@@ -291,9 +307,9 @@ func (d *dialer) contain(what string, err *error) {
 	if r == nil {
 		return
 	}
-	text := d.redact.Text(fmt.Sprint(r))
+	text := d.hide(fmt.Sprint(r))
 	*err = fmt.Errorf("the backend panicked in %s: %s", what, text)
-	d.log.print(slog.LevelError, "backend panicked", "in", what, "panic", text, "stack", d.redact.Text(string(debug.Stack())))
+	d.log.print(slog.LevelError, "backend panicked", "in", what, "panic", text, "stack", d.hide(string(debug.Stack())))
 }
 
 // A dsnConnector is the connector of a backend without driver.DriverContext. It

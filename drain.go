@@ -48,7 +48,7 @@ func (m *manager) setDraining(name string, on bool) (n *node, changed bool, err 
 }
 
 func (m *manager) unknown(name string) error {
-	return fmt.Errorf("clustersql: cluster %q: there is no node %q", m.name, name)
+	return fmt.Errorf("clustersql: cluster %q: there is no node %q", m.name, m.shown(name))
 }
 
 // drainCause returns the error for opens that meet a draining node.

@@ -53,10 +53,10 @@ func NewDriver(backend driver.Driver, name string, opts ...Option) Driver {
 // backend takes it. If the cluster is in use, the node is dialled in the
 // background now, else when the cluster is first used.
 //
-// It is an error if the name is taken, if the name or the DSN is empty, or if
-// the backend refuses the DSN. An option that cannot work is a [*SettingError].
-// After an error the cluster is as it was. The error holds none of the DSN's
-// secrets.
+// It is an error if the name is taken, if the name or the DSN is empty, if the
+// name is a DSN with a password, or if the backend refuses the DSN. An option
+// that cannot work is a [*SettingError]. After an error the cluster is as it
+// was. The error holds none of the DSN's secrets.
 func (d Driver) AddNode(name, dsn string, opts ...NodeOption) error {
 	if d.m == nil {
 		return errNoDriver
@@ -67,8 +67,8 @@ func (d Driver) AddNode(name, dsn string, opts ...NodeOption) error {
 // AddConnector adds a node that is a connector instead of a DSN. Use it for
 // tokens that are made anew for every connection, for TLS that is set up in
 // code, or for another backend than the cluster's. The text of the connector's
-// errors is shown unredacted. If the connector is an [io.Closer], the caller
-// closes it.
+// errors is shown, without the secrets of the cluster's other nodes. If the
+// connector is an [io.Closer], the caller closes it.
 func (d Driver) AddConnector(name string, c driver.Connector, opts ...NodeOption) error {
 	if d.m == nil {
 		return errNoDriver

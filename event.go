@@ -94,7 +94,7 @@ func (e *Event) log(l logger) {
 func (n *node) callHook(e *Event) {
 	defer func() {
 		if r := recover(); r != nil {
-			n.dial.log.print(slog.LevelError, "OnEvent panicked", "event", e.Kind.String(), "panic", n.dial.redact.Text(redacted(*n.members.Load(), fmt.Sprint(r))))
+			n.dial.log.print(slog.LevelError, "OnEvent panicked", "event", e.Kind.String(), "panic", n.dial.hide(fmt.Sprint(r)))
 		}
 	}()
 	n.cfg.OnEvent(*e)

@@ -77,7 +77,7 @@ func (m *manager) addDSN(name, dsn string, opts []NodeOption) error {
 	redact := redact.New(dsn, secrets, known)
 	c, err := m.resolve(d, dsn)
 	if err != nil {
-		return m.refuse(name, errors.New(redact.Text(fmt.Sprint(err))))
+		return m.refuse(name, errors.New(redacted(*m.nodes.Load(), redact.Text(fmt.Sprint(err)))))
 	}
 	owned, _ := c.(io.Closer)
 	err = m.add(name, origin{c, owned, d, d.Session(dsn), redact}, opts)
@@ -128,6 +128,8 @@ func (m *manager) add(name string, o origin, opts []NodeOption) error {
 		return m.invalid
 	case name == "":
 		return m.refuse(name, errors.New("a node needs a name"))
+	case m.shown(name) != name:
+		return m.refuse(name, errors.New("the name is a DSN with a password, and names are shown: give the node another name"))
 	case name == expvarFirst:
 		return m.refuse(name, errors.New("the cluster's expvar map has a key of that name: use another"))
 	case o.connector == nil:
@@ -140,7 +142,7 @@ func (m *manager) add(name string, o origin, opts []NodeOption) error {
 	log := m.log
 	log.node, log.lines = name, new(callQueue)
 	d := dialer{
-		connector: o.connector, dials: new(atomic.Bool), dialect: o.dialect,
+		connector: o.connector, known: &dialerFacts{nodes: &m.nodes}, dialect: o.dialect,
 		check: m.cfg.fitness(o.dialect, o.session.Manual), redact: o.redact, log: log,
 	}
 	n := newNode(name, &m.cfg, settings, d, o.owned)
@@ -195,12 +197,21 @@ func (m *manager) enlist(n *node) error {
 // what AddNode returns.
 func (m *manager) refuse(name string, err error) error {
 	if !errors.Is(err, ErrClosed) {
-		err = fmt.Errorf("clustersql: cluster %q: node %q: %w", m.name, name, err)
+		err = fmt.Errorf("clustersql: cluster %q: node %q: %w", m.name, m.shown(name), err)
 	}
 	m.mu.Lock()
 	m.refused = err
 	m.mu.Unlock()
 	return err
+}
+
+// shown returns a name for texts. A DSN with a password is no name, and is not
+// shown.
+func (m *manager) shown(name string) string {
+	if secrets, _ := m.cfg.dialectOf(m.backend).Secrets(name); len(secrets) > 0 || redact.HoldsPassword(name) {
+		return redact.Mark
+	}
+	return name
 }
 
 func findNode(nodes []*node, name string) (int, bool) {

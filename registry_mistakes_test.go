@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -61,7 +62,39 @@ func TestConfigFileMistakes(t *testing.T) {
 		},
 		{
 			"a DSN as a name", "[[cluster]]\nname = \"c\"\n  [[cluster.node]]\n  name = \"app:" + password + "@tcp(h)/db\"\n  dsn = \"\"",
+			"clustersql: config.toml:4: cluster \"c\": node: name: it is a DSN with a password, and names are shown: give a name of another kind, and the DSN at the key of its own",
+		},
+		{
+			"a DSN as a name, with its slash lost", "[[cluster]]\nname = \"c\"\n  [[cluster.node]]\n  name = \"app:" + password + "@tcp(h)\"\n  dsn = \"\"",
 			"clustersql: config.toml:5: cluster \"c\": node \"***\": dsn: it is missing or empty: give the DSN as the driver takes it",
+		},
+		{
+			"pairs as a name", "[[cluster]]\nname = \"c\"\n[[cluster.node]]\nname = \"host=h user=app password=" + password + "\"\ndsn = \"\"",
+			"clustersql: config.toml:4: cluster \"c\": node: name: it is a DSN with a password, and names are shown: give a name of another kind, and the DSN at the key of its own",
+		},
+		{
+			"pairs as a driver", "[[cluster]]\nname = \"c\"\ndriver = \"host=h user=app password=" + password + "\"" + node,
+			"clustersql: config.toml:3: cluster \"c\": driver: database/sql knows no driver \"***\": import its package for its side effect, as in import _ \"github.com/go-sql-driver/mysql\"; registered are " + strings.Join(sql.Drivers(), ", "),
+		},
+		{
+			"a URL as a cluster's name", "[[cluster]]\nname = \"postgres://h/db?user=app&password=" + url.QueryEscape(password) + "\" # " + password + "\n",
+			"clustersql: config.toml:2: cluster: name: it is a DSN with a password, and names are shown: give a name of another kind, and the DSN at the key of its own",
+		},
+		{
+			"original: pairs with semicolons as a name", "[[Nodes]] # " + password + "\nName = \"Server=h;User Id=app;Password=" + password + "\"\n",
+			"clustersql: config.toml:2: Nodes: Name: it is a DSN with a password, and names are shown: give a name of another kind, and the DSN at the key of its own",
+		},
+		{
+			"original: a long number as a port", "[[Nodes]] # " + password + "\nName = \"n\"\nHostName = \"h\"\nPort = 123456789012\n",
+			"clustersql: config.toml:4: Nodes: \"n\": Port: *** is no port: write one from 1 to 65535",
+		},
+		{
+			"a long number as a count", "rise = 123456789012 # " + password + "\n" + cluster,
+			"clustersql: config.toml:1: cluster \"c\": rise: *** is too large: write a number from 1 to 1000",
+		},
+		{
+			"a long number as a duration", "max_age = 123456789012 # " + password + "\n" + cluster,
+			"clustersql: config.toml:1: max_age: *** has no unit: write \"***s\" for seconds",
 		},
 		{
 			"the password as a key", cluster + "  \"" + password + "\" = 1\n",

@@ -368,6 +368,108 @@ func TestSecretsOfWhatCannotBeOpened(t *testing.T) {
 	}
 }
 
+// A check of one node may name another node's DSN, in its error or panic.
+func TestSecretsOfAnotherNode(t *testing.T) {
+	for _, panics := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := &witness{t, map[reflect.Type]int{}}
+			const other = "app:" + shownSecret + "@tcp(n2:3306)/db"
+			var texts lockedBuffer
+			d := NewDriver(fakedb.New().Driver(), t.Name(), seeded(t), WithDialect(DialectMySQL), WithLogger(slog.New(slog.NewTextHandler(&texts, nil))),
+				WithCheck(func(context.Context, driver.Conn) error {
+					err := errors.New("not the same as " + other)
+					if panics {
+						panic(err)
+					}
+					return err
+				}))
+			defer d.Close()
+			for _, dsn := range []string{"app:ab/Cdef99@tcp(n1:3306)/db", other} {
+				if err := d.AddNode(dsn[len(dsn)-11:len(dsn)-9], dsn); err != nil {
+					t.Fatal(err)
+				}
+			}
+			db := openDB(t, d)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			err := db.PingContext(ctx)
+			if err == nil || !strings.Contains(err.Error(), "not the same as ***") {
+				t.Errorf("%v", err)
+			}
+			w.look("an open", err)
+			w.look("the status", d.Status())
+			w.text("the log", texts.String())
+		})
+	}
+}
+
+// A name that is a DSN with a password is refused, and not shown.
+func TestNameThatIsADSN(t *testing.T) {
+	for form, tc := range secretDSNs {
+		t.Run(form, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &witness{t, map[reflect.Type]int{}}
+				name := tc.dsn("n1")
+				b := fakedb.New()
+				b.RefuseDSN("refused", errBoom)
+				d := NewDriver(b.Driver(), t.Name(), seeded(t), quiet, WithDialect(tc.dialect))
+				defer d.Close()
+				for what, err := range map[string]error{
+					"AddNode":            d.AddNode(name, name),
+					"AddNode, refused":   d.AddNode(name, "refused"),
+					"AddConnector":       d.AddConnector(name, connectFunc(nil)),
+					"DelNode":            d.DelNode(name),
+					"an open":            openDB(t, d).Ping(),
+					"AddNode, wrong":     d.AddNode(name, name, WithWeight(-1)),
+					"the backend's form": d.AddNode("app:"+shownSecret+"@unix(/tmp/s)/db", "n1"),
+				} {
+					if err == nil {
+						t.Errorf("%s took the name", what)
+					}
+					w.look(what, err)
+				}
+				if names := d.Nodes(); len(names) != 0 {
+					t.Errorf("the cluster has nodes: %d", len(names))
+				}
+			})
+		})
+	}
+}
+
+// A valueConn is a backend's connection that is no pointer: package fmt would
+// look into it.
+type valueConn struct {
+	driver.Conn
+	DSN string
+}
+
+// What sql.Conn.Raw gives a program shows nothing of the backend's connection.
+func TestConnectionShowsNothingOfTheBackends(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &witness{t, map[reflect.Type]int{}}
+		c, err := fakedb.New().Driver().(driver.DriverContext).OpenConnector("n1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := NewDriver(nil, t.Name(), seeded(t), quiet)
+		defer d.Close()
+		if err := d.AddConnector("n1", connectFunc(func(ctx context.Context) (driver.Conn, error) {
+			conn, err := c.Connect(ctx)
+			return valueConn{conn, shownSecret}, err
+		})); err != nil {
+			t.Fatal(err)
+		}
+		conn, err := openDB(t, d).Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := conn.Raw(func(c any) error { w.print("a connection", c); return nil }); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // An error and a Driver print the same text for every verb, as wide as asked.
 func TestFormats(t *testing.T) {
 	attempt := AttemptError{Node: "n1", Err: chattyError{"app", shownSecret}, text: "refused"}

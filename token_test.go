@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -231,8 +230,8 @@ func TestWhoseRefusal(t *testing.T) {
 		"refused, and then served": {func(ctx context.Context) error { err := dial(ctx, dead.Addr()); dial(ctx, listener.Addr()); return err }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := dialer{dialect: mysqldialect.Dialect{}, dials: new(atomic.Bool)}
-			d.dials.Store(true)
+			d := dialer{dialect: mysqldialect.Dialect{}, known: new(dialerFacts)}
+			d.known.dials.Store(true)
 			ctx := socket.With(t.Context(), new(socket.Slot))
 			failed := d.judge(ctx, tc.fails(ctx), health.Failed)
 			if (failed.class == health.Refused) != tc.nodes {
@@ -257,8 +256,8 @@ func TestBeforeConnectIsNotTheNodes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			d := dialer{connector: c, dialect: mysqldialect.Dialect{}, dials: new(atomic.Bool)}
-			d.dials.Store(true)
+			d := dialer{connector: c, dialect: mysqldialect.Dialect{}, known: new(dialerFacts)}
+			d.known.dials.Store(true)
 			ctx, cancel := context.WithTimeout(socket.With(t.Context(), new(socket.Slot)), 50*time.Millisecond)
 			defer cancel()
 			var r dialed

@@ -62,6 +62,19 @@ func TestSyntaxMistakesQuoteNothing(t *testing.T) {
 	}
 }
 
+// A name that may be a DSN is not quoted.
+func TestQuoteName(t *testing.T) {
+	for name, shown := range map[string]bool{
+		"galera1": true, "db1:3306": true, "10.0.0.1": true, "shop primary": true, "": true,
+		"app:hunter22@tcp(h)/db": false, "host=h password=hunter22": false, "Server=h;Password=hunter22": false,
+		"postgres://h/db?user=app&password=hunter22": false,
+	} {
+		if got := QuoteName(name) != hidden; got != shown {
+			t.Errorf("%q is shown: %v", name, got)
+		}
+	}
+}
+
 // A value is quoted only if it cannot be a secret by its looks.
 func TestQuote(t *testing.T) {
 	for value, shown := range map[string]bool{

@@ -103,7 +103,7 @@ func (f *File) Conflict(c *Cluster, err error, keys ...string) error {
 	for _, key := range keys {
 		for _, s := range []section{c.in, f.root} {
 			if _, written := s.values[key]; written {
-				wrong.Line = s.at.key(key).line
+				wrong.Line, wrong.Err = s.at.key(key).line, s.withoutValue(key, err)
 				return wrong
 			}
 		}
@@ -203,6 +203,9 @@ func parseCluster(s section, keys Keys) (Cluster, error) {
 	if c.Name, err = s.needed("name", "give the cluster the name that sql.Open is to know it by"); err != nil {
 		return c, err
 	}
+	if err := s.noPassword("name", c.Name); err != nil {
+		return c, err
+	}
 	c.in.what = "cluster " + QuoteName(c.Name)
 	if c.Driver, err = c.in.text("driver"); err != nil {
 		return c, err
@@ -227,6 +230,9 @@ func (c *Cluster) add(nodes []section, keys Keys) error {
 		}
 		name, err := s.needed("name", "give the node a name of its own")
 		if err != nil {
+			return err
+		}
+		if err := s.noPassword("name", name); err != nil {
 			return err
 		}
 		s.what = s.what + " " + QuoteName(name)

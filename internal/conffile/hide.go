@@ -3,6 +3,7 @@ package conffile
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,10 +23,11 @@ func Quote(value string) string {
 	return hidden
 }
 
-// QuoteName quotes the name of a cluster or node for a message. A name with an
-// @ may be a DSN that stands at the wrong key.
+// QuoteName quotes the name of a cluster, node or driver for a message. A name
+// with an @, an equals sign or a semicolon may be a DSN that stands at the wrong
+// key.
 func QuoteName(name string) string {
-	if strings.Contains(name, "@") {
+	if strings.ContainsAny(name, "@=;") {
 		return hidden
 	}
 	return strconv.Quote(name)
@@ -87,8 +89,11 @@ func secretsOf(value any) (secrets []redact.Redactor) {
 	return secrets
 }
 
+// longNumber is the length from which a number may be a secret at the wrong key.
+const longNumber = 9
+
 // withoutValue returns the error without the value of its key, if that holds a
-// secret of the file.
+// secret of the file or is a long number.
 func (s section) withoutValue(key string, err error) error {
 	value, written := s.values[key]
 	if !written {
@@ -104,10 +109,10 @@ func (s section) withoutValue(key string, err error) error {
 	default:
 		return err
 	}
-	for _, r := range s.secrets {
-		if message := err.Error(); r.Text(text) != text && strings.Contains(message, quoted) {
-			return errors.New(strings.ReplaceAll(message, quoted, mark))
-		}
+	secret := mark == redact.Mark && len(text) >= longNumber ||
+		slices.ContainsFunc(s.secrets, func(r redact.Redactor) bool { return r.Text(text) != text })
+	if message := err.Error(); secret && strings.Contains(message, quoted) {
+		return errors.New(strings.ReplaceAll(message, quoted, mark))
 	}
 	return err
 }

@@ -41,6 +41,9 @@ func parseOriginalNode(s section) (Node, error) {
 	if err != nil {
 		return Node{}, err
 	}
+	if err := s.noPassword("Name", name); err != nil {
+		return Node{}, err
+	}
 	s.what = s.what + ": " + QuoteName(name)
 	var n Account
 	if n.Host, err = s.needed("HostName", "give the server's name or address"); err != nil {

@@ -119,6 +119,15 @@ func (s section) needed(key, cure string) (string, error) {
 	return text, err
 }
 
+// noPassword returns an error if a name is a DSN with a password: names are
+// shown.
+func (s section) noPassword(key, name string) error {
+	if redact.HoldsPassword(name) {
+		return s.wrongf(key, "it is a DSN with a password, and names are shown: give a name of another kind, and the DSN at the key of its own")
+	}
+	return nil
+}
+
 // flag returns the boolean of a key, or false if the key is missing.
 func (s section) flag(key string) (bool, error) {
 	v, ok := s.values[key]

@@ -9,6 +9,20 @@ import (
 // A pair is a key of a DSN with its value.
 type pair struct{ key, value string }
 
+var forms = []func(dsn string) ([]pair, bool){parseURL, parseWords, parseSemicolons, parseAddress}
+
+// HoldsPassword reports whether a text that is to be shown, such as a name, can
+// be read as a DSN with a password in one of the usual forms.
+func HoldsPassword(text string) bool {
+	for _, parse := range forms {
+		pairs, parsed := parse(text)
+		if parsed && slices.ContainsFunc(pairs, func(p pair) bool { return p.value != "" && p.isPassword() }) {
+			return true
+		}
+	}
+	return false
+}
+
 // secretPairs takes a DSN of unknown form apart and returns what of it is
 // secret: values of keys that hold secrets, and values of keys that we do not
 // know. The DSN may be a URL, key=value as libpq has it, key=value with
@@ -16,7 +30,7 @@ type pair struct{ key, value string }
 // ways, the secrets of all of them are returned, also of those that are odd. It
 // is not ok if it cannot be read, or if it is not plain where the password ends.
 func secretPairs(dsn string) (secrets []pair, ok bool) {
-	for _, parse := range []func(string) ([]pair, bool){parseURL, parseWords, parseSemicolons, parseAddress} {
+	for _, parse := range forms {
 		pairs, parsed := parse(dsn)
 		if !parsed {
 			continue

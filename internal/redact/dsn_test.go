@@ -74,3 +74,18 @@ func TestTextsStayReadable(t *testing.T) {
 		})
 	}
 }
+
+// A name is shown, so it must not be a DSN with a password.
+func TestHoldsPassword(t *testing.T) {
+	for name, holds := range map[string]bool{
+		"galera1": false, "db1:3306": false, "[::1]:3306": false, "shop/primary": false, "a@b": false, "a=b": false,
+		"app@tcp(db1:3306)/shop": false, "postgres://app@db1/shop": false, "host=db1 user=app": false, "": false,
+		"app:hunter22@tcp(db1:3306)/shop": true, "postgres://app:hunter22@db1/shop": true,
+		"postgres://db1/shop?user=app&password=hunter22": true, "host=db1 password=hunter22": true,
+		"Server=db1;User Id=app;Password=hunter22": true,
+	} {
+		if got := HoldsPassword(name); got != holds {
+			t.Errorf("%q: %v", name, got)
+		}
+	}
+}

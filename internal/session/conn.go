@@ -13,6 +13,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"io"
 	"sync/atomic"
 
 	"github.com/EnumApps/clustersql/internal/dialect"
@@ -116,6 +117,9 @@ func (c *conn) Raw() driver.Conn {
 	}
 	return c.backend
 }
+
+// Format keeps package fmt out of the backend's conn, which may hold a DSN.
+func (c *conn) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "a connection of clustersql") }
 
 // Close closes the backend's conn, unless the cluster has already closed it in
 // database/sql's pool.
