@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -499,11 +500,11 @@ func TestErrorOfAProgramsReaderIsTheStatements(t *testing.T) {
 		&net.OpError{Op: "read", Net: "tcp", Err: os.ErrDeadlineExceeded},
 	} {
 		for _, ends := range []bool{false, true} {
-			for _, exact := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%v,ends=%t,exact=%t", own, ends, exact), func(t *testing.T) {
+			for _, closes := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%v,ends=%t,closes=%t", own, ends, closes), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
-						s := newBench(t, dialect.Session{Single: true, Exact: exact})
-						runs, closes := 0, s.b.Stats().Closes
+						s := newBench(t, dialect.Session{Single: true, Exact: true, Closes: closes})
+						runs, before := 0, s.b.Stats().Closes
 						s.b.Node("n1").OnStatement(func(_ context.Context, query string, _ []driver.NamedValue) error {
 							if query != load {
 								return nil
@@ -514,7 +515,7 @@ func TestErrorOfAProgramsReaderIsTheStatements(t *testing.T) {
 							return own
 						})
 						_, err := s.db.ExecContext(t.Context(), load)
-						lost := ends || !exact
+						lost := ends || !closes
 						if !errors.Is(err, own) || errors.Is(err, ErrUnknownOutcome) != lost {
 							t.Errorf("%v", err)
 						}
@@ -522,8 +523,8 @@ func TestErrorOfAProgramsReaderIsTheStatements(t *testing.T) {
 							if _, err := s.db.ExecContext(Idempotent(t.Context()), load); err != own || runs != 2 {
 								t.Errorf("%v after %d runs", err, runs)
 							}
-							if s.b.Stats().Closes != closes || s.d.Status().Nodes[0].State != StateUp {
-								t.Errorf("%d connections closed; %+v", s.b.Stats().Closes-closes, s.d.Status().Nodes[0])
+							if s.b.Stats().Closes != before || s.d.Status().Nodes[0].State != StateUp {
+								t.Errorf("%d connections closed; %+v", s.b.Stats().Closes-before, s.d.Status().Nodes[0])
 							}
 						}
 					})
@@ -599,8 +600,14 @@ func TestSessionOfANode(t *testing.T) {
 	if err := errors.Join(d.AddNode("n", "u:p@tcp(h)/db"), d.AddConnector("o", refusingConnector{})); err != nil {
 		t.Fatal(err)
 	}
-	for i, want := range []dialect.Session{{Single: true, Exact: true}, {Exact: true}} {
-		if got := (*d.m.nodes.Load())[i].session; got != want {
+	wrapped := NewDriver(fakedb.New().Driver(), t.Name()+"2", quiet, WithDialect(DialectMySQL))
+	defer wrapped.Close()
+	if err := wrapped.AddNode("n", "u:p@tcp(h)/db"); err != nil {
+		t.Fatal(err)
+	}
+	nodes := append(slices.Clone(*d.m.nodes.Load()), *wrapped.m.nodes.Load()...)
+	for i, want := range []dialect.Session{{Single: true, Exact: true, Closes: true}, {Exact: true, Closes: true}, {Single: true, Exact: true}} {
+		if got := nodes[i].session; got != want {
 			t.Errorf("node %d: %+v, want %+v", i, got, want)
 		}
 	}

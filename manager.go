@@ -80,7 +80,9 @@ func (m *manager) addDSN(name, dsn string, opts []NodeOption) error {
 		return m.refuse(name, errors.New(redacted(*m.nodes.Load(), redact.Text(fmt.Sprint(err)))))
 	}
 	owned, _ := c.(io.Closer)
-	err = m.add(name, origin{c, owned, d, d.Session(dsn), redact}, opts)
+	session := d.Session(dsn)
+	session.Closes = d.Owns(m.backend)
+	err = m.add(name, origin{c, owned, d, session, redact}, opts)
 	if err != nil {
 		m.mu.Lock()
 		m.giveUp(owned, nil)
@@ -91,11 +93,14 @@ func (m *manager) addDSN(name, dsn string, opts []NodeOption) error {
 
 // addConnector adds a node that is a connector.
 func (m *manager) addConnector(name string, c driver.Connector, opts []NodeOption) error {
-	d := m.cfg.dialectOf(m.backendOf(c))
+	backend := m.backendOf(c)
+	d := m.cfg.dialectOf(backend)
 	if err := m.cfg.suits(d); err != nil && m.invalid == nil {
 		return m.refuse(name, err)
 	}
-	return m.add(name, origin{connector: c, dialect: d, session: d.AnySession()}, opts)
+	session := d.AnySession()
+	session.Closes = d.Owns(backend)
+	return m.add(name, origin{connector: c, dialect: d, session: session}, opts)
 }
 
 // resolve turns a DSN into a connector.

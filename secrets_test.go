@@ -307,7 +307,6 @@ func statements(w *witness, nodes []*fakedb.Node, db *sql.DB, chatty error) {
 	}
 	for _, n := range nodes {
 		n.OnStatement(func(context.Context, string, []driver.NamedValue) error {
-			n.Break(syscall.ECONNRESET, false)
 			return errors.Join(chatty, syscall.ECONNRESET)
 		})
 	}

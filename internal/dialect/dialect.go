@@ -22,7 +22,8 @@ type Dialect interface {
 	// are made from a DSN alone. It is nil if there is none.
 	Driver() driver.Driver
 	// Owns reports whether backend is the driver of Driver itself. A driver
-	// that wraps it is not.
+	// that wraps it is not. The sessions of that driver are those of
+	// [Session.Closes].
 	Owns(backend driver.Driver) bool
 	// Speaks reports whether backend is a driver of the database. A cluster that
 	// names no dialect gets that of its backend.
@@ -94,9 +95,8 @@ type Session struct {
 	Single   bool // one call sends one statement only; the server refuses a second one after a semicolon
 	Postgres bool // its grammar is PostgreSQL's: a second statement in one call comes after a semicolon
 	Manual   bool // autocommit is off: every statement is in a transaction
-	// Exact drivers return driver.ErrBadConn only if nothing was sent, and their
-	// IsValid is false after a statement on which the socket failed.
-	Exact bool
+	Exact    bool // the driver's driver.ErrBadConn always means that nothing was sent
+	Closes   bool // the driver closes its connection at each failure of the socket, and its IsValid is false then
 }
 
 // A HostList is a DSN with a list of hosts, split into its parts.

@@ -38,7 +38,7 @@ type Fault struct {
 	lost    bool // the connection was lost before: nothing was sent
 	Left    bool // a caller has cancelled; errors that follow from that say nothing about the node
 	Unread  bool // the server ended the session before it read the statement
-	Intact  bool // an Exact driver says after a statement's error that its connection goes on
+	Intact  bool // a driver that closes lost connections says after a statement's error that this one goes on
 	cut     bool // the cluster has closed the socket; see Verdict
 }
 
@@ -149,7 +149,7 @@ func (c *conn) failed(ctx context.Context, op Operation, query string, err error
 		inTx: c.inTx, pinned: c.pinned, lost: c.lost,
 	}
 	f.Left = c.left || ctx.Err() != nil
-	f.Intact = f.session.Exact && f.runs() && op != OpCommit && c.validator != nil && c.validator.IsValid()
+	f.Intact = f.session.Closes && f.runs() && op != OpCommit && c.validator != nil && c.validator.IsValid()
 	c.left = f.Left || isLeave(err)
 	a := c.link.Report(f)
 	c.lost = c.lost || a.Lost
