@@ -469,6 +469,46 @@ func TestOnlyWhatWasSentMayHaveRun(t *testing.T) {
 	})
 }
 
+// A backend may answer with the same error for ever once its connection is lost.
+// The first statement may have run. The next one was not sent, and the sql.Conn
+// gives the connection up, also if it was pinned.
+func TestConnOfALostConnectionIsGone(t *testing.T) {
+	for _, before := range []string{"SELECT 1", "BEGIN"} {
+		for _, lost := range []error{io.EOF, driver.ErrBadConn} {
+			synctest.Test(t, func(t *testing.T) {
+				s := newBench(t, dialect.Session{})
+				conn, err := s.db.Conn(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				if _, err := conn.ExecContext(t.Context(), before); err != nil {
+					t.Fatal(err)
+				}
+				stmt, err := conn.PrepareContext(t.Context(), "INSERT INTO t VALUES (1)")
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer stmt.Close()
+				runs := 0
+				s.b.Node("n1").OnStatement(func(context.Context, string, []driver.NamedValue) error { runs++; return lost })
+				if lost == io.EOF {
+					if _, err := conn.ExecContext(t.Context(), "INSERT INTO t VALUES (1)"); !errors.Is(err, ErrUnknownOutcome) || errors.Is(err, driver.ErrBadConn) {
+						t.Errorf("the first: %v", err)
+					}
+				}
+				before := runs
+				if _, err := stmt.ExecContext(t.Context()); !errors.Is(err, sql.ErrConnDone) || runs != before+1 { // database/sql asks once more after a driver.ErrBadConn
+					t.Errorf("the second: %v after %d calls", err, runs-before)
+				}
+				if err := conn.PingContext(t.Context()); !errors.Is(err, sql.ErrConnDone) {
+					t.Errorf("the third: %v", err)
+				}
+			})
+		}
+	}
+}
+
 // After a timeout of its own a backend may go on with the connection: then a
 // Commit whose connection is lost was sent, and may have run.
 func TestCommitAfterATimeoutMayHaveRun(t *testing.T) {

@@ -60,6 +60,11 @@ type Verdict struct {
 // passed on, as it would be without a cluster. database/sql knows nothing of a
 // transaction that a statement began; there too it is passed on.
 //
+// On a connection that was lost before, nothing was sent, and its session is
+// gone with all its state. Only a sql.Conn or a sql.Tx still uses it, and neither
+// repeats a statement at the sight of a driver.ErrBadConn. A sql.Conn gives the
+// connection up then, also if the backend itself says another error for ever.
+//
 // driver.ErrBadConn says that nothing was sent, but not every driver keeps to
 // that. lib/pq returns it for a Commit that waits for its answer, and pgx for a
 // statement whose socket was cut. So if the driver is not Exact, a Commit may
@@ -68,7 +73,7 @@ type Verdict struct {
 // BeginTx: if that ends while the Commit waits, nobody knows what became of it.
 func (f Fault) Verdict(idempotent bool, mayHaveRun func(error) bool) Verdict {
 	bad := errors.Is(f.Err, driver.ErrBadConn)
-	doubt := bad && f.cut && f.runs() && !f.session.Exact
+	doubt := bad && f.cut && f.runs() && !f.session.Exact && !f.lost
 	unknown := f.runs() && (!bad || doubt) && (f.Class == health.Lost && !f.lost && !f.Unread || mayHaveRun(f.Err))
 	switch {
 	case f.Op == OpCommit:
@@ -78,6 +83,8 @@ func (f Fault) Verdict(idempotent bool, mayHaveRun func(error) bool) Verdict {
 		return Verdict{Unknown: unknown, Hides: bad}
 	case f.inTx, f.Op == OpRollback:
 		return Verdict{Unknown: unknown, Hides: doubt}
+	case f.lost && f.Class == health.Lost && !bad:
+		return Verdict{Moves: true}
 	case f.pinned, bad && !doubt, sqltext.Leans(f.query):
 		return Verdict{Unknown: unknown, Hides: doubt}
 	}

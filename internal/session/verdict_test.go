@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -108,7 +109,8 @@ func TestBadConnOfACutConnIsNotTrusted(t *testing.T) {
 		{Fault{Op: OpExec, Ctx: WithIdempotent(context.Background())}, Verdict{Moves: true}},
 		{Fault{Op: OpExec, pinned: true}, Verdict{Unknown: true, Hides: true}},
 		{Fault{Op: OpExec, inTx: true}, Verdict{Unknown: true, Hides: true}},
-		{Fault{Op: OpExec, lost: true}, Verdict{Hides: true}},
+		{Fault{Op: OpExec, lost: true}, Verdict{}},
+		{Fault{Op: OpStmtExec, lost: true, inTx: true}, Verdict{Hides: true}},
 		{Fault{Op: OpIdle}, Verdict{}},
 		{Fault{Op: OpCommit}, Verdict{Unknown: true, Hides: true}},
 	} {
@@ -118,6 +120,34 @@ func TestBadConnOfACutConnIsNotTrusted(t *testing.T) {
 		tc.f.Err, tc.f.Class, tc.f.cut = driver.ErrBadConn, health.Lost, true
 		if got := tc.f.Verdict(false, func(error) bool { return false }); got != tc.want {
 			t.Errorf("%+v: %+v, want %+v", tc.f, got, tc.want)
+		}
+	}
+}
+
+// On a connection that was lost before, nothing is sent. Outside a transaction
+// of database/sql the next error of that kind is a driver.ErrBadConn, so that a
+// sql.Conn gives the connection up.
+func TestLostConnectionIsGivenUp(t *testing.T) {
+	for _, tc := range []struct {
+		f    Fault
+		want Verdict
+	}{
+		{Fault{Op: OpExec, query: "INSERT INTO t VALUES (1)"}, Verdict{Moves: true}},
+		{Fault{Op: OpExec, query: "INSERT INTO t VALUES (1)", pinned: true}, Verdict{Moves: true}},
+		{Fault{Op: OpStmtQuery, query: "SELECT LAST_INSERT_ID()"}, Verdict{Moves: true}},
+		{Fault{Op: OpIdle, pinned: true}, Verdict{Moves: true}},
+		{Fault{Op: OpExec, inTx: true}, Verdict{}},
+		{Fault{Op: OpStmtExec, inTx: true}, Verdict{}},
+		{Fault{Op: OpRollback}, Verdict{}},
+		{Fault{Op: OpCommit}, Verdict{}},
+	} {
+		tc.f.Err, tc.f.Class, tc.f.Ctx, tc.f.lost = io.EOF, health.Lost, t.Context(), true
+		if got := tc.f.Verdict(false, func(error) bool { return false }); got != tc.want {
+			t.Errorf("%+v: %+v, want %+v", tc.f, got, tc.want)
+		}
+		tc.f.Class = health.Neutral // it was not lost: such an error is the statement's
+		if got := tc.f.Verdict(false, func(error) bool { return false }); got != (Verdict{}) {
+			t.Errorf("%+v: %+v", tc.f, got)
 		}
 	}
 }
