@@ -238,6 +238,9 @@ func (d *dialer) judge(ctx context.Context, err error, otherwise health.Class) (
 	c := health.Classify(err, d.dialect.Classify)
 	if c == health.Neutral && !health.OwnTrouble(err) {
 		c = otherwise
+		if c == health.NotReady && d.ownFault(err) {
+			c = health.Failed
+		}
 	}
 	if d.elsewhere(ctx, c, err) {
 		c = health.Failed
@@ -245,6 +248,15 @@ func (d *dialer) judge(ctx context.Context, err error, otherwise health.Class) (
 	failed = d.failure(c, err)
 	failed.need = health.NeedOf(err, d.dialect.Classify)
 	return failed
+}
+
+// ownFault reports whether a check's error says nothing of the work that the
+// node does: somebody has ended the statement, its time was over, it has waited
+// for a lock, or the check has panicked.
+func (d *dialer) ownFault(err error) bool {
+	var panicked *panicError
+	_, known := d.dialect.Classify(err)
+	return known || errors.As(err, &panicked)
 }
 
 // elsewhere reports whether a failure of the backend's Connect is not the node's:
@@ -308,9 +320,15 @@ func (d *dialer) contain(what string, err *error) {
 		return
 	}
 	text := d.hide(fmt.Sprint(r))
-	*err = fmt.Errorf("the backend panicked in %s: %s", what, text)
+	*err = &panicError{fmt.Sprintf("the backend panicked in %s: %s", what, text)}
 	d.log.print(slog.LevelError, "backend panicked", "in", what, "panic", text, "stack", d.hide(string(debug.Stack())))
 }
+
+// A panicError stands for a panic of the backend or of a check. It says nothing
+// about the node's sessions.
+type panicError struct{ text string }
+
+func (e *panicError) Error() string { return e.text }
 
 // A dsnConnector is the connector of a backend without driver.DriverContext. It
 // does not react to cancel, because the backend's Open has no context.

@@ -42,7 +42,10 @@ func Default(ctx context.Context, conn driver.Conn) error {
 		return nil
 	}
 	s, err := askWsrep(ctx, conn, wsrepQuery)
-	if err != nil && (!ownFault(err) || ctx.Err() != nil) {
+	switch {
+	case interrupted(err) && ctx.Err() == nil:
+		return nil // not looked at: the next probe asks again
+	case err != nil && (!ownFault(err) || ctx.Err() != nil):
 		return err
 	}
 	f.Saw |= health.ScopeStatus | health.ScopeView
@@ -108,7 +111,10 @@ func observe(ctx context.Context, conn driver.Conn) error {
 		return nil
 	}
 	s, err := askWsrep(ctx, conn, viewQuery)
-	if err != nil && (!ownFault(err) || ctx.Err() != nil) {
+	switch {
+	case interrupted(err) && ctx.Err() == nil:
+		return nil // not looked at: the next probe asks again
+	case err != nil && (!ownFault(err) || ctx.Err() != nil):
 		return err
 	}
 	f.Saw |= health.ScopeView
@@ -125,3 +131,19 @@ func ownFault(err error) bool {
 	}
 	return hasNumber(err, unknownVariable) || health.Classify(err, classify) == health.Neutral
 }
+
+// interrupted reports whether a statement was ended before its answer: by KILL
+// QUERY, by a limit of its time, or while it waited for a lock. Another one of
+// its kind may be answered.
+func interrupted(err error) bool {
+	return hasNumber(err, lockWaitTimeout, deadlock, queryInterrupted, statementTimeout, queryTimeout)
+}
+
+// Error numbers of a statement that was interrupted.
+const (
+	lockWaitTimeout  = 1205
+	deadlock         = 1213
+	queryInterrupted = 1317
+	statementTimeout = 1969 // MariaDB's max_statement_time
+	queryTimeout     = 3024 // MySQL's max_execution_time
+)
