@@ -85,6 +85,7 @@ type dialError struct {
 	text  string       // text of err, redacted
 	need  health.Scope // what a check must look at to see the fault again
 	fresh bool         // the connection was a new one, or was to be
+	spoke bool         // the server has answered on the new connection before it gave no more answer
 	ours  bool         // it failed because we cancelled it
 
 	reasoned bool // text is a reason already
@@ -154,7 +155,7 @@ func (r *dialed) dialled() {
 // does so also if the check ends the goroutine.
 func (d *dialer) test(ctx context.Context, q question, r *dialed) {
 	run, found := dialect.WithReport(ctx, q.want)
-	found.Causal = q.causal
+	found.Causal, found.Attempt = q.causal, socket.Of(ctx)
 	err := errCheckEnded
 	defer func() {
 		if err != nil {
@@ -225,6 +226,10 @@ func (d *dialer) judge(ctx context.Context, err error, otherwise health.Class) (
 	switch {
 	case cause != nil && errors.Is(cause, context.DeadlineExceeded) && socket.Of(ctx).Unresolved():
 		return d.failure(health.Neutral, fmt.Errorf("the name service gave no address: %w", cause))
+	case cause != nil && errors.Is(cause, context.DeadlineExceeded) && socket.Of(ctx).Worked():
+		failed = d.failure(health.Failed, fmt.Errorf("the server does work, and the rest of the check got no answer: %w", cause))
+		failed.spoke = true
+		return failed
 	case cause != nil && errors.Is(cause, context.DeadlineExceeded):
 		if d.elsewhere(ctx, health.Silent, nil) {
 			return d.failure(health.Failed, fmt.Errorf("the backend has not begun to dial: %w", cause))

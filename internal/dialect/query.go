@@ -17,10 +17,15 @@ var errNoDriver = errors.New("the dialect has no driver of its own")
 // Ping calls the backend's Ping. A conn without one passes, as with
 // database/sql.
 func Ping(ctx context.Context, conn driver.Conn) error {
-	if p, ok := conn.(driver.Pinger); ok {
-		return p.Ping(ctx)
+	p, ok := conn.(driver.Pinger)
+	if !ok {
+		return nil
 	}
-	return nil
+	err := p.Ping(ctx)
+	if err == nil {
+		ReportOf(ctx).Worked()
+	}
+	return err
 }
 
 // An Ask runs a query and returns its first rows, as [QueryRows] does.

@@ -68,6 +68,7 @@ type Evidence struct {
 	Saw    Scope         // with OK: what the check looked at
 	Donor  bool          // with OK and ScopeStatus seen: to be used last
 	Need   Scope         // without OK: what a check must look at to see this again
+	Spoke  bool          // without OK: the server has done work on the new connection before it gave no more answer
 	Raised bool          // the generation was raised already, by whoever learnt this
 	Alone  bool          // with OK: no other node is usable
 	View   *View         // with OK: the node's view at its last look; nil if it showed none
@@ -182,7 +183,7 @@ func (e *Evidence) Alive() bool { return !e.OK && (e.Class == NotReady || e.Clas
 
 // Answered reports whether the evidence is an answer of the node.
 func (e *Evidence) Answered() bool {
-	return e.OK || e.Alive() || e.Class == Leaving || e.Class == Saturated
+	return e.OK || e.Alive() || e.Spoke || e.Class == Leaving || e.Class == Saturated
 }
 
 // Wordless reports whether the node's lasting connection was silent and no

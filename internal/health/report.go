@@ -24,6 +24,9 @@ type Report struct {
 	AllowDonor bool  // a donor counts like any other node
 	Causal     bool  // queries on the conn may wait for the node's group
 
+	// Attempt takes note of the server's first answer. It is nil if nobody asks.
+	Attempt interface{ Work() }
+
 	Saw   Scope // what the check looked at
 	Asked bool  // a query of the program was run, which may have begun a transaction
 	Donor bool  // fit, but to be used last
@@ -37,6 +40,14 @@ type Server struct {
 	Text   string // all of it; empty if it says nothing
 	Port   string // where it says that it listens
 	Unique bool   // a number that no two servers share is a part of it
+}
+
+// Worked notes that the server has answered a statement on the conn, whatever
+// becomes of the statements that follow.
+func (f *Report) Worked() {
+	if f.Attempt != nil {
+		f.Attempt.Work()
+	}
 }
 
 // Evidence returns what a check that passed says about the node.

@@ -22,9 +22,13 @@ func Do1(ctx context.Context, conn driver.Conn) error {
 	if !ok {
 		return noDo1("the backend's connections do not implement ExecerContext")
 	}
-	dialect.ReportOf(ctx).Saw |= health.ScopeWork
+	f := dialect.ReportOf(ctx)
+	f.Saw |= health.ScopeWork
 	_, err := e.ExecContext(ctx, "DO 1", nil)
-	if errors.Is(err, driver.ErrSkip) {
+	switch {
+	case err == nil:
+		f.Worked()
+	case errors.Is(err, driver.ErrSkip):
 		return noDo1("the backend does not run statements without preparing them")
 	}
 	return err

@@ -51,6 +51,7 @@ type Slot struct {
 	begun      bool  // a dial has begun
 	failed     error // of the last dial; nil if there was none, or it goes on, or it succeeded
 	connected  bool  // the backend's Connect has succeeded
+	worked     bool  // the server has answered a statement of the check
 }
 
 // Limit sets the socket option for the Slot's UserTimeout, where the system has
@@ -107,6 +108,26 @@ func (s *Slot) Connecting() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return !s.connected
+}
+
+// Work notes that the server has answered a statement of the check on the new
+// connection. The nil Slot takes no note.
+func (s *Slot) Work() {
+	if s != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.worked = true
+	}
+}
+
+// Worked reports whether Work was called. It is false for the nil Slot.
+func (s *Slot) Worked() bool {
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.worked
 }
 
 // Resolve notes that the name service is asked, or what came of that.

@@ -1,0 +1,114 @@
+package clustersql
+
+import (
+	"context"
+	"database/sql/driver"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+
+	"github.com/EnumApps/clustersql/internal/fakedb"
+)
+
+// A hookedConnector's queries ask hook first.
+type hookedConnector struct {
+	driver.Connector
+	hook func(ctx context.Context, query string) error
+}
+
+func (h hookedConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	c, err := h.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return hookedConn{c.(*fakedb.Conn), h.hook}, nil
+}
+
+type hookedConn struct {
+	*fakedb.Conn
+	hook func(ctx context.Context, query string) error
+}
+
+func (c hookedConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	if err := c.hook(ctx, query); err != nil {
+		return nil, err
+	}
+	return c.Conn.QueryContext(ctx, query, args)
+}
+
+// heartbeatCluster returns a cluster of nodes whose check_query reads a table.
+// Their connections can be cut. hook decides what becomes of n1's check_query.
+func heartbeatCluster(t *testing.T, b *fakedb.Backend, nodes int, hook func(context.Context) error, opts ...Option) Driver {
+	t.Helper()
+	b.OnSocket(TrackSocket)
+	opts = append([]Option{quiet, WithStrategy(Ordered), WithCheckQuery("SELECT fit FROM heartbeat")}, opts...)
+	d := NewDriver(mysql.MySQLDriver{}, t.Name(), opts...)
+	t.Cleanup(func() { d.Close() })
+	for i := range nodes {
+		name := nodeName(i)
+		b.Node(name).SetMood(fakedb.Mood{})
+		b.Node(name).OnQuery(func(query string) ([][]driver.Value, bool) {
+			return [][]driver.Value{{int64(1)}}, strings.HasSuffix(query, "FROM heartbeat")
+		})
+		hooked := hookedConnector{connectorOf(t, b, name), func(ctx context.Context, query string) error {
+			if i == 0 && strings.HasSuffix(query, "FROM heartbeat") {
+				return hook(ctx)
+			}
+			return nil
+		}}
+		if err := d.AddConnector(name, asMySQL{hooked}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return d
+}
+
+// A check_query that waits for a lock on its table takes its node out of use.
+// It says nothing about the sessions there: logins and DO 1 are answered all
+// along.
+func TestCheckThatWaitsForALockCutsNobody(t *testing.T) {
+	for _, nodes := range []int{1, 3} {
+		t.Run(fmt.Sprint(nodes), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := fakedb.New()
+				var told diary
+				var locked atomic.Bool
+				d := heartbeatCluster(t, b, nodes, func(ctx context.Context) error {
+					if locked.Load() {
+						<-ctx.Done()
+					}
+					return ctx.Err()
+				}, WithOnEvent(told.write))
+				db := openDB(t, d)
+				time.Sleep(time.Second)
+				fill(t, db, 4)
+				conn, err := db.Conn(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				locked.Store(true)
+				for range 40 {
+					time.Sleep(500 * time.Millisecond)
+					if _, err := conn.ExecContext(t.Context(), "INSERT"); err != nil {
+						t.Fatalf("a good session: %v", err)
+					}
+				}
+				s := d.Status().Nodes[0]
+				if s.State != StateDown || !strings.Contains(s.Reason, "the rest of the check got no answer") || s.Generation != 0 {
+					t.Errorf("%s, %q, generation %d", s.State, s.Reason, s.Generation)
+				}
+				if gone := told.of("n1", EventCut, EventRetired); len(gone) > 0 {
+					t.Errorf("%+v", gone)
+				}
+				locked.Store(false)
+				untilUp(t, d, 0)
+			})
+		})
+	}
+}
