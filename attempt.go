@@ -281,7 +281,7 @@ func (e *dialError) outcome() outcome {
 // evidence returns a failed dial or check as evidence for the transition
 // function.
 func (e *dialError) evidence() health.Evidence {
-	return health.Evidence{Class: e.class, Need: e.need, Fresh: e.fresh, Spoke: e.spoke, Reason: e.reason(), Err: e.err}
+	return health.Evidence{Class: e.class, Need: e.need, Fresh: e.fresh, Goes: e.goes, Spoke: e.spoke, Reason: e.reason(), Err: e.err}
 }
 
 // returned frees an attempt's slot and notifies the loop. That is the loop that

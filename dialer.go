@@ -85,6 +85,7 @@ type dialError struct {
 	text  string       // text of err, redacted
 	need  health.Scope // what a check must look at to see the fault again
 	fresh bool         // the connection was a new one, or was to be
+	goes  bool         // the server has refused the check, and the connection goes on
 	spoke bool         // the server has answered on the new connection before it gave no more answer
 	ours  bool         // it failed because we cancelled it
 
@@ -111,8 +112,8 @@ type dialed struct {
 // The errors of a Connect or check that has ended its goroutine, as the FailNow
 // of a test does.
 var (
-	errConnectEnded = errors.New("the backend ended its goroutine in Connect")
-	errCheckEnded   = errors.New("the check ended its goroutine (runtime.Goexit)")
+	errConnectEnded       = errors.New("the backend ended its goroutine in Connect")
+	errCheckEnded   error = &panicError{"the check ended its goroutine (runtime.Goexit)"}
 )
 
 // open dials, does the handshake and checks. ctx bounds it if the backend
@@ -160,11 +161,24 @@ func (d *dialer) test(ctx context.Context, q question, r *dialed) {
 	defer func() {
 		if err != nil {
 			r.failed = d.judge(ctx, err, health.NotReady)
+			r.failed.goes = r.failed.refuses()
 		} else {
 			r.found = found
 		}
 	}()
 	err = d.examine(run, r.conn, found, q.settle)
+}
+
+// refuses reports whether a check's failure is an answer after which its
+// connection goes on: no right, no room, an interrupted statement. After a panic
+// nobody knows what is left of the connection.
+func (e *dialError) refuses() bool {
+	var panicked *panicError
+	switch e.class {
+	case health.Misconfigured, health.Saturated, health.Failed:
+		return !e.spoke && !errors.As(e.err, &panicked)
+	}
+	return false
 }
 
 // connect calls the backend's Connect. A panic or an empty answer becomes an
@@ -329,8 +343,8 @@ func (d *dialer) contain(what string, err *error) {
 	d.log.print(slog.LevelError, "backend panicked", "in", what, "panic", text, "stack", d.hide(string(debug.Stack())))
 }
 
-// A panicError stands for a panic of the backend or of a check. It says nothing
-// about the node's sessions.
+// A panicError stands for a panic of the backend or of a check, or for a check
+// that has ended its goroutine. It says nothing about the node's sessions.
 type panicError struct{ text string }
 
 func (e *panicError) Error() string { return e.text }

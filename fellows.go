@@ -178,8 +178,7 @@ func (n *node) dropDue(e *health.Evidence) (raise bool) {
 	}
 	n.loop.due = dueCut{}
 	n.awaiting.Store(false)
-	explicit := e.Alive() || e.Class == health.Leaving
-	raise = d.raise && explicit
+	raise = d.raise && e.Retires()
 	n.loop.health.Spared(d.raise && !raise)
 	return raise
 }

@@ -63,6 +63,7 @@ type loopState struct {
 	attempts []*attempt // those that have not reported how they ended
 
 	probeConn   driver.Conn // the lasting probe connection; nil while a probe has it
+	refused     bool        // its check was refused
 	probing     bool        // a probe is under way and has not reported how it ended
 	fresh       bool        // the last probe dialled, or was to
 	tell        bool        // a probe has passed, and the fellows that wait for one are to be woken

@@ -175,7 +175,7 @@ func (n *node) endProbe(ctx context.Context, l *life, r *dialed, took time.Durat
 	o := outcome{kind: outcomeProbe, conn: r.conn}
 	if r.failed != nil {
 		o.evidence = r.failed.evidence()
-		if !o.evidence.Alive() || r.failed.err == errCheckEnded { // that one may have left a query open
+		if !o.evidence.Alive() && !o.evidence.Goes {
 			l.send(outcome{kind: outcomeProbe, evidence: o.evidence})
 			if r.conn != nil {
 				n.close(r.conn)
@@ -209,7 +209,7 @@ func (n *node) onProbe(l *life, o outcome) {
 	s := &n.loop.facts
 	o.evidence.Began, o.evidence.Probe = n.loop.probeStart, true
 	n.loop.probing = false
-	n.keepProbe(l, o.conn)
+	n.keepProbe(l, o.conn, &o.evidence)
 	if !n.loop.tested { // the second probe of a round is not another one
 		s.probes++
 		n.loop.charged = false
@@ -255,12 +255,17 @@ func (n *node) onProbe(l *life, o outcome) {
 }
 
 // keepProbe takes back the connection of a probe that got an answer. The oldest one
-// stays the lasting one: it is what the program's connections are.
-func (n *node) keepProbe(l *life, conn driver.Conn) {
+// stays the lasting one: it is what the program's connections are. Only where its
+// check was refused, and that of a new one passes, the new one takes its place:
+// it may be a fault of that one session.
+func (n *node) keepProbe(l *life, conn driver.Conn, e *health.Evidence) {
 	switch {
 	case conn == nil:
 	case n.loop.probeConn == nil:
-		n.loop.probeConn = conn
+		n.loop.probeConn, n.loop.refused = conn, e.Goes
+	case n.loop.refused && e.OK:
+		conn, n.loop.probeConn, n.loop.refused = n.loop.probeConn, conn, false
+		fallthrough
 	default:
 		l.start(func() { n.close(conn) })
 	}

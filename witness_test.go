@@ -112,3 +112,76 @@ func TestCheckThatWaitsForALockCutsNobody(t *testing.T) {
 		})
 	}
 }
+
+// The probe's check is refused, so the node takes no opens. The connection of
+// the probe goes on and stays the witness of the sessions: when the node freezes
+// after that, calls that hang on it end all the same.
+func TestSilenceAfterARefusedCheckCuts(t *testing.T) {
+	for _, no := range []uint16{1142, 1146, 1226, 1317} {
+		t.Run(fmt.Sprint(no), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := fakedb.New()
+				var refused atomic.Bool
+				d := heartbeatCluster(t, b, 2, func(context.Context) error {
+					if refused.Load() {
+						return &mysql.MySQLError{Number: no, SQLState: [5]byte{'4', '2', '0', '0', '0'}, Message: "refused"}
+					}
+					return nil
+				})
+				db := openDB(t, d)
+				time.Sleep(time.Second)
+				conn, err := db.Conn(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				refused.Store(true)
+				time.Sleep(10 * time.Second)
+				if _, err := conn.ExecContext(t.Context(), "INSERT"); err != nil {
+					t.Fatalf("a good session: %v", err)
+				}
+				b.Node("n1").SetMood(fakedb.Mood{Silent: true})
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+				defer cancel()
+				began := time.Now()
+				_, err = conn.ExecContext(ctx, "INSERT")
+				if took := time.Since(began); took > time.Minute || err == nil {
+					t.Errorf("it hung for %v: %v", took, err)
+				}
+			})
+		})
+	}
+}
+
+// What is wrong with the session of the lasting connection alone does not take
+// the node down again and again: a new one takes its place.
+func TestRefusedLastingConnectionIsReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		var told diary
+		began := time.Now()
+		var bad atomic.Pointer[fakedb.Conn] // the first connection that the check has run on
+		check := func(_ context.Context, c driver.Conn) error {
+			conn := c.(*fakedb.Conn)
+			if conn.NodeName() != "n1" {
+				return nil
+			}
+			if bad.CompareAndSwap(nil, conn); bad.Load() == conn && time.Since(began) > 5*time.Second {
+				return &mysql.MySQLError{Number: 1046, Message: "No database selected"}
+			}
+			return nil
+		}
+		d := NewDriver(mysql.MySQLDriver{}, t.Name(), quiet, WithCheck(check), WithOnEvent(told.write))
+		t.Cleanup(func() { d.Close() })
+		for i := range 2 {
+			if err := d.AddConnector(nodeName(i), asMySQL{connectorOf(t, b, nodeName(i))}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		openDB(t, d)
+		time.Sleep(time.Minute)
+		if downs := told.downs("n1"); len(downs) > 1 || d.Status().Nodes[0].State != StateUp {
+			t.Errorf("%s; downs %q", d.Status().Nodes[0].State, downs)
+		}
+	})
+}

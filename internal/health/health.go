@@ -68,6 +68,7 @@ type Evidence struct {
 	Saw    Scope         // with OK: what the check looked at
 	Donor  bool          // with OK and ScopeStatus seen: to be used last
 	Need   Scope         // without OK: what a check must look at to see this again
+	Goes   bool          // without OK: the server has refused the check, and the connection goes on
 	Spoke  bool          // without OK: the server has done work on the new connection before it gave no more answer
 	Raised bool          // the generation was raised already, by whoever learnt this
 	Alone  bool          // with OK: no other node is usable
@@ -166,7 +167,7 @@ func (h *Health) Next(e *Evidence, rise, fall int, now time.Time) Effects {
 func (h *Health) heard(e *Evidence) {
 	lasting := e.Probe && !e.Fresh
 	switch {
-	case e.OK && e.Probe, e.Probe && e.Alive():
+	case e.Probe && (e.OK || e.Alive()):
 		h.witness = answers // a fresh probe's connection becomes the lasting one
 	case lasting && e.Class == Silent:
 		h.witness = wordless
@@ -178,8 +179,17 @@ func (h *Health) heard(e *Evidence) {
 }
 
 // Alive reports whether the evidence comes from a connection that goes on: its
-// check has failed, and the server has said why.
-func (e *Evidence) Alive() bool { return !e.OK && (e.Class == NotReady || e.Class == ReadOnly) }
+// check has failed, and the server has said why. Such a connection stays a
+// witness.
+func (e *Evidence) Alive() bool { return !e.OK && (e.explicit() || e.Goes) }
+
+// explicit reports whether a server that answers has said that it is not to be
+// used.
+func (e *Evidence) explicit() bool { return e.Class == NotReady || e.Class == ReadOnly }
+
+// Retires reports whether the evidence is an answer by which a node's sessions
+// are to retire.
+func (e *Evidence) Retires() bool { return !e.OK && (e.explicit() || e.Class == Leaving) }
 
 // Answered reports whether the evidence is an answer of the node.
 func (e *Evidence) Answered() bool {
