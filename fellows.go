@@ -98,9 +98,10 @@ func (n *node) tellFellows() {
 
 // A cut that is due waits for a proof that the node is silent, and not the
 // network, this program or the whole group: a fellow has answered since the
-// silence began, and a dial of this node that began after that was not answered.
-// A fellow's answer alone proves nothing: when a network comes back, one node is
-// the first to answer. Without the proof, calls hang until hang_limit, or longer
+// silence began, a dial of this node that began after that was not answered, and
+// a fellow has answered during that dial. A fellow's answer alone proves nothing:
+// when a network comes back, one node is the first to answer. Nor does a dial
+// alone: the whole group may have fallen silent when it began. Without the proof, calls hang until hang_limit, or longer
 // while dials fail for a reason of their own, such as a name service. The only
 // node of a cluster has nobody to be compared with: its silence is taken for its
 // own.
@@ -134,7 +135,7 @@ func (n *node) proveCut(e *health.Evidence) {
 		return
 	}
 	if d.silent = e.Class == health.Silent && !e.OK; d.silent {
-		d.proven = d.proven || n.loop.heard || len(n.nodes()) == 1
+		d.proven = d.proven || n.loop.heard && n.answeredSince(e.Began) || len(n.nodes()) == 1
 	}
 }
 

@@ -82,7 +82,8 @@ func (n *node) startProbe(l *life) {
 		n.schedule(n.cfg.HangLimit) // the probe may outlast what is left of it
 	}
 	want := n.want()
-	l.start(func() { n.probe(l, conn, timeout, want) })
+	asks := conn != nil || n.loop.heard
+	l.start(func() { n.probe(l, conn, timeout, want, asks) })
 }
 
 // probeDeadline returns how long the next probe may take. On the lasting
@@ -125,8 +126,10 @@ func (n *node) want() health.Scope {
 // back to the loop. It runs in a goroutine of its own and owns conn meanwhile.
 // It reports to the loop once: when it has ended, or when it is past its
 // deadline. After the deadline nobody waits for it. When the life ends, it has
-// loser_grace to finish, because it may be in a handshake.
-func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want health.Scope) {
+// loser_grace to finish, because it may be in a handshake. With asks the other
+// nodes are asked for an answer while it runs: if it turns out to be silent, it
+// is to be known whether they were then.
+func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want health.Scope, asks bool) {
 	limit := deadline.New(context.Background(), timeout, errProbeTimeout, nil)
 	defer limit.Cancel()
 	defer cancelAfter(n.cfg.LoserGrace, limit.Cancel, l.ctx)()
@@ -136,8 +139,7 @@ func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want heal
 	}
 	reported := make(chan struct{})
 	fresh := conn == nil
-	if !fresh {
-		// If it turns out to be silent, it is to be known whether others were then.
+	if asks {
 		defer time.AfterFunc(timeout/3, n.askAnswers).Stop()
 	}
 	stopOverdue := context.AfterFunc(ctx, func() {

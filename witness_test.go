@@ -185,3 +185,44 @@ func TestRefusedLastingConnectionIsReplaced(t *testing.T) {
 		}
 	})
 }
+
+// All nodes fall silent at the same moment, and one of them is slower to answer
+// than the others. That is the group's pause: nothing is cut.
+func TestAllSilentWithOneSlower(t *testing.T) {
+	cut := 0
+	for seed := range 40 {
+		synctest.Test(t, func(t *testing.T) {
+			b := fakedb.New()
+			b.OnSocket(TrackSocket)
+			var told diary
+			slow := fakedb.Mood{Delay: 300 * time.Millisecond}
+			for i := range 3 {
+				b.Node(nodeName(i)).SetMood(fakedb.Mood{})
+			}
+			d := fakeCluster(t, b, 3, WithStrategy(Ordered), WithSeed(uint64(seed)+1), WithOnEvent(told.write))
+			db := openDB(t, d)
+			time.Sleep(3 * time.Second)
+			fill(t, db, 3)
+			b.Node("n1").SetMood(slow)
+			time.Sleep(5*time.Second + time.Duration(seed)*25*time.Millisecond)
+			for i := range 3 {
+				b.Node(nodeName(i)).SetMood(fakedb.Mood{Silent: true})
+			}
+			time.Sleep(6 * time.Second)
+			b.Node("n1").SetMood(slow)
+			for i := 1; i < 3; i++ {
+				b.Node(nodeName(i)).SetMood(fakedb.Mood{})
+			}
+			time.Sleep(20 * time.Second)
+			for i := range 3 {
+				for _, e := range told.of(nodeName(i), EventCut) {
+					cut++
+					t.Log(seed, e)
+				}
+			}
+		})
+	}
+	if cut > 0 {
+		t.Errorf("cut in %d of 40 pauses", cut)
+	}
+}
