@@ -2,6 +2,7 @@ package clustersql
 
 import (
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -192,6 +193,71 @@ func TestNodeDownBy1047ComesUpByWork(t *testing.T) {
 		synctest.Wait()
 		if s := d.Status().Nodes[0]; s.State != StateUp {
 			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// A node that was a donor catches up (Joined) before it is Synced again. It does
+// work all along, so it stays up where it is the last one. Beside a better node it
+// is still used last, and goes down when that takes too long.
+func TestNodeThatCatchesUpIsADonor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		d, g := galeraCluster(t, b, 2, WithCheck(CheckGalera), WithOpenTimeout(2*time.Second))
+		db := openDB(t, d)
+		time.Sleep(time.Second)
+		g[1].State.Store("2")
+		time.Sleep(3 * time.Second)
+		b.Node("n1").Set(fakedb.Script{Err: errRefused})
+		b.Node("n1").SetHealth(io.ErrUnexpectedEOF, 0, false)
+		time.Sleep(10 * time.Second)
+		g[1].State.Store("3") // the backup is over
+		for range 20 {
+			time.Sleep(time.Second)
+			if _, err := db.Exec("INSERT"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if s := d.Status().Nodes[1]; s.State != StateUp || !s.Donor || s.Generation != 0 {
+			t.Errorf("the last one: %+v", s)
+		}
+		b.Node("n1").Set(fakedb.Script{})
+		b.Node("n1").SetHealth(nil, 0, false)
+		time.Sleep(20 * time.Second)
+		if s := d.Status().Nodes[1]; s.State != StateDown || !strings.Contains(s.Reason, "allow_donor") {
+			t.Errorf("beside a better one: %+v", s)
+		}
+		g[1].Ready.Store("OFF") // as that of a joiner is
+		time.Sleep(5 * time.Second)
+		b.Node("n1").Set(fakedb.Script{Err: errRefused})
+		b.Node("n1").SetHealth(io.ErrUnexpectedEOF, 0, false)
+		time.Sleep(20 * time.Second)
+		if s := d.Status().Nodes[1]; s.State != StateDown || !strings.Contains(s.Reason, "wsrep_ready") {
+			t.Errorf("a joiner: %+v", s)
+		}
+	})
+}
+
+// A donor is not taken down beside a node that has no room for connections.
+func TestDonorBesideAFullNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		var told diary
+		d, g := galeraCluster(t, b, 2, WithCheck(CheckGalera), WithOpenTimeout(2*time.Second), WithOnEvent(told.write))
+		db := openDB(t, d)
+		db.SetMaxIdleConns(-1)
+		time.Sleep(time.Second)
+		b.Node("n1").Set(fakedb.Script{Err: &mysql.MySQLError{Number: 1040, Message: "Too many connections"}})
+		g[1].State.Store("2")
+		failed := 0
+		for range 30 {
+			time.Sleep(time.Second)
+			if _, err := db.Exec("INSERT"); err != nil {
+				failed++
+			}
+		}
+		if downs := told.downs("n2"); failed > 0 || len(downs) > 0 {
+			t.Errorf("%d of 30 failed; n2 went down: %q", failed, downs)
 		}
 	})
 }

@@ -40,8 +40,9 @@ type Config struct {
 	// when it refuses a statement because it is read-only. The generic dialect
 	// does not know how to ask for it.
 	Require Require `toml:"require"`
-	// AllowDonor treats a Galera donor, or a desynced node, as any other node.
-	// Without it CheckGalera causes such a node to be used last.
+	// AllowDonor treats a Galera donor, a desynced node, or one that catches up
+	// after that, as any other node. Without it CheckGalera causes such a node to
+	// be used last.
 	AllowDonor bool `toml:"allow_donor"`
 	// DonorAfter is how long a node may be a donor or desynced before it is
 	// taken down, unless AllowDonor is set. It is not taken down while no better

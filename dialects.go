@@ -163,9 +163,9 @@ func CheckDo1(ctx context.Context, backend driver.Conn) error { return mysql.Do1
 // refuses work answers with error 1047. It also asks for the node's status on
 // every fifth probe, on every probe of a node that is not up or is a donor, and
 // when it is called outside of a cluster's check. By its status a node is fit
-// if it is in the primary component, ready and Synced. A donor, or a node that
-// was desynced, is fit but used last; see [Config.AllowDonor]. On a server
-// without wsrep CheckGalera returns an error that says so. A check of your own
+// if it is in the primary component, ready and Synced. A donor, a node that was
+// desynced, and one that catches up after that (Joined) are fit but used last;
+// see [Config.AllowDonor]. On a server without wsrep CheckGalera returns an error that says so. A check of your own
 // that calls CheckGalera must pass it the ctx that it was given.
 func CheckGalera(ctx context.Context, backend driver.Conn) error { return mysql.Galera(ctx, backend) }
 

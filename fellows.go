@@ -54,11 +54,12 @@ func (n *node) alone() bool {
 	})
 }
 
-// betterThere reports whether another node of the cluster is up and no donor.
+// betterThere reports whether another node of the cluster is up, is no donor and
+// has room.
 func (n *node) betterThere() bool {
 	return slices.ContainsFunc(n.nodes(), func(other *node) bool {
 		s := other.snapshot.Load()
-		return other != n && s.state == health.Up && !s.donor && !other.draining.Load()
+		return other != n && s.state == health.Up && !s.donor && s.fullUntil.IsZero() && !other.draining.Load()
 	})
 }
 

@@ -55,6 +55,7 @@ func TestGaleraTruthTable(t *testing.T) {
 		noCluster  = "galeramon counts members itself instead of asking for wsrep_cluster_status"
 		noReadOnly = "galeramon leaves read_only to its router"
 		noReady    = "ProxySQL does not look at wsrep_ready"
+		joinedIn   = "a node that was a donor or desynced does work while it catches up, and its wsrep_ready is ON: it may be the last one; that of a joiner is OFF"
 		donorIn    = "a donor or desynced node is put last by us, where they take it out: at every return of a node another is donor"
 	)
 	fakes := fakedb.New()
@@ -80,8 +81,8 @@ func TestGaleraTruthTable(t *testing.T) {
 		}
 		fit := err == nil
 
-		want := s.cluster == "Primary" && s.ready == "ON" && (s.state == "4" || s.state == "2") && !s.reject && !(s.readOnly && s.writableRequired)
-		last := want && s.state == "2" && !s.donorAllowed
+		want := s.cluster == "Primary" && s.ready == "ON" && (s.state == "4" || s.state == "2" || s.state == "3") && !s.reject && !(s.readOnly && s.writableRequired)
+		last := want && s.state != "4" && !s.donorAllowed
 		if fit != want || fit && found.Donor != last {
 			t.Errorf("%+v: fit %v, last %v; want %v, %v", s, fit, found.Donor, want, last)
 		}
@@ -104,11 +105,12 @@ func TestGaleraTruthTable(t *testing.T) {
 			return ""
 		}
 		donor := fit && (s.state == "2" || s.desync)
-		explain(s.galeramon(), only(donor, donorIn), only(s.cluster != "Primary", noCluster), only(s.readOnly, noReadOnly))
-		explain(s.proxySQL(), only(donor, donorIn), only(s.ready != "ON", noReady))
-		explain(s.clustercheck(), only(donor, donorIn), only(s.cluster != "Primary" || s.ready != "ON" || s.reject, onlyAnswer))
+		joined := only(fit && s.state == "3", joinedIn)
+		explain(s.galeramon(), joined, only(donor, donorIn), only(s.cluster != "Primary", noCluster), only(s.readOnly, noReadOnly))
+		explain(s.proxySQL(), joined, only(donor, donorIn), only(s.ready != "ON", noReady))
+		explain(s.clustercheck(), joined, only(donor, donorIn), only(s.cluster != "Primary" || s.ready != "ON" || s.reject, onlyAnswer))
 	})
-	if seen != 3*2*5*32 || len(reasons) != 5 {
+	if seen != 3*2*5*32 || len(reasons) != 6 {
 		t.Errorf("%d situations, reasons %v", seen, reasons)
 	}
 	if s := fakes.Stats(); s.UsedAfterClose+s.Concurrent != 0 {

@@ -73,6 +73,7 @@ func (s *wsrepStatus) set(name, value string) {
 
 const (
 	wsrepDonor  = "2" // sends its state to a joiner, or was desynced by hand
+	wsrepJoined = "3" // catches up with the group
 	wsrepSynced = "4"
 )
 
@@ -92,8 +93,10 @@ func (s wsrepStatus) provided() bool {
 
 // verdict is the decision of the galera check. It returns nil for a node that
 // is fit, and donor for one that is fit but to be used last. A donor is a full
-// member of the group, but may lag. If donors are allowed, it counts like any
-// other node.
+// member of the group, but may lag. So may a node that has been a donor or
+// desynced and catches up: its state is Joined, and it does work. A node that
+// has got its state from a donor is Joined too, and its wsrep_ready is OFF. If
+// donors are allowed, they count like any other node.
 func (s wsrepStatus) verdict(allowDonor bool) (donor bool, err error) {
 	switch {
 	case !s.provided():
@@ -102,7 +105,7 @@ func (s wsrepStatus) verdict(allowDonor bool) (donor bool, err error) {
 		return false, s.unfit("wsrep_cluster_status", s.cluster)
 	case !strings.EqualFold(s.ready, "ON"):
 		return false, s.unfit("wsrep_ready", s.ready)
-	case s.state == wsrepDonor:
+	case s.state == wsrepDonor, s.state == wsrepJoined:
 		return !allowDonor, nil
 	case s.state != wsrepSynced:
 		return false, s.unfit("wsrep_local_state", s.state)
