@@ -142,7 +142,8 @@ func openedByPool() bool {
 // answer takes an error of real traffic on a winner's conn, and decides what
 // the caller gets and whether the conn is still used. If the error says that
 // the node's conns must retire, they are retired and the actor is notified
-// before answer returns.
+// before answer returns. If it may be about this session alone, only this conn
+// retires, and the actor is asked for a probe.
 func (n *node) answer(f session.Fault, w winner) (a session.Answer) {
 	given := f.Err
 	defer func() {
@@ -157,9 +158,12 @@ func (n *node) answer(f session.Fault, w winner) (a session.Answer) {
 		}
 	}
 	f.Class = health.ClassifyTraffic(f.Err, known, n.cfg.Require == RequireWritable)
-	if f.Class == health.ReadOnly && f.Bound() && n.dial.dialect.MayBeOwn(f.Err) {
-		f.Class = health.Neutral // a probe finds out
-		n.checkNow()
+	own := (f.Class == health.ReadOnly || f.Class == health.Leaving) && n.dial.dialect.MayBeOwn(f.Err, f.Bound())
+	if own {
+		n.checkNow() // a probe finds out
+	}
+	if own && f.Class == health.ReadOnly {
+		f.Class = health.Neutral // the session goes on
 	}
 	// A timeout of the backend's own counts as a lost connection, and so may an
 	// answer of a proxy. The backend may go on with it then, and send what comes
@@ -172,11 +176,11 @@ func (n *node) answer(f session.Fault, w winner) (a session.Answer) {
 		return session.Answer{Err: f.Err, Lost: lost}
 	}
 	failed := n.dial.failure(f.Class, f.Err)
-	if !f.Left || f.Class != health.Lost {
+	if !own && (!f.Left || f.Class != health.Lost) {
 		n.report(health.Evidence{Class: f.Class, Need: health.NeedOf(f.Err, known), Reason: failed.reason(), Err: failed.err}, w.born)
 	}
 	if v == (session.Verdict{}) {
-		return session.Answer{Err: f.Err, Spent: errors.Is(f.Err, driver.ErrBadConn), Lost: lost}
+		return session.Answer{Err: f.Err, Spent: own || errors.Is(f.Err, driver.ErrBadConn), Lost: lost}
 	}
 	return session.Answer{Err: &NodeError{Node: n.name, Err: f.Err, verdict: v, class: f.Class, text: failed.text}, Spent: true, Lost: lost}
 }

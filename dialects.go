@@ -109,8 +109,8 @@ func (generic) Answered(err error) bool {
 }
 
 // MayBeOwn asks every dialect.
-func (generic) MayBeOwn(err error) bool {
-	return slices.ContainsFunc(dialects, func(d dialect.Dialect) bool { return d.MayBeOwn(err) })
+func (generic) MayBeOwn(err error, bound bool) bool {
+	return slices.ContainsFunc(dialects, func(d dialect.Dialect) bool { return d.MayBeOwn(err, bound) })
 }
 
 // Works is that of the mysql dialect. A PostgreSQL server does not know that

@@ -153,3 +153,50 @@ func TestCheckThatPanicsKeepsTheSessions(t *testing.T) {
 		}
 	})
 }
+
+// MySQL answers a statement whose session was KILLed with 1053, the number that a
+// shutdown has too, and a transaction that is too large with 3100.
+func TestOneSessionsEndRetiresNobody(t *testing.T) {
+	for _, e := range []*mysql.MySQLError{
+		{Number: 1053, SQLState: [5]byte{'0', '8', 'S', '0', '1'}, Message: "Server shutdown in progress"},
+		{Number: 3100, SQLState: [5]byte{'H', 'Y', '0', '0', '0'}, Message: "Error on observer while running replication hook 'before_commit'."},
+	} {
+		t.Run(fmt.Sprint(e.Number), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := fakedb.New()
+				var told diary
+				d := NewDriver(mysql.MySQLDriver{}, t.Name(), quiet, WithStrategy(Ordered), WithOnEvent(told.write))
+				t.Cleanup(func() { d.Close() })
+				for i := range 2 {
+					if err := d.AddConnector(nodeName(i), asMySQL{connectorOf(t, b, nodeName(i))}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				arm, _ := failOnce(b.Node("n1"), "INSERT", e)
+				db := openDB(t, d)
+				time.Sleep(time.Second)
+				fill(t, db, 8)
+				arm()
+				if _, err := db.Exec("INSERT"); err == nil {
+					t.Fatal("no error")
+				}
+				conn, err := db.Conn(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = conn.Raw(func(c any) error {
+					if name := c.(Conn).Raw().(*fakedb.Conn).NodeName(); name != "n1" {
+						t.Errorf("the next statement goes to %s", name)
+					}
+					return nil
+				})
+				conn.Close()
+				time.Sleep(5 * time.Second)
+				s := d.Status().Nodes[0]
+				if downs := told.downs("n1"); len(downs) > 0 || s.Generation != 0 || s.OpenConns < 7 {
+					t.Errorf("downs %q; generation %d, %d conns of 8", downs, s.Generation, s.OpenConns)
+				}
+			})
+		})
+	}
+}

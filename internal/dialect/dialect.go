@@ -58,9 +58,10 @@ type Dialect interface {
 	// Answered reports whether err is an answer of the server, after which the
 	// connection may go on.
 	Answered(err error) bool
-	// MayBeOwn reports whether err, by which the node is read-only, may be about a
-	// transaction or a setting of the session, where the session has one.
-	MayBeOwn(err error) bool
+	// MayBeOwn reports whether err of real traffic, by whose class the node is
+	// read-only or leaving, may be about the one session alone. bound says that the
+	// session may have a transaction or settings of its own.
+	MayBeOwn(err error, bound bool) bool
 	// Check returns the check of clusters that name none.
 	Check() Check
 	// Writable returns the check of clusters that require writable nodes.
@@ -158,7 +159,7 @@ func (Generic) Unread(error) bool { return false }
 func (Generic) Answered(error) bool { return false }
 
 // MayBeOwn reports false.
-func (Generic) MayBeOwn(error) bool { return false }
+func (Generic) MayBeOwn(error, bool) bool { return false }
 
 // Check is [Ping].
 func (Generic) Check() Check { return Ping }

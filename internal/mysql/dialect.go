@@ -52,9 +52,11 @@ func (Dialect) Answered(err error) bool {
 	return errors.As(err, &e)
 }
 
-// MayBeOwn reports false: the errors for a node's read_only and for a READ ONLY
-// transaction have different numbers.
-func (Dialect) MayBeOwn(error) bool { return false }
+// MayBeOwn reports whether the error is one that MySQL has for a single session
+// too: 1053 is also the answer to a statement whose session was KILLed, and 3100
+// that to a transaction which is too large for the group. The errors for a node's
+// read_only and for a READ ONLY transaction have different numbers.
+func (Dialect) MayBeOwn(err error, _ bool) bool { return hasNumber(err, serverShutdown, hookFailed) }
 
 // Check returns [Default].
 func (Dialect) Check() dialect.Check { return Default }

@@ -43,6 +43,13 @@ const (
 	notInSetStatement = 1971
 )
 
+// Error numbers that a node has when it leaves, and a single session at other
+// times.
+const (
+	serverShutdown = 1053
+	hookFailed     = 3100
+)
+
 func hasNumber(err error, numbers ...uint16) bool {
 	var e *mysql.MySQLError
 	return errors.As(err, &e) && slices.Contains(numbers, e.Number)

@@ -74,9 +74,9 @@ func (Dialect) Unread(err error) bool {
 
 // MayBeOwn reports whether the error is the one that a transaction gets which
 // began as READ ONLY, on any node.
-func (Dialect) MayBeOwn(err error) bool {
+func (Dialect) MayBeOwn(err error, bound bool) bool {
 	state, _ := stateOf(err)
-	return state == "25006"
+	return bound && state == "25006"
 }
 
 // MayHaveRun reports whether the server says that it does not know whether the

@@ -72,7 +72,7 @@ func TestMayHaveRun(t *testing.T) {
 		}
 	}
 	for state, want := range map[string]bool{"25006": true, "57P03": false} {
-		if got := (Dialect{}).MayBeOwn(pgError(state)); got != want {
+		if got := (Dialect{}).MayBeOwn(pgError(state), true); got != want || (Dialect{}).MayBeOwn(pgError(state), false) {
 			t.Errorf("%s may be the session's own: %v", state, got)
 		}
 	}
