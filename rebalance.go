@@ -17,6 +17,8 @@ type rebalancing struct {
 	why                  string           // why they were asked
 	back                 time.Time        // when the node last came back; zero if it never did
 	due                  bool             // the event about its coming back is still to be emitted
+	wasUp                bool             // the node has been up before
+	upAs                 uint64           // its generation when it last came up
 }
 
 // rebalanceWindow, plus rebalance_after, is how long after the last change of a
@@ -233,12 +235,20 @@ func (n *node) cluster(now time.Time) []balance.Member {
 
 // noteReturn notes that the node comes up while other nodes are in use. It has
 // come back then if it was down, or if it was added or undrained while the
-// cluster was running.
+// cluster was running. A node that was down for new connections alone has not
+// come back: its sessions were here all along.
 func (n *node) noteReturn(from health.State) {
-	if from == health.Down && !n.alone() || from == health.Unknown && n.loop.addedLate && !n.alone() {
-		n.loop.balance.back, n.loop.balance.due = time.Now(), true
-	}
+	b, late := &n.loop.balance, n.loop.addedLate
 	n.loop.addedLate = false
+	if from != health.Down && from != health.Unknown {
+		return
+	}
+	generation := n.generation.Load()
+	kept := b.wasUp && b.upAs == generation
+	b.wasUp, b.upAs = true, generation
+	if (from == health.Down && !kept || late) && !n.alone() {
+		b.back, b.due = time.Now(), true
+	}
 }
 
 // emitFailback does its work once the node has been back for failback_after. It

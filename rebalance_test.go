@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
+
 	"github.com/EnumApps/clustersql/internal/balance"
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/fakedb"
@@ -382,5 +384,40 @@ func TestRebalanceByStrategy(t *testing.T) {
 	cfg.Rebalance = "fast"
 	if err := cfg.validate(); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("there is no %q", "fast")) {
 		t.Error(err)
+	}
+}
+
+// Sessions that worked while their node took no logins are not given up when it
+// takes logins again.
+func TestSessionsOutliveRefusedLogins(t *testing.T) {
+	for _, s := range []Strategy{Ordered, Balanced, Race, Hedged} {
+		t.Run(s.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := fakedb.New()
+				var told diary
+				d := fakeCluster(t, b, 2, WithStrategy(s), WithOnEvent(told.write))
+				db := openDB(t, d)
+				time.Sleep(time.Second)
+				fill(t, db, 4)
+				b.Node("n1").Set(fakedb.Script{Err: &mysql.MySQLError{Number: 1045, Message: "Access denied"}})
+				x, err := d.Connector().Connect(t.Context())
+				if err == nil {
+					defer x.Close()
+				}
+				time.Sleep(10 * time.Second)
+				b.Node("n1").Set(fakedb.Script{})
+				for range 90 {
+					time.Sleep(time.Second)
+					if _, err := db.Exec("INSERT"); err != nil {
+						t.Error(err)
+					}
+				}
+				for i := range 2 {
+					for _, e := range told.of(nodeName(i), EventRetired) {
+						t.Errorf("%s: %d retired at %v: %s", e.Node, e.Conns, e.Time.Format("04:05"), e.Reason)
+					}
+				}
+			})
+		})
 	}
 }
