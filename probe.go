@@ -87,25 +87,32 @@ func (n *node) startProbe(l *life) {
 }
 
 // probeDeadline returns how long the next probe may take. On the lasting
-// connection that is probe_timeout. On a down node it is fall times as long,
-// because there the silence of this one connection is not asked about again. A
+// connection that is probe_timeout, and the time that probes of this node take: a
+// check has several round trips, and a node may be far away. On a down node
+// probe_timeout counts fall times, because there the silence of this one
+// connection is not asked about again. Neither is above attempt_timeout. A
 // probe that must dial also gets the time that opens of this node take, up to
 // attempt_timeout in all. If the node is down or was never heard of, it is
 // attempt_timeout, because nothing depends on a quick answer then, except twice
 // after the lasting connection was silent: others may be hanging.
 func (n *node) probeDeadline(lasting driver.Conn) time.Duration {
-	h := &n.loop.health
+	h, s := &n.loop.health, &n.loop.facts
 	down := h.State == health.Down
 	switch {
-	case lasting != nil && down:
-		return min(time.Duration(n.cfg.Fall)*n.cfg.ProbeTimeout, max(n.cfg.AttemptTimeout, n.cfg.ProbeTimeout))
 	case lasting != nil:
-		return n.cfg.ProbeTimeout
+		timeout := n.cfg.ProbeTimeout
+		if down {
+			timeout *= time.Duration(n.cfg.Fall)
+		}
+		usual := s.probeLatency
+		if usual.Count() == 0 {
+			usual = s.openLatency // of the same check, and more
+		}
+		return min(timeout+usual.Mean()+4*usual.Deviation(), max(n.cfg.AttemptTimeout, n.cfg.ProbeTimeout))
 	case h.State == health.Unknown, down && (!h.Wordless() || n.loop.failures > 1):
 		return n.cfg.AttemptTimeout
 	}
-	open := n.loop.facts.openLatency
-	return min(n.cfg.ProbeTimeout+open.Mean()+4*open.Deviation(), n.cfg.AttemptTimeout)
+	return min(n.cfg.ProbeTimeout+s.openLatency.Mean()+4*s.openLatency.Deviation(), n.cfg.AttemptTimeout)
 }
 
 // want returns what the next probe has to look at. Every fifth probe looks at

@@ -722,3 +722,32 @@ func TestClosesThatHangAreBounded(t *testing.T) {
 		})
 	}
 }
+
+// A far node is a good node, although its check takes longer than
+// probe_timeout: each of the round trips is shorter than that.
+func TestFarNodeStaysUp(t *testing.T) {
+	for _, trip := range []time.Duration{150 * time.Millisecond, 210 * time.Millisecond, 310 * time.Millisecond} {
+		t.Run(trip.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := fakedb.New()
+				var told diary
+				d, _ := galeraCluster(t, b, 2, WithRequire(RequireWritable), WithStrategy(Ordered), WithOnEvent(told.write))
+				for i := range 2 {
+					b.Node(nodeName(i)).Set(fakedb.Script{Delay: trip})
+					b.Node(nodeName(i)).SetHealth(nil, trip, false)
+				}
+				openDB(t, d)
+				time.Sleep(time.Minute)
+				suspects := 0
+				for _, e := range told.of("n1", EventState) {
+					if e.To != StateUp {
+						suspects++
+					}
+				}
+				if suspects > 0 {
+					t.Errorf("%d changes of state in a minute, %+v", suspects, told.of("n1", EventState))
+				}
+			})
+		})
+	}
+}
