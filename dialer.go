@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http/httptrace"
+	"net/netip"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
@@ -321,14 +322,26 @@ func (d *dialer) hide(text string) string {
 }
 
 // stableText returns the text of an error without what differs from one
-// connection to the next: the port that the connection had on this machine.
+// connection to the next: the port that the connection had on this machine. An
+// error may hold the text of another one, such as that of a question to the name
+// service.
 func stableText(err error) string {
+	var stable strings.Builder
 	text := fmt.Sprint(err)
-	var op *net.OpError
-	if errors.As(err, &op) && op.Source != nil {
-		text = strings.ReplaceAll(text, op.Source.String()+"->", "")
+	for {
+		arrow := strings.Index(text, "->")
+		if arrow < 0 {
+			stable.WriteString(text)
+			return stable.String()
+		}
+		kept := arrow + len("->")
+		from := 1 + strings.LastIndexAny(text[:arrow], " \t\n\"'(=")
+		if _, err := netip.ParseAddrPort(text[from:arrow]); err == nil {
+			kept = from
+		}
+		stable.WriteString(text[:kept])
+		text = text[arrow+len("->"):]
 	}
-	return text
 }
 
 // contain turns a panic of the backend into an error, and logs its stack. It

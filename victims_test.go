@@ -2,6 +2,7 @@ package clustersql
 
 import (
 	"context"
+	"crypto/x509"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
@@ -515,5 +516,42 @@ func connOfACancelledTransaction(t *testing.T, use func(context.Context, *sql.Co
 	}
 	if open := db.Stats().OpenConnections; open != 0 {
 		t.Errorf("%d connections are open", open)
+	}
+}
+
+// A certificate that has expired does not pass by itself: opens say so at once.
+func TestBadCertificateIsToldAtOnce(t *testing.T) {
+	for _, e := range []error{
+		x509.CertificateInvalidError{Reason: x509.Expired},
+		x509.UnknownAuthorityError{},
+		x509.HostnameError{Host: "db1", Certificate: &x509.Certificate{DNSNames: []string{"db2"}}},
+	} {
+		t.Run(fmt.Sprintf("%T", e), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := fakedb.New()
+				d := fakeCluster(t, b, 2)
+				db := openDB(t, d)
+				time.Sleep(time.Second)
+				fill(t, db, 1)
+				conn, err := db.Conn(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				for i := range 2 {
+					b.Node(nodeName(i)).Set(fakedb.Script{Err: fmt.Errorf("tls: failed to verify certificate: %w", e)})
+				}
+				for i := range 3 {
+					began := time.Now()
+					_, err := db.Exec("x")
+					if took := time.Since(began); err == nil || took > time.Second {
+						t.Errorf("open %d: after %v: %v", i, took, err)
+					}
+				}
+				if err := conn.PingContext(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		})
 	}
 }

@@ -2,6 +2,8 @@ package health
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"database/sql/driver"
 	"errors"
 	"io"
@@ -75,7 +77,7 @@ func Classify(err error, known func(error) (Class, bool)) Class {
 		timeout net.Error
 	)
 	switch {
-	case errors.As(err, &name) && name.IsNotFound:
+	case errors.As(err, &name) && name.IsNotFound, badCertificate(err):
 		return Misconfigured
 	case OwnTrouble(err): // asked before anything else: a name service's silence is no node's
 		return Neutral
@@ -91,6 +93,19 @@ func Classify(err error, known func(error) (Class, bool)) Class {
 		return Lost // whatever the errno is that the system gives for a connection that is gone
 	}
 	return Neutral
+}
+
+// badCertificate reports whether a server's certificate was not accepted: it has
+// expired, is for another name, or nobody known has signed it. People must
+// correct that.
+func badCertificate(err error) bool {
+	var (
+		verification *tls.CertificateVerificationError
+		invalid      x509.CertificateInvalidError
+		authority    x509.UnknownAuthorityError
+		host         x509.HostnameError
+	)
+	return errors.As(err, &verification) || errors.As(err, &invalid) || errors.As(err, &authority) || errors.As(err, &host)
 }
 
 // OwnTrouble reports whether an open failed because of this machine: no file or
