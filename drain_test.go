@@ -289,3 +289,38 @@ func TestIdleConnOfOpenEndsTheActorsAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// A node falls silent while it is drained. Calls that hang on it end as on any
+// other node (rule 6: silence cuts whenever it is found).
+func TestSilenceWhileDrainedCuts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		b.OnSocket(TrackSocket)
+		for i := range 2 {
+			b.Node(nodeName(i)).SetMood(fakedb.Mood{})
+		}
+		d := fakeCluster(t, b, 2, WithStrategy(Ordered), WithDrainTimeout(time.Hour))
+		db := openDB(t, d)
+		time.Sleep(time.Second)
+		conn, err := db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := d.Drain("n1"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		b.Node("n1").SetMood(fakedb.Mood{Silent: true})
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		began := time.Now()
+		_, err = conn.ExecContext(ctx, "INSERT")
+		if took := time.Since(began); took > 10*time.Second || err == nil || !strings.Contains(err.Error(), "silent: no answer to a probe") {
+			t.Errorf("it hung for %v: %v", took, err)
+		}
+		if s := d.Status().Nodes[0]; s.State != StateDraining || s.Generation != 1 {
+			t.Errorf("%s, generation %d", s.State, s.Generation)
+		}
+	})
+}

@@ -121,6 +121,9 @@ func (n *node) delayCut(e *health.Evidence, raise bool) {
 		reason: n.loop.health.Reason, raise: raise, generation: n.generation.Load(), since: time.Now(),
 		proven: e.Class == health.Refused, // somebody has answered
 	}
+	if n.loop.health.State == health.Draining {
+		n.loop.due.reason = e.Reason
+	}
 	if n.loop.health.Wordless() {
 		n.loop.due.since = n.loop.wordlessAt
 	}

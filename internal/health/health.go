@@ -104,8 +104,7 @@ func (h *Health) Next(e *Evidence, rise, fall int, now time.Time) Effects {
 		h.Conf = max(h.Conf, e.View.Conf)
 	}
 	if h.State == Draining { // only the program ends draining
-		h.overhear(e)
-		return Effects{}
+		return h.overhear(e)
 	}
 	if e.OK {
 		return h.improve(e, rise, now)
@@ -207,9 +206,10 @@ func (h *Health) Spared(kept bool) {
 	h.retired = h.retired && !kept
 }
 
-// overhear takes evidence about a draining node. It keeps only whether the node
-// must be held back when it is used again.
-func (h *Health) overhear(e *Evidence) {
+// overhear takes evidence about a draining node. It keeps whether the node must
+// be held back when it is used again. If the lasting connection is silent, calls
+// hang on the conns that finish their work, as on any other silent node.
+func (h *Health) overhear(e *Evidence) (eff Effects) {
 	switch {
 	case e.OK:
 	case e.Class == Silent, e.Class == Lost && e.Fresh && e.Probe:
@@ -217,6 +217,9 @@ func (h *Health) overhear(e *Evidence) {
 	case e.Class == NotReady:
 		h.SilentBefore = false
 	}
+	eff.Cut = h.witness == wordless && !h.cut
+	h.cut = h.witness == wordless
+	return eff
 }
 
 // improve takes a check that passed. A down node stays down if the check did

@@ -174,3 +174,20 @@ func FuzzTransitions(f *testing.F) {
 }
 
 func explicit(c Class) bool { return c == NotReady || c == Leaving || c == ReadOnly }
+
+// A node that is silent while it is drained is cut once, and again only if it has
+// answered in between. Its state is the program's.
+func TestSilenceWhileDraining(t *testing.T) {
+	h := Health{State: Draining, EverUp: true}
+	silent, good := Evidence{Class: Silent, Probe: true}, Evidence{OK: true, Probe: true, Fresh: true}
+	dial := Evidence{Class: Silent, Probe: true, Fresh: true}
+	for i, step := range []struct {
+		e   Evidence
+		cut bool
+	}{{dial, false}, {silent, true}, {silent, false}, {dial, false}, {good, false}, {dial, false}, {silent, true}} {
+		want := Effects{Cut: step.cut}
+		if eff := h.Next(&step.e, 2, 2, time.Now()); eff != want || h.State != Draining || !h.SilentBefore {
+			t.Errorf("step %d: %+v, %v", i, eff, h.State)
+		}
+	}
+}
