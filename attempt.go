@@ -73,6 +73,7 @@ const (
 	outcomeFailed                      // refused, unfit, or past its deadline
 	outcomeReturned                    // comes after one of the three above: the backend has returned, a slot is free
 	outcomeProbe                       // a probe has ended, or is past its deadline
+	outcomeLate                        // comes after that: the lasting connection got its answer late
 )
 
 // An outcome is what an attempt or a probe reports to the loop.

@@ -110,7 +110,7 @@ type dueCut struct {
 	reason     string // empty: no cut is due
 	raise      bool   // the conns are not retired yet
 	proven     bool
-	silent     bool   // the last dial was not answered; else it failed for a reason of its own, and says nothing
+	silent     bool   // the last dial was not answered or refused; else it failed for a reason of its own, and says nothing
 	generation uint64 // when it became due
 	since      time.Time
 }
@@ -119,7 +119,6 @@ type dueCut struct {
 func (n *node) delayCut(e *health.Evidence, raise bool) {
 	n.loop.due = dueCut{
 		reason: n.loop.health.Reason, raise: raise, generation: n.generation.Load(), since: time.Now(),
-		proven: e.Class == health.Refused, // somebody has answered
 	}
 	if n.loop.health.State == health.Draining {
 		n.loop.due.reason = e.Reason
@@ -132,13 +131,18 @@ func (n *node) delayCut(e *health.Evidence, raise bool) {
 	n.askAnswers()
 }
 
-// proveCut looks whether a silent probe proves that a cut is right.
+// proveCut looks whether a silent probe proves that a cut is right. A refused dial
+// does not: the node may be slow, and out of a service meanwhile. The lasting
+// connection has until hang_limit to answer then. The sessions of a process that
+// died are reset, and do not hang.
 func (n *node) proveCut(e *health.Evidence) {
 	d := &n.loop.due
 	if d.reason == "" || !e.Probe || !e.Fresh {
 		return
 	}
-	if d.silent = e.Class == health.Silent && !e.OK; d.silent {
+	silent := e.Class == health.Silent && !e.OK
+	d.silent = silent || e.Class == health.Refused
+	if silent {
 		d.proven = d.proven || n.loop.heard && n.answeredSince(e.Began) || len(n.nodes()) == 1
 	}
 }

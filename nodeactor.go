@@ -63,6 +63,7 @@ type loopState struct {
 	attempts []*attempt // those that have not reported how they ended
 
 	probeConn   driver.Conn // the lasting probe connection; nil while a probe has it
+	giveUp      func()      // ends the latest probe of it, which may be late; nil if a dial has been answered since
 	refused     bool        // its check was refused
 	probing     bool        // a probe is under way and has not reported how it ended
 	fresh       bool        // the last probe dialled, or was to
@@ -212,6 +213,9 @@ func (n *node) onOutcome(l *life, o outcome) {
 	case outcomeProbe:
 		n.onProbe(l, o)
 		return
+	case outcomeLate:
+		n.onLate(l, o)
+		return
 	case outcomeReturned:
 		n.loop.learnt = false
 		n.fillSlots(l)
@@ -356,6 +360,9 @@ func (n *node) end(l *life) {
 		n.onOutcome(l, <-l.outcome)
 	}
 	n.closeProbe(l)
+	if n.loop.giveUp != nil && !n.loop.probing {
+		n.loop.giveUp()
+	}
 	n.loop.probing, n.loop.probeAgain = false, false
 	n.loop.facts.nextCheck = time.Time{}
 	n.publish()

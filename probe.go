@@ -64,6 +64,7 @@ func (n *node) startProbe(l *life) {
 		e := n.dial.failure(health.Silent, errProbeTimeout).evidence()
 		e.Fresh, e.Need = true, health.ScopeDial
 		n.loop.fresh = true
+		n.hearDial(&e)
 		n.settle(l, &e)
 		return
 	}
@@ -83,7 +84,14 @@ func (n *node) startProbe(l *life) {
 	}
 	want := n.want()
 	asks := conn != nil || n.loop.heard
-	l.start(func() { n.probe(l, conn, timeout, want, asks) })
+	parent, giveUp := context.WithCancel(context.Background())
+	if conn != nil {
+		n.loop.giveUp = giveUp
+	}
+	l.start(func() {
+		defer giveUp()
+		n.probe(l, parent, conn, timeout, want, asks)
+	})
 }
 
 // probeDeadline returns how long the next probe may take. On the lasting
@@ -132,27 +140,35 @@ func (n *node) want() health.Scope {
 // probe checks conn, or dials and checks a fresh one, and gives a good conn
 // back to the loop. It runs in a goroutine of its own and owns conn meanwhile.
 // It reports to the loop once: when it has ended, or when it is past its
-// deadline. After the deadline nobody waits for it. When the life ends, it has
+// deadline. After the deadline nobody waits for it. A check of the lasting
+// connection then goes on for hang_limit, unless parent ends: if it gets an answer
+// after all, the connection comes back late. When the life ends, a probe has
 // loser_grace to finish, because it may be in a handshake. With asks the other
 // nodes are asked for an answer while it runs: if it turns out to be silent, it
 // is to be known whether they were then.
-func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want health.Scope, asks bool) {
-	limit := deadline.New(context.Background(), timeout, errProbeTimeout, nil)
+func (n *node) probe(l *life, parent context.Context, conn driver.Conn, timeout time.Duration, want health.Scope, asks bool) {
+	limit := deadline.New(parent, timeout, errProbeTimeout, nil)
 	defer limit.Cancel()
-	defer cancelAfter(n.cfg.LoserGrace, limit.Cancel, l.ctx)()
-	ctx := context.Context(limit)
-	if conn == nil {
-		ctx = socket.With(ctx, new(socket.Slot)) // for what the name service does
-	}
 	reported := make(chan struct{})
 	fresh := conn == nil
+	overdue, end := context.Context(limit), limit
+	if fresh {
+		overdue = socket.With(overdue, new(socket.Slot)) // for what the name service does
+	}
+	ctx := overdue
+	if !fresh {
+		end = deadline.New(parent, timeout+n.cfg.HangLimit, errProbeTimeout, nil)
+		defer end.Cancel()
+		ctx = end
+	}
+	defer cancelAfter(n.cfg.LoserGrace, end.Cancel, l.ctx)()
 	if asks {
 		defer time.AfterFunc(timeout/3, n.askAnswers).Stop()
 	}
-	stopOverdue := context.AfterFunc(ctx, func() {
+	stopOverdue := context.AfterFunc(overdue, func() {
 		defer close(reported)
 		n.deaf.Add(1)
-		failed := n.dial.judge(ctx, context.Cause(ctx), health.Silent)
+		failed := n.dial.judge(overdue, context.Cause(overdue), health.Silent)
 		if failed.fresh = fresh; fresh {
 			failed.need |= health.ScopeDial
 		}
@@ -167,9 +183,7 @@ func (n *node) probe(l *life, conn driver.Conn, timeout time.Duration, want heal
 		}
 		<-reported
 		n.deaf.Add(-1)
-		if r.conn != nil {
-			n.close(r.conn)
-		}
+		n.returnLate(l, &r, fresh)
 	}()
 	if fresh {
 		n.dial.open(ctx, nil, question{want: want, settle: true}, &r)
@@ -204,13 +218,7 @@ func (n *node) endProbe(ctx context.Context, l *life, r *dialed, took time.Durat
 			o.server.Unique = false // an emulator, or behind a forwarded port: its word is not enough
 		}
 	}
-	select {
-	case l.outcome <- o:
-	case <-l.ctx.Done():
-		if r.conn != nil {
-			n.close(r.conn)
-		}
-	}
+	n.giveBack(l, o)
 }
 
 // onProbe takes the outcome of a probe that has ended or is past its deadline.
@@ -218,6 +226,9 @@ func (n *node) onProbe(l *life, o outcome) {
 	s := &n.loop.facts
 	o.evidence.Began, o.evidence.Probe = n.loop.probeStart, true
 	n.loop.probing = false
+	if n.loop.fresh {
+		n.hearDial(&o.evidence)
+	}
 	n.keepProbe(l, o.conn, &o.evidence)
 	if !n.loop.tested { // the second probe of a round is not another one
 		s.probes++
@@ -371,22 +382,5 @@ func (n *node) onCheck(l *life) {
 	due := n.loop.probeStart.Add(health.Backoff(0, n.loop.rand))
 	if due.Before(n.loop.facts.nextCheck) {
 		n.schedule(max(time.Millisecond, time.Until(due)))
-	}
-}
-
-// cancelAfter calls cancel a grace after the first of the contexts is done. The
-// func that it returns stops that. cancel may still run once while it does.
-func cancelAfter(grace time.Duration, cancel func(), ctxs ...context.Context) (off func()) {
-	started := make(chan *time.Timer, len(ctxs))
-	stops := make([]func() bool, len(ctxs))
-	for i, ctx := range ctxs {
-		stops[i] = context.AfterFunc(ctx, func() { started <- time.AfterFunc(grace, cancel) })
-	}
-	return func() {
-		for _, stop := range stops {
-			if !stop() {
-				(<-started).Stop()
-			}
-		}
 	}
 }

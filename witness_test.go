@@ -15,13 +15,13 @@ import (
 	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
-// A hookedConnector's queries ask hook first.
-type hookedConnector struct {
+// A heedingConnector's queries ask hook first.
+type heedingConnector struct {
 	driver.Connector
 	hook func(ctx context.Context, query string) error
 }
 
-func (h hookedConnector) Connect(ctx context.Context) (driver.Conn, error) {
+func (h heedingConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	c, err := h.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err
@@ -55,7 +55,7 @@ func heartbeatCluster(t *testing.T, b *fakedb.Backend, nodes int, hook func(cont
 		b.Node(name).OnQuery(func(query string) ([][]driver.Value, bool) {
 			return [][]driver.Value{{int64(1)}}, strings.HasSuffix(query, "FROM heartbeat")
 		})
-		hooked := hookedConnector{connectorOf(t, b, name), func(ctx context.Context, query string) error {
+		hooked := heedingConnector{connectorOf(t, b, name), func(ctx context.Context, query string) error {
 			if i == 0 && strings.HasSuffix(query, "FROM heartbeat") {
 				return hook(ctx)
 			}

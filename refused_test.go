@@ -1,0 +1,146 @@
+package clustersql
+
+import (
+	"context"
+	"database/sql/driver"
+	"net"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+
+	"github.com/EnumApps/clustersql/internal/fakedb"
+)
+
+// A gate answers dials with an error at once while it holds one.
+type gate struct {
+	driver.Connector
+	err *atomic.Pointer[error]
+}
+
+func (g gate) Connect(ctx context.Context) (driver.Conn, error) {
+	if err := g.err.Load(); err != nil && *err != nil {
+		return nil, *err
+	}
+	return g.Connector.Connect(ctx)
+}
+
+// Whatever took a node down for new connections, the silence of the established
+// ones is found and ends the calls that hang on them. Dials that go on to fail for
+// a reason of their own, such as a name that is not found, prove nothing: there a
+// hang is the kernel's to end.
+func TestSilenceAfterAnything(t *testing.T) {
+	nx := &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "db1", IsNotFound: true}}
+	refused := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+	unreach := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.EHOSTUNREACH)}
+	access := &mysql.MySQLError{Number: 1045, Message: "Access denied"}
+	full := &mysql.MySQLError{Number: 1040, Message: "Too many connections"}
+	for name, c := range map[string]struct {
+		before error // the answer to dials before the node freezes; nil: none fail
+		after  error // and after that; nil: they are silent
+	}{
+		"plain":                    {nil, nil},
+		"1045":                     {access, nil},
+		"1040":                     {full, nil},
+		"refused, then silent":     {refused, nil},
+		"nxdomain, then silent":    {nx, nil},
+		"unreachable, then silent": {unreach, nil},
+		"refused (a REJECT)":       {refused, refused},
+		"refused at the same time": {nil, refused},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := fakedb.New()
+				b.OnSocket(TrackSocket)
+				for i := range 2 {
+					b.Node(nodeName(i)).SetMood(fakedb.Mood{})
+				}
+				d := NewDriver(mysql.MySQLDriver{}, t.Name(), quiet, WithStrategy(Ordered))
+				t.Cleanup(func() { d.Close() })
+				gates := [2]atomic.Pointer[error]{}
+				for i := range 2 {
+					if err := d.AddConnector(nodeName(i), asMySQL{gate{connectorOf(t, b, nodeName(i)), &gates[i]}}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				db := openDB(t, d)
+				time.Sleep(time.Second)
+				conn, err := db.Conn(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				if c.before != nil {
+					gates[0].Store(&c.before)
+					for range 3 {
+						if x, err := d.Connector().Connect(t.Context()); err == nil {
+							x.Close()
+						}
+					}
+					time.Sleep(20 * time.Second)
+					if _, err := conn.ExecContext(t.Context(), "INSERT"); err != nil {
+						t.Fatalf("a good session: %v", err)
+					}
+				}
+				gates[0].Store(&c.after)
+				b.Node("n1").SetMood(fakedb.Mood{Silent: true})
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+				defer cancel()
+				began := time.Now()
+				_, err = conn.ExecContext(ctx, "INSERT")
+				if took := time.Since(began); took > 20*time.Second || err == nil {
+					t.Errorf("it hung for %v: %v", took, err)
+				}
+			})
+		})
+	}
+}
+
+// One slow answer of the lasting connection beside dials that are refused (a
+// node that was taken out of a service and is busy) cuts nothing.
+func TestOneSlowAnswerBesideRefusedDials(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		b.OnSocket(TrackSocket)
+		var told diary
+		for i := range 2 {
+			b.Node(nodeName(i)).SetMood(fakedb.Mood{})
+		}
+		d := NewDriver(b.Driver(), t.Name(), quiet, WithStrategy(Ordered), WithOnEvent(told.write))
+		t.Cleanup(func() { d.Close() })
+		gates := [2]atomic.Pointer[error]{}
+		for i := range 2 {
+			if err := d.AddConnector(nodeName(i), gate{connectorOf(t, b, nodeName(i)), &gates[i]}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		db := openDB(t, d)
+		time.Sleep(time.Second)
+		conn, err := db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		var refused error = &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+		gates[0].Store(&refused)
+		b.Node("n1").SetMood(fakedb.Mood{Delay: 700 * time.Millisecond})
+		time.Sleep(1500 * time.Millisecond)
+		b.Node("n1").SetMood(fakedb.Mood{})
+		for range 20 {
+			time.Sleep(time.Second)
+			if _, err := conn.ExecContext(t.Context(), "INSERT"); err != nil {
+				t.Fatalf("a good session: %v", err)
+			}
+		}
+		if gone := told.of("n1", EventCut, EventRetired); len(gone) > 0 {
+			t.Errorf("%+v", gone)
+		}
+		if s := d.Status().Nodes[0]; s.State != StateDown || s.Deaf != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
