@@ -165,8 +165,9 @@ func CheckDo1(ctx context.Context, backend driver.Conn) error { return mysql.Do1
 // when it is called outside of a cluster's check. By its status a node is fit
 // if it is in the primary component, ready and Synced. A donor, a node that was
 // desynced, and one that catches up after that (Joined) are fit but used last;
-// see [Config.AllowDonor]. On a server without wsrep CheckGalera returns an error that says so. A check of your own
-// that calls CheckGalera must pass it the ctx that it was given.
+// see [Config.AllowDonor]. On a server without wsrep CheckGalera returns an error
+// that says so. A check of your own that calls CheckGalera must pass it the ctx
+// that it was given.
 func CheckGalera(ctx context.Context, backend driver.Conn) error { return mysql.Galera(ctx, backend) }
 
 // defaultDriver is the backend of a cluster whose file names none.

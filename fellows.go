@@ -102,10 +102,10 @@ func (n *node) tellFellows() {
 // silence began, a dial of this node that began after that was not answered, and
 // a fellow has answered during that dial. A fellow's answer alone proves nothing:
 // when a network comes back, one node is the first to answer. Nor does a dial
-// alone: the whole group may have fallen silent when it began. Without the proof, calls hang until hang_limit, or longer
-// while dials fail for a reason of their own, such as a name service. The only
-// node of a cluster has nobody to be compared with: its silence is taken for its
-// own.
+// alone: the whole group may have fallen silent when it began. Without the proof,
+// calls hang until hang_limit, or longer while dials fail for a reason of their
+// own, such as a name service. The only node of a cluster has nobody to be
+// compared with: its silence is taken for its own.
 type dueCut struct {
 	reason     string // empty: no cut is due
 	raise      bool   // the conns are not retired yet

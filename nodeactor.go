@@ -53,7 +53,8 @@ type node struct {
 	hanging    atomic.Int64  // Closes of ours that take longer than attempt_timeout and have not returned
 }
 
-// loopState is what a node's loop works with and remembers.
+// loopState is what a node's loop works with and remembers. Its flags stand
+// together: with 16 bytes more the allocator takes 256 for each node.
 type loopState struct {
 	health health.Health
 	rand   *rand.Rand // for the waits between probes
@@ -71,10 +72,10 @@ type loopState struct {
 	charged     bool        // this round of probes has counted an error
 	tested      bool        // the lasting connection was tested in this round; the fresh one is next
 	probeAgain  bool        // another probe was asked for meanwhile
+	stuckTold   bool        // the log has said that the node is not probed
 	probeStart  time.Time
-	stuckTold   bool // the log has said that the node is not probed
-	sinceStatus int  // good probes since the last one that looked at the node's status or view
-	failures    int  // failed probes in a row, for the backoff
+	sinceStatus int // good probes since the last one that looked at the node's status or view
+	failures    int // failed probes in a row, for the backoff
 	timer       *time.Timer
 	full        health.Saturation
 	fullWhy     *dialError // error of the last attempt that found the node full; nil while there is room
@@ -88,13 +89,14 @@ type loopState struct {
 	drained     bool      // this drain has lasted for drain_timeout, and the conns were cut
 	addedLate   bool      // the node was added to a cluster in use, or undrained, and has not come up since
 
+	lossReported bool // there was an event about a lost connection since the last probe
+
 	learnt  bool // something may have changed that publish copies
 	invites bool // there may be room for opens that wait, and they were not invited yet
 	changed bool // something has changed, and the waiting goroutines were not notified yet
 
-	lossCount    int    // lost connections that are in no event yet
-	lossReason   string // of the last lost connection
-	lossReported bool   // there was an event about a lost connection since the last probe
+	lossCount  int    // lost connections that are in no event yet
+	lossReason string // of the last lost connection
 }
 
 // newNode returns a node that is not started. The caller owns it until it is

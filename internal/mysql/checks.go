@@ -73,8 +73,9 @@ func noDo1(why string) error {
 //
 // A node is fit if it is in the primary component, ready and Synced. A donor, a
 // node that was desynced, and one that catches up after that (Joined) are fit but
-// used last, unless allow_donor is set. A server without wsrep is an error that says so. A program's own check that
-// calls Galera must pass on the ctx that it got.
+// used last, unless allow_donor is set. A server without wsrep is an error that
+// says so. A program's own check that calls Galera must pass on the ctx that it
+// got.
 func Galera(ctx context.Context, conn driver.Conn) error {
 	if err := Do1(ctx, conn); err != nil {
 		return err
