@@ -33,6 +33,7 @@ func TestPostgreSQL(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	pgStage{first, second, admin, nil}.replayed(t)
 	backends := map[string]driver.Driver{"pgx": stdlib.GetDefaultDriver(), "pq": &pq.Driver{}}
 	for name, backend := range backends {
 		t.Run(name, func(t *testing.T) {
@@ -188,6 +189,7 @@ func (s pgStage) reload(t *testing.T) {
 func (s pgStage) full(t *testing.T) {
 	s.exec(t, "ALTER ROLE guest CONNECTION LIMIT 2")
 	defer s.exec(t, "ALTER ROLE guest CONNECTION LIMIT -1")
+	s.replayed(t)
 	d, db, told := s.cluster(t, "guest", []*postgres{s.first, s.second}, 2)
 	var held []*sql.Conn
 	for range 3 { // the second server has the same limit
@@ -215,6 +217,20 @@ func (s pgStage) full(t *testing.T) {
 	if harm := told.harm(); len(harm) > 0 {
 		t.Errorf("%v", harm)
 	}
+}
+
+// replayed waits until the standby has all that the primary has.
+func (s pgStage) replayed(t *testing.T) {
+	t.Helper()
+	var at string
+	if err := s.admin.QueryRow("SELECT pg_current_wal_flush_lsn()").Scan(&at); err != nil {
+		t.Fatal(err)
+	}
+	standby := adminOf(t, s.second)
+	until(t, "the standby to catch up", func() bool {
+		there := false
+		return standby.QueryRow("SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn", at).Scan(&there) == nil && there
+	})
 }
 
 func (s pgStage) exec(t *testing.T, statement string) {
