@@ -117,7 +117,7 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	if !ok {
 		end = began.Add(w.plan.settings.cfg.OpenTimeout)
 	}
-	w.opening.Add(1)
+	ahead := w.opening.Add(1)
 	conn, err := c.inner.Connect(ctx)
 	if over := c.over.Load(); err == nil && over != 0 && time.Now().UnixNano() > over {
 		w.violate("Connect gave a connection %s after Close had returned", time.Since(time.Unix(0, over)))
@@ -126,7 +126,7 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	after := w.glance()
 	if err == nil {
 		w.judgeGroup(conn.(clustersql.Conn).Raw().(*fakedb.Conn).NodeName(), began)
-		w.judgeRoom(began, conn.(clustersql.Conn).Raw().(*fakedb.Conn).NodeName())
+		w.judgeRoom(began, ahead, conn.(clustersql.Conn).Raw().(*fakedb.Conn).NodeName())
 	}
 	if late := time.Since(end); late > time.Duration(w.cutTakes.Load()) {
 		w.violate("an open was answered %s after its deadline: %v", late, err)

@@ -208,8 +208,10 @@ const groupPause = 15 * time.Second
 // judgeRoom is for schedules in which nodes have no room now and then, and no
 // other fault. An open that has ended did not wait longer than the backoff under
 // way when there was room again. Waits grow from 125 ms, and double: that one is
-// not longer than twice the time without room, plus 250 ms.
-func (w *world) judgeRoom(began time.Time, node string) {
+// not longer than twice the time without room, plus 250 ms. Then the open comes in
+// its turn, behind those that were under way when it began. A node that was full
+// may take them one by one, and each dials, is checked and is answered.
+func (w *world) judgeRoom(began time.Time, ahead int64, node string) {
 	if w.plan.flavour != noRoom {
 		return
 	}
@@ -234,7 +236,7 @@ func (w *world) judgeRoom(began time.Time, node string) {
 	}
 	w.mu.Unlock()
 	s := &w.plan.settings
-	most := min(5*time.Second, 250*time.Millisecond+2*full) + time.Duration(s.cfg.MaxOpensPerNode+4)*4*s.pace
+	most := min(5*time.Second, 250*time.Millisecond+2*full) + time.Duration(ahead+4)*4*s.pace
 	if waited := time.Since(room); waited > most {
 		w.violate("an open waited for %s though there was room; %s are enough, as there was none for %s", waited, most, full)
 	}
