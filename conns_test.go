@@ -196,6 +196,7 @@ func TestRefusingNodeIsNotCut(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
+		synctest.Wait() // the probe is connected, and is the witness
 		b.Node("n1").SetHealth(errRefused, 0, false)
 		time.Sleep(5 * time.Second)
 		b.Node("n1").SetHealth(nil, 0, false)
@@ -221,6 +222,7 @@ func TestRefusingNodeThatFallsSilentIsCut(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
+		synctest.Wait() // the probe is connected, and is the witness
 		b.Node("n1").SetHealth(errRefused, 0, false)
 		time.Sleep(5 * time.Second)
 		if s := d.Status().Nodes[0]; s.State != StateDown || s.OpenConns != 1 {
@@ -251,6 +253,7 @@ func TestUnknownSocketIsNotCut(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait() // the probe is connected, and is the witness
 		if s := d.Status().Nodes[0]; s.OpenConns != 1 || s.Cuttable != 0 {
 			t.Errorf("%d open, %d can be cut", s.OpenConns, s.Cuttable)
 		}

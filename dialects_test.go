@@ -173,6 +173,7 @@ func TestWrappingDriverIsCut(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
+		synctest.Wait() // the probe is connected, and is the witness
 		b.Node("n1").SetMood(fakedb.Mood{Silent: true})
 		began := time.Now()
 		_, err = conn.ExecContext(context.Background(), "INSERT")

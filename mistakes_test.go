@@ -65,6 +65,7 @@ func TestUnknownTroubleIsNotWaitedForForEver(t *testing.T) {
 		if err := db.Ping(); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait() // the probe is connected, and is the witness
 		for i := range 2 {
 			b.Node(nodeName(i)).Set(fakedb.Script{Err: errBoom})
 			b.Node(nodeName(i)).SetHealth(errRefused, 0, false)
