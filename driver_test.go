@@ -474,6 +474,7 @@ func TestDeafNodeHoldsBackNobodyButClose(t *testing.T) {
 		b.Node("n1").Set(fakedb.Script{Deaf: true, Until: until})
 		d := fakeCluster(t, b, 3)
 		db := openDB(t, d)
+		synctest.Wait() // n1's probe hangs
 		db.SetMaxIdleConns(0)
 		for range 100 {
 			began := time.Now()

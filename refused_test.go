@@ -110,7 +110,7 @@ func TestOneSlowAnswerBesideRefusedDials(t *testing.T) {
 		for i := range 2 {
 			b.Node(nodeName(i)).SetMood(fakedb.Mood{})
 		}
-		d := NewDriver(b.Driver(), t.Name(), quiet, WithStrategy(Ordered), WithOnEvent(told.write))
+		d := NewDriver(b.Driver(), t.Name(), quiet, seeded(t), WithStrategy(Ordered), WithOnEvent(told.write))
 		t.Cleanup(func() { d.Close() })
 		gates := [2]atomic.Pointer[error]{}
 		for i := range 2 {
@@ -128,7 +128,7 @@ func TestOneSlowAnswerBesideRefusedDials(t *testing.T) {
 		var refused error = &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 		gates[0].Store(&refused)
 		b.Node("n1").SetMood(fakedb.Mood{Delay: 700 * time.Millisecond})
-		time.Sleep(1500 * time.Millisecond)
+		time.Sleep(2 * time.Second) // a probe begins within 1.22 s, and is late after 0.6 s
 		b.Node("n1").SetMood(fakedb.Mood{})
 		for range 20 {
 			time.Sleep(time.Second)

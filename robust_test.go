@@ -576,6 +576,7 @@ func TestBackendMayEndItsGoroutine(t *testing.T) {
 				if err := db.Ping(); err != nil {
 					t.Errorf("when that is over: %v", err)
 				}
+				synctest.Wait() // the attempt has ended too
 				if s := d.Status().Nodes[0]; s.State != StateUp || s.Deaf != 0 || (*d.m.nodes.Load())[0].inflight.Load() != 0 {
 					t.Errorf("%+v", s)
 				}
