@@ -88,7 +88,7 @@ func (l *ledger) begin(ctx context.Context, wg *sync.WaitGroup) {
 		wg.Go(func() { u.keepSight(ctx) })
 		work(6, 120*time.Millisecond, func(ctx context.Context) { l.read(ctx, u, u.db) })
 		work(1, 200*time.Millisecond, func(ctx context.Context) { l.read(ctx, u, u.fresh) })
-		work(1, 300*time.Millisecond, func(ctx context.Context) { u.fail(leaveRows(ctx, u.db)) })
+		work(1, 300*time.Millisecond, func(ctx context.Context) { u.fail(ctx, "rows that are left", leaveRows(ctx, u.db)) })
 		work(3, 300*time.Millisecond, func(ctx context.Context) { l.insert(ctx, u) })
 		work(3, 300*time.Millisecond, func(ctx context.Context) { l.transfer(ctx, u) })
 	}
@@ -126,7 +126,7 @@ func (l *ledger) read(ctx context.Context, u *user, db *sql.DB) {
 	o := op{begin: time.Now()}
 	var sum int64
 	o.err = db.QueryRowContext(ctx, "SELECT @@wsrep_node_name, v, (SELECT SUM(balance) FROM ledger_accounts) FROM ledger_counter WHERE id = 0").Scan(&o.node, &o.value, &sum)
-	u.fail(o.err)
+	u.fail(ctx, "read", o.err)
 	u.reads.Add(1)
 	raiseTo(&u.slowRead, int64(time.Since(o.begin)))
 	if o.err != nil {
@@ -158,7 +158,7 @@ func (l *ledger) insert(ctx context.Context, u *user) {
 	}
 	_, err := u.db.ExecContext(ctx, query, args...)
 	raiseTo(&u.slowWrite, int64(time.Since(began)))
-	u.fail(err)
+	u.fail(ctx, "insert", err)
 	u.inserts.settle(line, fateOf(err), err)
 }
 
@@ -169,7 +169,7 @@ func (l *ledger) transfer(ctx context.Context, u *user) {
 	began := time.Now()
 	committing, err := l.move(ctx, u.db, key)
 	raiseTo(&u.slowWrite, int64(time.Since(began)))
-	u.fail(err)
+	u.fail(ctx, "transfer", err)
 	f := fateOf(err)
 	if !committing && f != acknowledged {
 		f = refused
@@ -206,7 +206,7 @@ func (l *ledger) move(ctx context.Context, db *sql.DB, key string) (committing b
 func (l *ledger) raise(ctx context.Context, v int64) {
 	u := l.users[l.draws.IntN(len(l.users))]
 	_, err := u.db.ExecContext(ctx, "UPDATE ledger_counter SET v = GREATEST(v, ?) WHERE id = 0", v)
-	u.fail(err)
+	u.fail(ctx, "raise", err)
 	if err == nil {
 		l.counter.commit(v)
 	}

@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -59,12 +60,14 @@ func (u *user) note(e clustersql.Event) {
 	u.events = append(u.events, e)
 }
 
-// fail notes the error of a statement, if there is one.
-func (u *user) fail(err error) {
-	if err == nil {
+// fail notes the error of a call, if there is one. What a caller gets whose
+// context has ended says nothing: the driver may have closed the connection
+// between two statements of its transaction.
+func (u *user) fail(ctx context.Context, what string, err error) {
+	if err == nil || ctx.Err() != nil {
 		return
 	}
-	o := op{end: time.Now(), err: err}
+	o := op{end: time.Now(), err: fmt.Errorf("%s: %w", what, err)}
 	o.node = nodeOf(o)
 	u.mu.Lock()
 	defer u.mu.Unlock()
