@@ -291,7 +291,7 @@ func TestIdleConnOfOpenEndsTheActorsAtOnce(t *testing.T) {
 }
 
 // A node falls silent while it is drained. Calls that hang on it end as on any
-// other node (rule 6: silence cuts whenever it is found).
+// other node: silence cuts whenever it is found.
 func TestSilenceWhileDrainedCuts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()

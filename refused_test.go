@@ -2,6 +2,7 @@ package clustersql
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"net"
 	"os"
@@ -27,6 +28,28 @@ func (g gate) Connect(ctx context.Context) (driver.Conn, error) {
 		return nil, *err
 	}
 	return g.Connector.Connect(ctx)
+}
+
+// gatedCluster returns a cluster of two nodes, each behind a gate, and a
+// connection to the first one. The caller closes it. as is what the cluster sees
+// of a connector.
+func gatedCluster(t *testing.T, b *fakedb.Backend, as func(driver.Connector) driver.Connector, opts ...Option) (Driver, *sql.Conn, *[2]atomic.Pointer[error]) {
+	t.Helper()
+	d := NewDriver(b.Driver(), t.Name(), append([]Option{quiet, seeded(t), WithStrategy(Ordered)}, opts...)...)
+	t.Cleanup(func() { d.Close() })
+	gates := new([2]atomic.Pointer[error])
+	for i := range gates {
+		if err := d.AddConnector(nodeName(i), as(gate{connectorOf(t, b, nodeName(i)), &gates[i]})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db := openDB(t, d)
+	time.Sleep(time.Second)
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d, conn, gates
 }
 
 // Whatever took a node down for new connections, the silence of the established
@@ -59,20 +82,7 @@ func TestSilenceAfterAnything(t *testing.T) {
 				for i := range 2 {
 					b.Node(nodeName(i)).SetMood(fakedb.Mood{})
 				}
-				d := NewDriver(mysql.MySQLDriver{}, t.Name(), quiet, WithStrategy(Ordered))
-				t.Cleanup(func() { d.Close() })
-				gates := [2]atomic.Pointer[error]{}
-				for i := range 2 {
-					if err := d.AddConnector(nodeName(i), asMySQL{gate{connectorOf(t, b, nodeName(i)), &gates[i]}}); err != nil {
-						t.Fatal(err)
-					}
-				}
-				db := openDB(t, d)
-				time.Sleep(time.Second)
-				conn, err := db.Conn(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
+				d, conn, gates := gatedCluster(t, b, func(c driver.Connector) driver.Connector { return asMySQL{c} })
 				defer conn.Close()
 				if c.before != nil {
 					gates[0].Store(&c.before)
@@ -91,7 +101,7 @@ func TestSilenceAfterAnything(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 				defer cancel()
 				began := time.Now()
-				_, err = conn.ExecContext(ctx, "INSERT")
+				_, err := conn.ExecContext(ctx, "INSERT")
 				if took := time.Since(began); took > 20*time.Second || err == nil {
 					t.Errorf("it hung for %v: %v", took, err)
 				}
@@ -110,20 +120,7 @@ func TestOneSlowAnswerBesideRefusedDials(t *testing.T) {
 		for i := range 2 {
 			b.Node(nodeName(i)).SetMood(fakedb.Mood{})
 		}
-		d := NewDriver(b.Driver(), t.Name(), quiet, seeded(t), WithStrategy(Ordered), WithOnEvent(told.write))
-		t.Cleanup(func() { d.Close() })
-		gates := [2]atomic.Pointer[error]{}
-		for i := range 2 {
-			if err := d.AddConnector(nodeName(i), gate{connectorOf(t, b, nodeName(i)), &gates[i]}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		db := openDB(t, d)
-		time.Sleep(time.Second)
-		conn, err := db.Conn(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		d, conn, gates := gatedCluster(t, b, func(c driver.Connector) driver.Connector { return c }, WithOnEvent(told.write))
 		defer conn.Close()
 		var refused error = &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 		gates[0].Store(&refused)
