@@ -19,11 +19,11 @@ func TestRequireNeedsMySQL(t *testing.T) {
 	var setting *SettingError
 	b := fakedb.New()
 	d := NewDriver(b.Driver(), t.Name(), WithRequire("writable"))
-	if err := d.AddNode("n", "n"); !errors.As(err, &setting) || setting.Key != "require" || !strings.Contains(err.Error(), "check_query") {
+	if err := d.AddNode("n", "n"); !errors.As(err, &setting) || setting.Key != "require" || !strings.Contains(err.Error(), "role_query") {
 		t.Error(err)
 	}
 	d = NewDriver(mysql.MySQLDriver{}, t.Name()+"2", WithRequire("writeable"))
-	if err := d.AddNode("n", "tcp(h:1)/"); !errors.As(err, &setting) || !strings.Contains(err.Error(), `use "writable"`) {
+	if err := d.AddNode("n", "tcp(h:1)/"); !errors.As(err, &setting) || !strings.Contains(err.Error(), `use "read-write"`) {
 		t.Error(err)
 	}
 	d = NewDriver(mysql.MySQLDriver{}, t.Name()+"3", WithDonors(false, 0))

@@ -8,8 +8,8 @@ import (
 
 // Config holds the settings of one cluster. [DefaultConfig] returns the
 // defaults. The options of [NewDriver] and the keys of config.toml change them.
-// Every duration must be at least 1 ms, but MaxAge and TCPUserTimeout are 0 or at
-// least 1 s. Those that bound an open or a probe, ProbeInterval and
+// Every duration must be at least 1 ms, but MaxAge, MaxLag and TCPUserTimeout are 0
+// or at least 1 s. Those that bound an open or a probe, ProbeInterval and
 // TCPUserTimeout may be 24 hours at most, and the others 365 days.
 //
 // AttemptTimeout must not be above OpenTimeout, nor ProbeTimeout above
@@ -34,12 +34,25 @@ type Config struct {
 	// first column is true: a number other than 0, or true, t, on, yes or y. If
 	// it is empty, no query runs.
 	CheckQuery string `toml:"check_query"`
-	// Require is "writable" for a cluster that uses only nodes that can be
-	// written to: in MariaDB and MySQL read_only is OFF, in PostgreSQL
-	// transaction_read_only is off. In such a cluster a node is also taken down
-	// when it refuses a statement because it is read-only. The generic dialect
-	// does not know how to ask for it.
+	// Require says which nodes are used, by libpq's words. With "read-write", or
+	// its older name "writable", they are those that take writes: in MariaDB and
+	// MySQL read_only is OFF, in PostgreSQL transaction_read_only is off. In such
+	// a cluster a node is also taken down when it refuses a statement because it
+	// is read-only. The generic dialect needs RoleQuery for it.
 	Require Require `toml:"require"`
+	// MaxLag is how far a replica may be behind its primary. One that is further
+	// behind, or whose lag is not known, is not used, also if no other node is
+	// left. The lag is worked out at every probe, so a read may be older by two
+	// of their intervals. 0 means that every replica is used.
+	MaxLag time.Duration `toml:"max_lag"`
+	// RoleQuery asks a node for its role, instead of what the dialect asks. It
+	// must return one row: "primary", "standby" or "replica", and then, if it has
+	// a second column, whether the node takes writes.
+	RoleQuery string `toml:"role_query"`
+	// LagQuery asks a replica how many seconds it is behind, instead of what the
+	// dialect asks. It must return one row with a number; NULL means that the lag
+	// is not known.
+	LagQuery string `toml:"lag_query"`
 	// AllowDonor treats a Galera donor, a desynced node, or one that catches up
 	// after that, as any other node. Without it CheckGalera causes such a node to
 	// be used last.
@@ -287,7 +300,7 @@ func (c *Config) validateRanges() error {
 		key     string
 		d, most time.Duration
 	}{
-		{"max_age", c.MaxAge, longestDelay}, {"tcp_user_timeout", c.TCPUserTimeout, longestWait},
+		{"max_age", c.MaxAge, longestDelay}, {"tcp_user_timeout", c.TCPUserTimeout, longestWait}, {"max_lag", c.MaxLag, longestDelay},
 	} {
 		switch {
 		case s.d < 0 || s.d > 0 && s.d < time.Second:

@@ -157,7 +157,7 @@ func (n *node) answer(f session.Fault, w winner) (a session.Answer) {
 			return session.Answer{Err: f.Err} // of a reader or file of the program, as LOAD DATA LOCAL has them
 		}
 	}
-	f.Class = health.ClassifyTraffic(f.Err, known, n.cfg.Require == RequireWritable)
+	f.Class = health.ClassifyTraffic(f.Err, known, n.cfg.Require.writes())
 	own := (f.Class == health.ReadOnly || f.Class == health.Leaving) && n.dial.dialect.MayBeOwn(f.Err, f.Bound())
 	if own {
 		n.checkNow() // a probe finds out

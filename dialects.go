@@ -123,9 +123,11 @@ func (generic) Works(ctx context.Context, conn driver.Conn) error {
 	return err
 }
 
-// Writable is that of the mysql dialect. It is used when a cluster requires
-// writable nodes and also names a check; see suits.
-func (generic) Writable() dialect.Check { return mysql.Dialect{}.Writable() }
+// Replication is that of the mysql dialect. It is used when a cluster requires
+// something of its nodes and also names a check; see suits.
+func (generic) Replication(ctx context.Context, conn driver.Conn, depth dialect.Depth) error {
+	return mysql.Dialect{}.Replication(ctx, conn, depth)
+}
 
 // validateFor returns a *SettingError for a setting that cannot work with the
 // backend. A cluster without a backend has that of each node's connector.
@@ -140,8 +142,15 @@ func (c *Config) validateFor(backend driver.Driver) error {
 // A generic backend may wrap the mysql driver. A program that also names a check
 // says that it does.
 func (c *Config) suits(d dialect.Dialect) error {
-	if _, unknown := d.(generic); c.Require == RequireWritable && unknown && c.Check == nil {
-		return &SettingError{"require", fmt.Sprintf("%q asks MySQL for read_only or PostgreSQL for transaction_read_only, and the backend is the driver of neither: set dialect = %q or %q if it wraps one, or use check_query", string(RequireWritable), string(DialectMySQL), string(DialectPostgres))}
+	if _, unknown := d.(generic); !unknown || c.RoleQuery != "" && (c.LagQuery != "" || c.MaxLag == 0) {
+		return nil
+	}
+	const cure = "set dialect = \"mysql\" or \"postgres\" if it wraps a driver of these, or use %s"
+	switch {
+	case c.MaxLag > 0 && c.LagQuery == "":
+		return &SettingError{"max_lag", "nobody can tell the lag of a node, because the backend's database is not known: " + fmt.Sprintf(cure, "lag_query")}
+	case c.Require != RequireAny && c.RoleQuery == "" && c.Check == nil:
+		return &SettingError{"require", fmt.Sprintf("%q needs to know what a node is, and the backend's database is not known: %s", string(c.Require), fmt.Sprintf(cure, "role_query"))}
 	}
 	return nil
 }
@@ -215,19 +224,17 @@ func (c *Check) UnmarshalText(text []byte) error {
 }
 
 // fitness returns all that a cluster asks of a connection: its check, then what
-// require and check_query add. After these the dialect notes what a probe wants
-// to know and no check has looked at. manual says that autocommit is off: a
+// a probe wants to know and that has not looked at, and then what require and
+// check_query add. manual says that autocommit is off: a
 // check of the program may then leave a transaction open.
 func (c *Config) fitness(d dialect.Dialect, manual bool) Check {
 	checks := []dialect.Check{c.Check}
 	if c.Check == nil {
 		checks[0] = d.Check()
 	}
-	if c.Require == RequireWritable {
-		checks = append(checks, d.Writable())
-	}
+	checks = append(checks, d.Observe, func(ctx context.Context, backend driver.Conn) error { return c.examineRole(ctx, d, backend) })
 	if c.CheckQuery != "" {
-		checks = append(checks, d.Query(c.CheckQuery))
+		checks = append(checks, dialect.QueryCheck(c.CheckQuery, d.Ask))
 	}
 	allowDonor := c.AllowDonor
 	manual = manual && c.Check != nil
@@ -240,10 +247,8 @@ func (c *Config) fitness(d dialect.Dialect, manual bool) Check {
 			}
 		}
 		if f.Asked || manual {
-			if err := d.Tidy(ctx, backend); err != nil {
-				return err
-			}
+			return d.Tidy(ctx, backend)
 		}
-		return d.Observe(ctx, backend)
+		return nil
 	}
 }

@@ -27,13 +27,16 @@ const (
 	// calls may have been waiting on them.
 	EventCut
 	// EventHeld is about a node that answers again and is not used, because it
-	// is in another Galera group than the nodes in use.
+	// is in another Galera group than the nodes in use, has other data, or was
+	// the primary before another node was promoted.
 	EventHeld
+	// EventRole is about a node that has another role than before; see Role.
+	EventRole
 )
 
 // String returns the kind's name in lower case.
 func (k EventKind) String() string {
-	names := [...]string{"state", "lost", "retired", "failback", "cut", "held"}
+	names := [...]string{"state", "lost", "retired", "failback", "cut", "held", "role"}
 	if int(k) < len(names) {
 		return names[k]
 	}
@@ -48,6 +51,11 @@ type Event struct {
 	Kind    EventKind
 	// From and To are the old and the new state of an EventState.
 	From, To State
+	// Role is the new role, in an EventRole.
+	Role Role
+	// Lag is how far the node is behind its primary, in an EventState about a node
+	// that went down for that.
+	Lag time.Duration
 	// Conns is the number of connections, in events about connections.
 	Conns int
 	// Reason is the redacted reason. It is empty for a node that came up.
@@ -66,7 +74,7 @@ func (e *Event) level() slog.Level {
 			return slog.LevelWarn
 		}
 		return slog.LevelInfo
-	case EventRetired, EventFailback:
+	case EventRetired, EventFailback, EventRole:
 		return slog.LevelInfo
 	}
 	return slog.LevelWarn
@@ -75,11 +83,19 @@ func (e *Event) level() slog.Level {
 // log writes one line for the event.
 func (e *Event) log(l logger) {
 	if e.Kind == EventState {
-		l.print(e.level(), "node "+e.To.String(), "from", e.From.String(), "reason", e.Reason)
+		args := []any{"from", e.From.String(), "reason", e.Reason}
+		if e.Lag > 0 {
+			args = append(args, "lag", e.Lag.String())
+		}
+		l.print(e.level(), "node "+e.To.String(), args...)
 		return
 	}
 	if e.Kind == EventHeld {
 		l.print(e.level(), "node held", "reason", e.Reason)
+		return
+	}
+	if e.Kind == EventRole {
+		l.print(e.level(), "node's role", "role", e.Role.String(), "reason", e.Reason)
 		return
 	}
 	if e.Kind == EventFailback {

@@ -1,6 +1,10 @@
 package clustersql
 
-import "github.com/EnumApps/clustersql/internal/health"
+import (
+	"database/sql/driver"
+
+	"github.com/EnumApps/clustersql/internal/health"
+)
 
 // A probe of the lasting connection that is past its deadline goes on, for
 // hang_limit at most. While dials are refused, no other connection can be a
@@ -48,5 +52,22 @@ func (n *node) hearDial(e *health.Evidence) {
 	if n.loop.giveUp != nil && e.Class != health.Refused {
 		n.loop.giveUp()
 		n.loop.giveUp = nil
+	}
+}
+
+// keepProbe takes back the connection of a probe that got an answer. The oldest one
+// stays the lasting one: it is what the program's connections are. Only where its
+// check was refused, and that of a new one passes, the new one takes its place:
+// it may be a fault of that one session.
+func (n *node) keepProbe(l *life, conn driver.Conn, e *health.Evidence) {
+	switch {
+	case conn == nil:
+	case n.loop.probeConn == nil:
+		n.loop.probeConn, n.loop.refused = conn, e.Goes
+	case n.loop.refused && e.OK:
+		conn, n.loop.probeConn, n.loop.refused = n.loop.probeConn, conn, false
+		fallthrough
+	default:
+		l.start(func() { n.close(conn) })
 	}
 }

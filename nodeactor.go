@@ -82,6 +82,8 @@ type loopState struct {
 	room        room
 	balance     rebalancing
 	due         dueCut
+	lag         *health.LagTracker
+	hiddenTold  bool      // the log has said that the node does not tell its lag
 	toldAlias   string    // the other name and the server that a log line has told of
 	wordlessAt  time.Time // when the lasting connection was last found silent
 	silentFrom  time.Time // when the probe of it began
@@ -333,7 +335,11 @@ func (n *node) changedState(l *life, before health.State) {
 	if h.State == health.Up {
 		n.noteReturn(before)
 	}
-	n.emit(Event{Kind: EventState, From: State(before), To: State(h.State), Reason: h.Reason})
+	e := Event{Kind: EventState, From: State(before), To: State(h.State), Reason: h.Reason}
+	if h.State == health.Down && h.Class == health.Lagging && n.loop.facts.part != nil {
+		e.Lag = n.loop.facts.part.lag.For
+	}
+	n.emit(e)
 	if h.State == health.Down {
 		n.loop.failures = 0
 		n.askSecondBest()

@@ -23,6 +23,15 @@ func WithCheckQuery(query string) Option { return func(c *Config) { c.CheckQuery
 // WithRequire sets [Config.Require].
 func WithRequire(what Require) Option { return func(c *Config) { c.Require = what } }
 
+// WithMaxLag sets [Config.MaxLag].
+func WithMaxLag(lag time.Duration) Option { return func(c *Config) { c.MaxLag = lag } }
+
+// WithRoleQueries sets [Config.RoleQuery] and [Config.LagQuery]. Either may be
+// empty.
+func WithRoleQueries(role, lag string) Option {
+	return func(c *Config) { c.RoleQuery, c.LagQuery = role, lag }
+}
+
 // WithDonors sets [Config.AllowDonor] and [Config.DonorAfter].
 func WithDonors(allow bool, after time.Duration) Option {
 	return func(c *Config) { c.AllowDonor, c.DonorAfter = allow, after }

@@ -91,7 +91,7 @@ func (r *roster) split() (others, rest *roster) {
 
 // lastResort reports whether the node is asked after the others, whatever order
 // the strategy gives.
-func lastResort(m *balance.Member) bool { return m.Donor || m.Full }
+func lastResort(m *balance.Member) bool { return m.Donor || m.Full || m.Second }
 
 // preferred reports whether the node is up and not one of last resort.
 func preferred(m *balance.Member) bool { return m.State == health.Up && !lastResort(m) }

@@ -124,17 +124,27 @@ func (n *node) probeDeadline(lasting driver.Conn) time.Duration {
 }
 
 // want returns what the next probe has to look at. Every fifth probe looks at
-// status and view, and so does every probe of a node that is not up or is a
-// donor. The probe of a down node also looks at what took it down.
+// status, view and role, and so does every probe of a node that is not up or is a
+// donor. Where the settings ask for roles, every probe does. The nodes of a Galera
+// group are all equal. The probe of a down node also looks at what took it down.
 func (n *node) want() health.Scope {
 	h := &n.loop.health
+	roles, need := health.ScopeRole, h.Need
+	switch _, unknown := n.dial.dialect.(generic); {
+	case n.loop.facts.view.Conf != 0:
+		roles = 0
+	case n.cfg.looksAtRoles():
+		need |= roles
+	case unknown:
+		roles = 0
+	}
 	if h.State != health.Up || !h.DonorSince.IsZero() || h.Differs() || n.loop.sinceStatus >= health.StatusEvery-1 {
 		if h.State == health.Up && h.Conf == 0 && !h.Differs() && !n.loop.facts.viewAt.IsZero() {
-			return h.Need | health.ScopeStatus // not a Galera node: it showed no view
+			return need | roles | health.ScopeStatus // not a Galera node: it showed no view
 		}
-		return h.Need | health.ScopeStatus | health.ScopeView
+		return need | roles | health.ScopeStatus | health.ScopeView
 	}
-	return h.Need
+	return need
 }
 
 // probe checks conn, or dials and checks a fresh one, and gives a good conn
@@ -274,29 +284,13 @@ func (n *node) onProbe(l *life, o outcome) {
 	n.settle(l, &o.evidence)
 }
 
-// keepProbe takes back the connection of a probe that got an answer. The oldest one
-// stays the lasting one: it is what the program's connections are. Only where its
-// check was refused, and that of a new one passes, the new one takes its place:
-// it may be a fault of that one session.
-func (n *node) keepProbe(l *life, conn driver.Conn, e *health.Evidence) {
-	switch {
-	case conn == nil:
-	case n.loop.probeConn == nil:
-		n.loop.probeConn, n.loop.refused = conn, e.Goes
-	case n.loop.refused && e.OK:
-		conn, n.loop.probeConn, n.loop.refused = n.loop.probeConn, conn, false
-		fallthrough
-	default:
-		l.start(func() { n.close(conn) })
-	}
-}
-
 // compare looks at a good check beside what the other nodes show. It may become
 // evidence against the node: it is second best for long, or is in another group
 // than the others.
 func (n *node) compare(e *health.Evidence) {
 	now := time.Now()
 	n.loop.health.Outlasting(e, n.cfg.DonorAfter, n.betterThere(), now)
+	n.judgeRole(e)
 	if !e.OK {
 		return
 	}
@@ -311,12 +305,12 @@ func (n *node) compare(e *health.Evidence) {
 
 // settle applies what a probe has learnt, and schedules the next probe. When the
 // lasting connection of a node that is not up was tested, a fresh one follows at
-// once.
+// once, unless the node works and is not what the cluster asks for.
 func (n *node) settle(l *life, e *health.Evidence) {
 	e.Probe = true
 	eff := n.apply(l, e)
 	n.scheduleNext()
-	half := !n.loop.fresh && n.loop.health.State != health.Up && n.loop.health.State != health.Draining
+	half := !n.loop.fresh && n.loop.health.State != health.Up && n.loop.health.State != health.Draining && !e.Class.Unsuited()
 	n.loop.tested = half
 	switch {
 	case half:
@@ -327,8 +321,8 @@ func (n *node) settle(l *life, e *health.Evidence) {
 }
 
 // scheduleNext arms the timer for the next regular probe. While the node is
-// used, the wait is the probe interval. While it is down, the wait is the
-// backoff. It is shorter in two cases: health.BackoffFirst after a down node's
+// used, or works and is not what the cluster asks for, the wait is the probe
+// interval. While it is down for another reason, the wait is the backoff. It is shorter in two cases: health.BackoffFirst after a down node's
 // first good check, and the first backoff while opens wait. A removed node is
 // not probed; the timer then fires when its drain is overdue.
 func (n *node) scheduleNext() {
@@ -336,14 +330,21 @@ func (n *node) scheduleNext() {
 	case n.leaving.Load():
 		n.schedule(n.drainLeft())
 	case n.loop.health.State != health.Down:
-		n.schedule(health.Aligned(time.Now(), health.Jitter(n.cfg.ProbeInterval, n.loop.rand), n.cfg.ProbeInterval/health.ProbeTicks))
+		n.schedule(n.regular())
 	case n.loop.health.Good > 0, !n.loop.health.Answered.IsZero():
 		n.schedule(health.BackoffFirst)
 	case n.waiting.Load() > 0:
-		n.schedule(health.Backoff(0, n.loop.rand))
+		n.schedule(min(health.Backoff(0, n.loop.rand), n.regular()))
+	case n.loop.health.Class.Unsuited():
+		n.schedule(n.regular()) // it works, and may become what is asked for
 	default:
 		n.schedule(health.Backoff(n.loop.failures, n.loop.rand))
 	}
+}
+
+// regular returns the wait between two probes of a node that works.
+func (n *node) regular() time.Duration {
+	return health.Aligned(time.Now(), health.Jitter(n.cfg.ProbeInterval, n.loop.rand), n.cfg.ProbeInterval/health.ProbeTicks)
 }
 
 func (n *node) schedule(wait time.Duration) {

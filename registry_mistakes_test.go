@@ -18,7 +18,7 @@ func TestConfigFileMistakes(t *testing.T) {
 	const password = "Hunter22/p@ss"
 	const node = "\n  [[cluster.node]]\n  name = \"n1\"\n  dsn = \"app:" + password + "@tcp(h1:3306)/db\"\n"
 	const cluster = "[[cluster]]\nname = \"c\"" + node
-	const keys = "strategy, dialect, check, check_query, require, allow_donor, donor_after, silence_hold, hang_limit, groups, dial, tcp_user_timeout, open_timeout, attempt_timeout, loser_grace, max_opens_per_node, probe_interval, probe_timeout, rise, fall, rebalance, rebalance_after, failback_after, max_age, drain_timeout, idempotent"
+	const keys = "strategy, dialect, check, check_query, require, max_lag, role_query, lag_query, allow_donor, donor_after, silence_hold, hang_limit, groups, dial, tcp_user_timeout, open_timeout, attempt_timeout, loser_grace, max_opens_per_node, probe_interval, probe_timeout, rise, fall, rebalance, rebalance_after, failback_after, max_age, drain_timeout, idempotent"
 	t.Setenv("MISTAKES_EMPTY", "")
 	t.Setenv("MISTAKES_DSN", "app:"+password+"@tcp(h1:3306)")
 	generic, _ := registerChoosy(nil)
@@ -310,7 +310,7 @@ func TestConfigFileMistakes(t *testing.T) {
 		},
 		{
 			"a setting that the backend cannot keep", "[[cluster]]\nname = \"c\"\nrequire = \"writable\"\ndriver = \"" + generic + "\"" + node,
-			"clustersql: config.toml:3: cluster \"c\": require: \"writable\" asks MySQL for read_only or PostgreSQL for transaction_read_only, and the backend is the driver of neither: set dialect = \"mysql\" or \"postgres\" if it wraps one, or use check_query",
+			"clustersql: config.toml:3: cluster \"c\": require: \"writable\" needs to know what a node is, and the backend's database is not known: set dialect = \"mysql\" or \"postgres\" if it wraps a driver of these, or use role_query",
 		},
 		{
 			"original: settings in conflict", "fall = 0\n[[Nodes]]\nName = \"a\"\nHostName = \"h\"\nPassword = \"" + password + "\"",

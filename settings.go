@@ -12,28 +12,6 @@ import (
 	"github.com/EnumApps/clustersql/internal/conffile"
 )
 
-// Require is what a node must be, besides working, for a cluster to use it; see
-// [Config.Require].
-type Require string
-
-const (
-	// RequireAny accepts every node that works.
-	RequireAny Require = ""
-	// RequireWritable accepts only nodes that can be written to.
-	RequireWritable Require = "writable"
-)
-
-// UnmarshalText sets the value from its text in config.toml.
-func (r *Require) UnmarshalText(text []byte) error { return setChoice(r, text, Require.problem) }
-
-func (r Require) problem() error {
-	switch r {
-	case RequireAny, RequireWritable:
-		return nil
-	}
-	return fmt.Errorf("there is no %s to require: use \"writable\", or leave it out", conffile.Quote(string(r)))
-}
-
 // Groups says whether a cluster's nodes may be of several Galera groups; see
 // [Config.Groups].
 type Groups string

@@ -31,7 +31,14 @@ type NodeStatus struct {
 	Donor     bool      // the node says that it is a Galera donor or desynced, and is asked last; always false if Config.AllowDonor is set
 	SameAs    string    // the node that is the same server under another name, and has its share; "" if there is none
 	ConfID    uint64    // wsrep_cluster_conf_id at the last look: the number of its view of the Galera group; 0 if it showed none
-	NextCheck time.Time // when the next probe is due; zero while no connector is open
+	Role      Role      // its part in replication, at the last look
+	Access    Access    // whether it takes writes, at the last look
+	Timeline  uint64    // PostgreSQL's, which grows with every promotion; 0 if it is not known
+	// Lag is how far a replica was behind its primary at the last look. It means
+	// nothing if LagUnknown, the reason why it is not known, is not empty.
+	Lag        time.Duration
+	LagUnknown string
+	NextCheck  time.Time // when the next probe is due; zero while no connector is open
 
 	// Generation grows by one when the node goes down, is drained or is
 	// removed. It does not grow when the node goes down because of failures
@@ -176,6 +183,7 @@ type snapshot struct {
 	back       time.Time     // when the node last came back; zero if it never did
 	view       health.View   // of the Galera group, at the last look; zero if the node showed none
 	viewAt     time.Time     // time of that look
+	part       *part         // in replication, at the last look; nil if the node has told nothing
 	server     health.Server // which one the last new probe connection reached
 	alias      string        // another node's name for the same server, which comes first; empty if there is none
 	answers    bool          // the last probe passed
@@ -225,7 +233,7 @@ func (n *node) status() NodeStatus {
 	generation := n.generation.Load()
 	open, cuttable := n.conns.count()
 	load, _ := n.load.of(generation)
-	return NodeStatus{
+	status := NodeStatus{
 		Name: n.name, Priority: n.settings.Priority, Weight: n.settings.Weight,
 		State: State(n.effective(s)), Reason: s.reason, Since: s.since, NextCheck: s.nextCheck,
 		Returning: n.returning(s, now), Full: s.fullUntil.After(now), Donor: s.donor, SameAs: s.alias, ConfID: s.view.Conf,
@@ -234,7 +242,13 @@ func (n *node) status() NodeStatus {
 		Opens: n.opens.Load(), Won: s.won, Lost: s.lost, Errors: s.errors, Probes: s.probes, ProbeErrors: s.probeErrors,
 		Added: s.added, LastSuccess: s.lastSuccess, LastError: s.lastErrorAt, LastErrorMessage: s.lastErrorText,
 		ProbeLatency: Latency{s.probeLatency}, OpenLatency: Latency{s.openLatency},
+		LagUnknown: "the node has not told its part in replication",
 	}
+	if p := s.part; p != nil {
+		status.Role, status.Access, status.Timeline = Role(p.Role), Access(p.Access), p.Timeline
+		status.Lag, status.LagUnknown = p.lag.For, p.lag.Why
+	}
+	return status
 }
 
 // member returns what the strategies and the rebalancing of other nodes need to
@@ -245,7 +259,8 @@ func (n *node) member(now time.Time) balance.Member {
 	return balance.Member{
 		Name: n.name, Priority: n.settings.Priority, Weight: n.settings.Weight,
 		State: n.effective(s), Since: s.since, Returning: n.returning(s, now), Full: s.fullUntil.After(now), Donor: s.donor,
-		Load: load, Current: current, Back: s.back, LastSuccess: s.lastSuccess,
+		Second: n.cfg.Require.second(s.role()),
+		Load:   load, Current: current, Back: s.back, LastSuccess: s.lastSuccess,
 		RoundTrip: s.probeLatency, Open: s.openLatency,
 	}
 }

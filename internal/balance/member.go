@@ -25,6 +25,7 @@ type Member struct {
 	Returning bool      // it came back less than failback_after ago
 	Full      bool      // lately it had no room for a connection
 	Donor     bool      // a Galera donor, or desynced
+	Second    bool      // not of the role that is preferred
 
 	Load    int // connections of the present generation, plus opens under way
 	Current int // connections of the present generation

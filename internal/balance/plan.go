@@ -93,6 +93,9 @@ func compareTurns(a, b *Member) int {
 	if c := compareBools(a.suspect(), b.suspect()); c != 0 {
 		return c
 	}
+	if c := compareBools(a.Second, b.Second); c != 0 {
+		return c
+	}
 	if c := compareBools(a.Returning, b.Returning); c != 0 {
 		return c
 	}
@@ -118,9 +121,13 @@ func sorted(members []Member, compare func(a, b *Member) int) []Launch {
 	return order
 }
 
-// compareTiers puts suspect nodes last, and else the lower priority first.
+// compareTiers puts suspect nodes last, then those that are not of the preferred
+// role, and else the lower priority first.
 func compareTiers(a, b *Member) int {
 	if c := compareBools(a.suspect(), b.suspect()); c != 0 {
+		return c
+	}
+	if c := compareBools(a.Second, b.Second); c != 0 {
 		return c
 	}
 	return cmp.Compare(a.Priority, b.Priority)

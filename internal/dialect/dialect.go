@@ -64,17 +64,21 @@ type Dialect interface {
 	MayBeOwn(err error, bound bool) bool
 	// Check returns the check of clusters that name none.
 	Check() Check
-	// Writable returns the check of clusters that require writable nodes.
-	Writable() Check
+	// Replication asks a node for its part in replication, and notes it in the
+	// [health.Report] of ctx. It asks for no more than depth. What the node does
+	// not tell, or may not tell to this account, is noted as unknown. The error is
+	// one of the conn or of an answer that did not come.
+	Replication(ctx context.Context, conn driver.Conn, depth Depth) error
 	// Works runs the smallest statement that a node refuses when it refuses all
 	// work. It notes in the [health.Report] of ctx that it did so.
 	Works(ctx context.Context, conn driver.Conn) error
 	// Observe looks at what the Report of ctx wants and no check has looked at,
 	// and notes it there. A node that does not tell is not judged for it.
 	Observe(ctx context.Context, conn driver.Conn) error
-	// Query returns the check that runs a query of the program; see
-	// [QueryCheck].
-	Query(query string) Check
+	// Ask runs a query of the program and returns its first rows, as [QueryRows]
+	// does. The answer is the node's own state: the query does not wait for other
+	// nodes.
+	Ask(ctx context.Context, conn driver.Conn, query string, limit int) ([][]string, error)
 	// Settle gives a new conn that no program gets the settings that checks
 	// need: a probe measures the node, and not what a DSN or the server makes of
 	// a program's connections. It notes in the Report of ctx which server the
@@ -84,6 +88,15 @@ type Dialect interface {
 	// on a conn.
 	Tidy(ctx context.Context, conn driver.Conn) error
 }
+
+// A Depth says how much a node is asked about its part in replication.
+type Depth uint8
+
+const (
+	DepthAccess Depth = iota // whether it may be written to
+	DepthRole                // and whether it follows another server
+	DepthAll                 // and all else that it tells
+)
 
 // A Check judges whether a connection is fit for use. It returns nil if so.
 type Check = func(ctx context.Context, conn driver.Conn) error
@@ -164,8 +177,11 @@ func (Generic) MayBeOwn(error, bool) bool { return false }
 // Check is [Ping].
 func (Generic) Check() Check { return Ping }
 
-// Writable returns nil: no query for it is known.
-func (Generic) Writable() Check { return nil }
+// Replication notes that nothing is known.
+func (Generic) Replication(ctx context.Context, _ driver.Conn, _ Depth) error {
+	ReportOf(ctx).Replication = &health.Replication{Hidden: "the database is not known: use role_query and lag_query"}
+	return nil
+}
 
 // Works runs nothing. It notes that the node was looked at, because no other
 // check of this dialect can look closer.
@@ -177,8 +193,10 @@ func (Generic) Works(ctx context.Context, _ driver.Conn) error {
 // Observe does nothing.
 func (Generic) Observe(context.Context, driver.Conn) error { return nil }
 
-// Query is [QueryCheck].
-func (Generic) Query(query string) Check { return QueryCheck(query, QueryRows) }
+// Ask is [QueryRows].
+func (Generic) Ask(ctx context.Context, conn driver.Conn, query string, limit int) ([][]string, error) {
+	return QueryRows(ctx, conn, query, limit)
+}
 
 // Settle does nothing.
 func (Generic) Settle(context.Context, driver.Conn) error { return nil }

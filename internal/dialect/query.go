@@ -42,17 +42,17 @@ func QueryCheck(query string, ask Ask) Check {
 			return fmt.Errorf("check_query: %w", err)
 		case len(rows) != 1:
 			return &health.Unfit{Class: health.NotReady, Text: "check_query: the answer is not one row"}
-		case len(rows[0]) == 0 || !isTrue(rows[0][0]):
+		case len(rows[0]) == 0 || !IsTrue(rows[0][0]):
 			return &health.Unfit{Class: health.NotReady, Text: "check_query: the first column is not true"}
 		}
 		return nil
 	}
 }
 
-// isTrue reports whether a column's text is true: a number other than 0, or one
+// IsTrue reports whether a column's text is true: a number other than 0, or one
 // of true, t, on, yes and y in upper or lower case. All else is false, also
 // NULL.
-func isTrue(text string) bool {
+func IsTrue(text string) bool {
 	text = strings.ToLower(strings.TrimSpace(text))
 	switch text {
 	case "true", "t", "on", "yes", "y":
@@ -65,9 +65,15 @@ func isTrue(text string) bool {
 // QueryRows runs a query and returns its first rows, at most limit, as texts.
 // NULL is an empty text. It closes the backend's rows.
 func QueryRows(ctx context.Context, conn driver.Conn, query string, limit int) (table [][]string, err error) {
+	_, table, err = QueryTable(ctx, conn, query, limit)
+	return table, err
+}
+
+// QueryTable is QueryRows, with the names of the columns.
+func QueryTable(ctx context.Context, conn driver.Conn, query string, limit int) (columns []string, table [][]string, err error) {
 	rows, done, err := runQuery(ctx, conn, query)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() {
 		// go-sql-driver returns a row's error again from Close, and no other
@@ -76,14 +82,15 @@ func QueryRows(ctx context.Context, conn driver.Conn, query string, limit int) (
 			err = closed
 		}
 	}()
-	values := make([]driver.Value, len(rows.Columns()))
+	columns = rows.Columns()
+	values := make([]driver.Value, len(columns))
 	for len(table) < limit {
 		err := rows.Next(values)
 		if err == io.EOF {
 			break
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		texts := make([]string, len(values))
 		for i, v := range values {
@@ -91,7 +98,7 @@ func QueryRows(ctx context.Context, conn driver.Conn, query string, limit int) (
 		}
 		table = append(table, texts)
 	}
-	return table, nil
+	return columns, table, nil
 }
 
 // runQuery runs a query on the conn, or by a prepared statement if the conn

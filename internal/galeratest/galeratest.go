@@ -61,7 +61,10 @@ func (g *Script) answer(query string) ([][]driver.Value, bool) {
 		return [][]driver.Value{{g.ReadOnly.Load()}}, true
 	case strings.HasPrefix(query, "SHOW GLOBAL VARIABLES"):
 		uid, _ := g.Server.Load().(string)
-		return [][]driver.Value{{"port", "3306"}, {"server_id", "1"}, {"server_uid", uid}}, true
+		return [][]driver.Value{
+			{"port", "3306"}, {"server_id", "1"}, {"server_uid", uid}, {"read_only", g.ReadOnly.Load()},
+			{"wsrep_on", map[bool]string{false: "OFF", true: "ON"}[g.Provider.Load()]},
+		}, true
 	case strings.HasPrefix(query, "SHOW GLOBAL STATUS"):
 		g.Statuses.Add(1)
 		if !g.Provider.Load() {

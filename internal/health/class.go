@@ -26,11 +26,13 @@ const (
 	Saturated                  // no room for a connection; open only; the node stays up
 	Misconfigured              // access denied, unknown database, host blocked; open only
 	Slow                       // outrun by a node that was asked later; open only
+	WrongRole                  // explicit: the server works, and has not the role that the cluster requires
+	Lagging                    // explicit: the server works, and is further behind its primary than max_lag
 )
 
 // String returns the class as it appears in reasons and logs.
 func (c Class) String() string {
-	return [...]string{"neutral", "refused", "not ready", "read-only", "leaving", "connection lost", "silent", "failed", "full", "configuration", "slow"}[c]
+	return [...]string{"neutral", "refused", "not ready", "read-only", "leaving", "connection lost", "silent", "failed", "full", "configuration", "slow", "role", "lagging"}[c]
 }
 
 // ClassifyTraffic returns the class of an error of a statement, a transaction

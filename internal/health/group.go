@@ -160,7 +160,7 @@ func (h *Health) Apart(e *Evidence, now time.Time) Effects {
 		return Effects{Compare: true}
 	}
 	h.apart = now
-	e.against(NotReady, ScopeView, apartReason(e.View))
+	e.Against(NotReady, ScopeView, apartReason(e.View))
 	return Effects{}
 }
 

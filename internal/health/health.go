@@ -74,6 +74,8 @@ type Evidence struct {
 	Alone  bool          // with OK: no other node is usable
 	View   *View         // with OK: the node's view at its last look; nil if it showed none
 	Peers  *Peers        // with OK: what the other nodes show; nil if nobody has looked
+
+	Replication *Replication // with OK and ScopeRole seen: its part in replication; nil if it does not tell
 }
 
 // Effects is what a transition asks of the actor.
@@ -184,7 +186,11 @@ func (e *Evidence) Alive() bool { return !e.OK && (e.explicit() || e.Goes) }
 
 // explicit reports whether a server that answers has said that it is not to be
 // used.
-func (e *Evidence) explicit() bool { return e.Class == NotReady || e.Class == ReadOnly }
+func (e *Evidence) explicit() bool { return e.Class == NotReady || e.Class.Unsuited() }
+
+// Unsuited reports whether the class is about a server that works and answers, and
+// is not what this cluster asks for.
+func (c Class) Unsuited() bool { return c == ReadOnly || c == WrongRole || c == Lagging }
 
 // Retires reports whether the evidence is an answer by which a node's sessions
 // are to retire.
@@ -246,7 +252,8 @@ func (h *Health) improve(e *Evidence, rise int, now time.Time) Effects {
 	if h.State == Up {
 		return Effects{}
 	}
-	if h.State == Down && h.EverUp {
+	// A role is changed on purpose, so one look at the new one is enough.
+	if h.State == Down && h.EverUp && h.Class != ReadOnly && h.Class != WrongRole {
 		if h.Good++; h.Good < rise && !e.Alone {
 			return Effects{}
 		}

@@ -116,12 +116,12 @@ func (h *Health) Outlasting(e *Evidence, donorAfter time.Duration, better bool, 
 		h.DonorSince = now
 	}
 	if better && now.Sub(h.DonorSince) >= donorAfter {
-		e.against(NotReady, ScopeStatus,
+		e.Against(NotReady, ScopeStatus,
 			fmt.Sprintf("%s: donor or desynced for over %s (allow_donor = true keeps it in use)", NotReady, donorAfter))
 	}
 }
 
-// against turns a good check into evidence against the node.
-func (e *Evidence) against(c Class, need Scope, reason string) {
+// Against turns a good check into evidence against the node.
+func (e *Evidence) Against(c Class, need Scope, reason string) {
 	*e = Evidence{Class: c, Need: need, Reason: reason, Probe: e.Probe, Fresh: e.Fresh, Began: e.Began}
 }

@@ -10,6 +10,7 @@ const (
 	ScopeStatus                   // the node's own status: the galera check's query
 	ScopeView                     // the number of its view of the group
 	ScopeDial                     // whether it takes new connections: the check's own was new
+	ScopeRole                     // its part in replication: role, access and lag
 )
 
 // StatusEvery is how often the probes of a healthy node send the status query:
@@ -32,6 +33,8 @@ type Report struct {
 	Donor bool  // fit, but to be used last
 	View  *View // nil if the node told none
 
+	Replication *Replication // nil if the node told nothing of it
+
 	Server Server // which one the conn leads to
 }
 
@@ -52,5 +55,5 @@ func (f *Report) Worked() {
 
 // Evidence returns what a check that passed says about the node.
 func (f *Report) Evidence() Evidence {
-	return Evidence{OK: true, Saw: f.Saw, Donor: f.Donor, View: f.View}
+	return Evidence{OK: true, Saw: f.Saw, Donor: f.Donor, View: f.View, Replication: f.Replication}
 }

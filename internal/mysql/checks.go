@@ -94,19 +94,6 @@ func Galera(ctx context.Context, conn driver.Conn) error {
 	return err
 }
 
-// writable is the check that read_only is OFF. In MySQL super_read_only is
-// never ON while read_only is OFF.
-func writable(ctx context.Context, conn driver.Conn) error {
-	rows, err := ask(ctx, conn, "SELECT @@GLOBAL.read_only", 2)
-	if err != nil {
-		return fmt.Errorf("require \"writable\": the server does not tell read_only: %w", err)
-	}
-	if len(rows) == 1 && len(rows[0]) == 1 && (rows[0][0] == "0" || strings.EqualFold(rows[0][0], "OFF")) {
-		return nil
-	}
-	return &health.Unfit{Class: health.ReadOnly, Text: "require \"writable\": read_only is not OFF"}
-}
-
 // observe notes a node's view of its group if the Report wants it and no check
 // has looked. A server without wsrep has no view. A server that does not tell
 // is not judged for it.

@@ -61,9 +61,6 @@ func (Dialect) MayBeOwn(err error, _ bool) bool { return hasNumber(err, serverSh
 // Check returns [Default].
 func (Dialect) Check() dialect.Check { return Default }
 
-// Writable returns the check that read_only is OFF.
-func (Dialect) Writable() dialect.Check { return writable }
-
 // Works runs [Do1] if the backend can run it without preparing it.
 func (Dialect) Works(ctx context.Context, conn driver.Conn) error {
 	if _, ok := conn.(driver.ExecerContext); !ok {

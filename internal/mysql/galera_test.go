@@ -77,7 +77,9 @@ func TestGaleraTruthTable(t *testing.T) {
 		found.AllowDonor = s.donorAllowed
 		err := Galera(ctx, conn)
 		if err == nil && s.writableRequired {
-			err = Dialect{}.Writable()(ctx, conn)
+			if err = (Dialect{}).Replication(ctx, conn, dialect.DepthAccess); err == nil && found.Replication.Access != health.AccessWrite {
+				err = &health.Unfit{Class: health.ReadOnly}
+			}
 		}
 		fit := err == nil
 

@@ -55,8 +55,10 @@ func hasNumber(err error, numbers ...uint16) bool {
 	return errors.As(err, &e) && slices.Contains(numbers, e.Number)
 }
 
-// Query runs the query without a causal wait.
-func (Dialect) Query(query string) dialect.Check { return dialect.QueryCheck(query, ask) }
+// Ask runs the query without a causal wait.
+func (Dialect) Ask(ctx context.Context, conn driver.Conn, query string, limit int) ([][]string, error) {
+	return ask(ctx, conn, query, limit)
+}
 
 // settings are those of a connection of ours. wait_timeout is the servers' own
 // default: a DSN or a server may have a shorter one than the time between two

@@ -9,7 +9,6 @@ package postgres
 import (
 	"context"
 	"database/sql/driver"
-	"fmt"
 	"reflect"
 	"strings"
 
@@ -76,20 +75,4 @@ func (Dialect) Works(ctx context.Context, conn driver.Conn) error { return works
 func works(ctx context.Context, conn driver.Conn) error {
 	dialect.ReportOf(ctx).Saw |= health.ScopeWork
 	return dialect.Ping(ctx, conn)
-}
-
-// Writable returns the check that a transaction may write. It cannot on a
-// standby, and where default_transaction_read_only is on.
-func (Dialect) Writable() dialect.Check { return writable }
-
-// writable asks as libpq does for target_session_attrs=read-write.
-func writable(ctx context.Context, conn driver.Conn) error {
-	rows, err := dialect.QueryRows(ctx, conn, "SHOW transaction_read_only", 2)
-	if err != nil {
-		return fmt.Errorf("require \"writable\": the server does not tell transaction_read_only: %w", err)
-	}
-	if len(rows) == 1 && len(rows[0]) == 1 && rows[0][0] == "off" {
-		return nil
-	}
-	return &health.Unfit{Class: health.ReadOnly, Text: "require \"writable\": transaction_read_only is not off"}
 }

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/fakedb"
@@ -95,31 +98,76 @@ func TestVersionsOfADriverAreOne(t *testing.T) {
 	}
 }
 
-func TestWritable(t *testing.T) {
-	for _, tc := range []struct {
-		rows  [][]driver.Value
+// What a server says of its part in replication. One that does not know the whole
+// question is asked a shorter one.
+func TestReplication(t *testing.T) {
+	primary := []driver.Value{false, "off", "77", "x00000002", "50334496", nil, nil, false, nil, nil}
+	standby := []driver.Value{true, "on", "77", "1", "100", "120", "0.5", true, "streaming", int64(3)}
+	with := func(row []driver.Value, at int, v driver.Value) []driver.Value {
+		row = slices.Clone(row)
+		row[at] = v
+		return row
+	}
+	follows := health.Replication{
+		Role: health.RoleReplica, Access: health.AccessRead, System: "77", Timeline: 3, Stream: health.StreamRuns,
+		Position: health.Position{{At: 100}}, Received: health.Position{{At: 120}}, Age: 500 * time.Millisecond,
+	}
+	varied := func(change func(r *health.Replication)) health.Replication {
+		r := follows
+		change(&r)
+		return r
+	}
+	leads := health.Replication{Role: health.RolePrimary, Access: health.AccessWrite, System: "77", Timeline: 2, Position: health.Position{{At: 50334496}}}
+	short := health.Replication{Role: health.RoleReplica, Access: health.AccessRead}
+	for name, tc := range map[string]struct {
+		depth dialect.Depth
+		all   []driver.Value
 		fails error
+		want  health.Replication
 		class health.Class
 	}{
-		{rows: [][]driver.Value{{"off"}}},
-		{rows: [][]driver.Value{{"on"}}, class: health.ReadOnly},
-		{rows: [][]driver.Value{{[]byte("on")}}, class: health.ReadOnly},
-		{rows: [][]driver.Value{}, class: health.ReadOnly},
-		{fails: pgError("57P01"), class: health.Lost},
+		"primary":             {depth: dialect.DepthAll, all: primary, want: leads},
+		"as bytes":            {depth: dialect.DepthAll, all: with(primary, 1, []byte("off")), want: leads},
+		"standby":             {depth: dialect.DepthAll, all: standby, want: follows},
+		"no right":            {depth: dialect.DepthAll, all: with(with(standby, 8, nil), 9, nil), want: varied(func(r *health.Replication) { r.Timeline, r.Stream, r.Hidden = 1, health.StreamUnknown, hiddenReceiver })},
+		"no receiver":         {depth: dialect.DepthAll, all: with(standby, 7, false), want: varied(func(r *health.Replication) { r.Stream = health.StreamBroken })},
+		"waits for its peer":  {depth: dialect.DepthAll, all: with(standby, 8, "waiting"), want: varied(func(r *health.Replication) { r.Stream = health.StreamBroken })},
+		"idle for ages":       {depth: dialect.DepthAll, all: with(standby, 6, "1e300"), want: varied(func(r *health.Replication) { r.Age = maxAge * time.Second })},
+		"access":              {depth: dialect.DepthAccess, want: short},
+		"role":                {depth: dialect.DepthRole, want: short},
+		"no such function":    {depth: dialect.DepthAll, fails: pgError("42883"), want: health.Replication{Role: short.Role, Access: short.Access, Hidden: hiddenPlace}},
+		"not on this service": {depth: dialect.DepthAll, fails: pgError("0A000"), want: health.Replication{Role: short.Role, Access: short.Access, Hidden: hiddenPlace}},
+		"lost":                {depth: dialect.DepthAll, fails: pgError("57P01"), class: health.Lost},
 	} {
-		b := fakedb.New()
-		n := b.Node("n")
-		n.OnQuery(func(query string) ([][]driver.Value, bool) { return tc.rows, query == "SHOW transaction_read_only" })
-		n.OnStatement(func(context.Context, string, []driver.NamedValue) error { return tc.fails })
-		conn, err := b.Driver().Open("n")
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, _ := dialect.WithReport(t.Context(), 0)
-		if got := health.Classify((Dialect{}).Writable()(ctx, conn), Dialect{}.Classify); got != tc.class {
-			t.Errorf("%v, %v: %v, want %v", tc.rows, tc.fails, got, tc.class)
-		}
-		conn.Close()
+		t.Run(name, func(t *testing.T) {
+			b := fakedb.New()
+			n := b.Node("n")
+			n.OnQuery(func(query string) ([][]driver.Value, bool) {
+				if query == allQuery {
+					return [][]driver.Value{tc.all}, true
+				}
+				return [][]driver.Value{{true, "on"}}, query == accessQuery
+			})
+			n.OnStatement(func(_ context.Context, query string, _ []driver.NamedValue) error {
+				if query == allQuery {
+					return tc.fails
+				}
+				return nil
+			})
+			conn, err := b.Driver().Open("n")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			ctx, report := dialect.WithReport(t.Context(), 0)
+			err = Dialect{}.Replication(ctx, conn, tc.depth)
+			if got := health.Classify(err, Dialect{}.Classify); got != tc.class {
+				t.Errorf("%v is %v, want %v", err, got, tc.class)
+			}
+			if err == nil && !reflect.DeepEqual(*report.Replication, tc.want) {
+				t.Errorf("%+v, want %+v", *report.Replication, tc.want)
+			}
+		})
 	}
 }
 

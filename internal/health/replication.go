@@ -1,0 +1,171 @@
+package health
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// A Role is the part that a node has in replication.
+type Role uint8
+
+const (
+	RoleUnknown Role = iota // it does not say
+	RolePrimary             // it follows no other server
+	RoleReplica             // it follows another server: a standby
+)
+
+// String returns the role's name in lower case.
+func (r Role) String() string { return [...]string{"unknown", "primary", "replica"}[r] }
+
+// Access says whether transactions on a node may write.
+type Access uint8
+
+const (
+	AccessUnknown Access = iota // it does not say
+	AccessWrite
+	AccessRead
+)
+
+// String returns libpq's word for it.
+func (a Access) String() string { return [...]string{"unknown", "read-write", "read-only"}[a] }
+
+// A Stream says whether a replica receives and applies what its source writes.
+type Stream uint8
+
+const (
+	StreamUnknown Stream = iota // it does not say, or may not say it to this account
+	StreamRuns
+	StreamBroken
+)
+
+// A Replication is what a node says of its part in replication. The dialect
+// fills it in, and nobody changes it after that.
+type Replication struct {
+	Role   Role
+	Access Access
+	// Equal says that several nodes may be primaries at once, as in Galera.
+	Equal bool
+
+	System   string // nodes with another one have other data: PostgreSQL's system_identifier; "" if unknown
+	Timeline uint64 // grows with every promotion; 0 if unknown
+	Server   string // the node's own number among its fellows; "" if unknown
+	Source   string // of a replica: the Server that it follows; "" if unknown
+
+	Position Position // what a primary has written, or a replica has applied
+	Received Position // what a replica has received
+	Stream   Stream   // of a replica
+	Fault    string   // of a stream that is broken: what the node says; "" if nothing
+
+	// Said is the lag by the node's own account, if Told.
+	Said time.Duration
+	Told bool
+	// Age is the age of the last transaction that a replica has applied, by the
+	// node's clock. It is no lag where the primary is idle. 0 if unknown.
+	Age time.Duration
+	// Hidden says why the node does not tell all, such as a missing right.
+	Hidden string
+}
+
+// A Position is how far a node is in what is replicated: for each origin of
+// transactions how many there are. It is sorted by origin.
+type Position []Mark
+
+// A Mark is how far a node is with the transactions of one origin: a place in
+// the log, or their number.
+type Mark struct {
+	Origin string
+	At     uint64
+}
+
+// NewPosition returns the position with these marks. It keeps marks.
+func NewPosition(marks []Mark) Position {
+	slices.SortFunc(marks, func(a, b Mark) int { return cmp.Compare(a.Origin, b.Origin) })
+	return marks
+}
+
+// Compare says whether p has all of what q has. Origins that p does not know may
+// be filtered: they are left out. known is false if they have none in common.
+func (p Position) Compare(q Position) (reached, known bool) {
+	reached = true
+	for _, m := range q {
+		if i, ok := slices.BinarySearchFunc(p, m.Origin, func(own Mark, origin string) int { return cmp.Compare(own.Origin, origin) }); ok {
+			known = true
+			reached = reached && p[i].At >= m.At
+		}
+	}
+	return reached, known
+}
+
+// A Fellow is another node of the cluster that answers, and has told its part in
+// replication.
+type Fellow struct {
+	Name        string
+	Replication *Replication
+	Looked      time.Time
+	Usable      bool      // opens may go to it
+	Promoted    time.Time // when it was first seen as a primary after it was a replica; zero: it never was
+}
+
+// apart reports whether two nodes have other data, or do not say.
+func (r *Replication) apart(q *Replication) bool {
+	return r.System != "" && q.System != "" && r.System != q.System
+}
+
+// Outranked returns the node to which a primary gives way: of two primaries of
+// the same data one is an old one, and what is written there is lost. The one
+// with the later timeline is the new one, then the one that was promoted later,
+// as this cluster has seen it, then the one that others follow. ok is false if
+// there is none, or if nothing tells which is which: they may be two names of one
+// server. promoted is when the node itself was promoted.
+func (r *Replication) Outranked(promoted time.Time, fellows []Fellow) (f Fellow, ok bool) {
+	if r.Role != RolePrimary || r.Equal {
+		return Fellow{}, false
+	}
+	for _, f := range fellows {
+		q := f.Replication
+		if q.Role != RolePrimary || q.Equal || r.apart(q) {
+			continue
+		}
+		order := 0
+		if r.Timeline != 0 && q.Timeline != 0 {
+			order = cmp.Compare(q.Timeline, r.Timeline)
+		}
+		order = cmp.Or(order, f.Promoted.Compare(promoted), cmp.Compare(followers(q, fellows), followers(r, fellows)))
+		if order > 0 {
+			return f, true
+		}
+	}
+	return Fellow{}, false
+}
+
+// followers counts the replicas that say that they follow a primary.
+func followers(r *Replication, fellows []Fellow) (n int) {
+	for _, f := range fellows {
+		if r.Server != "" && f.Replication.Role == RoleReplica && f.Replication.Source == r.Server && f.Replication.Stream == StreamRuns {
+			n++
+		}
+	}
+	return n
+}
+
+// Elsewhere reports whether a node has other data than most of its fellows. Of
+// two halves the one that is in use counts as most, then the one that comes first
+// by name of the data. used says that the node itself is in use.
+func (r *Replication) Elsewhere(used bool, fellows []Fellow) bool {
+	if r.System == "" {
+		return false
+	}
+	parties := add(nil, &View{Group: r.System}, used)
+	for _, f := range fellows {
+		if f.Replication.System != "" {
+			parties = add(parties, &View{Group: f.Replication.System}, f.Usable)
+		}
+	}
+	for i := range parties {
+		if parties[i].outranks(&parties[0]) {
+			return true
+		}
+	}
+	return false
+}
