@@ -97,7 +97,12 @@ func (c *conns) filter(want func(heldConn) bool) []heldConn {
 // for the life's goroutines.
 func (n *node) wrap(w winner, closed func()) driver.Conn {
 	place := n.load.join(w.born)
+	var ended func() bool
+	if !n.session.Closes { // a driver that closes its connection by itself looks by itself too
+		ended = w.socket.Watch()
+	}
 	wrapped, handle := session.Wrap(w.conn, session.Link{
+		Ended:      ended,
 		Generation: &n.generation,
 		Born:       w.born,
 		Report:     func(f session.Fault) session.Answer { return n.answer(f, w) },

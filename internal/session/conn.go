@@ -30,6 +30,7 @@ type Link struct {
 	Closed     func(byCluster bool) // called once, after the backend's Close has returned
 	Session    dialect.Session      // what is known of every session on the node
 	Pooled     bool                 // database/sql may put the conn into its pool before anybody uses it
+	Ended      func() bool          // reports whether the server has ended the connection, unread; nil if nobody knows
 }
 
 // A conn wraps a backend's conn for database/sql. It implements every optional
@@ -176,11 +177,15 @@ func (c *conn) Ping(ctx context.Context) error {
 }
 
 // ResetSession returns driver.ErrBadConn for a conn that is retired, spent or
-// closed by the cluster. It sends nothing for these. For all others it calls
+// closed by the cluster, or that the server has ended while it was idle. It sends nothing for these. For all others it calls
 // the backend's ResetSession.
 func (c *conn) ResetSession(ctx context.Context) error {
 	if !c.usage.checkOut() || c.spent || c.retired() {
 		return driver.ErrBadConn
+	}
+	if c.link.Ended != nil && c.link.Ended() {
+		c.lost = true
+		return c.failed(ctx, OpIdle, "", driver.ErrBadConn)
 	}
 	if c.resetter != nil {
 		if err := c.resetter.ResetSession(ctx); err != nil {

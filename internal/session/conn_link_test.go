@@ -500,3 +500,25 @@ func TestFirstUseKeepsTheClusterAway(t *testing.T) {
 		}
 	}
 }
+
+// A conn that the server has ended while it was idle is not handed out again, and
+// its backend is not asked.
+func TestConnThatTheServerHasEndedIsNotHandedOut(t *testing.T) {
+	s := &script{shape: shape{newestConn, newestStmt, -1}}
+	backend, err := s.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := false
+	c := execQuery(wrapped(backend, Link{
+		Generation: new(atomic.Uint64), Ended: func() bool { return ended },
+		Report: func(f Fault) Answer { return Answer{Err: f.Err} }, Closed: func(bool) {},
+	}))
+	if err := c.ResetSession(t.Context()); err != nil || !s.saw("ResetSession") {
+		t.Errorf("%v: %q", err, s.lines)
+	}
+	ended, s.lines = true, nil
+	if err := c.ResetSession(t.Context()); err != driver.ErrBadConn || s.saw("ResetSession") {
+		t.Errorf("%v: %q", err, s.lines)
+	}
+}

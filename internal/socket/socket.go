@@ -180,6 +180,24 @@ func (s *Slot) Known() bool {
 	return s.conn != nil
 }
 
+// Watch returns a func that reports whether the other side has ended the
+// connection, although nobody has read that yet. One goroutine at a time may call
+// it. It is nil if the slot's socket is not a *net.TCPConn, or the system does not
+// tell. No method of a program's own socket is called.
+func (s *Slot) Watch() (ended func() bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	conn, ok := s.conn.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	return endedAt(raw)
+}
+
 // Port returns the remote port of the slot's socket; empty if that is not a
 // *net.TCPConn. No method of a program's own socket is called.
 func (s *Slot) Port() string {
