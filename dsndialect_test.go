@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -121,6 +122,15 @@ func TestBackendOfADSNIsRegistered(t *testing.T) {
 		db.Close()
 		wantNothingLeft(t, b)
 	})
+}
+
+// The module that has the backend of the postgres dialect says how it registers
+// itself; see pgx/driver.go.
+func TestBackendOfPostgresIsThatOfTheModule(t *testing.T) {
+	name, pkg := postgres.Dialect{}.Backend()
+	if !slices.Contains(strings.Fields(docsRead(t, "pgx/go.mod")), pkg) || !strings.Contains(docsRead(t, "pgx/driver.go"), fmt.Sprintf("= %q", name)) {
+		t.Errorf("pgx/ is not the module %s with a driver %s", pkg, name)
+	}
 }
 
 // A file that names the backend of a dialect gets the same cure.
