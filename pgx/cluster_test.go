@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -27,6 +29,7 @@ func TestPostgreSQL(t *testing.T) {
 	t.Run("the hosts are tried in order", s.inOrder)
 	t.Run("read-write finds the primary", s.readWrite)
 	t.Run("key=value and a socket", s.otherForms)
+	t.Run("a file", s.file)
 	t.Run("the errors are pgx's", s.errors)
 	t.Run("a wrong password is not shown", s.wrongPassword)
 	t.Run("COPY, LISTEN and named arguments", s.pgxItself)
@@ -101,6 +104,32 @@ func (s stage) otherForms(t *testing.T) {
 	var name string
 	if err := db.QueryRow("SHOW application_name").Scan(&name); err != nil || name != "by+socket" {
 		t.Errorf("%q, %v", name, err)
+	}
+}
+
+// file opens a cluster of a config.toml, with one DSN for each node.
+func (s stage) file(t *testing.T) {
+	text := fmt.Sprintf("[[cluster]]\nname = \"pg\"\ndriver = %q\nrequire = \"writable\"\n", Name)
+	for _, p := range []*server{s.standby, s.primary} {
+		text += fmt.Sprintf("[[cluster.node]]\nname = %q\ndsn = %q\n", p.port, uri(p.addr(), ""))
+	}
+	path := filepath.Join(t.TempDir(), "config.toml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := clustersql.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	d, _ := r.Driver("pg")
+	db := sql.OpenDB(d.Connector())
+	defer db.Close()
+	wantPort(t, db, s.primary.port)
+	for _, n := range d.Status().Nodes {
+		if n.Name == s.primary.port && (n.OpenConns == 0 || n.Cuttable != n.OpenConns) {
+			t.Errorf("%d of %d connections can be cut", n.Cuttable, n.OpenConns)
+		}
 	}
 }
 
