@@ -24,7 +24,8 @@ import (
 // node turns out to be silent, the cluster closes the socket, and a query that
 // hangs on it returns. Nodes with a mysql DSN on network tcp or unix use Dial
 // without being asked to, unless [Config.Dial] is "backend". Pass it to other
-// backends that dial in Connect, such as pgx with its DialFunc.
+// backends that dial in Connect, such as pgx with its DialFunc. The driver of the
+// module github.com/EnumApps/clustersql/pgx has it.
 //
 // The connection is returned unwrapped, because a backend may look at its type.
 // ctx must be the one that the backend's Connect was given, or made from it.

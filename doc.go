@@ -14,7 +14,7 @@
 //
 // A process may have several clusters. [RegisterFile] makes them of a
 // config.toml. The driver "clustersql" makes one of a DSN with a list of hosts,
-// for programs that take only a driver name and a DSN.
+// of mysql or of PostgreSQL, for programs that take only a driver name and a DSN.
 //
 // # One open
 //

@@ -69,7 +69,7 @@ func squeeze(s string) string { return strings.Join(strings.Fields(s), " ") }
 // is compiled and run.
 func TestDocsSnippetsAreCompiled(t *testing.T) {
 	var sources []string
-	for _, pattern := range []string{"example*_test.go", "compat/*.go", "examples/*/*.go"} {
+	for _, pattern := range []string{"example*_test.go", "compat/*.go", "pgx/*.go", "examples/*/*.go"} {
 		paths, err := filepath.Glob(pattern)
 		if err != nil || len(paths) == 0 {
 			t.Fatal(pattern, "finds nothing", err)
@@ -99,8 +99,8 @@ func TestDocsTOMLLoads(t *testing.T) {
 	for _, d := range documents(t) {
 		for _, block := range d.blocks("toml") {
 			found++
-			if strings.Contains(block, `"pgx"`) {
-				continue // the module compat has that driver, and loads these
+			if strings.Contains(block, `"pgx"`) || strings.Contains(block, `"clustersql-pgx"`) {
+				continue // the modules compat and pgx have these drivers, and load them
 			}
 			for _, m := range regexp.MustCompile(`\$\{(\w+)\}`).FindAllStringSubmatch(block, -1) {
 				t.Setenv(m[1], "secret")

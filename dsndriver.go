@@ -21,8 +21,8 @@ const dsnDriverName = "clustersql"
 
 func init() { sql.Register(dsnDriverName, dsnDriver{}) }
 
-// A dsnDriver makes a cluster from a mysql DSN with a list of hosts. Every
-// sql.Open makes a cluster of its own, which ends with the sql.DB.
+// A dsnDriver makes a cluster from a DSN with a list of hosts. Every sql.Open makes
+// a cluster of its own, which ends with the sql.DB.
 type dsnDriver struct{}
 
 var _ driver.DriverContext = dsnDriver{}
@@ -30,7 +30,7 @@ var _ driver.DriverContext = dsnDriver{}
 // errNoDSN is the error of every use of a sql.DB that was opened with an empty
 // DSN. To open one is no error: programs that wrap a driver by its name do so,
 // to get the driver from sql.DB.Driver.
-var errNoDSN = errors.New("clustersql: the DSN is empty: write it as user:password@tcp(host1,host2)/database")
+var errNoDSN = errors.New("clustersql: the DSN is empty: write it as user:password@tcp(host1,host2)/database or postgres://user:password@host1,host2/database")
 
 // OpenConnector builds the cluster and starts it. The connector's Driver method
 // returns the cluster's [Driver], for its Status. The connector's Close closes
@@ -137,13 +137,43 @@ func (c dsnCluster) Close() error {
 	return c.cluster.Close()
 }
 
-// backendDialect is the dialect of the DSNs that a dsnDriver takes.
+// backendDialect is the dialect of the DSNs that no dialect claims.
 var backendDialect dialect.Dialect = dialects[0]
+
+// dialectOfDSN returns the dialect of a DSN with a list of hosts, by the DSN's
+// form.
+func dialectOfDSN(dsn string) dialect.Dialect {
+	for _, d := range dialects {
+		if d.Claims(dsn) {
+			return d
+		}
+	}
+	return backendDialect
+}
+
+// backendOfDSN returns the backend for DSNs of the dialect: the dialect's own, or
+// the one that is registered with database/sql under the dialect's name for it.
+// The error holds nothing of a DSN.
+func backendOfDSN(d dialect.Dialect) (driver.Driver, error) {
+	if own := d.Driver(); own != nil {
+		return own, nil
+	}
+	name, pkg := d.Backend()
+	if !slices.Contains(sql.Drivers(), name) {
+		return nil, fmt.Errorf("the DSN needs the driver %q, which database/sql does not know: write import _ %q", name, pkg)
+	}
+	backend, err := backendFor(name, "")
+	if err != nil {
+		return nil, fmt.Errorf("driver %q: %w", name, err)
+	}
+	return backend, nil
+}
 
 // clusterOf builds the cluster that a DSN describes. It dials nothing. The
 // error holds none of the DSN's secrets.
 func clusterOf(dsn string) (Driver, error) {
-	hosts, err := parseClusterDSN(backendDialect, dsn)
+	kind := dialectOfDSN(dsn)
+	hosts, err := parseClusterDSN(kind, dsn)
 	if err != nil {
 		return Driver{}, fmt.Errorf("clustersql: %w", err)
 	}
@@ -151,9 +181,13 @@ func clusterOf(dsn string) (Driver, error) {
 	if err != nil {
 		return Driver{}, fmt.Errorf("clustersql: %w", err)
 	}
-	d := NewDriver(backendDialect.Driver(), hosts.name(), func(c *Config) { *c = cfg })
+	backend, err := backendOfDSN(kind)
+	if err != nil {
+		return Driver{}, fmt.Errorf("clustersql: %w", err)
+	}
+	d := NewDriver(backend, hosts.name(), func(c *Config) { *c = cfg })
 	for _, h := range hosts.Hosts {
-		if err := d.AddNode(h.Name, h.DSN); err != nil {
+		if err := d.AddNode(h.Name, h.DSN, WithPriority(h.Priority)); err != nil {
 			d.Close()
 			return Driver{}, err
 		}

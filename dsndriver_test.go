@@ -158,7 +158,7 @@ func second(_ driver.Conn, err error) error { return err }
 // A program that wraps the driver by its name opens it with an empty DSN, and
 // takes its driver.
 func TestEmptyDSNGivesTheDriver(t *testing.T) {
-	const want = "clustersql: the DSN is empty: write it as user:password@tcp(host1,host2)/database"
+	const want = "clustersql: the DSN is empty: write it as user:password@tcp(host1,host2)/database or postgres://user:password@host1,host2/database"
 	synctest.Test(t, func(t *testing.T) {
 		fakeDSNs(t, fakedb.New())
 		db, err := sql.Open("clustersql", "")

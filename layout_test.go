@@ -29,7 +29,7 @@ var arrows = map[string][]string{
 
 	"internal/conffile": {"internal/redact"},
 	"internal/mysql":    {"internal/dialect", "internal/health", "internal/redact"},
-	"internal/postgres": {"internal/dialect", "internal/health"},
+	"internal/postgres": {"internal/dialect", "internal/health", "internal/redact"},
 	"internal/session":  {"internal/dialect", "internal/health", "internal/sqltext"},
 
 	"internal/balance":  {"internal/health"},

@@ -303,8 +303,8 @@ func backendFor(name, dsn string) (driver.Driver, error) {
 		return nil, errOwnBackend
 	}
 	if registered := sql.Drivers(); !slices.Contains(registered, name) {
-		return nil, fmt.Errorf("database/sql knows no driver %s: import its package for its side effect, as in import _ \"github.com/go-sql-driver/mysql\"; registered are %s",
-			conffile.QuoteName(name), strings.Join(registered, ", "))
+		return nil, fmt.Errorf("database/sql knows no driver %s: import its package for its side effect, as in import _ %q; registered are %s",
+			conffile.QuoteName(name), packageOf(name), strings.Join(registered, ", "))
 	}
 	backend, err := driverOf(name, "")
 	if err != nil {
@@ -317,6 +317,17 @@ func backendFor(name, dsn string) (driver.Driver, error) {
 		return nil, errOwnBackend
 	}
 	return backend, nil
+}
+
+// packageOf returns the package that registers a backend under its name. For names
+// that are not known it is an example.
+func packageOf(name string) string {
+	for _, d := range dialects {
+		if own, pkg := d.Backend(); own == name {
+			return pkg
+		}
+	}
+	return "github.com/go-sql-driver/mysql"
 }
 
 // driverOf opens a sql.DB, takes its driver, and closes it.

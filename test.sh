@@ -24,7 +24,7 @@ cd "$(dirname "$0")" || exit
 # Each module is tested as it stands, also where a workspace joins them.
 export GOWORK=off
 
-modules=(. demo compat bench tools tools/testtable)
+modules=(. demo compat pgx bench tools tools/testtable)
 platforms=(GOOS=darwin GOOS=windows GOARCH=386)
 
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/clustersql-bin.XXXXXX") || exit # what is built on the way
@@ -211,15 +211,17 @@ faults_steps() {
 
 bench_quick() { go -C bench run . -quick; }
 
-fuzz_one() { go test -json -run '^$' -fuzz "^$2\$" -fuzztime "$3s" -fuzzminimizetime 2s "$1"; }
+fuzz_one() { go -C "$1" test -json -run '^$' -fuzz "^$3\$" -fuzztime "$4s" -fuzzminimizetime 2s "$2"; }
 
 fuzz_steps() {
-  local pkg name
+  local m pkg name
   whole "fuzz" seconds "$1"
   echo "looking for fuzz tests"
-  for pkg in $(go list ./...); do
-    for name in $(go test -list '^Fuzz' "$pkg" | grep '^Fuzz'); do
-      step tests "$name, $1 s: $pkg" fuzz_one "$pkg" "$name" "$1"
+  for m in . pgx; do
+    for pkg in $(go -C "$m" list ./...); do
+      for name in $(go -C "$m" test -list '^Fuzz' "$pkg" | grep '^Fuzz'); do
+        step tests "$name, $1 s: $pkg" fuzz_one "$m" "$pkg" "$name" "$1"
+      done
     done
   done
 }

@@ -21,6 +21,10 @@ type Dialect interface {
 	// Driver returns the driver that comes with the dialect, for clusters that
 	// are made from a DSN alone. It is nil if there is none.
 	Driver() driver.Driver
+	// Backend says under which name the backend of such clusters is registered
+	// with database/sql, and by which package, where Driver returns nil. Both are
+	// empty if a cluster cannot be made from a DSN alone.
+	Backend() (name, pkg string)
 	// Owns reports whether backend is the driver of Driver itself. A driver
 	// that wraps it is not. The sessions of that driver are those of
 	// [Session.Closes].
@@ -40,6 +44,10 @@ type Dialect interface {
 	Session(dsn string) Session
 	// AnySession says what holds for every session when no DSN is known.
 	AnySession() Session
+	// Claims reports whether a DSN with a list of hosts is of this database by its
+	// form alone. A DSN that no dialect claims is read as one of the mysql dialect,
+	// whose DSNs have no mark of their own.
+	Claims(dsn string) bool
 	// SplitHosts splits a DSN with a list of hosts into one DSN for each host.
 	// Parameters whose name begins with prefix, in upper or lower case, are the
 	// cluster's own. The error holds no secret of the DSN.
@@ -121,8 +129,12 @@ type HostList struct {
 }
 
 // A Host is one host of the list. Name is its address with the port. DSN has
-// this one address and none of the cluster's own parameters.
-type Host struct{ Name, DSN string }
+// this one address and none of the cluster's own parameters. Priority is the
+// host's place in the list where the hosts are to be tried in order, and else 0.
+type Host struct {
+	Name, DSN string
+	Priority  int
+}
 
 // A Parameter is one of the cluster's own parameters, as it is written in the
 // DSN.
@@ -155,6 +167,12 @@ func (Generic) Session(string) Session { return Session{} }
 
 // AnySession knows nothing about a session.
 func (Generic) AnySession() Session { return Session{} }
+
+// Backend names none.
+func (Generic) Backend() (name, pkg string) { return "", "" }
+
+// Claims reports false.
+func (Generic) Claims(string) bool { return false }
 
 // SplitHosts fails: the form of the DSN is not known.
 func (Generic) SplitHosts(string, string) (HostList, error) { return HostList{}, errNoDriver }

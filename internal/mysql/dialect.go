@@ -26,6 +26,12 @@ var _ dialect.Dialect = Dialect{}
 // Driver returns go-sql-driver/mysql.
 func (Dialect) Driver() driver.Driver { return mysql.MySQLDriver{} }
 
+// Backend names none: the driver is that of [Dialect.Driver].
+func (Dialect) Backend() (name, pkg string) { return "", "" }
+
+// Claims reports false: a DSN of the driver has no mark of its own.
+func (Dialect) Claims(string) bool { return false }
+
 // Owns reports whether the backend is go-sql-driver/mysql itself.
 func (Dialect) Owns(backend driver.Driver) bool {
 	switch backend.(type) {

@@ -1,9 +1,10 @@
 // Package postgres is the dialect of PostgreSQL: what its SQLSTATEs say about a
 // node, and what to ask a server. It imports no driver. pgx and lib/pq are known
 // by the paths of their packages, and their errors by the method SQLState.
+// Connection strings are libpq's, which both drivers take.
 //
 // It has no goroutine, channel, lock or clock. The root imports it; it imports
-// the packages dialect and health.
+// the packages dialect, health and redact.
 package postgres
 
 import (
@@ -16,15 +17,22 @@ import (
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
-// Dialect is the dialect of PostgreSQL. It has no driver of its own, so a
-// cluster cannot be made from a DSN alone, and the backend dials itself.
+// Dialect is the dialect of PostgreSQL. It has no driver of its own: clusters
+// that are made from a DSN alone have that of [Dialect.Backend].
 type Dialect struct{ dialect.Generic }
 
 var _ dialect.Dialect = Dialect{}
 
+// backendPackage is pgx with connections that a cluster can cut. It is in a module
+// of its own.
+const backendPackage = "github.com/EnumApps/clustersql/pgx"
+
 // drivers are the packages of the known drivers, without the number of a major
 // version.
-var drivers = []string{"github.com/jackc/pgx/stdlib", "github.com/lib/pq"}
+var drivers = []string{"github.com/jackc/pgx/stdlib", "github.com/lib/pq", backendPackage}
+
+// Backend names the driver of the package pgx of this project.
+func (Dialect) Backend() (name, pkg string) { return "clustersql-pgx", backendPackage }
 
 // Speaks reports whether backend is pgx's or lib/pq's driver.
 func (Dialect) Speaks(backend driver.Driver) bool {

@@ -23,6 +23,21 @@ func HoldsPassword(text string) bool {
 	return false
 }
 
+// IsPassword reports whether a key of a DSN says that its value is a secret, and
+// the value is one: an sslkey may be a path, and may be the key itself.
+func IsPassword(key, value string) bool {
+	p := pair{key, value}
+	return p.isPassword() && p.isSecret()
+}
+
+// IsOdd reports whether the value of a key that holds no password looks as if it
+// held another key with its value, or a password before an @: the DSN is written
+// in another way.
+func IsOdd(key, value string) bool {
+	p := pair{key, value}
+	return !p.isPassword() && p.looksOdd()
+}
+
 // secretPairs takes a DSN of unknown form apart and returns what of it is
 // secret: values of keys that hold secrets, and values of keys that we do not
 // know. The DSN may be a URL, key=value as libpq has it, key=value with
@@ -101,11 +116,10 @@ func (p pair) isSecret() bool {
 // isOdd reports whether the value is to be shown, and looks as if it held
 // another key with its value, or a password before an @: the DSN is written in
 // another way. Some servers have users like app@server.
-func (p pair) isOdd() bool {
+func (p pair) isOdd() bool { return publicKeys[plainKey(p.key)] && p.looksOdd() }
+
+func (p pair) looksOdd() bool {
 	key := plainKey(p.key)
-	if !publicKeys[key] {
-		return false
-	}
 	return strings.ContainsAny(p.value, ";(") || strings.Contains(p.value, "=") && key != "options" ||
 		strings.Contains(p.value, "@") && (!strings.HasPrefix(key, "u") || strings.ContainsAny(p.value, ":/"))
 }

@@ -89,3 +89,29 @@ func TestHoldsPassword(t *testing.T) {
 		}
 	}
 }
+
+func TestKeysOfPasswords(t *testing.T) {
+	for _, tc := range []struct {
+		key, value    string
+		password, odd bool
+	}{
+		{"password", "p=a;b", true, false},
+		{"sslpassword", "x", true, false},
+		{"oauth_client_secret", "x", true, false},
+		{"password", "", false, false},
+		{"passfile", "/home/app/.pgpass", false, false},
+		{"sslkey", "/etc/key.pem", false, false},
+		{"sslkey", "-----BEGIN KEY-----", true, false},
+		{"dbname", "shop", false, false},
+		{"dbname", "shop;password=x", false, true},
+		{"anything", "a=b", false, true},
+		{"options", "-c x=1", false, false},
+		{"user", "app@server", false, false},
+		{"user", "app:x@server", false, true},
+		{"host", "x@h", false, true},
+	} {
+		if got, odd := IsPassword(tc.key, tc.value), IsOdd(tc.key, tc.value); got != tc.password || odd != tc.odd {
+			t.Errorf("%s=%s: %t, %t", tc.key, tc.value, got, odd)
+		}
+	}
+}
