@@ -2,7 +2,6 @@ package clustersql
 
 import (
 	"database/sql"
-	"database/sql/driver"
 	"fmt"
 	"slices"
 	"strings"
@@ -66,10 +65,9 @@ func TestURIOfPostgresWithTarget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
 		withDialects(t, fakeDialect{postgres.Dialect{}, b.Driver()})
-		for host, value := range map[string]string{"h1": "on", "h2": "off"} {
-			b.Node("host='" + host + "' port=5432 target_session_attrs=any").OnQuery(func(query string) ([][]driver.Value, bool) {
-				return [][]driver.Value{{value}}, query == "SHOW transaction_read_only"
-			})
+		for host, standby := range map[string]bool{"h1": true, "h2": false} {
+			script := &pgScript{standby: standby, system: "77", timeline: 1, place: 100, received: 100, streams: standby}
+			b.Node("host='" + host + "' port=5432 target_session_attrs=any").OnQuery(script.answer)
 		}
 		db, err := sql.Open("clustersql", "host=h1,h2 target_session_attrs=read-write clustersql.dialect=postgres")
 		if err != nil {
