@@ -45,6 +45,7 @@ var arrows = map[string][]string{
 	"internal/fakedb":     {},
 	"internal/galera":     {"internal/throwaway"},
 	"internal/galeratest": {"internal/fakedb"},
+	"internal/pgcluster":  {"internal/throwaway"},
 	"internal/race":       {},
 	"internal/seedtest":   {},
 	"internal/simulation": {},
