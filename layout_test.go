@@ -43,11 +43,13 @@ var arrows = map[string][]string{
 	// These serve tests, the demo and the benchmarks. Nothing above imports
 	// them.
 	"internal/fakedb":     {},
-	"internal/galera":     {},
+	"internal/galera":     {"internal/throwaway"},
 	"internal/galeratest": {"internal/fakedb"},
+	"internal/pgcluster":  {"internal/throwaway"},
 	"internal/race":       {},
 	"internal/seedtest":   {},
 	"internal/simulation": {},
+	"internal/throwaway":  {},
 	"integration":         {},
 	"examples/threeclusters": {
 		".",

@@ -82,7 +82,7 @@ install_packages() {
 # servers. An empty list would be taken for this folder alone.
 short_packages() {
   local all
-  all=$(go list ./... | grep -v -E '/(integration|internal/galera)$') || return
+  all=$(go list ./... | grep -v -E '/(integration|internal/galera|internal/pgcluster)$') || return
   mapfile -t list <<<"$all"
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql"
+	"github.com/EnumApps/clustersql/internal/pgcluster"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 )
@@ -34,13 +35,13 @@ func Example_pgx() {
 }
 
 // pgCluster returns a cluster of servers that each have their own database.
-func pgCluster(t *testing.T, servers []*postgres, opts ...clustersql.Option) (clustersql.Driver, *sql.DB) {
+func pgCluster(t *testing.T, servers []*pgcluster.Node, opts ...clustersql.Option) (clustersql.Driver, *sql.DB) {
 	t.Helper()
 	opts = append(opts, clustersql.WithStrategy(clustersql.Ordered), clustersql.WithCheckQuery("SELECT NOT pg_is_in_recovery()"), clustersql.WithGroups(clustersql.GroupsAny))
 	d := clustersql.NewDriver(nil, t.Name(), opts...)
 	t.Cleanup(func() { d.Close() })
 	for i, p := range servers {
-		cfg, err := pgx.ParseConfig(p.dsn())
+		cfg, err := pgx.ParseConfig(p.DSN(""))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,31 +71,30 @@ func serverOf(t *testing.T, db *sql.DB) (port int) {
 // pgx runs on real PostgreSQL servers. One is frozen, one is killed, and one
 // ends a connection.
 func TestPgx(t *testing.T) {
-	servers := []*postgres{startPostgres(t), startPostgres(t)}
+	var servers []*pgcluster.Node
+	for range 2 {
+		servers = append(servers, pgcluster.StartT(t, pgcluster.Options{Nodes: 1}).Nodes...)
+	}
 	t.Run("a connection that the server ends", func(t *testing.T) { pgxConnEnds(t, servers) })
 	t.Run("what hangs on a frozen server is cut", func(t *testing.T) { pgxIsCut(t, servers) })
 	t.Run("a killed server is masked", func(t *testing.T) { pgxIsMasked(t, servers) })
 }
 
-func pgxConnEnds(t *testing.T, servers []*postgres) {
+func pgxConnEnds(t *testing.T, servers []*pgcluster.Node) {
 	events := make(chan clustersql.Event, 100)
 	d, db := pgCluster(t, servers, clustersql.WithOnEvent(func(e clustersql.Event) {
 		if e.Node == "n1" {
 			events <- e
 		}
 	}))
-	if port := serverOf(t, db); port != servers[0].port {
-		t.Errorf("on port %d, and the first server's is %d", port, servers[0].port)
+	if port := serverOf(t, db); port != servers[0].Port() {
+		t.Errorf("on port %d, and the first server's is %d", port, servers[0].Port())
 	}
 	var pid int
 	if err := db.QueryRow("SELECT pg_backend_pid()").Scan(&pid); err != nil {
 		t.Fatal(err)
 	}
-	admin, err := sql.Open("pgx", servers[0].dsn())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer admin.Close()
+	admin := adminOf(t, servers[0])
 	var done bool
 	if err := admin.QueryRow("SELECT pg_terminate_backend($1, 5000)", pid).Scan(&done); err != nil || !done {
 		t.Fatal(done, err)
@@ -123,7 +123,7 @@ func pgxConnEnds(t *testing.T, servers []*postgres) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	db.SetMaxIdleConns(0)
-	if port := serverOf(t, db); port != servers[0].port {
+	if port := serverOf(t, db); port != servers[0].Port() {
 		t.Errorf("one ended connection moved the cluster to port %d", port)
 	}
 	for len(events) > 0 {
@@ -136,7 +136,7 @@ func pgxConnEnds(t *testing.T, servers []*postgres) {
 	}
 }
 
-func pgxIsCut(t *testing.T, servers []*postgres) {
+func pgxIsCut(t *testing.T, servers []*pgcluster.Node) {
 	d, db := pgCluster(t, servers)
 	ended := make(chan error, 1)
 	go func() {
@@ -147,27 +147,25 @@ func pgxIsCut(t *testing.T, servers []*postgres) {
 	if s := d.Status().Nodes[0]; s.OpenConns != 1 || s.Cuttable != 1 {
 		t.Errorf("%d of %d connections can be cut", s.Cuttable, s.OpenConns)
 	}
-	servers[0].freeze()
-	defer servers[0].resume()
+	if err := servers[0].Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	defer servers[0].Resume()
 	began := time.Now()
 	err := <-ended
 	t.Logf("after %v: %v", time.Since(began).Round(time.Millisecond), err)
 	if err == nil || !strings.Contains(err.Error(), "clustersql cut the connection (silent") || !errors.Is(err, clustersql.ErrUnknownOutcome) {
 		t.Errorf("got %v", err)
 	}
-	if port := serverOf(t, db); port != servers[1].port {
-		t.Errorf("on port %d, and the second server's is %d", port, servers[1].port)
+	if port := serverOf(t, db); port != servers[1].Port() {
+		t.Errorf("on port %d, and the second server's is %d", port, servers[1].Port())
 	}
 }
 
 // waitAsleep waits until the server runs a pg_sleep.
-func waitAsleep(t *testing.T, p *postgres) {
+func waitAsleep(t *testing.T, n *pgcluster.Node) {
 	t.Helper()
-	admin, err := sql.Open("pgx", p.dsn())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer admin.Close()
+	admin := adminOf(t, n)
 	deadline := time.Now().Add(30 * time.Second)
 	for asleep := 0; asleep == 0; time.Sleep(10 * time.Millisecond) {
 		if err := admin.QueryRow("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'").Scan(&asleep); err != nil || time.Now().After(deadline) {
@@ -176,13 +174,15 @@ func waitAsleep(t *testing.T, p *postgres) {
 	}
 }
 
-func pgxIsMasked(t *testing.T, servers []*postgres) {
+func pgxIsMasked(t *testing.T, servers []*pgcluster.Node) {
 	d, db := pgCluster(t, servers)
 	db.SetMaxIdleConns(0)
 	serverOf(t, db)
-	servers[0].kill()
+	if err := servers[0].Kill(); err != nil {
+		t.Fatal(err)
+	}
 	for range 20 {
-		if port := serverOf(t, db); port != servers[1].port {
+		if port := serverOf(t, db); port != servers[1].Port() {
 			t.Errorf("on port %d", port)
 		}
 	}

@@ -16,28 +16,21 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql"
+	"github.com/EnumApps/clustersql/internal/pgcluster"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/lib/pq"
 )
 
 // What PostgreSQL's errors mean is the same through both drivers.
 func TestPostgreSQL(t *testing.T) {
-	first := startPostgres(t)
-	second := startStandby(t, first)
-	admin := adminOf(t, first)
-	for _, statement := range []string{
-		"CREATE TABLE orders (id INT PRIMARY KEY)",
-		"CREATE ROLE guest LOGIN", "GRANT SELECT, INSERT ON orders TO guest",
-	} {
-		if _, err := admin.Exec(statement); err != nil {
-			t.Fatal(err)
-		}
-	}
-	pgStage{first, second, admin, nil}.replayed(t)
+	c := pgcluster.StartT(t, pgcluster.Options{})
+	s := pgStage{Cluster: c, first: c.Nodes[0], second: c.Nodes[1], late: c.Nodes[2], admin: adminOf(t, c.Nodes[0])}
+	s.exec(t, "CREATE TABLE orders (id INT PRIMARY KEY)", "ALTER TABLE orders OWNER TO "+pgcluster.User,
+		"CREATE ROLE guest LOGIN", "GRANT SELECT, INSERT ON orders TO guest")
 	backends := map[string]driver.Driver{"pgx": stdlib.GetDefaultDriver(), "pq": &pq.Driver{}}
 	for name, backend := range backends {
 		t.Run(name, func(t *testing.T) {
-			s := pgStage{first, second, admin, backend}
+			s.backend = backend
 			t.Run("a refused login costs no session", func(t *testing.T) { s.loginRefused(t) })
 			t.Run("a full server stays up", func(t *testing.T) { s.full(t) })
 			t.Run("a read-only transaction is no read-only node", func(t *testing.T) { s.ownTransaction(t) })
@@ -46,20 +39,21 @@ func TestPostgreSQL(t *testing.T) {
 		})
 	}
 	t.Run("a promotion moves the writers", func(t *testing.T) {
-		promotionMovesWriters(t, pgStage{first, second, admin, nil}, backends)
+		promotionMovesWriters(t, s, backends)
 	})
 }
 
-// A pgStage is a primary, its standby, and one driver.
+// A pgStage is a primary, its standbys, and one driver.
 type pgStage struct {
-	first, second *postgres
-	admin         *sql.DB // to the primary
-	backend       driver.Driver
+	*pgcluster.Cluster
+	first, second, late *pgcluster.Node
+	admin               *sql.DB // to the primary
+	backend             driver.Driver
 }
 
-func adminOf(t *testing.T, p *postgres) *sql.DB {
+func adminOf(t *testing.T, n *pgcluster.Node) *sql.DB {
 	t.Helper()
-	admin, err := sql.Open("pgx", p.dsn())
+	admin, err := sql.Open("pgx", n.DSNOf(pgcluster.Admin, ""))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,13 +83,13 @@ func (p *pgDiary) harm() []clustersql.Event {
 }
 
 // cluster returns a cluster of the servers through the stage's driver.
-func (s pgStage) cluster(t *testing.T, user string, servers []*postgres, up int, opts ...clustersql.Option) (clustersql.Driver, *sql.DB, *pgDiary) {
+func (s pgStage) cluster(t *testing.T, user string, servers []*pgcluster.Node, up int, opts ...clustersql.Option) (clustersql.Driver, *sql.DB, *pgDiary) {
 	t.Helper()
 	told := new(pgDiary)
 	d := clustersql.NewDriver(s.backend, t.Name(), append([]clustersql.Option{clustersql.WithStrategy(clustersql.Ordered), clustersql.WithOnEvent(told.write)}, opts...)...)
 	t.Cleanup(func() { d.Close() })
 	for i, p := range servers {
-		if err := d.AddNode(fmt.Sprintf("n%d", i+1), strings.Replace(p.dsn(), "app@", user+"@", 1)); err != nil {
+		if err := d.AddNode(fmt.Sprintf("n%d", i+1), p.DSNOf(user, "")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -121,13 +115,13 @@ func until(t *testing.T, what string, holds func() bool) {
 
 // loginRefused has the server refuse logins while a session works.
 func (s pgStage) loginRefused(t *testing.T) {
-	d, db, told := s.cluster(t, "guest", []*postgres{s.first}, 1)
+	d, db, told := s.cluster(t, "guest", []*pgcluster.Node{s.first}, 1)
 	conn, err := db.Conn(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	hba := filepath.Join(s.first.data(), "pg_hba.conf")
+	hba := filepath.Join(s.first.Data(), "pg_hba.conf")
 	was, err := os.ReadFile(hba)
 	if err != nil {
 		t.Fatal(err)
@@ -165,32 +159,16 @@ func (s pgStage) write(t *testing.T, file string, text []byte) {
 	if err := os.WriteFile(file, text, info.Mode()); err != nil {
 		t.Fatal(err)
 	}
-	s.reload(t)
-}
-
-// reload has the server read its settings. Sessions see them before their next
-// statement, and new ones from the beginning, once the postmaster has read them.
-func (s pgStage) reload(t *testing.T) {
-	t.Helper()
-	var before, now string
-	const loaded = "SELECT pg_conf_load_time()"
-	if err := s.admin.QueryRow(loaded).Scan(&before); err != nil {
+	if err := s.first.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.admin.Exec("SELECT pg_reload_conf()"); err != nil {
-		t.Fatal(err)
-	}
-	until(t, "the settings to be read", func() bool {
-		return s.admin.QueryRow(loaded).Scan(&now) == nil && now != before
-	})
 }
 
 // full gives a role room for two connections: the probe's and one more.
 func (s pgStage) full(t *testing.T) {
 	s.exec(t, "ALTER ROLE guest CONNECTION LIMIT 2")
 	defer s.exec(t, "ALTER ROLE guest CONNECTION LIMIT -1")
-	s.replayed(t)
-	d, db, told := s.cluster(t, "guest", []*postgres{s.first, s.second}, 2)
+	d, db, told := s.cluster(t, "guest", []*pgcluster.Node{s.first, s.second}, 2)
 	var held []*sql.Conn
 	for range 3 { // the second server has the same limit
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
@@ -219,23 +197,10 @@ func (s pgStage) full(t *testing.T) {
 	}
 }
 
-// replayed waits until the standby has all that the primary has.
-func (s pgStage) replayed(t *testing.T) {
+// exec runs statements as the administrator, on all servers.
+func (s pgStage) exec(t *testing.T, statements ...string) {
 	t.Helper()
-	var at string
-	if err := s.admin.QueryRow("SELECT pg_current_wal_flush_lsn()").Scan(&at); err != nil {
-		t.Fatal(err)
-	}
-	standby := adminOf(t, s.second)
-	until(t, "the standby to catch up", func() bool {
-		there := false
-		return standby.QueryRow("SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn", at).Scan(&there) == nil && there
-	})
-}
-
-func (s pgStage) exec(t *testing.T, statement string) {
-	t.Helper()
-	if _, err := s.admin.Exec(statement); err != nil {
+	if err := s.Exec(t.Context(), statements...); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -243,7 +208,7 @@ func (s pgStage) exec(t *testing.T, statement string) {
 // ownTransaction writes in READ ONLY transactions, of three kinds, on a cluster
 // that requires writable nodes.
 func (s pgStage) ownTransaction(t *testing.T) {
-	d, db, told := s.cluster(t, "app", []*postgres{s.first}, 1, clustersql.WithRequire(clustersql.RequireWritable))
+	d, db, told := s.cluster(t, "app", []*pgcluster.Node{s.first}, 1, clustersql.WithRequire(clustersql.RequireWritable))
 	const write = "INSERT INTO orders VALUES (1)"
 	tx, err := db.BeginTx(t.Context(), &sql.TxOptions{ReadOnly: true})
 	if err != nil {
@@ -274,7 +239,7 @@ func (s pgStage) ownTransaction(t *testing.T) {
 func (s pgStage) idleSession(t *testing.T) {
 	s.exec(t, "ALTER ROLE guest SET idle_session_timeout = '400ms'")
 	defer s.exec(t, "ALTER ROLE guest RESET idle_session_timeout")
-	d, db, told := s.cluster(t, "guest", []*postgres{s.first}, 1)
+	d, db, told := s.cluster(t, "guest", []*pgcluster.Node{s.first}, 1)
 	if _, err := db.Exec("SELECT 1"); err != nil {
 		t.Fatal(err)
 	}
@@ -294,31 +259,28 @@ func (s pgStage) idleSession(t *testing.T) {
 	}
 }
 
-// starting asks a standby that takes no logins until it is promoted: it says that
-// it cannot yet, as a server does that starts.
+// starting asks a standby that takes no logins: it says that it cannot yet, as a
+// server does that starts.
 func (s pgStage) starting(t *testing.T) {
-	late := newPostgres(t)
-	late.copyOf(t, s.first)
-	conf, err := os.OpenFile(filepath.Join(late.data(), "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = conf.WriteString("hot_standby = off\n")
-	if err := errors.Join(err, conf.Close()); err != nil {
-		t.Fatal(err)
-	}
-	late.rejects = true
-	late.start(t)
-	d, db, _ := s.cluster(t, "app", []*postgres{late, s.first}, 1)
+	s.restart(t, "hot_standby = off")
+	d, db, _ := s.cluster(t, "app", []*pgcluster.Node{s.late, s.first}, 1)
 	until(t, "the first node to be judged", func() bool { return d.Status().Nodes[0].State == clustersql.StateDown })
 	if n := d.Status().Nodes[0]; !strings.HasPrefix(n.Reason, "not ready: ") || !strings.Contains(n.Reason, "57P03") {
 		t.Errorf("%s: %s", n.State, n.Reason)
 	}
-	if port := portOf(t, db); port != s.first.port {
+	if port := portOf(t, db); port != s.first.Port() {
 		t.Errorf("on port %d", port)
 	}
-	late.promote(t)
-	until(t, "the promoted node to be up", func() bool { return d.Status().Nodes[0].State == clustersql.StateUp })
+	s.restart(t, "hot_standby = on")
+	until(t, "the node to be up", func() bool { return d.Status().Nodes[0].State == clustersql.StateUp })
+}
+
+// restart starts the late server again, with a setting.
+func (s pgStage) restart(t *testing.T, setting string) {
+	t.Helper()
+	if err := errors.Join(s.late.Shutdown(t.Context()), s.late.Configure(setting), s.late.Start(t.Context())); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func portOf(t *testing.T, db *sql.DB) (port int) {
@@ -342,7 +304,7 @@ func promotionMovesWriters(t *testing.T, s pgStage, backends map[string]driver.D
 	var writers []writer
 	for name, backend := range backends {
 		s.backend = backend
-		d, db, _ := s.cluster(t, "app", []*postgres{s.first, s.second}, 1, clustersql.WithRequire(clustersql.RequireWritable))
+		d, db, _ := s.cluster(t, "app", []*pgcluster.Node{s.first, s.second}, 1, clustersql.WithRequire(clustersql.RequireWritable))
 		until(t, "the standby to be judged", func() bool { return d.Status().Nodes[1].State == clustersql.StateDown })
 		if n := d.Status().Nodes[1]; !strings.HasPrefix(n.Reason, "read-only: ") {
 			t.Errorf("%s: the standby is %s: %s", name, n.State, n.Reason)
@@ -379,12 +341,15 @@ func promotionMovesWriters(t *testing.T, s pgStage, backends map[string]driver.D
 		}
 	}
 	before := id
-	s.second.promote(t)
+	if err := s.second.Promote(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	for _, w := range writers {
 		until(t, "the new primary to be up", func() bool { return w.d.Status().Nodes[1].State == clustersql.StateUp })
 	}
-	s.exec(t, "ALTER SYSTEM SET default_transaction_read_only = on")
-	s.reload(t)
+	if err := s.first.Set(t.Context(), "default_transaction_read_only", "on"); err != nil {
+		t.Fatal(err)
+	}
 	for i, how := range ways {
 		for _, w := range writers {
 			write(how, w)

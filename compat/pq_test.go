@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/EnumApps/clustersql"
+	"github.com/EnumApps/clustersql/internal/pgcluster"
 	"github.com/lib/pq"
 )
 
@@ -16,15 +17,15 @@ import (
 // gives no driver.ErrBadConn, because database/sql would run it again on the
 // same connection. Nothing is committed.
 func TestPqInATransaction(t *testing.T) {
-	server := startPostgres(t)
+	server := pgcluster.StartT(t, pgcluster.Options{Nodes: 1}).Nodes[0]
 	d := clustersql.NewDriver(&pq.Driver{}, t.Name(), clustersql.WithCheckQuery("SELECT NOT pg_is_in_recovery()"))
 	defer d.Close()
-	if err := d.AddNode("n1", server.dsn()); err != nil {
+	if err := d.AddNode("n1", server.DSN("")); err != nil {
 		t.Fatal(err)
 	}
 	ours := sql.OpenDB(d.Connector())
 	defer ours.Close()
-	plain, err := sql.Open("postgres", server.dsn())
+	plain, err := sql.Open("postgres", server.DSN(""))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/EnumApps/clustersql/internal/throwaway"
 )
 
 func (c *Cluster) certFile() string { return filepath.Join(c.dir, "cert.pem") }
@@ -31,7 +33,7 @@ func (c *Cluster) makeCertificate() error {
 		Subject:      pkix.Name{CommonName: "galera"},
 		NotBefore:    now.Add(-time.Hour),
 		NotAfter:     now.Add(24 * time.Hour),
-		IPAddresses:  []net.IP{net.ParseIP(host)},
+		IPAddresses:  []net.IP{net.ParseIP(throwaway.Host)},
 	}
 	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
@@ -48,7 +50,7 @@ func (c *Cluster) makeCertificate() error {
 		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
 			return fmt.Errorf("galera: certificate: %w", err)
 		}
-		if err := c.user.own(path); err != nil {
+		if err := c.user.Own(path); err != nil {
 			return fmt.Errorf("galera: certificate: %w", err)
 		}
 	}

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
+
+	"github.com/EnumApps/clustersql/internal/throwaway"
 )
 
 // fastFailure makes a group notice and get over the loss of a node in about 2 s
@@ -22,7 +24,6 @@ const (
 	startTimeout  = 3 * time.Minute
 	sqlTimeout    = 10 * time.Second
 	probePatience = 2 * time.Second
-	stopTimeout   = 4 * time.Second
 )
 
 // portRounds is how many times Start tries. It tries again, on other ports,
@@ -57,13 +58,12 @@ type Cluster struct {
 	Nodes []*Node
 
 	// immutable after start
-	dir      string
-	user     runUser
-	tools    tools
-	opts     Options
-	log      *log.Logger
-	launcher *launcher
-	watchdog *watchdog
+	dir     string
+	user    throwaway.User
+	tools   tools
+	opts    Options
+	log     *log.Logger
+	sandbox *throwaway.Sandbox
 
 	// shared
 	stop sync.Once
@@ -74,7 +74,7 @@ type Cluster struct {
 // most 3 minutes if it has no deadline. The cluster then runs until Stop. After
 // an error nothing is left.
 func Start(ctx context.Context, opts Options) (*Cluster, error) {
-	ctx, cancel := withTimeout(ctx, startTimeout)
+	ctx, cancel := throwaway.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	tools, err := findTools()
 	if err != nil {
@@ -82,7 +82,7 @@ func Start(ctx context.Context, opts Options) (*Cluster, error) {
 	}
 	for round := 1; ; round++ {
 		c, err := start(ctx, opts, tools)
-		if err == nil || round == portRounds || !errors.Is(err, errPortTaken) {
+		if err == nil || round == portRounds || !errors.Is(err, throwaway.ErrPortTaken) {
 			return c, err
 		}
 	}
@@ -112,20 +112,14 @@ func newCluster(opts Options, tools tools) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := makeFolder(opts.Dir, user)
+	sandbox, err := throwaway.New(throwaway.Plan{Name: "galera", Parent: opts.Dir, User: user, Path: tools.path, Socket: "n999/sock"})
 	if err != nil {
-		return nil, err
-	}
-	dog, err := startWatchdog(dir, tools.shell)
-	if err != nil {
-		os.RemoveAll(dir)
-		return nil, err
+		return nil, fmt.Errorf("galera: %w", err)
 	}
 	c := &Cluster{
-		dir: dir, user: user, tools: tools, opts: opts,
-		log:      log.New(opts.Log, "galera: ", log.Ltime|log.Lmicroseconds),
-		launcher: startLauncher(),
-		watchdog: dog,
+		dir: sandbox.Dir(), user: user, tools: tools, opts: opts,
+		log:     log.New(opts.Log, "galera: ", log.Ltime|log.Lmicroseconds),
+		sandbox: sandbox,
 	}
 	if err := errors.Join(c.makeCertificate(), c.addNodes()); err != nil {
 		c.Stop()
@@ -136,9 +130,9 @@ func newCluster(opts Options, tools tools) (*Cluster, error) {
 
 func (c *Cluster) addNodes() error {
 	for i := range c.opts.Nodes {
-		ports, err := reservePorts()
+		ports, err := throwaway.ReservePorts()
 		if err != nil {
-			return err
+			return fmt.Errorf("galera: %w", err)
 		}
 		c.Nodes = append(c.Nodes, newNode(c, fmt.Sprintf("n%d", i+1), ports))
 	}
@@ -182,7 +176,7 @@ func (c *Cluster) startAll(ctx context.Context) error {
 // none runs, and if ctx is done. Without a deadline it waits for at most 3
 // minutes.
 func (c *Cluster) WaitSynced(ctx context.Context) error {
-	ctx, cancel := withTimeout(ctx, startTimeout)
+	ctx, cancel := throwaway.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	running := c.running()
 	if len(running) == 0 {
@@ -225,23 +219,13 @@ func (c *Cluster) Exec(ctx context.Context, statements ...string) error {
 // than once, and while other methods run; these then fail.
 func (c *Cluster) Stop() {
 	c.stop.Do(func() {
-		live := c.launcher.seal()
-		for _, p := range live {
-			p.resume()
-			p.terminate()
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
-		defer cancel()
-		for _, p := range live {
-			p.endBy(ctx.Done())
-		}
-		killMarked(c.dir)
+		c.sandbox.End(func(p *throwaway.Process) {
+			p.Signal(throwaway.SigResume)
+			p.Signal(syscall.SIGTERM)
+		})
 		for _, n := range c.Nodes {
 			n.close()
 		}
-		c.launcher.end()
-		os.RemoveAll(c.dir)
-		c.watchdog.release()
 		c.log.Printf("stopped")
 	})
 }
@@ -261,34 +245,7 @@ func (c *Cluster) running() []*Node {
 func (c *Cluster) peers() string {
 	var addrs []string
 	for _, n := range c.Nodes {
-		addrs = append(addrs, addr(n.ports.group))
+		addrs = append(addrs, throwaway.Addr(n.ports.group()))
 	}
 	return "gcomm://" + strings.Join(addrs, ",")
-}
-
-// withTimeout gives ctx the timeout d if it has no deadline.
-func withTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	if _, ok := ctx.Deadline(); ok {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeout(ctx, d)
-}
-
-// poll calls done every 50 ms until it returns true. It fails if ctx is done or
-// ended is closed.
-func poll(ctx context.Context, ended <-chan struct{}, done func() bool) error {
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if done() {
-			return nil
-		}
-		select {
-		case <-ended:
-			return errEnded
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
 }

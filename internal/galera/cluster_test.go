@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/EnumApps/clustersql/internal/throwaway"
 	"github.com/go-sql-driver/mysql"
 )
 
@@ -28,7 +29,7 @@ func TestCluster(t *testing.T) {
 	c := StartT(t, Options{FastFailure: true, Log: &log})
 	t.Cleanup(func() {
 		c.Stop()
-		if left := marked(c.dir); len(left) > 0 || !gone(c.dir) {
+		if left := throwaway.Below(c.dir); len(left) > 0 || !gone(c.dir) {
 			t.Errorf("left after Stop: processes %v, folder %t", left, !gone(c.dir))
 		}
 		if t.Failed() {
@@ -114,7 +115,7 @@ func (b *bench) whole() {
 func (b *bench) refused(n *Node, statement string, number uint16) {
 	b.Helper()
 	var last error
-	err := poll(b.ctx, nil, func() bool {
+	err := throwaway.Poll(b.ctx, nil, func() bool {
 		last = b.try(n, statement)
 		var refusal *mysql.MySQLError
 		return errors.As(last, &refusal) && refusal.Number == number
@@ -222,7 +223,7 @@ func (b *bench) maxConnections(n *Node) {
 
 func (b *bench) freeze(n *Node) {
 	b.must(n.Freeze())
-	if !n.Running() || !frozen(n.Pid()) {
+	if !n.Running() || !throwaway.Frozen(n.Pid()) {
 		b.Error("the frozen node does not run, or is not frozen")
 	}
 	short, cancel := context.WithTimeout(b.ctx, 300*time.Millisecond)
@@ -259,7 +260,7 @@ func (b *bench) kill(n *Node) {
 		b.Error("a node that runs was started")
 	}
 	if b.fullTransfers(n) != 0 {
-		b.Errorf("%s did not come back by IST:%s", n.Name, tail(n.errorLog()))
+		b.Errorf("%s did not come back by IST:%s", n.Name, throwaway.Tail(n.errorLog()))
 	}
 	b.whole()
 }

@@ -5,10 +5,11 @@ import (
 	"context"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/EnumApps/clustersql/internal/throwaway"
 )
 
 // wait polls until done returns true. It fails the test after a minute.
@@ -16,7 +17,7 @@ func wait(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if err := poll(ctx, nil, done); err != nil {
+	if err := throwaway.Poll(ctx, nil, done); err != nil {
 		t.Fatalf("waiting until %s: %v", what, err)
 	}
 }
@@ -27,7 +28,7 @@ func gone(dir string) bool {
 }
 
 func TestNothingOutlivesAProcessKilledWithSIGKILL(t *testing.T) {
-	demand(t, Available())
+	throwaway.Demand(t, Available())
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childEnv+"="+os.TempDir())
 	cmd.Stderr = os.Stderr
@@ -47,20 +48,20 @@ func TestNothingOutlivesAProcessKilledWithSIGKILL(t *testing.T) {
 		t.Fatalf("the child said %q: %v", line, err)
 	}
 	dir := strings.TrimSpace(line)
-	if len(marked(dir)) == 0 {
+	if len(throwaway.Below(dir)) == 0 {
 		t.Fatal("no server runs before the kill")
 	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	wait(t, "no server is left", func() bool { return len(marked(dir)) == 0 })
+	wait(t, "no server is left", func() bool { return len(throwaway.Below(dir)) == 0 })
 	wait(t, "the folder is gone", func() bool { return gone(dir) })
 }
 
 // newTestCluster returns a cluster without a server.
 func newTestCluster(t *testing.T, opts Options) *Cluster {
 	t.Helper()
-	demand(t, Available())
+	throwaway.Demand(t, Available())
 	tools, err := findTools()
 	if err != nil {
 		t.Fatal(err)
@@ -73,33 +74,8 @@ func newTestCluster(t *testing.T, opts Options) *Cluster {
 	return c
 }
 
-// Processes that a server has started, like those of a state transfer, may
-// leave its process group and outlive it.
-func TestStopEndsWhatAServerStarted(t *testing.T) {
-	c := newTestCluster(t, Options{Nodes: 1})
-	n := c.Nodes[0]
-	log, err := os.Create(filepath.Join(n.dir, "helper.log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	_, err = c.launcher.start(c.command(n.dir, log, c.tools.shell, "-c", "setsid sleep 1000 & exec sleep 1000"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	wait(t, "both run", func() bool { return len(marked(c.dir)) == 2 })
-	c.Stop()
-	if left := marked(c.dir); len(left) > 0 || !gone(c.dir) {
-		t.Errorf("left after Stop: processes %v, folder %t", left, !gone(c.dir))
-	}
-	c.Stop() // a second Stop does nothing
-	if err := n.Start(t.Context()); err == nil {
-		t.Error("a node started after Stop")
-	}
-}
-
 func TestACanceledStartLeavesNothing(t *testing.T) {
-	demand(t, Available())
+	throwaway.Demand(t, Available())
 	parent, err := os.MkdirTemp("", "g")
 	if err != nil {
 		t.Fatal(err)
@@ -121,8 +97,8 @@ func TestACanceledStartLeavesNothing(t *testing.T) {
 		t.Fatal("Start succeeded")
 	}
 	left, err := os.ReadDir(parent)
-	if err != nil || len(left) > 0 || len(marked(parent)) > 0 {
-		t.Errorf("left: files %v, processes %v, error %v", left, marked(parent), err)
+	if err != nil || len(left) > 0 || len(throwaway.Below(parent)) > 0 {
+		t.Errorf("left: files %v, processes %v, error %v", left, throwaway.Below(parent), err)
 	}
 }
 

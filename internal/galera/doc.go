@@ -1,11 +1,9 @@
 // Package galera starts throwaway MariaDB Galera clusters on loopback and makes
 // faults on their nodes, for tests, the demo and benchmarks. It knows nothing
-// of clustersql and imports no other package of this module.
+// of clustersql.
 //
 // A cluster has its own folder and its own ports. It ends with the process that
-// started it, in whatever way that process ends. The kernel ends the servers by
-// a parent death signal. A small shell waits for the end of a pipe; it then
-// ends what the servers had started, and removes the folder.
+// started it, in whatever way that process ends: see package throwaway.
 //
 // The package runs on Linux only, as an ordinary user or as root. For root the
 // servers run as the user mysql. [Available] says what is missing.

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
+
+	"github.com/EnumApps/clustersql/internal/throwaway"
 )
 
 var (
@@ -21,8 +24,8 @@ func (n *Node) Kill() error {
 		return nil
 	}
 	n.log("kill")
-	err := p.kill()
-	killMarked(n.dir)
+	err := p.Kill()
+	throwaway.KillBelow(n.dir)
 	return n.wrap("kill", err)
 }
 
@@ -34,12 +37,12 @@ func (n *Node) Freeze() error {
 		return n.wrap("freeze", errDown)
 	}
 	n.log("freeze")
-	if err := p.signal(sigFreeze); err != nil {
+	if err := p.Signal(throwaway.SigFreeze); err != nil {
 		return n.wrap("freeze", err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), sqlTimeout)
 	defer cancel()
-	return n.wrap("freeze", poll(ctx, p.done, func() bool { return frozen(p.pid()) }))
+	return n.wrap("freeze", throwaway.Poll(ctx, p.Done(), func() bool { return throwaway.Frozen(p.Pid()) }))
 }
 
 // Resume continues a frozen server. It does not wait until the node has caught
@@ -50,7 +53,7 @@ func (n *Node) Resume() error {
 		return n.wrap("resume", errDown)
 	}
 	n.log("resume")
-	return n.wrap("resume", p.resume())
+	return n.wrap("resume", p.Signal(throwaway.SigResume))
 }
 
 // Shutdown asks the server to end, also if it is frozen, and waits for its end.
@@ -61,14 +64,14 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	if p == nil {
 		return nil
 	}
-	ctx, cancel := withTimeout(ctx, sqlTimeout)
+	ctx, cancel := throwaway.WithTimeout(ctx, sqlTimeout)
 	defer cancel()
 	n.log("shutdown")
-	if err := errors.Join(p.terminate(), p.resume()); err != nil {
+	if err := errors.Join(p.Signal(syscall.SIGTERM), p.Signal(throwaway.SigResume)); err != nil {
 		return n.wrap("shutdown", err)
 	}
 	select {
-	case <-p.done:
+	case <-p.Done():
 		return nil
 	case <-ctx.Done():
 		return n.fail("shutdown", ctx.Err())
@@ -85,7 +88,7 @@ func (n *Node) Start(ctx context.Context) error {
 	if n.Running() {
 		return n.wrap("start", errRunning)
 	}
-	ctx, cancel := withTimeout(ctx, startTimeout)
+	ctx, cancel := throwaway.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	others := n.cluster.running()
 	if err := n.waitForgotten(ctx, others); err != nil {
@@ -109,7 +112,7 @@ func (n *Node) StartAlone(ctx context.Context) error {
 	if n.Running() {
 		return n.wrap("start alone", errRunning)
 	}
-	ctx, cancel := withTimeout(ctx, startTimeout)
+	ctx, cancel := throwaway.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	if err := n.waitForgotten(ctx, n.cluster.running()); err != nil {
 		return err
@@ -169,7 +172,7 @@ func (n *Node) Rejoin(ctx context.Context) error {
 // is out its state is that of a donor. Nothing happens if the node is so
 // already.
 func (n *Node) Desync(ctx context.Context, on bool) error {
-	ctx, cancel := withTimeout(ctx, sqlTimeout)
+	ctx, cancel := throwaway.WithTimeout(ctx, sqlTimeout)
 	defer cancel()
 	var is bool
 	if err := n.admin.QueryRowContext(ctx, "SELECT @@GLOBAL.wsrep_desync").Scan(&is); err != nil {
@@ -201,7 +204,7 @@ func (n *Node) ReadOnly(ctx context.Context, on bool) error {
 // started with: 400, unless Options.Extra sets another.
 func (n *Node) MaxConnections(ctx context.Context, limit int) error {
 	if n.connLimit.Load() == 0 {
-		ctx, cancel := withTimeout(ctx, sqlTimeout)
+		ctx, cancel := throwaway.WithTimeout(ctx, sqlTimeout)
 		defer cancel()
 		var now int64
 		if err := n.admin.QueryRowContext(ctx, "SELECT @@GLOBAL.max_connections").Scan(&now); err != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"strconv"
+
+	"github.com/EnumApps/clustersql/internal/throwaway"
 )
 
 // headlessPolls is the number of polls in a row, 50 ms apart, in which all
@@ -16,7 +18,7 @@ const headlessPolls = 40
 // written there, and nodes that are down start. It waits until the
 // cluster is whole, for at most 3 minutes if ctx has no deadline.
 func (c *Cluster) Heal(ctx context.Context) error {
-	ctx, cancel := withTimeout(ctx, startTimeout)
+	ctx, cancel := throwaway.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	for _, n := range c.running() {
 		if err := n.Resume(); err != nil {
@@ -80,7 +82,7 @@ func (c *Cluster) component(ctx context.Context) error {
 	// found together and are not primary, they have no majority and wait for
 	// nodes that do not run.
 	headless := 0
-	err := poll(ctx, nil, func() bool {
+	err := throwaway.Poll(ctx, nil, func() bool {
 		switch together, primary := component(ctx, running); {
 		case !together:
 			headless = 0
@@ -129,7 +131,7 @@ func (n *Node) waitForgotten(ctx context.Context, others []*Node) error {
 	if len(others) == 0 {
 		return nil
 	}
-	err := poll(ctx, nil, func() bool {
+	err := throwaway.Poll(ctx, nil, func() bool {
 		for _, other := range others {
 			v, err := other.view(ctx)
 			if size, e := strconv.Atoi(v.size); err == nil && e == nil && v.primary() && size <= len(others) {

@@ -7,26 +7,18 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
+
+	"github.com/EnumApps/clustersql/internal/throwaway"
 )
 
 // cure tells a user of Debian or Ubuntu how to install what is missing.
 const cure = "apt-get install -y --no-install-recommends mariadb-server galera-4 rsync lsof procps"
 
-// folderPrefix is how the name of every cluster's folder begins.
-const folderPrefix = "clustersql-galera-"
-
-// maxSocketPath is the longest path that fits into a unix socket's address.
-const maxSocketPath = 107
-
 // tools are the programs that a cluster needs.
 type tools struct {
 	path     string // PATH for all of them
-	shell    string
 	server   string
 	install  string
 	provider string // libgalera_smm.so
@@ -43,21 +35,21 @@ func Available() error {
 }
 
 func findTools() (tools, error) {
-	t := tools{path: searchPath()}
-	if err := supported(); err != nil {
-		return t, err
+	t := tools{path: throwaway.SearchPath()}
+	if err := throwaway.Supported(); err != nil {
+		return t, fmt.Errorf("galera: %w", err)
 	}
 	var missing []string
 	find := func(names ...string) string {
 		for _, name := range names {
-			if file := lookup(name, t.path); file != "" {
+			if file := throwaway.Lookup(name, t.path); file != "" {
 				return file
 			}
 		}
 		missing = append(missing, names[0])
 		return ""
 	}
-	t.shell = find("sh")
+	find("sh")
 	t.server = find("mariadbd", "mysqld")
 	t.install = find("mariadb-install-db", "mysql_install_db")
 	// The script of the state transfer calls these.
@@ -74,26 +66,6 @@ func findTools() (tools, error) {
 	return t, nil
 }
 
-// searchPath is PATH and the folders of servers, which are often not in a
-// user's PATH.
-func searchPath() string {
-	dirs := filepath.SplitList(os.Getenv("PATH"))
-	dirs = append(dirs, "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
-	return strings.Join(dirs, string(filepath.ListSeparator))
-}
-
-func lookup(name, path string) string {
-	for _, dir := range filepath.SplitList(path) {
-		if !filepath.IsAbs(dir) {
-			continue
-		}
-		if file, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-			return file
-		}
-	}
-	return ""
-}
-
 func findProvider() string {
 	for _, pattern := range []string{
 		"/usr/lib/galera/libgalera_smm.so", "/usr/lib/libgalera_smm.so", "/usr/lib/*/libgalera_smm.so",
@@ -106,73 +78,14 @@ func findProvider() string {
 	return ""
 }
 
-// A runUser says as whom the servers run.
-type runUser struct {
-	name     string
-	uid, gid int
-	switched bool   // it is another user than that of this process
-	admin    string // the user of this process: the servers' administrator
-}
-
-// findUser returns the user of this process. For root it returns the user
-// mysql, because mariadbd does not run as root.
-func findUser() (runUser, error) {
-	self, err := user.Current()
+// findUser returns as whom the servers run: for root as the user mysql, because
+// mariadbd does not run as root.
+func findUser() (throwaway.User, error) {
+	u, err := throwaway.FindUser("mysql", cure)
 	if err != nil {
-		return runUser{}, fmt.Errorf("galera: who runs this: %w", err)
+		return u, fmt.Errorf("galera: %w", err)
 	}
-	if os.Geteuid() != 0 {
-		return runUser{name: self.Username, uid: os.Geteuid(), gid: os.Getegid(), admin: self.Username}, nil
-	}
-	u, err := user.Lookup("mysql")
-	if err != nil {
-		return runUser{}, fmt.Errorf("galera: root cannot run a server, and the user mysql is missing; get it with: %s (%w)", cure, err)
-	}
-	uid, err := strconv.Atoi(u.Uid)
-	if err != nil {
-		return runUser{}, fmt.Errorf("galera: user mysql: %w", err)
-	}
-	gid, err := strconv.Atoi(u.Gid)
-	if err != nil {
-		return runUser{}, fmt.Errorf("galera: user mysql: %w", err)
-	}
-	return runUser{name: u.Username, uid: uid, gid: gid, switched: true, admin: self.Username}, nil
-}
-
-// own makes u the owner of a file or folder.
-func (u runUser) own(name string) error {
-	if !u.switched {
-		return nil
-	}
-	return os.Chown(name, u.uid, u.gid)
-}
-
-// makeFolder makes a cluster's folder in parent. Only the servers' user and
-// root may look into it.
-func makeFolder(parent string, u runUser) (string, error) {
-	if parent == "" {
-		parent = os.TempDir()
-	}
-	parent, err := filepath.Abs(parent)
-	if err != nil {
-		return "", fmt.Errorf("galera: %w", err)
-	}
-	if err := reachable(parent, u); err != nil {
-		return "", err
-	}
-	dir, err := os.MkdirTemp(parent, folderPrefix)
-	if err != nil {
-		return "", fmt.Errorf("galera: %w", err)
-	}
-	err = u.own(dir)
-	if socket := filepath.Join(dir, "n999", "sock"); err == nil && len(socket) > maxSocketPath {
-		err = fmt.Errorf("the path %s is too long for a unix socket; set TMPDIR or Options.Dir to a shorter one", socket)
-	}
-	if err != nil {
-		os.Remove(dir)
-		return "", fmt.Errorf("galera: %w", err)
-	}
-	return dir, nil
+	return u, nil
 }
 
 // install makes the first node's data, with the database app, and copies them
@@ -181,11 +94,11 @@ func makeFolder(parent string, u runUser) (string, error) {
 // are, so that a node with a copy needs no state transfer.
 func (c *Cluster) install(ctx context.Context) error {
 	first := c.Nodes[0]
-	err := c.run(ctx, first.dir, filepath.Join(first.dir, "install.log"), c.tools.install,
+	err := c.sandbox.Run(ctx, first.dir, filepath.Join(first.dir, "install.log"), c.tools.install,
 		"--no-defaults", "--datadir="+first.data(), "--skip-test-db",
 		// The only administrator, without a password, is the user who runs
 		// this.
-		"--auth-root-authentication-method=socket", "--auth-root-socket-user="+c.user.admin,
+		"--auth-root-authentication-method=socket", "--auth-root-socket-user="+c.user.Self,
 		"--innodb-log-file-size="+logFileSize, "--innodb-flush-method=nosync", "--innodb-use-native-aio=0")
 	if err != nil {
 		return fmt.Errorf("galera: making the data: %w", err)
@@ -221,7 +134,7 @@ func newUUID() string {
 
 // copyTree copies the files and folders of a folder, except the write-set
 // cache. There is nothing else in it.
-func copyTree(to, from string, u runUser) error {
+func copyTree(to, from string, u throwaway.User) error {
 	return filepath.WalkDir(from, func(name string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -242,7 +155,7 @@ func copyTree(to, from string, u runUser) error {
 		if err != nil {
 			return err
 		}
-		return u.own(target)
+		return u.Own(target)
 	})
 }
 

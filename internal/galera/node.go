@@ -6,12 +6,12 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 
+	"github.com/EnumApps/clustersql/internal/throwaway"
 	"github.com/go-sql-driver/mysql"
 )
 
@@ -22,6 +22,14 @@ const (
 	Password = "app"
 	Database = "app"
 )
+
+// ports are those of a node.
+type ports struct{ throwaway.Ports }
+
+func (p ports) mysql() int { return p.At(0) }
+func (p ports) group() int { return p.At(1) }
+func (p ports) ist() int   { return p.At(2) }
+func (p ports) sst() int   { return p.At(3) }
 
 // A Node is one server of a cluster. Its methods may be called from any
 // goroutine, but those that start or end the server by one goroutine at a time.
@@ -42,17 +50,17 @@ type Node struct {
 	// mu guards the fields below; it is held only while they are read or
 	// written
 	mu      sync.Mutex
-	process *process // the one that was started last; nil before the first
+	process *throwaway.Process // the one that was started last; nil before the first
 }
 
-func newNode(c *Cluster, name string, p ports) *Node {
-	n := &Node{Name: name, cluster: c, dir: filepath.Join(c.dir, name), ports: p}
-	n.admin = openAdmin(n.Socket(), c.user.admin)
+func newNode(c *Cluster, name string, p throwaway.Ports) *Node {
+	n := &Node{Name: name, cluster: c, dir: filepath.Join(c.dir, name), ports: ports{p}}
+	n.admin = openAdmin(n.Socket(), c.user.Self)
 	return n
 }
 
 // Addr returns the host:port on which the node speaks MySQL.
-func (n *Node) Addr() string { return addr(n.ports.mysql) }
+func (n *Node) Addr() string { return throwaway.Addr(n.ports.mysql()) }
 
 // Socket returns the path of the node's unix socket.
 func (n *Node) Socket() string { return filepath.Join(n.dir, "sock") }
@@ -96,7 +104,7 @@ func openAdmin(socket, name string) *sql.DB {
 // Pid returns the server's process id, or 0 if it does not run.
 func (n *Node) Pid() int {
 	if p := n.live(); p != nil {
-		return p.pid()
+		return p.Pid()
 	}
 	return 0
 }
@@ -119,7 +127,7 @@ func (n *Node) Status(ctx context.Context, name string) (string, error) {
 
 // AppConns counts the server's connections of the user app.
 func (n *Node) AppConns(ctx context.Context) (int, error) {
-	ctx, cancel := withTimeout(ctx, sqlTimeout)
+	ctx, cancel := throwaway.WithTimeout(ctx, sqlTimeout)
 	defer cancel()
 	var count int
 	err := n.admin.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = ?", User).Scan(&count)
@@ -130,7 +138,7 @@ func (n *Node) AppConns(ctx context.Context) (int, error) {
 // It fails if the server does not run or ends, and if ctx is done. Without a
 // deadline it waits for at most 3 minutes.
 func (n *Node) WaitSynced(ctx context.Context) error {
-	ctx, cancel := withTimeout(ctx, startTimeout)
+	ctx, cancel := throwaway.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	return n.waitView(ctx, 0)
 }
@@ -139,10 +147,10 @@ func (n *Node) WaitSynced(ctx context.Context) error {
 func (n *Node) waitView(ctx context.Context, size int) error {
 	p := n.live()
 	if p == nil {
-		return n.fail("waiting until synced", errEnded)
+		return n.fail("waiting until synced", throwaway.ErrEnded)
 	}
 	last := "no answer"
-	err := poll(ctx, p.done, func() bool {
+	err := throwaway.Poll(ctx, p.Done(), func() bool {
 		v, err := n.view(ctx)
 		if err != nil {
 			return false
@@ -161,9 +169,9 @@ func (n *Node) waitView(ctx context.Context, size int) error {
 func (n *Node) waitMember(ctx context.Context, other *Node, size int) error {
 	p := n.live()
 	if p == nil {
-		return n.fail("joining the group", errEnded)
+		return n.fail("joining the group", throwaway.ErrEnded)
 	}
-	err := poll(ctx, p.done, func() bool {
+	err := throwaway.Poll(ctx, p.Done(), func() bool {
 		v, err := other.view(ctx)
 		return err == nil && v.primary() && v.size == fmt.Sprint(size)
 	})
@@ -188,7 +196,7 @@ func (n *Node) view(ctx context.Context) (view, error) {
 
 // status returns the variables that exist, with their names in lower case.
 func (n *Node) status(ctx context.Context, names ...string) (map[string]string, error) {
-	ctx, cancel := withTimeout(ctx, sqlTimeout)
+	ctx, cancel := throwaway.WithTimeout(ctx, sqlTimeout)
 	defer cancel()
 	list := "?" + strings.Repeat(", ?", len(names)-1)
 	args := make([]any, len(names))
@@ -213,7 +221,7 @@ func (n *Node) status(ctx context.Context, names ...string) (map[string]string, 
 
 // exec runs statements as the administrator, one after the other.
 func (n *Node) exec(ctx context.Context, statements ...string) error {
-	ctx, cancel := withTimeout(ctx, sqlTimeout)
+	ctx, cancel := throwaway.WithTimeout(ctx, sqlTimeout)
 	defer cancel()
 	for _, s := range statements {
 		if _, err := n.admin.ExecContext(ctx, s); err != nil {
@@ -225,7 +233,7 @@ func (n *Node) exec(ctx context.Context, statements ...string) error {
 
 // catchUp waits until the node has applied all that any node had committed.
 func (n *Node) catchUp(ctx context.Context) error {
-	ctx, cancel := withTimeout(ctx, sqlTimeout)
+	ctx, cancel := throwaway.WithTimeout(ctx, sqlTimeout)
 	defer cancel()
 	conn, err := n.admin.Conn(ctx)
 	if err != nil {
@@ -254,11 +262,11 @@ func (n *Node) createApp(ctx context.Context) error {
 }
 
 // live returns the server's process while it runs, and else nil.
-func (n *Node) live() *process {
+func (n *Node) live() *throwaway.Process {
 	n.mu.Lock()
 	p := n.process
 	n.mu.Unlock()
-	if p == nil || p.hasEnded() {
+	if p == nil || p.HasEnded() {
 		return nil
 	}
 	return p
@@ -267,7 +275,7 @@ func (n *Node) live() *process {
 // close releases what the node holds. Its process must have ended.
 func (n *Node) close() {
 	n.admin.Close()
-	n.ports.release()
+	n.ports.Release()
 }
 
 func (n *Node) data() string     { return filepath.Join(n.dir, "data") }
@@ -285,22 +293,9 @@ func (n *Node) wrap(what string, err error) error {
 // ended, it also finds out whether a port was the reason, because not every
 // server's log says so.
 func (n *Node) fail(what string, err error) error {
-	lines := tail(n.errorLog())
-	if errors.Is(err, errEnded) && (strings.Contains(lines, "ddress already in use") || !n.ports.free()) {
-		err = fmt.Errorf("%w: %w", err, errPortTaken)
+	lines := throwaway.Tail(n.errorLog())
+	if errors.Is(err, throwaway.ErrEnded) && (strings.Contains(lines, "ddress already in use") || !n.ports.Free()) {
+		err = fmt.Errorf("%w: %w", err, throwaway.ErrPortTaken)
 	}
 	return fmt.Errorf("galera: %s: %s: %w%s", n.Name, what, err, lines)
-}
-
-// tail returns the last lines of a log under a heading, or "" if there are
-// none.
-func tail(file string) string {
-	const keep = 20
-	text, err := os.ReadFile(file)
-	if err != nil || len(text) == 0 {
-		return ""
-	}
-	lines := strings.Split(strings.TrimRight(string(text), "\n"), "\n")
-	lines = lines[max(0, len(lines)-keep):]
-	return "\nthe end of " + file + ":\n\t" + strings.Join(lines, "\n\t")
 }

@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/EnumApps/clustersql/internal/throwaway"
 )
 
 // These sizes keep a node small. The installation needs that of the log too.
@@ -20,17 +22,14 @@ const (
 // makeFolder makes the node's folders and option file.
 func (n *Node) makeFolder() error {
 	for _, dir := range []string{n.dir, n.data(), filepath.Join(n.dir, "tmp")} {
-		if err := os.Mkdir(dir, 0o700); err != nil {
-			return n.wrap("making its folder", err)
-		}
-		if err := n.cluster.user.own(dir); err != nil {
+		if err := n.cluster.sandbox.MakeDir(dir); err != nil {
 			return n.wrap("making its folder", err)
 		}
 	}
 	if err := os.WriteFile(n.optionFile(), []byte(n.options()), 0o600); err != nil {
 		return n.wrap("writing its options", err)
 	}
-	return n.wrap("writing its options", n.cluster.user.own(n.optionFile()))
+	return n.wrap("writing its options", n.cluster.user.Own(n.optionFile()))
 }
 
 func (n *Node) optionFile() string { return filepath.Join(n.dir, "my.cnf") }
@@ -41,8 +40,8 @@ func (n *Node) optionFile() string { return filepath.Join(n.dir, "my.cnf") }
 func (n *Node) options() string {
 	c := n.cluster
 	provider := []string{
-		"gmcast.listen_addr=tcp://" + addr(n.ports.group),
-		"ist.recv_addr=" + addr(n.ports.ist),
+		"gmcast.listen_addr=tcp://" + throwaway.Addr(n.ports.group()),
+		"ist.recv_addr=" + throwaway.Addr(n.ports.ist()),
 		"gcache.size=32M",
 	}
 	if c.opts.FastFailure {
@@ -57,8 +56,8 @@ func (n *Node) options() string {
 		"socket=" + n.Socket(),
 		"pid-file=" + filepath.Join(n.dir, "pid"),
 		"tmpdir=" + filepath.Join(n.dir, "tmp"),
-		"bind-address=" + host,
-		"port=" + strconv.Itoa(n.ports.mysql),
+		"bind-address=" + throwaway.Host,
+		"port=" + strconv.Itoa(n.ports.mysql()),
 		"skip-name-resolve",
 		"max_connections=" + strconv.Itoa(maxConnections),
 		"back_log=400",
@@ -79,10 +78,10 @@ func (n *Node) options() string {
 		"wsrep_cluster_name=" + filepath.Base(c.dir),
 		"wsrep_cluster_address=" + c.peers(),
 		"wsrep_node_name=" + n.Name,
-		"wsrep_node_address=" + addr(n.ports.group),
+		"wsrep_node_address=" + throwaway.Addr(n.ports.group()),
 		"wsrep_node_incoming_address=" + n.Addr(),
 		"wsrep_sst_method=rsync",
-		"wsrep_sst_receive_address=" + addr(n.ports.sst),
+		"wsrep_sst_receive_address=" + throwaway.Addr(n.ports.sst()),
 		"wsrep_slave_threads=2",
 		`wsrep_provider_options="` + strings.Join(provider, ";") + `"`,
 	}
@@ -128,14 +127,14 @@ func (n *Node) startServer(args []string) error {
 	defer log.Close()
 	c := n.cluster
 	args = append([]string{"--defaults-file=" + n.optionFile()}, append(append(args, c.tlsArgs()...), c.opts.Extra...)...)
-	p, err := c.launcher.start(c.command(n.dir, log, c.tools.server, args...))
+	p, err := c.sandbox.Start(c.sandbox.Command(n.dir, log, c.tools.server, args...))
 	if err != nil {
 		return n.wrap("starting", err)
 	}
 	n.mu.Lock()
 	n.process = p
 	n.mu.Unlock()
-	c.log.Printf("%s: started, pid %d, %s %s", n.Name, p.pid(), n.Addr(), strings.Join(args[1:], " "))
+	c.log.Printf("%s: started, pid %d, %s %s", n.Name, p.Pid(), n.Addr(), strings.Join(args[1:], " "))
 	return nil
 }
 
@@ -150,7 +149,7 @@ func (n *Node) recover(ctx context.Context) (string, error) {
 		"--defaults-file=" + n.optionFile(), "--wsrep-recover", "--skip-networking",
 		"--socket=" + n.Socket() + "-r", "--pid-file=" + filepath.Join(n.dir, "pid-r"),
 	}
-	err := n.cluster.run(ctx, n.dir, out, n.cluster.tools.server, append(args, n.cluster.opts.Extra...)...)
+	err := n.cluster.sandbox.Run(ctx, n.dir, out, n.cluster.tools.server, append(args, n.cluster.opts.Extra...)...)
 	if err != nil {
 		return "", n.wrap("recovering its position", err)
 	}
@@ -223,5 +222,5 @@ func (n *Node) writeState(uuid string, seqno int64, bootstrap bool) error {
 	if err := os.WriteFile(n.stateFile(), []byte(text), 0o600); err != nil {
 		return n.wrap("writing its saved state", err)
 	}
-	return n.wrap("writing its saved state", n.cluster.user.own(n.stateFile()))
+	return n.wrap("writing its saved state", n.cluster.user.Own(n.stateFile()))
 }

@@ -1,4 +1,4 @@
-package galera
+package throwaway
 
 import (
 	"errors"
@@ -14,7 +14,7 @@ var errStopped = errors.New("the cluster was stopped")
 type launcher struct {
 	// anybody sends, the loop receives; never closed
 	launches chan launch
-	seals    chan chan []*process
+	seals    chan chan []*Process
 	// closed by end
 	quit chan struct{}
 	// closed by the loop when it ends
@@ -27,14 +27,14 @@ type launch struct {
 }
 
 type launched struct {
-	process *process
+	process *Process
 	err     error
 }
 
 func startLauncher() *launcher {
 	l := &launcher{
 		launches: make(chan launch),
-		seals:    make(chan chan []*process),
+		seals:    make(chan chan []*Process),
 		quit:     make(chan struct{}),
 		ended:    make(chan struct{}),
 	}
@@ -47,7 +47,7 @@ func startLauncher() *launcher {
 func (l *launcher) run() {
 	runtime.LockOSThread()
 	defer close(l.ended)
-	var started []*process
+	var started []*Process
 	sealed := false
 	for {
 		select {
@@ -70,8 +70,8 @@ func (l *launcher) run() {
 	}
 }
 
-// start starts cmd. The process belongs to the caller and to Stop.
-func (l *launcher) start(cmd *exec.Cmd) (*process, error) {
+// start starts cmd. The process belongs to the caller and to End.
+func (l *launcher) start(cmd *exec.Cmd) (*Process, error) {
 	reply := make(chan launched, 1)
 	select {
 	case l.launches <- launch{cmd, reply}:
@@ -84,8 +84,8 @@ func (l *launcher) start(cmd *exec.Cmd) (*process, error) {
 
 // seal makes start refuse everything from now on. It returns the processes that
 // still run.
-func (l *launcher) seal() []*process {
-	reply := make(chan []*process, 1)
+func (l *launcher) seal() []*Process {
+	reply := make(chan []*Process, 1)
 	l.seals <- reply
 	return <-reply
 }
@@ -97,10 +97,10 @@ func (l *launcher) end() {
 	<-l.ended
 }
 
-func running(all []*process) []*process {
-	var live []*process
+func running(all []*Process) []*Process {
+	var live []*Process
 	for _, p := range all {
-		if !p.hasEnded() {
+		if !p.HasEnded() {
 			live = append(live, p)
 		}
 	}

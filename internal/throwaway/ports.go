@@ -1,4 +1,4 @@
-package galera
+package throwaway
 
 import (
 	"errors"
@@ -9,51 +9,65 @@ import (
 	"strconv"
 )
 
-// host is the only address on which anything of a cluster listens.
-const host = "127.0.0.1"
+// Host is the only address on which anything of a cluster listens.
+const Host = "127.0.0.1"
 
-var errPortTaken = errors.New("another program took a port")
+// ErrPortTaken says that a program which ignores the reservations has taken a
+// port. The caller should try again, on other ports.
+var ErrPortTaken = errors.New("another program took a port")
 
-// ports are the four consecutive ports of a node. Clusters of other processes
-// do not use them as long as the lock is held.
-type ports struct {
-	mysql, group, ist, sst int
+// reserved is how many ports are reserved together.
+const reserved = 4
+
+// Ports are four consecutive ports. Clusters of other processes do not use them
+// until they are released.
+type Ports struct {
+	first int
 
 	// lock is a listener in the kernel's abstract socket namespace. It applies
 	// where the ports do, needs no file and ends with the process.
 	lock net.Listener
 }
 
-func (p ports) release() { p.lock.Close() }
+// At returns the port with an index from 0 to 3.
+func (p Ports) At(i int) int { return p.first + i }
 
-// free reports whether nothing listens on the ports.
-func (p ports) free() bool {
-	return free(p.mysql) && free(p.group) && free(p.ist) && free(p.sst)
+// Release gives the ports back. What uses them must have ended.
+func (p Ports) Release() { p.lock.Close() }
+
+// Free reports whether nothing listens on the ports.
+func (p Ports) Free() bool {
+	for i := range reserved {
+		if !free(p.At(i)) {
+			return false
+		}
+	}
+	return true
 }
 
-// addr returns a port of a node as host:port.
-func addr(port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
+// Addr returns a port of a server as host:port.
+func Addr(port int) string { return net.JoinHostPort(Host, strconv.Itoa(port)) }
 
-// reservePorts finds four free ports outside the ephemeral range. Inside it,
+// ReservePorts finds four free ports outside the ephemeral range. Inside it,
 // any outgoing connection could take one of them before the server binds it.
-func reservePorts() (ports, error) {
+func ReservePorts() (Ports, error) {
 	low, high := portRange()
 	for range 1000 {
-		first := low + 4*rand.IntN((high-low)/4)
+		first := low + reserved*rand.IntN((high-low)/reserved)
 		lock, err := net.Listen("unix", fmt.Sprintf("@clustersql-galera-%d", first))
 		if err != nil {
 			continue
 		}
-		if p := (ports{first, first + 1, first + 2, first + 3, lock}); p.free() {
+		if p := (Ports{first, lock}); p.Free() {
 			return p, nil
 		}
 		lock.Close()
 	}
-	return ports{}, fmt.Errorf("galera: found no four free ports in a row within %d–%d on %s", low, high-1, host)
+	return Ports{}, fmt.Errorf("found no four free ports in a row within %d–%d on %s", low, high-1, Host)
 }
 
 func free(port int) bool {
-	l, err := net.Listen("tcp", addr(port))
+	l, err := net.Listen("tcp", Addr(port))
 	if err != nil {
 		return false
 	}

@@ -1,4 +1,4 @@
-package galera
+package throwaway
 
 import (
 	"fmt"
@@ -8,23 +8,23 @@ import (
 	"syscall"
 )
 
+// SigFreeze stops a process, SigResume continues it.
 const (
-	sigFreeze    = syscall.SIGSTOP
-	sigResume    = syscall.SIGCONT
-	sigTerminate = syscall.SIGTERM
+	SigFreeze = syscall.SIGSTOP
+	SigResume = syscall.SIGCONT
 )
 
-// supported returns nil where the package works.
-func supported() error { return nil }
+// Supported returns nil where the package works.
+func Supported() error { return nil }
 
 // bound makes a process run as u, in a process group of its own, so that a
 // Ctrl-C does not reach it. The kernel kills it when the launcher's thread
-// ends. The user is set here and not by mariadbd --user, because the kernel
-// forgets the death signal when a process changes its user itself.
-func bound(u runUser) *syscall.SysProcAttr {
+// ends. The user is set here and not by an option of the server, because the
+// kernel forgets the death signal when a process changes its user itself.
+func bound(u User) *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if u.switched {
-		attr.Credential = &syscall.Credential{Uid: uint32(u.uid), Gid: uint32(u.gid)}
+	if u.Switched {
+		attr.Credential = &syscall.Credential{Uid: uint32(u.UID), Gid: uint32(u.GID)}
 	}
 	return attr
 }
@@ -32,8 +32,8 @@ func bound(u runUser) *syscall.SysProcAttr {
 // ownSession puts a process where the terminal's signals do not reach it.
 func ownSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 
-// frozen reports whether the process has stopped after a sigFreeze, or is gone.
-func frozen(pid int) bool {
+// Frozen reports whether the process has stopped after a SigFreeze, or is gone.
+func Frozen(pid int) bool {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return true
@@ -45,14 +45,14 @@ func frozen(pid int) bool {
 }
 
 // reachable checks that the user may enter dir and all folders above it.
-func reachable(dir string, u runUser) error {
+func reachable(dir string, u User) error {
 	for d := dir; ; d = filepath.Dir(d) {
 		info, err := os.Stat(d)
 		if err != nil {
 			return err
 		}
 		if stat := info.Sys().(*syscall.Stat_t); !mayEnter(stat, u) {
-			return fmt.Errorf("galera: the user %s, as which the servers run, may not enter %s; set TMPDIR or Options.Dir to a folder it may, such as /tmp", u.name, d)
+			return fmt.Errorf("the user %s, as which the servers run, may not enter %s; set TMPDIR or Options.Dir to a folder it may, such as /tmp", u.Name, d)
 		}
 		if d == filepath.Dir(d) {
 			return nil
@@ -60,13 +60,13 @@ func reachable(dir string, u runUser) error {
 	}
 }
 
-func mayEnter(stat *syscall.Stat_t, u runUser) bool {
+func mayEnter(stat *syscall.Stat_t, u User) bool {
 	switch {
-	case !u.switched:
+	case !u.Switched:
 		return true
-	case int(stat.Uid) == u.uid:
+	case int(stat.Uid) == u.UID:
 		return stat.Mode&0o100 != 0
-	case int(stat.Gid) == u.gid:
+	case int(stat.Gid) == u.GID:
 		return stat.Mode&0o010 != 0
 	}
 	return stat.Mode&0o001 != 0
