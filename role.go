@@ -285,6 +285,8 @@ func (n *node) judgeRole(e *health.Evidence) {
 		n.hold(against, "it has other data than most nodes (its system_identifier differs): held (groups = \"any\" uses both)")
 	case outranked:
 		n.hold(against, fmt.Sprintf("%s is the new primary: held until it is a standby", rival))
+	case p.Unfit != "":
+		against(health.NotReady, p.Unfit)
 	case errors.As(n.cfg.Require.misfit(&p.Replication), &unfit):
 		against(unfit.Class, unfit.Text)
 	case n.cfg.MaxLag == 0:

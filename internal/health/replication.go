@@ -44,8 +44,11 @@ const (
 type Replication struct {
 	Role   Role
 	Access Access
-	// Equal says that several nodes may be primaries at once, as in Galera.
+	// Equal says that several nodes may be primaries at once, as in Galera, or
+	// that their group sees to it that there is one.
 	Equal bool
+	Group bool   // it belongs to a group that decides who may serve: to be looked at by every probe
+	Unfit string // why the node says that it may not serve; "" if it may
 
 	System   string // nodes with another one have other data: PostgreSQL's system_identifier; "" if unknown
 	Timeline uint64 // grows with every promotion; 0 if unknown

@@ -25,7 +25,7 @@ const accessQuery = "SELECT @@GLOBAL.read_only"
 // those that it does not know. gtid_current_pos and gtid_slave_pos are
 // MariaDB's, gtid_executed is MySQL's.
 const variablesQuery = "SHOW GLOBAL VARIABLES WHERE Variable_name IN " +
-	"('read_only', 'server_id', 'version', 'gtid_current_pos', 'gtid_slave_pos', 'gtid_executed', 'wsrep_on')"
+	"('read_only', 'server_id', 'version', 'gtid_current_pos', 'gtid_slave_pos', 'gtid_executed', 'wsrep_on', 'group_replication_group_name')"
 
 // replicaQueries ask what a server follows: of MariaDB all its sources, and of
 // older servers by the older word.
@@ -63,6 +63,13 @@ func (Dialect) Replication(ctx context.Context, conn driver.Conn, depth dialect.
 		if r.Equal = true; r.Access == health.AccessWrite {
 			r.Role = health.RolePrimary
 		}
+	case v["group_replication_group_name"] != "":
+		members, hidden, err := askMembers(ctx, conn)
+		if err != nil {
+			return err
+		}
+		join(r, members, hidden)
+		r.Position = executed(v["gtid_executed"])
 	default:
 		sources, hidden, err := askSources(ctx, conn, strings.Contains(strings.ToLower(v["version"]), "mariadb"))
 		if err != nil {

@@ -24,6 +24,7 @@ type scripted struct {
 	columns   []string
 	sources   [][]driver.Value
 	asked     []string
+	members   [][]driver.Value
 	knows     string // the beginning of the statement for sources that the server knows
 	fails     error  // of that statement
 }
@@ -36,6 +37,8 @@ func (c *scripted) QueryContext(_ context.Context, query string, _ []driver.Name
 		return &table{[]string{"Variable_name", "Value"}, c.variables}, nil
 	case query == accessQuery:
 		return &table{[]string{"@@GLOBAL.read_only"}, [][]driver.Value{{c.readOnly}}}, nil
+	case query == membersQuery && c.fails == nil:
+		return &table{[]string{"MEMBER_STATE", "MEMBER_ROLE", "self"}, c.members}, nil
 	case !strings.HasPrefix(query, c.knows):
 		return nil, &mysql.MySQLError{Number: 1064, SQLState: [5]byte([]byte("42000"))}
 	case c.fails != nil:
@@ -209,6 +212,68 @@ func TestPositionsOfNonsense(t *testing.T) {
 			if _, known := p.Compare(health.Position{{Origin: "0", At: 1}}); known {
 				t.Errorf("%q: %v", text, p)
 			}
+		}
+	}
+}
+
+// What a member of Group Replication says, for every state of its own and of the
+// others: it may serve if it is online and sees the most of its group.
+func TestGroupMembers(t *testing.T) {
+	states := []string{"ONLINE", "RECOVERING", "OFFLINE", "ERROR", "UNREACHABLE", ""}
+	present := map[string]bool{"ONLINE": true, "RECOVERING": true}
+	seen := 0
+	for _, own := range states {
+		for _, role := range []string{"PRIMARY", "SECONDARY", ""} {
+			for _, second := range states {
+				for _, third := range states {
+					for count := 1; count <= 3; count++ {
+						seen++
+						rows := [][]driver.Value{{[]byte(own), []byte(role), int64(1)}, {[]byte(second), []byte("SECONDARY"), int64(0)}, {[]byte(third), []byte("SECONDARY"), int64(0)}}[:count]
+						away := 0
+						for _, state := range []string{own, second, third}[:count] {
+							if !present[state] {
+								away++
+							}
+						}
+						conn := &scripted{
+							members:   rows,
+							variables: [][]driver.Value{{"version", "9.7.4"}, {"read_only", "OFF"}, {"group_replication_group_name", "aaaa"}, {"gtid_executed", "aaaa:1-7"}},
+						}
+						ctx, report := dialect.WithReport(t.Context(), 0)
+						if err := (Dialect{}).Replication(ctx, conn, dialect.DepthAll); err != nil {
+							t.Fatal(err)
+						}
+						r := report.Replication
+						wantRole := map[string]health.Role{"PRIMARY": health.RolePrimary, "SECONDARY": health.RoleReplica}[role]
+						if own == "OFFLINE" && count == 1 {
+							if r.Role != health.RolePrimary || r.Unfit != "" || r.Group {
+								t.Errorf("a server by itself: %+v", r)
+							}
+							continue
+						}
+						if fit := r.Unfit == ""; fit != (own == "ONLINE" && 2*away < count) || r.Role != wantRole || !r.Equal || !r.Group {
+							t.Errorf("%v: %+v", rows, r)
+						}
+					}
+				}
+			}
+		}
+	}
+	if seen != 6*3*6*6*3 {
+		t.Errorf("%d cases", seen)
+	}
+	// No own row: the server has never joined. No right: read_only decides.
+	for name, conn := range map[string]*scripted{
+		"no row":   {variables: [][]driver.Value{{"read_only", "ON"}, {"group_replication_group_name", "aaaa"}}},
+		"no right": {variables: [][]driver.Value{{"read_only", "ON"}, {"group_replication_group_name", "aaaa"}}, fails: &mysql.MySQLError{Number: 1142, SQLState: [5]byte([]byte("42000"))}},
+	} {
+		ctx, report := dialect.WithReport(t.Context(), 0)
+		if err := (Dialect{}).Replication(ctx, conn, dialect.DepthAll); err != nil {
+			t.Fatal(err)
+		}
+		r := report.Replication
+		if name == "no row" && r.Unfit == "" || name == "no right" && (r.Unfit != "" || r.Role != health.RoleReplica || !strings.Contains(r.Hidden, "GRANT SELECT")) {
+			t.Errorf("%s: %+v", name, r)
 		}
 	}
 }
