@@ -1,6 +1,7 @@
 package clustersql
 
 import (
+	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -84,14 +85,15 @@ func (n *node) answeredSince(since time.Time) bool {
 }
 
 // tellFellows wakes the nodes that wait for a fellow's answer, if this node has
-// just given one and has published it.
+// just given one and has published it. If it has become a primary, it wakes all.
 func (n *node) tellFellows() {
 	if !n.loop.tell {
 		return
 	}
-	n.loop.tell = false
+	all := n.loop.succession
+	n.loop.tell, n.loop.succession = false, false
 	for _, other := range n.nodes() {
-		if other != n && other.awaiting.Load() {
+		if other != n && (all || other.awaiting.Load()) {
 			other.checkNow()
 		}
 	}
@@ -248,4 +250,47 @@ func (n *node) isAlias() bool {
 // numbers must be there.
 func (s *snapshot) sameServer(o *snapshot) bool {
 	return (s.server.Unique || s.view.Member != "") && s.server == o.server && s.view.Member == o.view.Member
+}
+
+// fellows returns the other nodes that have told their part in replication.
+func (n *node) fellows() []health.Fellow {
+	var fellows []health.Fellow
+	for _, other := range n.nodes() {
+		s := other.snapshot.Load()
+		if other == n || s.part == nil || other.draining.Load() {
+			continue
+		}
+		fellows = append(fellows, health.Fellow{
+			Name: other.name, Replication: &s.part.Replication, Looked: s.part.at, Promoted: s.part.promoted,
+			Answers: s.answers, Usable: s.state == health.Up || s.state == health.Suspect,
+		})
+	}
+	return fellows
+}
+
+// outranked returns the name of the node to which this one gives way, of two that
+// say that they are primaries. A cluster that accepts every node looks at
+// timelines only: several servers that take writes may be meant.
+func (n *node) outranked(p *part, fellows []health.Fellow) (name string, ok bool) {
+	if n.cfg.Groups == GroupsAny || n.cfg.Require == RequireAny && p.Timeline == 0 {
+		return "", false
+	}
+	rival, ok := p.Outranked(p.promoted, fellows)
+	return rival.Name, ok
+}
+
+// retireOutranked gives up the connections of a node that is down and was the
+// primary, when another one was promoted: it may come back, and take what is
+// written there before its next probe. Only run calls it.
+func (n *node) retireOutranked(l *life) {
+	p := n.loop.facts.part
+	if p == nil || n.loop.outranked || n.loop.health.State != health.Down {
+		return
+	}
+	rival, ok := n.outranked(p, n.fellows())
+	if n.loop.outranked = ok; ok {
+		n.generation.Add(1)
+		n.emitRetired(fmt.Sprintf("%s: %s is the new primary", health.WrongRole, rival))
+		n.closeRetired(l)
+	}
 }

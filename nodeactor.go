@@ -83,6 +83,9 @@ type loopState struct {
 	balance     rebalancing
 	due         dueCut
 	lag         *health.LagTracker
+	succession  bool      // the node has become a primary, and its fellows are to be told
+	outranked   bool      // its connections were given up for that
+	absent      bool      // the probe before the last one failed
 	hiddenTold  bool      // the log has said that the node does not tell its lag
 	toldAlias   string    // the other name and the server that a log line has told of
 	wordlessAt  time.Time // when the lasting connection was last found silent

@@ -244,7 +244,7 @@ func (n *node) onProbe(l *life, o outcome) {
 		s.probes++
 		n.loop.charged = false
 	}
-	s.answers = o.evidence.OK
+	n.loop.absent, s.answers = !s.answers, o.evidence.OK
 	if o.evidence.OK {
 		n.loop.failures = 0
 		n.loop.sinceStatus++
@@ -369,6 +369,7 @@ func (n *node) checkNow() {
 // for it. If the node is up, another node wants to know its view, so it is
 // probed now.
 func (n *node) onCheck(l *life) {
+	n.retireOutranked(l)
 	switch {
 	case n.crowded():
 		n.makeRoom(l)

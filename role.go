@@ -245,23 +245,6 @@ func (s *snapshot) role() health.Role {
 	return s.part.Role
 }
 
-// fellows returns the other nodes that answer and have told their part in
-// replication.
-func (n *node) fellows() []health.Fellow {
-	var fellows []health.Fellow
-	for _, other := range n.nodes() {
-		s := other.snapshot.Load()
-		if other == n || !s.answers || s.part == nil || other.draining.Load() {
-			continue
-		}
-		fellows = append(fellows, health.Fellow{
-			Name: other.name, Replication: &s.part.Replication, Looked: s.part.at, Promoted: s.part.promoted,
-			Usable: s.state == health.Up || s.state == health.Suspect,
-		})
-	}
-	return fellows
-}
-
 // judgeRole looks at what a good probe says of the node's part in replication,
 // beside what the other nodes say. It may become evidence against the node. Only
 // run calls it.
@@ -307,7 +290,7 @@ func (n *node) noteRole(said *health.Replication, fellows []health.Fellow, now t
 	if n.loop.lag == nil {
 		n.loop.lag = new(health.LagTracker)
 	}
-	p := &part{Replication: *said, at: now, lag: n.loop.lag.Next(said, fellows, now)}
+	p := &part{Replication: *said, at: now, lag: n.loop.lag.Next(said, fellows, n.loop.absent, now)}
 	was := s.role()
 	switch {
 	case p.Role != health.RolePrimary:
@@ -316,7 +299,8 @@ func (n *node) noteRole(said *health.Replication, fellows []health.Fellow, now t
 	case s.part != nil:
 		p.promoted = s.part.promoted
 	}
-	s.part = p
+	n.loop.succession = p.Role == health.RolePrimary && (s.part == nil || was != p.Role || s.part.Timeline < p.Timeline)
+	s.part, n.loop.outranked = p, false
 	if was != p.Role && was != health.RoleUnknown && p.Role != health.RoleUnknown {
 		n.emit(Event{Kind: EventRole, Role: Role(p.Role), Reason: fmt.Sprintf("%s, was %s", p.Role, was)})
 	}
@@ -332,17 +316,6 @@ func (n *node) tellHidden(p *part) {
 	}
 	n.loop.hiddenTold = true
 	n.dial.log.print(slog.LevelWarn, "the node does not tell its lag", "reason", p.Hidden)
-}
-
-// outranked returns the name of the node to which this one gives way, of two that
-// say that they are primaries. A cluster that accepts every node looks at
-// timelines only: several servers that take writes may be meant.
-func (n *node) outranked(p *part, fellows []health.Fellow) (name string, ok bool) {
-	if n.cfg.Groups == GroupsAny || n.cfg.Require == RequireAny && p.Timeline == 0 {
-		return "", false
-	}
-	rival, ok := p.Outranked(p.promoted, fellows)
-	return rival.Name, ok
 }
 
 // hold makes a good probe evidence against a node that is held back because of

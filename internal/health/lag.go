@@ -23,7 +23,7 @@ type LagTracker struct {
 	source  string  // whose places they are
 	places  []place // not reached yet, oldest first
 	spacing time.Duration
-	looked  bool
+	looked  time.Time // the last look; zero before the first
 	streams time.Time // the last look at which it received; zero if it never did
 	broken  time.Time // the first look at which it did not; zero while it does
 }
@@ -39,8 +39,9 @@ type place struct {
 const mostPlaces = 32
 
 // Next takes what a node has just said and returns its lag. fellows are the
-// other nodes that answer.
-func (t *LagTracker) Next(own *Replication, fellows []Fellow, now time.Time) Lag {
+// other nodes. absent says that the node did not answer before: what its primary
+// did meanwhile counts from the last look on.
+func (t *LagTracker) Next(own *Replication, fellows []Fellow, absent bool, now time.Time) Lag {
 	switch own.Role {
 	case RolePrimary:
 		*t = LagTracker{}
@@ -49,11 +50,17 @@ func (t *LagTracker) Next(own *Replication, fellows []Fellow, now time.Time) Lag
 		*t = LagTracker{}
 		return known(own)
 	}
-	first := !t.looked
-	t.looked = true
+	var since time.Time // if it has not all, it may have lacked something since then
+	switch {
+	case t.looked.IsZero():
+		since = now.Add(-own.Age)
+	case absent:
+		since = t.looked
+	}
+	t.looked = now
 	primary := primaryOf(own, fellows)
-	source := primary != nil || anyStreams(fellows)
-	lag, placed := t.behind(own, primary, first, now)
+	source := primary != nil && primary.Answers || anyStreams(fellows)
+	lag, placed := t.behind(own, primary, since, now)
 	// While nobody is in sight who has more, it has all that there is.
 	placed = placed || primary == nil && t.source != "" || !source && own.Stream == StreamBroken
 	cut := t.cutOff(own, source, now)
@@ -84,7 +91,8 @@ func known(own *Replication) Lag {
 }
 
 // primaryOf returns the primary whose places a replica has to reach: of several
-// the one with the latest timeline. It is nil if no fellow is one.
+// the new one. It may not answer any more: what it was seen to have written was
+// written. It is nil if no fellow was one.
 func primaryOf(own *Replication, fellows []Fellow) (primary *Fellow) {
 	for i := range fellows {
 		f := &fellows[i]
@@ -100,7 +108,7 @@ func primaryOf(own *Replication, fellows []Fellow) (primary *Fellow) {
 
 func anyStreams(fellows []Fellow) bool {
 	for i := range fellows {
-		if r := fellows[i].Replication; r.Role == RoleReplica && r.Stream == StreamRuns {
+		if r := fellows[i].Replication; fellows[i].Answers && r.Role == RoleReplica && r.Stream == StreamRuns {
 			return true
 		}
 	}
@@ -109,7 +117,7 @@ func anyStreams(fellows []Fellow) bool {
 
 // behind returns the time since the oldest place that the replica has not
 // reached. ok is false if no place can be compared with the replica's own.
-func (t *LagTracker) behind(own *Replication, primary *Fellow, first bool, now time.Time) (lag time.Duration, ok bool) {
+func (t *LagTracker) behind(own *Replication, primary *Fellow, since, now time.Time) (lag time.Duration, ok bool) {
 	if primary != nil {
 		if primary.Name != t.source { // the places of an old primary may never be reached
 			t.source, t.places, t.spacing = primary.Name, nil, 0
@@ -117,8 +125,8 @@ func (t *LagTracker) behind(own *Replication, primary *Fellow, first bool, now t
 		var reached bool
 		if reached, ok = own.Position.Compare(primary.Replication.Position); ok {
 			at := primary.Looked
-			if first && !reached { // it may have been behind for long
-				at = now.Add(-own.Age)
+			if !since.IsZero() && since.Before(at) && !reached {
+				at = since
 			}
 			t.note(place{at, primary.Replication.Position})
 		}

@@ -15,6 +15,7 @@ type lagSight struct {
 	primary uint64 // its place, seen half a second before; 0: there is none
 	own     Replication
 	fellow  bool // another replica receives
+	absent  bool // it did not answer before
 	want    float64
 	unknown bool
 }
@@ -39,7 +40,7 @@ func TestLag(t *testing.T) {
 			{after: 3, primary: 300, own: replica(310, StreamRuns)},
 		},
 		"a step behind, always": { // it lacks what the primary had half a second before
-			{after: 1, primary: 100, own: replica(90, StreamRuns), want: 0}, {after: 2, primary: 200, own: replica(190, StreamRuns), want: 0.5},
+			{after: 1, primary: 100, own: replica(90, StreamRuns), want: 0.5}, {after: 2, primary: 200, own: replica(190, StreamRuns), want: 0.5},
 			{after: 3, primary: 300, own: replica(290, StreamRuns), want: 0.5},
 		},
 		"stands still": {
@@ -50,6 +51,13 @@ func TestLag(t *testing.T) {
 		"was behind from the start": {
 			{after: 1, primary: 100, own: aged(replica(50, StreamRuns), time.Hour), want: 3600},
 			{after: 2, primary: 100, own: replica(100, StreamRuns)},
+		},
+		"was away for long": {
+			{after: 1, primary: 100, own: replica(100, StreamRuns)}, {after: 60, primary: 200, own: replica(100, StreamRuns), absent: true, want: 59},
+			{after: 61, primary: 200, own: replica(200, StreamRuns)},
+		},
+		"was away, and has all": {
+			{after: 1, primary: 100, own: replica(100, StreamRuns)}, {after: 60, primary: 200, own: replica(200, StreamRuns), absent: true},
 		},
 		"idle from the start": {{after: 1, primary: 100, own: aged(replica(100, StreamRuns), time.Hour)}},
 		"cut off, and all looks perfect": {
@@ -90,12 +98,12 @@ func TestLag(t *testing.T) {
 				now := noon.Add(time.Duration(l.after * float64(time.Second)))
 				var fellows []Fellow
 				if l.primary > 0 {
-					fellows = append(fellows, Fellow{Name: "p", Looked: now.Add(-time.Second / 2), Replication: &Replication{Role: RolePrimary, Position: at(l.primary)}})
+					fellows = append(fellows, Fellow{Name: "p", Answers: true, Looked: now.Add(-time.Second / 2), Replication: &Replication{Role: RolePrimary, Position: at(l.primary)}})
 				}
 				if l.fellow {
-					fellows = append(fellows, Fellow{Name: "r", Looked: now, Replication: &Replication{Role: RoleReplica, Stream: StreamRuns}})
+					fellows = append(fellows, Fellow{Name: "r", Answers: true, Looked: now, Replication: &Replication{Role: RoleReplica, Stream: StreamRuns}})
 				}
-				got := tracker.Next(&l.own, fellows, now)
+				got := tracker.Next(&l.own, fellows, l.absent, now)
 				if got.Known == l.unknown || got.For.Seconds() != l.want || got.Known != (got.Why == "") {
 					t.Errorf("after %v s: %+v, want %v s, unknown %v", l.after, got, l.want, l.unknown)
 				}
@@ -112,8 +120,8 @@ func TestLagTrackerIsSmall(t *testing.T) {
 	for second := range 5 * applied {
 		now := noon.Add(time.Duration(second) * time.Second)
 		own := Replication{Role: RoleReplica, Position: at(uint64(max(1, second-applied))), Stream: StreamRuns}
-		fellows := []Fellow{{Name: "p", Looked: now, Replication: &Replication{Role: RolePrimary, Position: at(uint64(second + 1))}}}
-		got := tracker.Next(&own, fellows, now)
+		fellows := []Fellow{{Name: "p", Answers: true, Looked: now, Replication: &Replication{Role: RolePrimary, Position: at(uint64(second + 1))}}}
+		got := tracker.Next(&own, fellows, false, now)
 		if len(tracker.places) > mostPlaces {
 			t.Fatalf("%d places", len(tracker.places))
 		}
@@ -127,7 +135,7 @@ func TestOutranked(t *testing.T) {
 	primary := func(timeline uint64, server string) *Replication {
 		return &Replication{Role: RolePrimary, System: "s", Timeline: timeline, Server: server}
 	}
-	follower := Fellow{Name: "r", Replication: &Replication{Role: RoleReplica, Source: "2", Stream: StreamRuns}}
+	follower := Fellow{Name: "r", Answers: true, Replication: &Replication{Role: RoleReplica, Source: "2", Stream: StreamRuns}}
 	other := *primary(9, "")
 	other.System = "t"
 	equal := Replication{Role: RolePrimary, Equal: true}
@@ -159,7 +167,7 @@ func TestOutranked(t *testing.T) {
 
 func TestElsewhere(t *testing.T) {
 	node := func(system string, usable bool) Fellow {
-		return Fellow{Replication: &Replication{System: system}, Usable: usable}
+		return Fellow{Replication: &Replication{System: system}, Answers: true, Usable: usable}
 	}
 	for name, tc := range map[string]struct {
 		own     string

@@ -100,12 +100,12 @@ func (p Position) Compare(q Position) (reached, known bool) {
 	return reached, known
 }
 
-// A Fellow is another node of the cluster that answers, and has told its part in
-// replication.
+// A Fellow is another node of the cluster that has told its part in replication.
 type Fellow struct {
 	Name        string
 	Replication *Replication
 	Looked      time.Time
+	Answers     bool      // its last probe passed
 	Usable      bool      // opens may go to it
 	Promoted    time.Time // when it was first seen as a primary after it was a replica; zero: it never was
 }
@@ -120,7 +120,8 @@ func (r *Replication) apart(q *Replication) bool {
 // with the later timeline is the new one, then the one that was promoted later,
 // as this cluster has seen it, then the one that others follow. ok is false if
 // there is none, or if nothing tells which is which: they may be two names of one
-// server. promoted is when the node itself was promoted.
+// server. promoted is when the node itself was promoted. A new primary that does
+// not answer now counts too: the old one is no less old for that.
 func (r *Replication) Outranked(promoted time.Time, fellows []Fellow) (f Fellow, ok bool) {
 	if r.Role != RolePrimary || r.Equal {
 		return Fellow{}, false
@@ -145,7 +146,7 @@ func (r *Replication) Outranked(promoted time.Time, fellows []Fellow) (f Fellow,
 // followers counts the replicas that say that they follow a primary.
 func followers(r *Replication, fellows []Fellow) (n int) {
 	for _, f := range fellows {
-		if r.Server != "" && f.Replication.Role == RoleReplica && f.Replication.Source == r.Server && f.Replication.Stream == StreamRuns {
+		if r.Server != "" && f.Answers && f.Replication.Role == RoleReplica && f.Replication.Source == r.Server && f.Replication.Stream == StreamRuns {
 			n++
 		}
 	}
@@ -161,7 +162,7 @@ func (r *Replication) Elsewhere(used bool, fellows []Fellow) bool {
 	}
 	parties := add(nil, &View{Group: r.System}, used)
 	for _, f := range fellows {
-		if f.Replication.System != "" {
+		if f.Answers && f.Replication.System != "" {
 			parties = add(parties, &View{Group: f.Replication.System}, f.Usable)
 		}
 	}

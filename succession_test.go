@@ -1,0 +1,54 @@
+package clustersql
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/EnumApps/clustersql/internal/fakedb"
+)
+
+// A primary is frozen, with connections in the pool, and nobody else may be
+// used: its connections are kept for now. When a standby is promoted, they are
+// given up at once: the old primary may come back before its next probe, and take
+// a write.
+func TestSuccessorEndsTheOldPrimarysConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		nodes := pgNodes(b, 2)
+		told := new(diary)
+		d := fakeCluster(t, b, 2, WithDialect(DialectPostgres), WithRequire(RequireReadWrite), WithStrategy(Ordered), WithOnEvent(told.write))
+		db := openDB(t, d)
+		if _, err := db.Exec("INSERT"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Second)
+		b.Node("n1").Set(fakedb.Script{Silent: true})
+		b.Node("n1").SetHealth(nil, 0, true)
+		time.Sleep(4 * time.Second)
+		if s := d.Status().Nodes[0]; s.State != StateDown || s.OpenConns != 1 || s.Generation != 0 {
+			t.Errorf("no other node answers for it: %+v", s)
+		}
+		before := nodes[0].taken()
+		nodes[1].set(func(p *pgScript) { p.standby, p.timeline = false, 2 })
+		time.Sleep(1200*time.Millisecond + time.Millisecond) // the standby's next probe
+		b.Node("n1").Set(fakedb.Script{})
+		b.Node("n1").SetHealth(nil, 0, false)
+		for range 50 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			if _, err := db.ExecContext(ctx, "INSERT"); err != nil {
+				t.Error(err)
+			}
+			cancel()
+			time.Sleep(50 * time.Millisecond)
+		}
+		if n := nodes[0].taken() - before; n > 0 {
+			t.Errorf("%d writes on the old primary", n)
+		}
+		synctest.Wait()
+		if e := told.of("n1", EventRetired); len(e) == 0 || e[0].Reason != "role: n2 is the new primary" {
+			t.Errorf("%+v", e)
+		}
+	})
+}
