@@ -47,6 +47,31 @@ func (n *node) askViews() {
 	}
 }
 
+// fellows returns the other nodes that answer and have told their part in
+// replication.
+func (n *node) fellows() []health.Fellow {
+	var fellows []health.Fellow
+	for _, other := range n.nodes() {
+		s := other.snapshot.Load()
+		if other == n || !s.answers || s.part == nil || other.draining.Load() {
+			continue
+		}
+		fellows = append(fellows, health.Fellow{
+			Name: other.name, Replication: &s.part.Replication, Looked: s.part.at, Promoted: s.part.promoted,
+			Usable: s.state == health.Up || s.state == health.Suspect,
+		})
+	}
+	return fellows
+}
+
+// watchPrimary notes where the primary is while this node does not answer. Only
+// run calls it.
+func (n *node) watchPrimary() {
+	if n.loop.lag != nil {
+		n.loop.lag.Watch(n.fellows())
+	}
+}
+
 // alone reports whether no other node of the cluster is usable.
 func (n *node) alone() bool {
 	return !slices.ContainsFunc(n.nodes(), func(other *node) bool {
@@ -84,14 +109,16 @@ func (n *node) answeredSince(since time.Time) bool {
 }
 
 // tellFellows wakes the nodes that wait for a fellow's answer, if this node has
-// just given one and has published it.
+// just given one and has published it. Beside a new primary all others look again
+// at what they are: a replica may be behind, and another primary may be an old one.
 func (n *node) tellFellows() {
 	if !n.loop.tell {
 		return
 	}
-	n.loop.tell = false
+	all := n.loop.tellAll
+	n.loop.tell, n.loop.tellAll = false, false
 	for _, other := range n.nodes() {
-		if other != n && other.awaiting.Load() {
+		if other != n && (all || other.awaiting.Load()) {
 			other.checkNow()
 		}
 	}

@@ -69,6 +69,7 @@ type loopState struct {
 	probing     bool        // a probe is under way and has not reported how it ended
 	fresh       bool        // the last probe dialled, or was to
 	tell        bool        // a probe has passed, and the fellows that wait for one are to be woken
+	tellAll     bool        // the node is seen as a primary for the first time, and all fellows are to look at themselves
 	charged     bool        // this round of probes has counted an error
 	tested      bool        // the lasting connection was tested in this round; the fresh one is next
 	probeAgain  bool        // another probe was asked for meanwhile

@@ -280,6 +280,7 @@ func (n *node) onProbe(l *life, o outcome) {
 		}
 		n.noteError(o.evidence)
 		n.loop.failures++
+		n.watchPrimary()
 	}
 	n.settle(l, &o.evidence)
 }

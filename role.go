@@ -234,7 +234,8 @@ type part struct {
 	health.Replication
 	at       time.Time
 	lag      health.Lag
-	promoted time.Time // when it was first seen as a primary after it was a replica
+	known    health.Role // the last one that it told
+	promoted time.Time   // when it was first seen as a primary after it was a replica
 }
 
 // role returns the role in a snapshot.
@@ -243,23 +244,6 @@ func (s *snapshot) role() health.Role {
 		return health.RoleUnknown
 	}
 	return s.part.Role
-}
-
-// fellows returns the other nodes that answer and have told their part in
-// replication.
-func (n *node) fellows() []health.Fellow {
-	var fellows []health.Fellow
-	for _, other := range n.nodes() {
-		s := other.snapshot.Load()
-		if other == n || !s.answers || s.part == nil || other.draining.Load() {
-			continue
-		}
-		fellows = append(fellows, health.Fellow{
-			Name: other.name, Replication: &s.part.Replication, Looked: s.part.at, Promoted: s.part.promoted,
-			Usable: s.state == health.Up || s.state == health.Suspect,
-		})
-	}
-	return fellows
 }
 
 // judgeRole looks at what a good probe says of the node's part in replication,
@@ -289,16 +273,23 @@ func (n *node) judgeRole(e *health.Evidence) {
 		against(health.NotReady, p.Unfit)
 	case errors.As(n.cfg.Require.misfit(&p.Replication), &unfit):
 		against(unfit.Class, unfit.Text)
+	case p.lag.Soon:
+		n.loop.sinceStatus, n.loop.probeAgain = health.StatusEvery, true
 	case n.cfg.MaxLag == 0:
 	case !p.lag.Known:
-		against(health.Lagging, "the lag is not known, and max_lag is set: "+p.lag.Why)
+		against(health.Lagging, "the lag is not known, and max_lag is set: "+p.lag.Why+p.fault())
 	case p.lag.For > n.cfg.MaxLag:
-		text := fmt.Sprintf("further behind its primary than max_lag (%s)", n.cfg.MaxLag)
-		if p.Fault != "" {
-			text += ": " + p.Fault
-		}
-		against(health.Lagging, text)
+		against(health.Lagging, fmt.Sprintf("further behind its primary than max_lag (%s)", n.cfg.MaxLag)+p.fault())
 	}
+}
+
+// fault is the end of a reason: what the node says of its stream, if that is
+// broken.
+func (p *part) fault() string {
+	if p.Fault == "" {
+		return ""
+	}
+	return ": " + p.Fault
 }
 
 // noteRole publishes what the node says of itself, and tells of a new role.
@@ -307,19 +298,25 @@ func (n *node) noteRole(said *health.Replication, fellows []health.Fellow, now t
 	if n.loop.lag == nil {
 		n.loop.lag = new(health.LagTracker)
 	}
-	p := &part{Replication: *said, at: now, lag: n.loop.lag.Next(said, fellows, now)}
-	was := s.role()
+	p := &part{Replication: *said, at: now, lag: n.loop.lag.Next(said, fellows, now), known: said.Role}
+	was := part{}
+	if s.part != nil {
+		was = *s.part
+	}
 	switch {
+	case p.Role == health.RoleUnknown: // it may be between two roles
+		p.known, p.promoted = was.known, was.promoted
 	case p.Role != health.RolePrimary:
-	case was == health.RoleReplica:
+	case was.known == health.RoleReplica:
 		p.promoted = now
-	case s.part != nil:
-		p.promoted = s.part.promoted
+	default:
+		p.promoted = was.promoted
 	}
 	s.part = p
-	if was != p.Role && was != health.RoleUnknown && p.Role != health.RoleUnknown {
-		n.emit(Event{Kind: EventRole, Role: Role(p.Role), Reason: fmt.Sprintf("%s, was %s", p.Role, was)})
+	if was.known != p.known && was.known != health.RoleUnknown {
+		n.emit(Event{Kind: EventRole, Role: Role(p.Role), Reason: fmt.Sprintf("%s, was %s", p.Role, was.known)})
 	}
+	n.loop.tellAll = p.known == health.RolePrimary && was.known != p.known && !p.Equal && n.cfg.looksAtRoles()
 	n.tellHidden(p)
 	return p
 }

@@ -8,6 +8,9 @@ type Lag struct {
 	Known bool
 	// Why says why it is not known.
 	Why string
+	// Soon says that the next look will tell: a replica that is not behind may
+	// lack what was written just now.
+	Soon bool
 }
 
 // A LagTracker works out the lag of one node. A replica's own account of it is
@@ -18,12 +21,17 @@ type Lag struct {
 // replica has not reached. It is the least that the lag can be; the lag may be
 // longer by the time between two looks.
 //
+// What a replica lacked when it was first seen may be old. Until it has reached a
+// place, its lag is not below what it says itself, and if it says nothing, the lag
+// is not known.
+//
 // The zero LagTracker has seen nothing.
 type LagTracker struct {
 	source  string  // whose places they are
 	places  []place // not reached yet, oldest first
 	spacing time.Duration
 	looked  bool
+	caught  bool      // it has reached a place of the source
 	streams time.Time // the last look at which it received; zero if it never did
 	broken  time.Time // the first look at which it did not; zero while it does
 }
@@ -49,26 +57,37 @@ func (t *LagTracker) Next(own *Replication, fellows []Fellow, now time.Time) Lag
 		*t = LagTracker{}
 		return known(own)
 	}
-	first := !t.looked
-	t.looked = true
 	primary := primaryOf(own, fellows)
 	source := primary != nil || anyStreams(fellows)
-	lag, placed := t.behind(own, primary, first, now)
+	first := !t.looked || primary != nil && t.source == ""
+	t.looked = true
+	lag, placed := t.behind(own, primary, now)
 	// While nobody is in sight who has more, it has all that there is.
 	placed = placed || primary == nil && t.source != "" || !source && own.Stream == StreamBroken
 	cut := t.cutOff(own, source, now)
 	switch {
-	case cut > 0 && placed && lag == 0:
+	case placed && len(t.places) == 0:
 		// It has all that the primary has: nothing was written since.
 		return Lag{Known: true}
-	case cut > 0 && t.streams.IsZero(): // nobody saw when it began
-		return Lag{For: max(lag, cut, own.Age), Known: true}
-	case cut > 0:
+	case !placed && cut == 0:
+		return known(own)
+	case placed && t.caught, !placed && !t.streams.IsZero():
 		return Lag{For: max(lag, cut), Known: true}
-	case placed:
-		return Lag{For: lag, Known: true}
+	case own.Age == 0 && own.Said == 0: // nobody saw when it began
+		return Lag{Why: "the node is behind, and does not tell since when", Soon: first && own.Stream != StreamBroken}
 	}
-	return known(own)
+	return Lag{For: max(lag, cut, own.Age, own.Said), Known: true}
+}
+
+// Watch notes where the primary is while the node itself does not answer. When it
+// is back, it is behind since then.
+func (t *LagTracker) Watch(fellows []Fellow) {
+	primary := primaryOf(&Replication{}, fellows)
+	if primary == nil || t.source == "" {
+		return
+	}
+	t.turn(primary)
+	t.note(place{primary.Looked, primary.Replication.Position})
 }
 
 // known is the lag by the node's own account.
@@ -109,31 +128,47 @@ func anyStreams(fellows []Fellow) bool {
 
 // behind returns the time since the oldest place that the replica has not
 // reached. ok is false if no place can be compared with the replica's own.
-func (t *LagTracker) behind(own *Replication, primary *Fellow, first bool, now time.Time) (lag time.Duration, ok bool) {
+func (t *LagTracker) behind(own *Replication, primary *Fellow, now time.Time) (lag time.Duration, ok bool) {
+	t.reach(own.Position)
 	if primary != nil {
-		if primary.Name != t.source { // the places of an old primary may never be reached
-			t.source, t.places, t.spacing = primary.Name, nil, 0
-		}
-		var reached bool
-		if reached, ok = own.Position.Compare(primary.Replication.Position); ok {
-			at := primary.Looked
-			if first && !reached { // it may have been behind for long
-				at = now.Add(-own.Age)
-			}
-			t.note(place{at, primary.Replication.Position})
+		t.turn(primary)
+		if _, ok = own.Position.Compare(primary.Replication.Position); ok {
+			t.note(place{primary.Looked, primary.Replication.Position})
 		}
 	}
 	if _, known := own.Position.Compare(own.Received); known && !ok {
 		ok = own.Stream == StreamRuns
 		t.note(place{now, own.Received})
 	}
-	for len(t.places) > 0 {
-		if reached, _ := own.Position.Compare(t.places[0].position); !reached {
-			return max(0, now.Sub(t.places[0].at)), ok
-		}
-		t.places = t.places[1:]
+	t.reach(own.Position)
+	if len(t.places) > 0 {
+		lag = max(0, now.Sub(t.places[0].at))
 	}
-	return 0, ok
+	return lag, ok
+}
+
+// turn takes another primary for the source. The places of the one before may
+// never be reached. What was not reached there counts from when it was seen.
+func (t *LagTracker) turn(primary *Fellow) {
+	switch {
+	case primary.Name == t.source:
+		return
+	case t.source == "":
+		t.places, t.caught = nil, false
+	case len(t.places) > 0:
+		t.places = []place{{t.places[0].at, primary.Replication.Position}}
+	}
+	t.source, t.spacing = primary.Name, 0
+}
+
+// reach drops the places that the replica has reached.
+func (t *LagTracker) reach(own Position) {
+	for len(t.places) > 0 {
+		if reached, _ := own.Compare(t.places[0].position); !reached {
+			return
+		}
+		t.places, t.caught = t.places[1:], true
+	}
 }
 
 // note keeps a place, unless the one before it is nearly as new.

@@ -13,10 +13,13 @@ func at(place uint64) Position { return Position{{At: place}} }
 type lagSight struct {
 	after   float64
 	primary uint64 // its place, seen half a second before; 0: there is none
+	other   bool   // it is another primary than before
+	away    bool   // the node itself does not answer
 	own     Replication
 	fellow  bool // another replica receives
 	want    float64
 	unknown bool
+	soon    bool // the next look tells
 }
 
 func TestLag(t *testing.T) {
@@ -39,7 +42,7 @@ func TestLag(t *testing.T) {
 			{after: 3, primary: 300, own: replica(310, StreamRuns)},
 		},
 		"a step behind, always": { // it lacks what the primary had half a second before
-			{after: 1, primary: 100, own: replica(90, StreamRuns), want: 0}, {after: 2, primary: 200, own: replica(190, StreamRuns), want: 0.5},
+			{after: 1, primary: 100, own: replica(90, StreamRuns), unknown: true, soon: true}, {after: 2, primary: 200, own: replica(190, StreamRuns), want: 0.5},
 			{after: 3, primary: 300, own: replica(290, StreamRuns), want: 0.5},
 		},
 		"stands still": {
@@ -51,6 +54,29 @@ func TestLag(t *testing.T) {
 			{after: 1, primary: 100, own: aged(replica(50, StreamRuns), time.Hour), want: 3600},
 			{after: 2, primary: 100, own: replica(100, StreamRuns)},
 		},
+		"was behind from the start, and does not say since when": {
+			{after: 1, primary: 100, own: replica(50, StreamRuns), unknown: true, soon: true}, {after: 2, primary: 200, own: replica(60, StreamRuns), unknown: true},
+			{after: 3, primary: 300, own: replica(100, StreamRuns), want: 1.5}, {after: 4, primary: 300, own: replica(300, StreamRuns)},
+		},
+		"was behind from the start, by its own word": {
+			{after: 1, primary: 100, own: said(replica(50, StreamRuns), 70), want: 70}, {after: 2, primary: 200, own: said(replica(60, StreamRuns), 40), want: 40},
+			{after: 3, primary: 300, own: said(replica(200, StreamRuns), 40), want: 0.5},
+		},
+		"the primary is seen later": {
+			{after: 1, own: said(replica(50, StreamRuns), 0)}, {after: 2, primary: 100, own: said(replica(50, StreamRuns), 0), unknown: true, soon: true},
+		},
+		"away, and behind when it is back": {
+			{after: 1, primary: 100, own: replica(100, StreamRuns)}, {after: 2, primary: 100, away: true}, {after: 3, primary: 200, away: true},
+			{after: 60, primary: 300, away: true}, {after: 61, primary: 300, own: replica(100, StreamRuns), want: 58.5},
+			{after: 62, primary: 400, own: replica(200, StreamRuns), want: 2.5}, {after: 63, primary: 400, own: replica(400, StreamRuns)},
+		},
+		"away, and not behind when it is back": {
+			{after: 1, primary: 100, own: replica(100, StreamRuns)}, {after: 2, primary: 200, away: true}, {after: 9, primary: 200, own: replica(200, StreamRuns)},
+		},
+		"away while another one was promoted": {
+			{after: 1, primary: 100, own: replica(100, StreamRuns)}, {after: 2, primary: 200, away: true}, {after: 5, primary: 150, other: true, away: true},
+			{after: 6, primary: 160, other: true, own: replica(120, StreamRuns), want: 4.5}, {after: 7, primary: 160, other: true, own: replica(160, StreamRuns)},
+		},
 		"idle from the start": {{after: 1, primary: 100, own: aged(replica(100, StreamRuns), time.Hour)}},
 		"cut off, and all looks perfect": {
 			{after: 1, primary: 100, own: replica(100, StreamRuns)}, {after: 2, primary: 100, own: replica(100, StreamBroken)},
@@ -58,6 +84,13 @@ func TestLag(t *testing.T) {
 			{after: 10, primary: 200, own: replica(200, StreamRuns)},
 		},
 		"cut off from the start": {{after: 1, primary: 100, own: aged(replica(50, StreamBroken), time.Minute), want: 60}},
+		"cut off from the start, and does not say since when": {
+			{after: 1, primary: 100, own: replica(50, StreamBroken), unknown: true}, {after: 9, primary: 200, own: replica(50, StreamBroken), unknown: true},
+			{after: 10, primary: 200, own: replica(200, StreamRuns)}, {after: 11, primary: 200, own: replica(200, StreamBroken)},
+		},
+		"cut off from the start, its primary is not in the cluster": {
+			{after: 1, own: replica(100, StreamBroken), fellow: true, unknown: true}, {after: 9, own: replica(100, StreamBroken), fellow: true, unknown: true},
+		},
 		"cut off, its primary is not in the cluster": {
 			{after: 1, own: replica(100, StreamRuns), fellow: true}, {after: 5, own: replica(100, StreamBroken), fellow: true, want: 4},
 		},
@@ -71,6 +104,9 @@ func TestLag(t *testing.T) {
 		},
 		"no primary, and it applies what it receives": {
 			{after: 1, own: behind(100, 100)}, {after: 2, own: behind(100, 200)}, {after: 4, own: behind(150, 300), want: 2}, {after: 5, own: behind(300, 300)},
+		},
+		"no primary, and it has not applied all when it is first seen": {
+			{after: 1, own: behind(100, 200), unknown: true, soon: true}, {after: 2, own: behind(150, 300), unknown: true}, {after: 3, own: behind(250, 300), want: 1},
 		},
 		"its own word": {{after: 1, own: said(Replication{Role: RoleReplica}, 3), want: 3}},
 		"its own word beside places": {
@@ -90,14 +126,18 @@ func TestLag(t *testing.T) {
 				now := noon.Add(time.Duration(l.after * float64(time.Second)))
 				var fellows []Fellow
 				if l.primary > 0 {
-					fellows = append(fellows, Fellow{Name: "p", Looked: now.Add(-time.Second / 2), Replication: &Replication{Role: RolePrimary, Position: at(l.primary)}})
+					fellows = append(fellows, Fellow{Name: map[bool]string{false: "p", true: "q"}[l.other], Looked: now.Add(-time.Second / 2), Replication: &Replication{Role: RolePrimary, Position: at(l.primary)}})
 				}
 				if l.fellow {
 					fellows = append(fellows, Fellow{Name: "r", Looked: now, Replication: &Replication{Role: RoleReplica, Stream: StreamRuns}})
 				}
+				if l.away {
+					tracker.Watch(fellows)
+					continue
+				}
 				got := tracker.Next(&l.own, fellows, now)
-				if got.Known == l.unknown || got.For.Seconds() != l.want || got.Known != (got.Why == "") {
-					t.Errorf("after %v s: %+v, want %v s, unknown %v", l.after, got, l.want, l.unknown)
+				if got.Known == l.unknown || got.For.Seconds() != l.want || got.Known != (got.Why == "") || got.Soon != l.soon {
+					t.Errorf("after %v s: %+v, want %v s, unknown %v, soon %v", l.after, got, l.want, l.unknown, l.soon)
 				}
 			}
 		})
