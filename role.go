@@ -234,7 +234,8 @@ type part struct {
 	health.Replication
 	at       time.Time
 	lag      health.Lag
-	promoted time.Time // when it was first seen as a primary after it was a replica
+	known    health.Role // the last one that it told
+	promoted time.Time   // when it was first seen as a primary after it was a replica
 }
 
 // role returns the role in a snapshot.
@@ -274,14 +275,19 @@ func (n *node) judgeRole(e *health.Evidence) {
 		against(unfit.Class, unfit.Text)
 	case n.cfg.MaxLag == 0:
 	case !p.lag.Known:
-		against(health.Lagging, "the lag is not known, and max_lag is set: "+p.lag.Why)
+		against(health.Lagging, "the lag is not known, and max_lag is set: "+p.lag.Why+p.fault())
 	case p.lag.For > n.cfg.MaxLag:
-		text := fmt.Sprintf("further behind its primary than max_lag (%s)", n.cfg.MaxLag)
-		if p.Fault != "" {
-			text += ": " + p.Fault
-		}
-		against(health.Lagging, text)
+		against(health.Lagging, fmt.Sprintf("further behind its primary than max_lag (%s)", n.cfg.MaxLag)+p.fault())
 	}
+}
+
+// fault is the end of a reason: what the node says of its stream, if that is
+// broken.
+func (p *part) fault() string {
+	if p.Fault == "" {
+		return ""
+	}
+	return ": " + p.Fault
 }
 
 // noteRole publishes what the node says of itself, and tells of a new role.
@@ -291,18 +297,24 @@ func (n *node) noteRole(said *health.Replication, fellows []health.Fellow, now t
 		n.loop.lag = new(health.LagTracker)
 	}
 	p := &part{Replication: *said, at: now, lag: n.loop.lag.Next(said, fellows, n.loop.absent, now)}
-	was := s.role()
-	switch {
-	case p.Role != health.RolePrimary:
-	case was == health.RoleReplica:
-		p.promoted = now
-	case s.part != nil:
-		p.promoted = s.part.promoted
+	p.known = p.Role
+	was := part{}
+	if s.part != nil {
+		was = *s.part
 	}
-	n.loop.succession = p.Role == health.RolePrimary && (s.part == nil || was != p.Role || s.part.Timeline < p.Timeline)
+	switch {
+	case p.Role == health.RoleUnknown: // it may be between two roles
+		p.known, p.promoted = was.known, was.promoted
+	case p.Role != health.RolePrimary:
+	case was.known == health.RoleReplica:
+		p.promoted = now
+	default:
+		p.promoted = was.promoted
+	}
+	n.loop.succession = p.known == health.RolePrimary && (was.known != p.known || was.Timeline < p.Timeline)
 	s.part, n.loop.outranked = p, false
-	if was != p.Role && was != health.RoleUnknown && p.Role != health.RoleUnknown {
-		n.emit(Event{Kind: EventRole, Role: Role(p.Role), Reason: fmt.Sprintf("%s, was %s", p.Role, was)})
+	if was.known != p.known && was.known != health.RoleUnknown {
+		n.emit(Event{Kind: EventRole, Role: Role(p.Role), Reason: fmt.Sprintf("%s, was %s", p.Role, was.known)})
 	}
 	n.tellHidden(p)
 	return p

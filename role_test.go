@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/EnumApps/clustersql/internal/health"
 )
 
 // A pgScript is a fake node of PostgreSQL. A test changes it at any time.
@@ -274,6 +275,45 @@ func TestLaggingStandbyIsLeftOut(t *testing.T) {
 	})
 }
 
+// A standby that was away is behind since then, at its first answer. It had all
+// when it was last seen, and applies nothing at first.
+func TestStandbyThatWasAwayIsBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		nodes := pgNodes(b, 2)
+		told := new(diary)
+		d := fakeCluster(t, b, 2, WithDialect(DialectPostgres), WithRequire(RequirePreferStandby), WithMaxLag(5*time.Second), WithOnEvent(told.write))
+		openDB(t, d)
+		ctx, stop := context.WithCancel(t.Context())
+		var writer sync.WaitGroup
+		writer.Go(func() { writesAt(ctx, nodes[0], nodes[1]) })
+		defer writer.Wait()
+		defer stop()
+		time.Sleep(10 * time.Second)
+		b.Node("n2").Set(fakedb.Script{Err: syscall.ECONNREFUSED})
+		b.Node("n2").SetHealth(driver.ErrBadConn, 0, false)
+		nodes[1].set(func(p *pgScript) { p.paused = true })
+		time.Sleep(time.Minute)
+		b.Node("n2").Set(fakedb.Script{})
+		b.Node("n2").SetHealth(nil, 0, false)
+		time.Sleep(10 * time.Second)
+		// It was seen by the last probe before, and is seen by the first one after.
+		if n := d.Status().Nodes[1]; n.State != StateDown || n.Lag < time.Minute || n.Lag > 75*time.Second {
+			t.Errorf("%s with a lag of %s: %s", n.State, n.Lag, n.Reason)
+		}
+		nodes[1].set(func(p *pgScript) { p.paused = false })
+		time.Sleep(5 * time.Second)
+		for _, e := range told.of("n2", EventState) {
+			if e.To == StateUp && e.Time.Before(time.Now().Add(-5*time.Second)) && e.From == StateDown {
+				t.Errorf("it was used while it was behind: %+v", e)
+			}
+		}
+		if n := d.Status().Nodes[1]; n.State != StateUp || n.Lag > 2*time.Second {
+			t.Errorf("%s with a lag of %s: %s", n.State, n.Lag, n.Reason)
+		}
+	})
+}
+
 // Where nothing is written, or no primary is in sight, a standby without a source
 // has all that there is.
 func TestStandbyOfNoPrimaryServes(t *testing.T) {
@@ -433,6 +473,46 @@ func TestRoleQueriesOfAnUnknownDatabase(t *testing.T) {
 		change(func() { roles["n3"] = "neither" })
 		if n := d.Status().Nodes[2]; n.Role != RoleUnknown {
 			t.Errorf("%+v", n)
+		}
+	})
+}
+
+// A server that is promoted may tell no role in between: it follows nobody any
+// more, and takes no writes yet. It is the new primary all the same, and the old
+// one is held at once.
+func TestPromotionInTwoSteps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		var mu sync.Mutex
+		roles := map[string]string{"n1": "primary", "n2": "standby"}
+		for name := range roles {
+			b.Node(name).OnQuery(func(query string) ([][]driver.Value, bool) {
+				mu.Lock()
+				defer mu.Unlock()
+				return [][]driver.Value{{roles[name]}}, query == "ROLE"
+			})
+		}
+		told := new(diary)
+		d := fakeCluster(t, b, 2, WithRequire(RequirePrimary), WithRoleQueries("ROLE", ""), WithOnEvent(told.write))
+		openDB(t, d)
+		become := func(role string) {
+			mu.Lock()
+			defer mu.Unlock()
+			roles["n2"] = role
+		}
+		time.Sleep(10 * time.Second)
+		become("neither")
+		time.Sleep(10 * time.Second)
+		become("primary")
+		for d.Status().Nodes[1].State != StateUp {
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(2 * health.ProbeGap)
+		if s, reason := stateOf(d, 0); s != StateDown || reason != "role: n2 is the new primary: held until it is a standby" {
+			t.Errorf("the old primary is %s: %s", s, reason)
+		}
+		if e := told.of("n2", EventRole); len(e) != 1 || e[0].Role != RolePrimary || e[0].Reason != "primary, was replica" {
+			t.Errorf("%+v", e)
 		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"log"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -47,12 +48,18 @@ type Options struct {
 	// Extra are further mariadbd options for each node, such as
 	// "--max-connections=50".
 	Extra []string
+	// Monitor gives the user app the right REPLICA MONITOR, with which it may ask
+	// a server what it follows.
+	Monitor bool
 	// Log gets a line for every start, end and fault; nil means none.
 	Log io.Writer
+
+	replicas bool // StartReplication: one primary, and replicas of it
 }
 
-// A Cluster is a running Galera cluster. All methods may be called from any
-// goroutine. Whoever started the cluster must call Stop.
+// A Cluster is a running Galera cluster, or a primary with its replicas. All
+// methods may be called from any goroutine. Whoever started the cluster must call
+// Stop.
 type Cluster struct {
 	// Nodes are n1, n2, … in this order. The slice must not be changed.
 	Nodes []*Node
@@ -66,7 +73,8 @@ type Cluster struct {
 	sandbox *throwaway.Sandbox
 
 	// shared
-	stop sync.Once
+	stop    sync.Once
+	primary atomic.Pointer[Node] // of StartReplication; nil before
 }
 
 // Start starts a cluster. It returns when every node is Synced and the database
@@ -134,7 +142,7 @@ func (c *Cluster) addNodes() error {
 		if err != nil {
 			return fmt.Errorf("galera: %w", err)
 		}
-		c.Nodes = append(c.Nodes, newNode(c, fmt.Sprintf("n%d", i+1), ports))
+		c.Nodes = append(c.Nodes, newNode(c, i+1, ports))
 	}
 	for _, n := range c.Nodes {
 		if err := n.makeFolder(); err != nil {
@@ -147,6 +155,9 @@ func (c *Cluster) addNodes() error {
 // startAll starts the nodes with equal data, so that none of them needs a state
 // transfer. It then makes the database.
 func (c *Cluster) startAll(ctx context.Context) error {
+	if c.opts.replicas {
+		return c.startReplicas(ctx)
+	}
 	began := time.Now()
 	if err := c.install(ctx); err != nil {
 		return err
@@ -172,9 +183,9 @@ func (c *Cluster) startAll(ctx context.Context) error {
 }
 
 // WaitSynced waits until every running node is Synced, ready and in a primary
-// component of exactly the running nodes. It fails if a running node ends, if
-// none runs, and if ctx is done. Without a deadline it waits for at most 3
-// minutes.
+// component of exactly the running nodes. Replicas are waited for until they have
+// all that the primary has. It fails if a running node ends, if none runs, and if
+// ctx is done. Without a deadline it waits for at most 3 minutes.
 func (c *Cluster) WaitSynced(ctx context.Context) error {
 	ctx, cancel := throwaway.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -199,11 +210,16 @@ func (c *Cluster) WaitSynced(ctx context.Context) error {
 	return first
 }
 
-// Exec runs statements on the first node as the administrator. It returns when
-// every running node has applied them, so that a statement that prepares on
-// another node finds the table. wsrep_sync_wait alone does not ensure that.
+// Exec runs statements on the first node, or on the primary, as the
+// administrator. It returns when every running node has applied them, so that a
+// statement that prepares on another node finds the table. wsrep_sync_wait alone
+// does not ensure that.
 func (c *Cluster) Exec(ctx context.Context, statements ...string) error {
-	if err := c.Nodes[0].exec(ctx, statements...); err != nil {
+	first := c.Nodes[0]
+	if c.opts.replicas {
+		first = c.Primary()
+	}
+	if err := first.exec(ctx, statements...); err != nil {
 		return err
 	}
 	for _, n := range c.running() {

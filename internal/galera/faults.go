@@ -84,12 +84,18 @@ func (n *Node) Shutdown(ctx context.Context) error {
 // other node runs, this one becomes the first of a new component; Heal picks
 // the best one for that. Without a deadline it takes at most 3 minutes. After
 // an error the node is down.
+//
+// A replica goes on to follow, and is not waited for until it has all. A primary
+// takes writes, also if another node was promoted meanwhile.
 func (n *Node) Start(ctx context.Context) error {
 	if n.Running() {
 		return n.wrap("start", errRunning)
 	}
 	ctx, cancel := throwaway.WithTimeout(ctx, startTimeout)
 	defer cancel()
+	if n.cluster.opts.replicas {
+		return n.startReplica(ctx)
+	}
 	others := n.cluster.running()
 	if err := n.waitForgotten(ctx, others); err != nil {
 		return err
@@ -138,13 +144,15 @@ func (n *Node) restart(ctx context.Context) error {
 }
 
 // Wipe kills the server and removes its data. At the next Start the node gets
-// all data from another one, which is a donor in the meantime.
+// all data from another one, which is a donor in the meantime. A replica gets
+// them from the primary's log, once it is told to Follow.
 func (n *Node) Wipe() error {
 	if err := n.Kill(); err != nil {
 		return err
 	}
 	n.log("wipe")
 	n.apart.Store(false)
+	n.wipes.Add(1)
 	entries, err := os.ReadDir(n.data())
 	if err != nil {
 		return n.wrap("wipe", err)
@@ -153,6 +161,9 @@ func (n *Node) Wipe() error {
 		if err := os.RemoveAll(filepath.Join(n.data(), e.Name())); err != nil {
 			return n.wrap("wipe", err)
 		}
+	}
+	if n.cluster.opts.replicas {
+		return n.wrap("wipe", copyTree(n.data(), n.cluster.template(), n.cluster.user))
 	}
 	return nil
 }

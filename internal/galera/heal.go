@@ -15,8 +15,9 @@ const headlessPolls = 40
 
 // Heal undoes every fault. Frozen nodes resume, limits and refusals end, nodes
 // that were cut off rejoin, nodes that were started alone lose what they have
-// written there, and nodes that are down start. It waits until the
-// cluster is whole, for at most 3 minutes if ctx has no deadline.
+// written there, and nodes that are down start. All replicas follow the primary,
+// which was promoted last. It waits until the cluster is whole, for at most 3
+// minutes if ctx has no deadline.
 func (c *Cluster) Heal(ctx context.Context) error {
 	ctx, cancel := throwaway.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -24,6 +25,9 @@ func (c *Cluster) Heal(ctx context.Context) error {
 		if err := n.Resume(); err != nil {
 			return err
 		}
+	}
+	if c.opts.replicas {
+		return c.healReplicas(ctx)
 	}
 	for _, n := range c.Nodes {
 		if n.apart.Load() {

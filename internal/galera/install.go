@@ -94,14 +94,8 @@ func findUser() (throwaway.User, error) {
 // are, so that a node with a copy needs no state transfer.
 func (c *Cluster) install(ctx context.Context) error {
 	first := c.Nodes[0]
-	err := c.sandbox.Run(ctx, first.dir, filepath.Join(first.dir, "install.log"), c.tools.install,
-		"--no-defaults", "--datadir="+first.data(), "--skip-test-db",
-		// The only administrator, without a password, is the user who runs
-		// this.
-		"--auth-root-authentication-method=socket", "--auth-root-socket-user="+c.user.Self,
-		"--innodb-log-file-size="+logFileSize, "--innodb-flush-method=nosync", "--innodb-use-native-aio=0")
-	if err != nil {
-		return fmt.Errorf("galera: making the data: %w", err)
+	if err := c.installData(ctx); err != nil {
+		return err
 	}
 	if err := first.writeState(newUUID(), 0, true); err != nil {
 		return err
@@ -115,8 +109,28 @@ func (c *Cluster) install(ctx context.Context) error {
 	if err := first.Shutdown(ctx); err != nil {
 		return err
 	}
-	for _, n := range c.Nodes[1:] {
-		if err := copyTree(n.data(), first.data(), c.user); err != nil {
+	return c.copyData(first.data(), c.Nodes[1:])
+}
+
+// installData makes the first node's data, without the database app.
+func (c *Cluster) installData(ctx context.Context) error {
+	first := c.Nodes[0]
+	err := c.sandbox.Run(ctx, first.dir, filepath.Join(first.dir, "install.log"), c.tools.install,
+		"--no-defaults", "--datadir="+first.data(), "--skip-test-db",
+		// The only administrator, without a password, is the user who runs
+		// this.
+		"--auth-root-authentication-method=socket", "--auth-root-socket-user="+c.user.Self,
+		"--innodb-log-file-size="+logFileSize, "--innodb-flush-method=nosync", "--innodb-use-native-aio=0")
+	if err != nil {
+		return fmt.Errorf("galera: making the data: %w", err)
+	}
+	return nil
+}
+
+// copyData copies data to nodes.
+func (c *Cluster) copyData(from string, to []*Node) error {
+	for _, n := range to {
+		if err := copyTree(n.data(), from, c.user); err != nil {
 			return fmt.Errorf("galera: %s: copying the data: %w", n.Name, err)
 		}
 	}

@@ -39,6 +39,7 @@ type Node struct {
 
 	// immutable after start
 	cluster *Cluster
+	id      int // 1, 2, …
 	dir     string
 	ports   ports
 	admin   *sql.DB
@@ -46,15 +47,19 @@ type Node struct {
 	// shared (atomic)
 	connLimit atomic.Int64 // max_connections before its first change; 0 before that
 	apart     atomic.Bool  // it was started alone, and not wiped since
+	demoted   atomic.Bool  // it was made a replica, and not promoted since
+	wipes     atomic.Int64 // how often it was wiped
 
 	// mu guards the fields below; it is held only while they are read or
 	// written
 	mu      sync.Mutex
 	process *throwaway.Process // the one that was started last; nil before the first
+	relay   *throwaway.Relay   // the way to the server that it follows; nil if it follows none
 }
 
-func newNode(c *Cluster, name string, p throwaway.Ports) *Node {
-	n := &Node{Name: name, cluster: c, dir: filepath.Join(c.dir, name), ports: ports{p}}
+func newNode(c *Cluster, id int, p throwaway.Ports) *Node {
+	name := fmt.Sprintf("n%d", id)
+	n := &Node{Name: name, cluster: c, id: id, dir: filepath.Join(c.dir, name), ports: ports{p}}
 	n.admin = openAdmin(n.Socket(), c.user.Self)
 	return n
 }
@@ -134,9 +139,10 @@ func (n *Node) AppConns(ctx context.Context) (int, error) {
 	return count, n.wrap("counting connections", err)
 }
 
-// WaitSynced waits until the node is Synced, ready and in a primary component.
-// It fails if the server does not run or ends, and if ctx is done. Without a
-// deadline it waits for at most 3 minutes.
+// WaitSynced waits until the node is Synced, ready and in a primary component. A
+// replica is waited for until it has all that the primary has. It fails if the
+// server does not run or ends, and if ctx is done. Without a deadline it waits
+// for at most 3 minutes.
 func (n *Node) WaitSynced(ctx context.Context) error {
 	ctx, cancel := throwaway.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -145,6 +151,9 @@ func (n *Node) WaitSynced(ctx context.Context) error {
 
 // waitView is WaitSynced for a component of size nodes; 0 is any size.
 func (n *Node) waitView(ctx context.Context, size int) error {
+	if n.cluster.opts.replicas {
+		return n.catchUp(ctx)
+	}
 	p := n.live()
 	if p == nil {
 		return n.fail("waiting until synced", throwaway.ErrEnded)
@@ -233,6 +242,9 @@ func (n *Node) exec(ctx context.Context, statements ...string) error {
 
 // catchUp waits until the node has applied all that any node had committed.
 func (n *Node) catchUp(ctx context.Context) error {
+	if n.cluster.opts.replicas {
+		return n.WaitApplied(ctx, n.cluster.Primary())
+	}
 	ctx, cancel := throwaway.WithTimeout(ctx, sqlTimeout)
 	defer cancel()
 	conn, err := n.admin.Conn(ctx)
@@ -255,10 +267,15 @@ func (n *Node) catchUp(ctx context.Context) error {
 
 // createApp makes the database and its user. The password is no secret.
 func (n *Node) createApp(ctx context.Context) error {
-	return n.exec(ctx,
-		"CREATE DATABASE "+Database,
-		"CREATE USER "+User+"@'%' IDENTIFIED BY '"+Password+"'",
-		"GRANT ALL ON "+Database+".* TO "+User+"@'%'")
+	statements := []string{
+		"CREATE DATABASE " + Database,
+		"CREATE USER " + User + "@'%' IDENTIFIED BY '" + Password + "'",
+		"GRANT ALL ON " + Database + ".* TO " + User + "@'%'",
+	}
+	if n.cluster.opts.Monitor {
+		statements = append(statements, "GRANT REPLICA MONITOR ON *.* TO "+User+"@'%'")
+	}
+	return n.exec(ctx, statements...)
 }
 
 // live returns the server's process while it runs, and else nil.
@@ -275,6 +292,7 @@ func (n *Node) live() *throwaway.Process {
 // close releases what the node holds. Its process must have ended.
 func (n *Node) close() {
 	n.admin.Close()
+	n.lay(nil)
 	n.ports.Release()
 }
 

@@ -39,17 +39,6 @@ func (n *Node) optionFile() string { return filepath.Join(n.dir, "my.cnf") }
 // error, which the script shares.
 func (n *Node) options() string {
 	c := n.cluster
-	provider := []string{
-		"gmcast.listen_addr=tcp://" + throwaway.Addr(n.ports.group()),
-		"ist.recv_addr=" + throwaway.Addr(n.ports.ist()),
-		"gcache.size=32M",
-	}
-	if c.opts.FastFailure {
-		provider = append(provider, fastFailure)
-	}
-	if c.opts.Provider != "" {
-		provider = append(provider, c.opts.Provider)
-	}
 	lines := []string{
 		"[mysqld]",
 		"datadir=" + n.data(),
@@ -73,6 +62,30 @@ func (n *Node) options() string {
 		"innodb_flush_log_at_trx_commit=2",
 		"innodb_flush_method=nosync",
 		"innodb_use_native_aio=0",
+	}
+	if c.opts.replicas {
+		lines = append(lines, n.replicationOptions()...)
+	} else {
+		lines = append(lines, n.wsrepOptions()...)
+	}
+	return strings.Join(lines, "\n") + "\n"
+}
+
+// wsrepOptions are the options of a node of a group.
+func (n *Node) wsrepOptions() []string {
+	c := n.cluster
+	provider := []string{
+		"gmcast.listen_addr=tcp://" + throwaway.Addr(n.ports.group()),
+		"ist.recv_addr=" + throwaway.Addr(n.ports.ist()),
+		"gcache.size=32M",
+	}
+	if c.opts.FastFailure {
+		provider = append(provider, fastFailure)
+	}
+	if c.opts.Provider != "" {
+		provider = append(provider, c.opts.Provider)
+	}
+	return []string{
 		"wsrep_on=ON",
 		"wsrep_provider=" + c.tools.provider,
 		"wsrep_cluster_name=" + filepath.Base(c.dir),
@@ -85,7 +98,6 @@ func (n *Node) options() string {
 		"wsrep_slave_threads=2",
 		`wsrep_provider_options="` + strings.Join(provider, ";") + `"`,
 	}
-	return strings.Join(lines, "\n") + "\n"
 }
 
 // launch starts the server. With bootstrap it is the first node of a new

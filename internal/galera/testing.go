@@ -11,8 +11,19 @@ import (
 // in the environment that is a failure.
 func StartT(tb throwaway.TB, opts Options) *Cluster {
 	tb.Helper()
+	return startT(tb, opts, Start)
+}
+
+// StartReplicationT is StartT for a primary and its replicas.
+func StartReplicationT(tb throwaway.TB, opts Options) *Cluster {
+	tb.Helper()
+	return startT(tb, opts, StartReplication)
+}
+
+func startT(tb throwaway.TB, opts Options, start func(context.Context, Options) (*Cluster, error)) *Cluster {
+	tb.Helper()
 	throwaway.Demand(tb, Available())
-	c, err := Start(context.Background(), opts)
+	c, err := start(context.Background(), opts)
 	if err != nil {
 		tb.Fatalf("%v", err)
 	}

@@ -107,22 +107,22 @@ func (n *Node) start(ctx context.Context, args ...string) error {
 
 // Disconnect cuts a standby off: its connections to its primary end, and new
 // ones are closed at once.
-func (n *Node) Disconnect() error { return n.switchLink("disconnect", cut) }
+func (n *Node) Disconnect() error { return n.switchLink("disconnect", throwaway.Cut) }
 
 // Blackhole cuts a standby off without a word: its connections to its primary
 // stay, and nothing goes through them.
-func (n *Node) Blackhole() error { return n.switchLink("blackhole", silent) }
+func (n *Node) Blackhole() error { return n.switchLink("blackhole", throwaway.Silent) }
 
 // Reconnect undoes Disconnect and Blackhole. It does not wait until the standby
 // has caught up.
-func (n *Node) Reconnect() error { return n.switchLink("reconnect", open) }
+func (n *Node) Reconnect() error { return n.switchLink("reconnect", throwaway.Open) }
 
-func (n *Node) switchLink(what string, to linkState) error {
+func (n *Node) switchLink(what string, to throwaway.RelayState) error {
 	l := n.way()
 	if l == nil {
 		return n.wrap(what, errors.New("it follows no node"))
 	}
 	n.log("%s", what)
-	l.turn(to)
+	l.Turn(to)
 	return nil
 }

@@ -22,7 +22,7 @@ func (c *Cluster) Heal(ctx context.Context) error {
 			}
 		}
 		if l := n.way(); l != nil {
-			l.turn(open)
+			l.Turn(throwaway.Open)
 		}
 	}
 	primary := c.Primary()

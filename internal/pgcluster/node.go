@@ -134,7 +134,7 @@ func (n *Node) lay(to *Node) error {
 	n.link = l
 	n.mu.Unlock()
 	if was != nil {
-		was.close()
+		was.Close()
 	}
 	return nil
 }

@@ -93,7 +93,7 @@ func (n *Node) copyOf(ctx context.Context, other *Node) error {
 
 // conninfo says how the node reaches the one that it follows.
 func (n *Node) conninfo() string {
-	return fmt.Sprintf("host=%s port=%d user=%s application_name=%s sslmode=disable gssencmode=disable", throwaway.Host, n.way().port(), Admin, n.Name)
+	return fmt.Sprintf("host=%s port=%d user=%s application_name=%s sslmode=disable gssencmode=disable", throwaway.Host, n.way().Port(), Admin, n.Name)
 }
 
 // Configure adds lines to the postgresql.conf of a node. A node that runs does

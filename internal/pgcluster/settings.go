@@ -104,5 +104,5 @@ func (n *Node) streams() string {
 	if l == nil {
 		return "false"
 	}
-	return fmt.Sprintf("EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming' AND sender_port = %d)", l.port())
+	return fmt.Sprintf("EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming' AND sender_port = %d)", l.Port())
 }
