@@ -638,7 +638,7 @@ func TestNodeErrorHoldsNoSecret(t *testing.T) {
 func TestSessionOfANode(t *testing.T) {
 	d := NewDriver(mysql.MySQLDriver{}, t.Name(), quiet)
 	defer d.Close()
-	if err := errors.Join(d.AddNode("n", "u:p@tcp(h)/db"), d.AddConnector("o", refusingConnector{})); err != nil {
+	if err := errors.Join(d.AddNode("n", "u:p@tcp(h)/db"), d.AddConnector("o", namedConnector{})); err != nil {
 		t.Fatal(err)
 	}
 	wrapped := NewDriver(fakedb.New().Driver(), t.Name()+"2", quiet, WithDialect(DialectMySQL))

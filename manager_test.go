@@ -1,43 +1,42 @@
-package clustersql
+package clustersql_test
 
 import (
-	"context"
-	"crypto/rand"
+	"bytes"
 	"database/sql"
-	"database/sql/driver"
-	"errors"
 	"fmt"
-	"net"
-	"sync"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/EnumApps/clustersql/internal/conffile"
 	"github.com/EnumApps/clustersql/internal/galera"
+	"github.com/EnumApps/clustersql/internal/postgres"
+	"github.com/EnumApps/clustersql/internal/selftest"
 )
 
 // TestConfiguredClusters is for users to run before production, with their own
 // nodes in config.toml. It connects to every cluster and node of the file. It
 // writes only if the file names a table, or asks for throwaway nodes, which the
 // test then starts itself.
+//
+// A file that names a driver which a module of this repository brings is tested in
+// that module, by its test of the same name.
 func TestConfiguredClusters(t *testing.T) {
-	settings, err := readSelftest("")
-	if err != nil {
-		t.Fatal(err)
+	file := selftest.Read(t)
+	if dir := moduleOf(file.Drivers()); dir != "" {
+		testInModule(t, dir, file.Path())
+		return
 	}
-	if settings.Throwaway {
+	if file.Throwaway(t, "mysql") {
 		startThrowawayNodes(t)
 	}
-	r, err := Load("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { r.Close() })
-	for _, name := range r.Names() {
-		d, _ := r.Driver(name)
-		t.Run(name, func(t *testing.T) { testCluster(t, d, settings) })
-	}
+	file.Run(t)
 }
 
 // startThrowawayNodes starts real nodes. It sets the variables that the DSNs of
@@ -49,210 +48,56 @@ func startThrowawayNodes(t *testing.T) {
 	}
 }
 
-func testCluster(t *testing.T, d Driver, settings Selftest) {
-	before := goleak.IgnoreCurrent()
-	t.Run("every node answers", func(t *testing.T) { testNodesAnswer(t, d) })
-	t.Run("the nodes are one cluster", func(t *testing.T) { testOneCluster(t, d) })
-	t.Run("concurrent opens", func(t *testing.T) { testConcurrentOpens(t, d) })
-	t.Run("a refused node is masked", func(t *testing.T) { testRefusedNodeIsMasked(t, d) })
+// moduleOf returns the folder of the module that brings one of the drivers, or ""
+// if there is none, or if database/sql knows the driver here. The root module
+// depends on no driver but mysql's.
+func moduleOf(drivers []string) (dir string) {
+	name, pkg := postgres.Dialect{}.Backend()
+	if !slices.Contains(drivers, name) || slices.Contains(sql.Drivers(), name) {
+		return ""
+	}
+	return strings.TrimPrefix(pkg, "github.com/EnumApps/clustersql/")
+}
+
+// testInModule runs the test of the same name in another module, with the same
+// file, and passes on what it says and how it ends.
+func testInModule(t *testing.T, dir, file string) {
+	if _, err := os.Stat(filepath.Join(dir, "go.mod")); err != nil {
+		t.Fatalf("the driver is in the module %s, which is not beside this one: run the test in a clone of the repository (%v)", dir, err)
+	}
+	args := []string{"test", "-count=1", "-v", "-run", "^TestConfiguredClusters$"}
+	if deadline, ok := t.Deadline(); ok { // it is to end before this test is ended
+		args = append(args, "-timeout", max(time.Second, time.Until(deadline)*9/10).String())
+	}
+	cmd := exec.CommandContext(t.Context(), "go", append(args, ".")...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), conffile.PathVariable+"="+file)
+	var said bytes.Buffer
+	out := io.MultiWriter(t.Output(), &said)
+	cmd.Stdout, cmd.Stderr = out, out
+	err := cmd.Run()
 	switch {
-	case settings.Throwaway || settings.Table != "":
-		t.Run("what is written on one is read on each", func(t *testing.T) { testReplication(t, d, settings) })
-	default:
-		t.Log("nothing was written: set [selftest] table in the configuration file to test replication too")
-	}
-	if err := goleak.Find(before); err != nil {
-		t.Errorf("after Close something is left: %v", err)
-	}
-}
-
-// eachNode opens a sql.DB on each node of the cluster by itself, without a
-// race.
-func eachNode(t *testing.T, d Driver, f func(t *testing.T, ctx context.Context, node string, db *sql.DB)) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	for _, n := range *d.m.nodes.Load() {
-		db := sql.OpenDB(n.dial.connector)
-		f(t, ctx, n.name, db)
-		if err := db.Close(); err != nil {
-			t.Errorf("%s: %v", n.name, err)
-		}
+	case err != nil:
+		t.Fatalf("the test in %s: %v", dir, err)
+	case regexp.MustCompile(`(?m)^--- SKIP: TestConfiguredClusters\b`).Match(said.Bytes()):
+		t.Skipf("the test in %s was skipped, see above", dir)
+	case !regexp.MustCompile(`(?m)^--- PASS: TestConfiguredClusters\b`).Match(said.Bytes()):
+		t.Fatalf("the test in %s did not run", dir)
 	}
 }
 
-// testNodesAnswer dials and checks every node as the cluster does.
-func testNodesAnswer(t *testing.T, d Driver) {
-	for _, n := range *d.m.nodes.Load() {
-		ctx, cancel := context.WithTimeoutCause(t.Context(), n.cfg.AttemptTimeout, attemptTimeout(n.cfg.AttemptTimeout))
-		began := time.Now()
-		var r dialed
-		n.dial.open(ctx, nil, question{}, &r)
-		cancel()
-		if r.failed != nil {
-			t.Errorf("%s: %s", n.name, r.failed.reason())
-			continue
+// The driver of PostgreSQL is in a module of its own, and others are nowhere.
+func TestModuleOfADriver(t *testing.T) {
+	for _, tc := range []struct {
+		drivers []string
+		dir     string
+	}{
+		{[]string{"mysql"}, ""},
+		{[]string{"postgres"}, ""},
+		{[]string{"clustersql-pgx", "mysql"}, "pgx"},
+	} {
+		if got := moduleOf(tc.drivers); got != tc.dir {
+			t.Errorf("%v: %q", tc.drivers, got)
 		}
-		t.Logf("%s: dialled and checked in %v", n.name, time.Since(began).Round(10*time.Microsecond))
-		n.dial.close(r.conn)
-	}
-}
-
-// testOneCluster compares Galera's cluster UUID between nodes, and asks each
-// node for its state.
-func testOneCluster(t *testing.T, d Driver) {
-	uuids := map[string][]string{}
-	eachNode(t, d, func(t *testing.T, ctx context.Context, node string, db *sql.DB) {
-		var name, uuid, state string
-		err := db.QueryRowContext(ctx, "SHOW STATUS LIKE 'wsrep_cluster_state_uuid'").Scan(&name, &uuid)
-		if err != nil || uuid == "" {
-			t.Logf("%s: no Galera: nothing to compare (%v)", node, err)
-			return
-		}
-		uuids[uuid] = append(uuids[uuid], node)
-		if err := db.QueryRowContext(ctx, "SHOW STATUS LIKE 'wsrep_local_state_comment'").Scan(&name, &state); err != nil {
-			t.Errorf("%s: %v", node, err)
-		} else if state != "Synced" {
-			t.Errorf("%s is %s, not Synced", node, state)
-		}
-	})
-	if len(uuids) > 1 {
-		t.Errorf("the nodes are of %d different clusters: %v", len(uuids), uuids)
-	}
-}
-
-// concurrentOpens limits the load on a user's servers.
-const concurrentOpens = 30
-
-// testConcurrentOpens holds many connections at once, and finds none
-// afterwards.
-func testConcurrentOpens(t *testing.T, d Driver) {
-	db := sql.OpenDB(d.Connector())
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	conns := make(chan *sql.Conn, concurrentOpens)
-	var wg sync.WaitGroup
-	for range concurrentOpens {
-		wg.Go(func() {
-			conn, err := db.Conn(ctx)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			if err := conn.PingContext(ctx); err != nil {
-				t.Error(err)
-			}
-			conns <- conn
-		})
-	}
-	wg.Wait()
-	close(conns)
-	t.Logf("%d connections at once", len(conns))
-	for conn := range conns {
-		if err := conn.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	if err := db.Close(); err != nil {
-		t.Error(err)
-	}
-	for _, s := range d.Status().Nodes {
-		if s.OpenConns != 0 || s.Attempts != 0 {
-			t.Errorf("%s: %d connections and %d attempts are left", s.Name, s.OpenConns, s.Attempts)
-		}
-		t.Logf("%s: won %d, lost %d, failed %d, open latency %v (p99 %v)", s.Name, s.Won, s.Lost, s.Errors,
-			s.OpenLatency.Mean().Round(10*time.Microsecond), s.OpenLatency.Percentile(0.99).Round(10*time.Microsecond))
-	}
-}
-
-// testRefusedNodeIsMasked adds a node on whose port nobody listens. Opens must
-// not notice it, and its error must be shown.
-func testRefusedNodeIsMasked(t *testing.T, d Driver) {
-	const refused = "clustersql-selftest-refused"
-	if err := d.AddConnector(refused, refusingConnector{}); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := d.DelNode(refused); err != nil {
-			t.Error(err)
-		}
-	}()
-	db := sql.OpenDB(d.Connector())
-	defer db.Close()
-	for range 3 {
-		conn, err := db.Conn(t.Context())
-		if err != nil {
-			t.Fatalf("a refused node was not masked: %v", err)
-		}
-		conn.Close()
-	}
-	for !shown(d, refused) {
-		if err := db.PingContext(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-func shown(d Driver, node string) bool {
-	for _, s := range d.Status().Nodes {
-		if s.Name == node {
-			return s.State == StateDown && s.LastErrorMessage != ""
-		}
-	}
-	return false
-}
-
-// A refusingConnector dials a loopback port on which nobody listens any more.
-type refusingConnector struct{}
-
-func (refusingConnector) Connect(ctx context.Context) (driver.Conn, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	l.Close()
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", l.Addr().String())
-	if err == nil {
-		conn.Close()
-		err = errors.New("somebody took the port")
-	}
-	return nil, err
-}
-
-func (refusingConnector) Driver() driver.Driver { return nil }
-
-// testReplication writes one row through the cluster, reads it on every node,
-// and deletes it.
-func testReplication(t *testing.T, d Driver, settings Selftest) {
-	db := sql.OpenDB(d.Connector())
-	defer db.Close()
-	table := settings.Table
-	if table == "" {
-		table = "clustersql_selftest"
-		mustExec(t, db, "CREATE TABLE IF NOT EXISTS "+table+" (id VARCHAR(64) PRIMARY KEY)")
-	}
-	id := "clustersql-" + rand.Text()
-	mustExec(t, db, "INSERT INTO "+table+" (id) VALUES ('"+id+"')")
-	defer mustExec(t, db, "DELETE FROM "+table+" WHERE id = '"+id+"'")
-	eachNode(t, d, func(t *testing.T, ctx context.Context, node string, db *sql.DB) {
-		began := time.Now()
-		for {
-			var n int
-			err := db.QueryRowContext(ctx, "SELECT COUNT(*) FROM "+table+" WHERE id = '"+id+"'").Scan(&n)
-			if err != nil {
-				t.Fatalf("%s: the row did not arrive: %v", node, err)
-			}
-			if n == 1 {
-				t.Logf("%s: the row was there after %v", node, time.Since(began).Round(10*time.Microsecond))
-				return
-			}
-		}
-	})
-}
-
-func mustExec(t *testing.T, db *sql.DB, statement string) {
-	t.Helper()
-	if _, err := db.ExecContext(context.Background(), statement); err != nil {
-		t.Errorf("%s: %v", statement, err)
 	}
 }

@@ -273,18 +273,6 @@ type Selftest struct {
 	Table string
 }
 
-// readSelftest reads only the selftest table of the file that [Load] would
-// read. It checks the rest of the file too, except for the environment
-// variables, so those may be set after it.
-func readSelftest(path string) (Selftest, error) {
-	f, err := conffile.Read(path, fileKeys)
-	if err != nil {
-		return Selftest{}, err
-	}
-	_, err = specs(f)
-	return Selftest(f.Selftest), err
-}
-
 // errOwnBackend is the error for a cluster whose backend is a cluster.
 var errOwnBackend = errors.New("it is a cluster of clustersql itself: name the driver of the nodes, as in \"mysql\"")
 

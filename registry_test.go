@@ -252,17 +252,6 @@ func TestRegisterTakenNames(t *testing.T) {
 	}
 }
 
-func TestReadSelftestLeavesVariablesAlone(t *testing.T) {
-	inFile(t, "[selftest]\nthrowaway = true\n[[cluster]]\nname = \"c\"\nnode = [{name = \"n\", dsn = \"${NOT_SET_YET}\"}]\n")
-	got, err := readSelftest("")
-	if err != nil || got != (Selftest{Throwaway: true}) {
-		t.Errorf("%+v, %v", got, err)
-	}
-	if _, err := readSelftest("none.toml"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("%v", err)
-	}
-}
-
 func TestConfigFileIsFound(t *testing.T) {
 	good := "[[cluster]]\nname = \"c\"\nnode = [{name = \"n\", dsn = \"app:pw@tcp(h1)/db\"}]\n"
 	inFile(t, good)

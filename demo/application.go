@@ -8,6 +8,14 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/EnumApps/clustersql"
+)
+
+// These are the clusters of config.toml and postgres.toml.
+const (
+	readConn  = "read_conn"
+	writeConn = "write_conn"
 )
 
 const (
@@ -27,6 +35,7 @@ const (
 type application struct {
 	// immutable
 	read, write *sql.DB
+	dialect     *dialect
 	timeout     time.Duration // of one operation
 
 	next int // the row to write next; owned by the writer
@@ -52,12 +61,12 @@ type totals struct {
 
 // openApplication opens both clusters by their registered names. The caller
 // must close the application.
-func openApplication(timeout time.Duration) (*application, error) {
-	read, err := sql.Open("read_conn", "")
+func openApplication(d *dialect, timeout time.Duration) (*application, error) {
+	read, err := sql.Open(readConn, "")
 	if err != nil {
 		return nil, err
 	}
-	write, err := sql.Open("write_conn", "")
+	write, err := sql.Open(writeConn, "")
 	if err != nil {
 		read.Close()
 		return nil, err
@@ -68,7 +77,7 @@ func openApplication(timeout time.Duration) (*application, error) {
 	write.SetMaxOpenConns(1)
 	write.SetMaxIdleConns(1)
 	write.SetConnMaxLifetime(writeLifetime)
-	return &application{read: read, write: write, timeout: timeout}, nil
+	return &application{read: read, write: write, dialect: d, timeout: timeout}, nil
 }
 
 func (a *application) close() error { return errors.Join(a.read.Close(), a.write.Close()) }
@@ -115,7 +124,7 @@ func (a *application) work(ctx context.Context, pause time.Duration, operation f
 func (a *application) readOne(ctx context.Context) error {
 	id := rand.IntN(seedRows)
 	var text string
-	if err := a.read.QueryRowContext(ctx, "SELECT text FROM event WHERE id = ?", id).Scan(&text); err != nil {
+	if err := a.read.QueryRowContext(ctx, a.dialect.read, id).Scan(&text); err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
 	if text != eventText(id) {
@@ -141,7 +150,10 @@ func (a *application) writeOne(ctx context.Context) error {
 }
 
 func (a *application) insert(ctx context.Context, id int) error {
-	_, err := a.write.ExecContext(ctx, "INSERT INTO event (id, text) VALUES (?, ?)", id, eventText(id))
+	if a.dialect.again {
+		ctx = clustersql.Idempotent(ctx)
+	}
+	_, err := a.write.ExecContext(ctx, a.dialect.insert, id, eventText(id))
 	return err
 }
 

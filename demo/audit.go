@@ -16,15 +16,15 @@ const auditPause = 20 * time.Millisecond
 // driver.
 func (c *cluster) audit(ctx context.Context, rows int) error {
 	for _, n := range c.nodes {
-		if err := auditNode(ctx, c.dsn(n), rows); err != nil {
+		if err := auditNode(ctx, c.dialect.driver, c.dialect.dsn(c, n), rows); err != nil {
 			return fmt.Errorf("%s: %w", n.name, err)
 		}
 	}
 	return nil
 }
 
-func auditNode(ctx context.Context, dsn string, rows int) error {
-	db, err := sql.Open("mysql", dsn)
+func auditNode(ctx context.Context, driver, dsn string, rows int) error {
+	db, err := sql.Open(driver, dsn)
 	if err != nil {
 		return err
 	}

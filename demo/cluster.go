@@ -8,7 +8,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/go-sql-driver/mysql"
+	"github.com/EnumApps/clustersql/internal/pgcluster"
 )
 
 // stopTimeout is how long a server may take to stop.
@@ -18,8 +18,10 @@ const stopTimeout = 10 * time.Second
 type cluster struct {
 	what                     string // shown on the screen
 	user, password, database string
+	dialect                  *dialect
 	nodes                    []*node
-	end                      func() // called after the nodes are closed; may be nil
+	replicas                 *pgcluster.Cluster // the nodes again, if one is the primary of the others; else nil
+	end                      func()             // called after the nodes are closed; may be nil
 }
 
 // A node is one server and the forwarder before it.
@@ -45,7 +47,7 @@ type server interface {
 func startEmbedded(ctx context.Context) (*cluster, error) {
 	c := &cluster{
 		what: "three MySQL servers in this process, reached over TCP on loopback",
-		user: "demo", password: rand.Text(), database: "demo",
+		user: "demo", password: rand.Text(), database: "demo", dialect: &mysqlDialect,
 	}
 	shared := newStorage(c.database)
 	for range 3 {
@@ -80,15 +82,6 @@ func (c *cluster) export() error {
 		}
 	}
 	return nil
-}
-
-// dsn returns the node's own DSN, for what the demo does without the
-// application.
-func (c *cluster) dsn(n *node) string {
-	cfg := mysql.NewConfig()
-	cfg.Net, cfg.Addr = "tcp", n.forward.addr
-	cfg.User, cfg.Passwd, cfg.DBName = c.user, c.password, c.database
-	return cfg.FormatDSN()
 }
 
 // close ends forwarders and servers.

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/EnumApps/clustersql/internal/galera"
+	"github.com/EnumApps/clustersql/internal/pgcluster"
+	"github.com/EnumApps/clustersql/internal/throwaway"
 	"go.uber.org/goleak"
 )
 
@@ -89,7 +91,7 @@ var scenarioLines = []string{
 	"both clusters have left node2",
 	"node2 is stopped",
 	"node2 is started again",
-	"node2 is back in both clusters",
+	"both clusters have node2 back",
 	"node3 is slow",
 	"node3 is fast again",
 	"failed operations: none",
@@ -128,7 +130,14 @@ func TestOutageGivesStatus1(t *testing.T) {
 }
 
 func TestInterruptEndsCleanly(t *testing.T) {
-	cmd := command(t, "-duration", "10m")
+	wantLines(t, interrupted(t, "all three nodes serve", "-duration", "10m"), "interrupted after", "failed operations: none")
+}
+
+// interrupted runs the demo and interrupts it when it has printed a text. It
+// returns the output. The demo must end with status 0.
+func interrupted(t *testing.T, at string, args ...string) string {
+	t.Helper()
+	cmd := command(t, args...)
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -140,7 +149,7 @@ func TestInterruptEndsCleanly(t *testing.T) {
 	}
 	var seen strings.Builder
 	lines := bufio.NewScanner(stdout)
-	for lines.Scan() && !strings.Contains(lines.Text(), "all three nodes serve") {
+	for lines.Scan() && !strings.Contains(lines.Text(), at) {
 		fmt.Fprintln(&seen, lines.Text())
 	}
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
@@ -152,18 +161,74 @@ func TestInterruptEndsCleanly(t *testing.T) {
 	if status := statusOfExit(t, cmd.Wait()); status != statusOK {
 		t.Fatalf("status %d:\n%s%s", status, seen.String(), stderr.String())
 	}
-	wantLines(t, seen.String(), "interrupted after", "failed operations: none")
+	return seen.String()
 }
 
-func TestGaleraNodesComeAndGo(t *testing.T) {
-	if err := galera.Available(); err != nil && os.Getenv("CI") == "true" {
-		t.Fatal(err)
-	} else if err != nil {
-		t.Skip(err)
-	}
+// demandNodes ends a test that cannot have real nodes.
+func demandNodes(t *testing.T, err error) {
+	t.Helper()
+	throwaway.Demand(t, err)
 	if testing.Short() {
 		t.Skip("real nodes take their time; run without -short")
 	}
+}
+
+var failoverLines = []string{
+	"all three nodes serve: node1 is the primary",
+	"node2 refuses new connections",
+	"the readers have left node2",
+	"node2 is stopped",
+	"node2 is started again",
+	"the readers have node2 back",
+	"node3 is slow",
+	"node3 is fast again",
+	"node3 replays nothing any more",
+	"the readers have left node3: it is further behind than max_lag",
+	"node3 replays again",
+	"the readers have node3 back",
+	"node1, the primary, is killed",
+	"the demo plays the failover manager",
+	" is promoted, and the other standby follows it",
+	"the writers have found node",
+	"node1, the old primary, is rewound and started as a standby of node",
+	"the readers have node1 back",
+	"failed operations: none",
+	"that were written are on each node",
+}
+
+func TestPostgresNodesComeAndGo(t *testing.T) {
+	demandNodes(t, pgcluster.Available())
+	output, status := outcome(t, "-postgres", "-duration", "3s")
+	if status != statusOK {
+		t.Fatalf("status %d:\n%s", status, output)
+	}
+	wantLines(t, output, failoverLines...)
+	for _, line := range []string{
+		"read_conn: node3 down (lagging: ", "write_conn: node1 down (", "node's role (primary, was replica)",
+		"write_conn: node1 node's role (replica, was primary)", " state    role        lag ", " 0 failed; ",
+	} {
+		wantLines(t, output, line)
+	}
+}
+
+// An operation that waits for a primary when the demo is interrupted still gets
+// one.
+func TestInterruptWithoutAPrimaryEndsCleanly(t *testing.T) {
+	demandNodes(t, pgcluster.Available())
+	wantLines(t, interrupted(t, "is killed", "-postgres", "-duration", "3s"), "is promoted", "interrupted after", "failed operations: none")
+}
+
+func TestPostgresOutageGivesStatus1(t *testing.T) {
+	demandNodes(t, pgcluster.Available())
+	output, status := outcome(t, "-postgres", "-outage", "-duration", "2s")
+	if status != statusFailed {
+		t.Fatalf("status %d:\n%s", status, output)
+	}
+	wantLines(t, output, "operations must fail", "all three nodes take connections again", ", the last one: ")
+}
+
+func TestGaleraNodesComeAndGo(t *testing.T) {
+	demandNodes(t, galera.Available())
 	output, status := outcome(t, "-galera", "-duration", "2s")
 	if status != statusOK {
 		t.Fatalf("status %d:\n%s", status, output)
@@ -181,7 +246,9 @@ func TestMistakesHaveTheirStatus(t *testing.T) {
 		{"unknown flag", []string{"-nodes"}, statusUsage, "flag provided but not defined: -nodes"},
 		{"argument", []string{"fast"}, statusUsage, "no arguments but flags"},
 		{"no time", []string{"-duration", "0s"}, statusUsage, "must be positive"},
+		{"two databases", []string{"-galera", "-postgres"}, statusUsage, "exclude each other"},
 		{"help", []string{"-h"}, statusOK, "-galera"},
+		{"help", []string{"-h"}, statusOK, "-postgres"},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {

@@ -12,12 +12,16 @@ import (
 // maxErrorText is the length of an error's text in the table.
 const maxErrorText = 60
 
-// legend explains the table.
-const legend = "(won, lost: opens; errors: attempts and probes that failed; latency: a probe's, smoothed)"
+// These explain the table.
+const (
+	legend     = "(won, lost: opens; errors: attempts and probes that failed; latency: a probe's, smoothed)"
+	roleLegend = "(role, lag: of the last look; to write_conn a standby is down: it takes no writes)"
+)
 
 // A frame is all that the screen shows at one moment.
 type frame struct {
 	what     string    // what the nodes are
+	roles    bool      // shows what each node is in replication
 	now      time.Time // the time of day
 	at       time.Duration
 	clusters []clustersql.ClusterStatus
@@ -47,17 +51,25 @@ func (f *frame) picture(p paint) []string {
 		"",
 	}
 	lines = append(lines, f.table(p)...)
-	lines = append(lines, legend, "", f.application(), "")
+	lines = append(lines, strings.Split(f.legend(), "\n")...)
+	lines = append(lines, "", f.application(), "")
 	for _, e := range f.entries {
 		lines = append(lines, e.String())
 	}
 	return lines
 }
 
+func (f *frame) legend() string {
+	if f.roles {
+		return legend + "\n" + roleLegend
+	}
+	return legend
+}
+
 // table returns a header, and below it a line for each node of each cluster.
 func (f *frame) table(p paint) []string {
-	lines := []string{fmt.Sprintf("%-11s %-6s %-8s %5s %6s %6s %6s %8s  %s",
-		"cluster", "node", "state", "conns", "won", "lost", "errors", "latency", "last error")}
+	lines := []string{fmt.Sprintf("%-11s %-6s %-8s %s%5s %6s %6s %6s %8s  %s",
+		"cluster", "node", "state", f.part("role", "lag"), "conns", "won", "lost", "errors", "latency", "last error")}
 	for _, c := range f.clusters {
 		name := c.Name
 		for _, n := range c.Nodes {
@@ -77,9 +89,27 @@ func (f *frame) row(n clustersql.NodeStatus, p paint) string {
 	if n.ProbeLatency.Count() > 0 {
 		latency = millis(n.ProbeLatency.Mean())
 	}
-	row := fmt.Sprintf("%-6s %s %5d %6d %6d %6d %8s  %s", n.Name, state, n.OpenConns,
+	row := fmt.Sprintf("%-6s %s %s%5d %6d %6d %6d %8s  %s", n.Name, state, f.part(n.Role.String(), lag(n)), n.OpenConns,
 		n.Won, n.Lost, n.Errors+n.ProbeErrors, latency, f.lastError(n))
 	return strings.TrimRight(row, " ")
+}
+
+// part returns the columns for a node's part in replication, if they are shown.
+func (f *frame) part(role, lag string) string {
+	if !f.roles {
+		return ""
+	}
+	return fmt.Sprintf("%-7s %7s ", role, lag)
+}
+
+func lag(n clustersql.NodeStatus) string {
+	switch {
+	case n.Role != clustersql.RoleReplica:
+		return "-"
+	case n.LagUnknown != "":
+		return "?"
+	}
+	return fmt.Sprintf("%.1f s", n.Lag.Seconds())
 }
 
 func (f *frame) lastError(n clustersql.NodeStatus) string {
@@ -100,14 +130,18 @@ func (f *frame) application() string {
 }
 
 // line returns the frame as one line, for output that is no terminal: for each
-// node its state and how many opens it won.
+// node its state, its role if that is shown, and how many opens it won.
 func (f *frame) line() string {
 	var b strings.Builder
 	b.WriteString(seconds(f.at) + "     ")
 	for _, c := range f.clusters {
 		b.WriteString(c.Name)
 		for _, n := range c.Nodes {
-			fmt.Fprintf(&b, " %s:%s:%d", n.Name, n.State, n.Won)
+			fmt.Fprintf(&b, " %s:%s", n.Name, n.State)
+			if f.roles {
+				fmt.Fprintf(&b, ":%s", n.Role)
+			}
+			fmt.Fprintf(&b, ":%d", n.Won)
 		}
 		b.WriteString(", ")
 	}

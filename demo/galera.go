@@ -18,7 +18,7 @@ func startGalera(ctx context.Context) (*cluster, error) {
 	}
 	c := &cluster{
 		what: "three MariaDB Galera nodes on this machine, reached over TCP on loopback",
-		user: galera.User, password: galera.Password, database: galera.Database,
+		user: galera.User, password: galera.Password, database: galera.Database, dialect: &mysqlDialect,
 		end: real.Stop,
 	}
 	for _, n := range real.Nodes {

@@ -6,6 +6,11 @@
 //
 //	go -C demo run .            three small servers in this process
 //	go -C demo run . -galera    three MariaDB Galera nodes
+//	go -C demo run . -postgres  a PostgreSQL primary and two standbys
+//
+// On PostgreSQL one standby also falls behind, and the primary is killed: the
+// demo plays the failover manager, promotes a standby, and brings the old
+// primary back as a standby.
 //
 // It ends by itself, with status 0 if no operation failed and 1 otherwise.
 package main
@@ -47,9 +52,10 @@ const (
 // options are those of the command line.
 type options struct {
 	galera   bool
+	postgres bool
 	outage   bool
 	duration time.Duration
-	config   string
+	config   string // empty: the one of the database
 }
 
 // run runs the demo. If ctx is done it ends early and leaves nothing behind.
@@ -79,14 +85,15 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.BoolVar(&opts.galera, "galera", false, "run on three real MariaDB Galera nodes, started for the purpose")
+	flags.BoolVar(&opts.postgres, "postgres", false, "run on a real PostgreSQL primary and two standbys, started for the purpose")
 	flags.BoolVar(&opts.outage, "outage", false, "take all three nodes away instead: operations fail, and the exit status is 1")
 	flags.DurationVar(&opts.duration, "duration", 12*time.Second, "how long the scenario takes, without the time that nodes need to stop and to start")
-	flags.StringVar(&opts.config, "config", "config.toml", "the clusters' configuration")
+	flags.StringVar(&opts.config, "config", "", "the clusters' configuration (default config.toml, and with -postgres postgres.toml)")
 	if err := flags.Parse(args); err != nil {
 		return opts, err
 	}
-	if opts.duration <= 0 || flags.NArg() > 0 {
-		fmt.Fprintln(stderr, "demo: -duration must be positive, and there are no arguments but flags")
+	if opts.duration <= 0 || flags.NArg() > 0 || opts.galera && opts.postgres {
+		fmt.Fprintln(stderr, "demo: -duration must be positive, -galera and -postgres exclude each other, and there are no arguments but flags")
 		return opts, errors.New("usage")
 	}
 	return opts, nil

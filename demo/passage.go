@@ -34,7 +34,7 @@ func newPassage(client net.Conn, delay *atomic.Int64) *passage {
 }
 
 // idle reports whether the server's last answer has been passed on and the
-// client has sent nothing since. MySQL's protocol is strictly call and answer.
+// client has sent nothing since. Both databases' protocols are call and answer.
 func (p *passage) idle() bool {
 	return p.answered.Load() && time.Since(time.Unix(0, p.moved.Load())) >= quiet
 }

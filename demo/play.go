@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,9 +26,13 @@ const auditTimeout = 20 * time.Second
 func play(ctx context.Context, opts options, out io.Writer) (clean bool, err error) {
 	silence()
 	start := startEmbedded
-	if opts.galera {
+	switch {
+	case opts.galera:
 		fmt.Fprintln(out, "starting three MariaDB Galera nodes …")
 		start = startGalera
+	case opts.postgres:
+		fmt.Fprintln(out, "starting a PostgreSQL primary and two standbys …")
+		start = startPostgres
 	}
 	nodes, err := start(ctx)
 	if err != nil {
@@ -39,12 +44,12 @@ func play(ctx context.Context, opts options, out io.Writer) (clean bool, err err
 	}
 	journal := newJournal()
 	journal.takeLogs()
-	registry, err := clustersql.RegisterFile(opts.config)
+	registry, err := clustersql.RegisterFile(cmp.Or(opts.config, nodes.dialect.config))
 	if err != nil {
 		return false, err
 	}
 	defer registry.Close()
-	app, err := openApplication(opts.timeout())
+	app, err := openApplication(nodes.dialect, opts.timeout())
 	if err != nil {
 		return false, err
 	}
@@ -54,10 +59,14 @@ func play(ctx context.Context, opts options, out io.Writer) (clean bool, err err
 }
 
 // timeout returns the time limit of one operation. In an outage it is short, so
-// that operations do fail before the outage is over.
+// that operations do fail before the outage is over. On PostgreSQL a write has to
+// wait for a promotion.
 func (o options) timeout() time.Duration {
-	if o.outage {
+	switch {
+	case o.outage:
 		return o.duration / 10
+	case o.postgres:
+		return 30 * time.Second
 	}
 	return 10 * time.Second
 }
@@ -94,8 +103,8 @@ func newStage(opts options, out io.Writer, nodes *cluster, r *clustersql.Registr
 	}
 	s := &stage{
 		nodes: nodes, app: app, outage: opts.outage,
-		scenario: scenario{nodes: nodes.nodes, clusters: clusters, journal: j, length: opts.duration},
-		screen:   screen{out: out, live: isTerminal(out), what: nodes.what, app: app, clusters: clusters, journal: j},
+		scenario: scenario{nodes: nodes.nodes, clusters: clusters, journal: j, replicas: nodes.replicas, length: opts.duration},
+		screen:   screen{out: out, live: isTerminal(out), what: nodes.what, roles: nodes.replicas != nil, app: app, clusters: clusters, journal: j},
 	}
 	if s.screen.live && os.Getenv("NO_COLOR") == "" {
 		s.screen.paint = colours

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql"
+	"github.com/EnumApps/clustersql/internal/pgcluster"
 )
 
 const (
@@ -26,25 +27,52 @@ type scenario struct {
 	nodes    []*node
 	clusters []clustersql.Driver
 	journal  *journal
-	length   time.Duration // of all calls of hold together
+	replicas *pgcluster.Cluster // the nodes again, if one is the primary of the others; else nil
+	length   time.Duration      // of all looks together
+}
+
+// A step is what is done to the nodes, and the share of the scenario's length
+// for which one can then look at what came of it. The shares are relative to
+// each other.
+type step struct {
+	do   func(context.Context) error
+	look float64
 }
 
 // run runs the scenario. If ctx is done it ends early, with ctx's error.
 func (s *scenario) run(ctx context.Context) error {
-	steps := []func(context.Context) error{
-		s.calm, s.stopSecond, s.startSecond, s.slowThird, s.healThird,
+	steps := []step{
+		{s.calm, 0.15}, {s.stopSecond, 0.25}, {s.startSecond, 0.15}, {s.slowThird, 0.25}, {s.healThird, 0.2},
+	}
+	if s.replicas != nil {
+		steps = append(steps, s.failover()...)
+	}
+	whole := 0.0
+	for _, step := range steps {
+		whole += step.look
 	}
 	for _, step := range steps {
-		if err := step(ctx); err != nil {
+		if err := step.do(ctx); err != nil {
+			return err
+		}
+		if err := s.hold(ctx, step.look/whole); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// calm waits until the clusters know what each node is.
 func (s *scenario) calm(ctx context.Context) error {
-	s.journal.add(begins, "all three nodes serve")
-	return s.hold(ctx, 0.15)
+	if err := s.await(ctx, func() bool { return !slices.ContainsFunc(s.nodes, func(n *node) bool { return !s.up(n.name) }) }); err != nil {
+		return err
+	}
+	text := "all three nodes serve"
+	if s.replicas != nil {
+		text += ": " + s.primary().name + " is the primary, for the writers; the readers have its standbys"
+	}
+	s.journal.add(begins, text)
+	return nil
 }
 
 // stopSecond stops the second node in an orderly way, as for maintenance. The
@@ -67,12 +95,12 @@ func (s *scenario) stopSecond(ctx context.Context) error {
 	if err := s.await(ctx, func() bool { return s.left(n.name) }); err != nil {
 		return err
 	}
-	s.journal.add(did, "both clusters have left "+n.name+": it was drained, and its server stops")
+	s.journal.add(did, s.users(n.name)+" have left "+n.name+": it was drained, and its server stops")
 	if err := n.stop(ctx); err != nil {
 		return err
 	}
 	s.journal.add(did, n.name+" is stopped")
-	return s.hold(ctx, 0.25)
+	return nil
 }
 
 func (s *scenario) startSecond(ctx context.Context) error {
@@ -89,27 +117,30 @@ func (s *scenario) startSecond(ctx context.Context) error {
 	if err := s.await(ctx, func() bool { return s.up(n.name) }); err != nil {
 		return err
 	}
-	s.journal.add(did, n.name+" is back in both clusters")
-	return s.hold(ctx, 0.15)
+	s.journal.add(did, s.users(n.name)+" have "+n.name+" back")
+	return nil
 }
 
-func (s *scenario) slowThird(ctx context.Context) error {
+func (s *scenario) slowThird(context.Context) error {
 	n := s.nodes[2]
 	s.journal.add(begins, fmt.Sprintf("%s is slow: each of its answers is held back by %d ms; it still serves", n.name, slowness.Milliseconds()))
 	n.slow(slowness)
-	return s.hold(ctx, 0.25)
+	return nil
 }
 
-func (s *scenario) healThird(ctx context.Context) error {
+func (s *scenario) healThird(context.Context) error {
 	n := s.nodes[2]
 	s.journal.add(begins, n.name+" is fast again")
 	n.slow(0)
-	return s.hold(ctx, 0.2)
+	return nil
 }
 
 // outage is the other scenario. No node is left, so operations must fail.
 func (s *scenario) outage(ctx context.Context) error {
 	if err := s.calm(ctx); err != nil {
+		return err
+	}
+	if err := s.hold(ctx, 0.15); err != nil {
 		return err
 	}
 	s.journal.add(begins, "all three nodes refuse new connections, and every connection is cut: operations must fail")
@@ -133,7 +164,11 @@ func (s *scenario) outage(ctx context.Context) error {
 
 // hold waits for a share of the scenario's length.
 func (s *scenario) hold(ctx context.Context, share float64) error {
-	wait := time.NewTimer(time.Duration(share * float64(s.length)))
+	return s.wait(ctx, time.Duration(share*float64(s.length)))
+}
+
+func (s *scenario) wait(ctx context.Context, d time.Duration) error {
+	wait := time.NewTimer(d)
 	defer wait.Stop()
 	select {
 	case <-wait.C:
@@ -183,14 +218,28 @@ func (s *scenario) left(name string) bool {
 	return true
 }
 
-// up reports whether the node is up in each cluster.
+// up reports whether the node is up in each cluster that it is fit for.
 func (s *scenario) up(name string) bool {
 	for _, c := range s.clusters {
-		if statusOf(c, name).State != clustersql.StateUp {
+		if s.fit(c, name) && statusOf(c, name).State != clustersql.StateUp {
 			return false
 		}
 	}
 	return true
+}
+
+// fit reports whether a cluster uses the node while all is well: the writers
+// leave standbys out.
+func (s *scenario) fit(c clustersql.Driver, name string) bool {
+	return s.replicas == nil || c.Status().Name != writeConn || name == s.primary().name
+}
+
+// users names the clusters that the node is fit for.
+func (s *scenario) users(name string) string {
+	if s.replicas != nil && name != s.primary().name {
+		return "the readers"
+	}
+	return "both clusters"
 }
 
 func statusOf(c clustersql.Driver, name string) clustersql.NodeStatus {

@@ -35,6 +35,7 @@ type screen struct {
 	live     bool
 	paint    paint // nil for no colours
 	what     string
+	roles    bool // shows what each node is in replication
 	app      *application
 	clusters []clustersql.Driver
 	journal  *journal
@@ -84,7 +85,7 @@ func (s *screen) run(ctx context.Context) {
 
 // frame returns what is to be shown now.
 func (s *screen) frame() *frame {
-	f := &frame{what: s.what, now: time.Now(), at: time.Since(s.journal.began), totals: s.app.soFar()}
+	f := &frame{what: s.what, roles: s.roles, now: time.Now(), at: time.Since(s.journal.began), totals: s.app.soFar()}
 	for _, c := range s.clusters {
 		f.clusters = append(f.clusters, c.Status())
 	}
@@ -131,5 +132,6 @@ func (s *screen) printNews() {
 }
 
 func (s *screen) printTable() {
-	fmt.Fprintf(s.out, "\n%s\n%s\n\n", strings.Join(s.frame().table(nil), "\n"), legend)
+	f := s.frame()
+	fmt.Fprintf(s.out, "\n%s\n%s\n\n", strings.Join(f.table(nil), "\n"), f.legend())
 }

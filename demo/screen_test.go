@@ -52,6 +52,24 @@ application: 10 reads, 5 writes, 1 failed; the slowest lately took 1.5 ms
 	}
 }
 
+func TestRolesAreShown(t *testing.T) {
+	f := testFrame()
+	f.roles = true
+	nodes := f.clusters[0].Nodes
+	nodes[0].Role, nodes[1].Role, nodes[1].Lag = clustersql.RolePrimary, clustersql.RoleReplica, 2600*time.Millisecond
+	nodes[1].LastErrorMessage = ""
+	wantLines(t, strings.Join(f.picture(nil), "\n"), `
+cluster     node   state    role        lag conns    won   lost errors  latency  last error
+read_conn   node1  up       primary       -     4     12      7      0        -
+            node2  down     replica   2.6 s     0      3      0      3        -
+write_conn  node1  unknown  unknown       -     0      0      0      0        -
+`+legend+"\n"+roleLegend+"\n")
+	wantLines(t, f.line(), "read_conn node1:up:primary:12 node2:down:replica:3,")
+	nodes[1].LagUnknown = "nobody tells"
+	wantLines(t, strings.Join(f.table(nil), "\n"), "replica       ?")
+	wantLines(t, f.behindTheScenes(), "or found a standby")
+}
+
 func TestColoursFollowTheState(t *testing.T) {
 	table := strings.Join(testFrame().table(colours), "\n")
 	wantLines(t, table, "\x1b[32mup      \x1b[0m", "\x1b[31mdown    \x1b[0m", " unknown ")

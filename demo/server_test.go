@@ -28,7 +28,7 @@ func testCluster(t *testing.T) *cluster {
 // plain opens a node with the plain driver.
 func plain(t *testing.T, c *cluster, n *node) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("mysql", c.dsn(n)+"?interpolateParams=true")
+	db, err := sql.Open("mysql", c.dialect.dsn(c, n)+"?interpolateParams=true")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-
-	"github.com/EnumApps/clustersql"
 )
 
 // sumUp prints the result. It reports whether no operation failed and no row
@@ -21,10 +19,14 @@ func (s *stage) sumUp(interrupted bool) (clean bool) {
 		fmt.Fprintf(&b, "interrupted after %.1f s\n", f.at.Seconds())
 	}
 	fmt.Fprintf(&b, "application: %d reads and %d writes, the slowest took %s\n", t.Reads, t.Writes, millis(t.Slowest))
-	b.WriteString(behindTheScenes(f.clusters) + "\n")
+	b.WriteString(f.behindTheScenes() + "\n")
 	clean = t.Failed == 0
 	if clean {
-		b.WriteString("failed operations: none; the application saw nothing of that, and repeated nothing\n")
+		b.WriteString("failed operations: none; the application saw nothing of that, and repeated nothing")
+		if s.app.dialect.again {
+			b.WriteString(": the cluster runs a write again whose connection is lost, which its ON CONFLICT DO NOTHING allows")
+		}
+		b.WriteString("\n")
 	} else {
 		fmt.Fprintf(&b, "failed operations: %d, the last one: %v\n", t.Failed, t.LastFailure)
 	}
@@ -48,9 +50,9 @@ func (s *stage) auditAll(b *strings.Builder, rows int) bool {
 }
 
 // behindTheScenes returns what the clusters did, and the trouble that they had.
-func behindTheScenes(clusters []clustersql.ClusterStatus) string {
+func (f *frame) behindTheScenes() string {
 	var won, lost, failed, probes uint64
-	for _, c := range clusters {
+	for _, c := range f.clusters {
 		for _, n := range c.Nodes {
 			won += n.Won
 			lost += n.Lost
@@ -58,6 +60,10 @@ func behindTheScenes(clusters []clustersql.ClusterStatus) string {
 			probes += n.ProbeErrors
 		}
 	}
-	return fmt.Sprintf("clusters: %d connections opened, %d more lost the race and were closed; %d attempts and %d probes failed on a node",
+	text := fmt.Sprintf("clusters: %d connections opened, %d more lost the race and were closed; %d attempts and %d probes failed on a node",
 		won, lost, failed, probes)
+	if f.roles {
+		text += ", or found a standby where the primary is asked for"
+	}
+	return text
 }

@@ -38,6 +38,9 @@ type File struct {
 	root section
 }
 
+// Path returns the path from which the file was read.
+func (f *File) Path() string { return f.root.path }
+
 // A Cluster is one [[cluster]], or the whole of an original file.
 type Cluster struct {
 	Name, Driver string // Name is empty for an original file

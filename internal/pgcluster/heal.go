@@ -47,7 +47,7 @@ func (c *Cluster) Heal(ctx context.Context) error {
 
 // heal makes a node a standby that lacks nothing.
 func (n *Node) heal(ctx context.Context, primary *Node) error {
-	if !n.isStandby() || n.upstream() != primary {
+	if !n.isStandby() || n.Upstream() != primary {
 		return n.Rewind(ctx) // it may have what the primary lacks
 	}
 	if !n.Running() {

@@ -104,8 +104,9 @@ func (n *Node) isStandby() bool {
 	return err == nil
 }
 
-// upstream returns the node that this one follows, or nil.
-func (n *Node) upstream() *Node {
+// Upstream returns the node that this one follows, or will follow when it is
+// started; nil if it follows none.
+func (n *Node) Upstream() *Node {
 	if l := n.way(); l != nil {
 		return l.to
 	}
