@@ -105,6 +105,7 @@ var numbers = []number{
 	{4031, "HY000", "ER_CLIENT_INTERACTION_TIMEOUT", "disconnected by the server", health.Lost, fromMySQL}, // MariaDB's 4031 is about triggers
 	{4150, "HY000", "ER_USER_IS_BLOCKED", "", health.Misconfigured, fromMariaDB},
 	{4151, "HY000", "ER_ACCOUNT_HAS_BEEN_LOCKED", "", health.Misconfigured, fromMariaDB},
+	{6400, "HY000", "ER_SERVER_OFFLINE_MODE_REASON", "", health.NotReady, fromMySQL},
 	{9001, "HY000", "ER_PROXYSQL_MAX_CONN_TIMEOUT", "hostgroup", health.NotReady, fromProxySQL}, // TiDB's 9001 is about its placement driver
 	{9002, "HY000", "ER_PROXYSQL_MAX_CONN_FAILURES", "hostgroup", health.NotReady, fromProxySQL},
 }
