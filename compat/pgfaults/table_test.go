@@ -139,11 +139,10 @@ const movesWithin = 1500 * time.Millisecond
 
 // These are the goals that a row may spare.
 const (
-	stale  = "stale"
-	lost   = "lost"
-	double = "double"
-	old    = "on an old primary"
-	moved  = "on the new primary after"
+	stale = "stale"
+	lost  = "lost"
+	old   = "on an old primary"
+	moved = "on the new primary after"
 )
 
 // judge asserts what must hold for clustersql whatever the fault.
@@ -159,7 +158,7 @@ func (s *stage) judge(l tally) {
 		{"reads", l.readsFailed == 0, fmt.Sprintf("%d reads failed", l.readsFailed)},
 		{stale, l.stale == 0, fmt.Sprintf("%d reads were older than %s", l.stale, maxLag)},
 		{lost, l.lost == 0, fmt.Sprintf("%d acknowledged inserts are not there", l.lost)},
-		{double, l.double == 0, fmt.Sprintf("%d inserts are there twice", l.double)},
+		{"double", l.double == 0, fmt.Sprintf("%d inserts are there twice", l.double)},
 		{"told", l.told == 0, fmt.Sprintf("%d inserts are there though their errors say that they were not run", l.told)},
 		{old, l.old == 0, fmt.Sprintf("%d inserts were run on an old primary", l.old)},
 		{moved, !l.promoted || l.moved >= 0 && l.moved <= movesWithin, fmt.Sprintf("the writers were on the new primary after %s", l.moved)},
