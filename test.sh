@@ -175,8 +175,8 @@ test_module() { cd "$1" && go test -json -race -timeout 15m -count=1 -skip '^Tes
 # -race falsifies memory and allocations.
 measure() { short_packages && go test -json -count=1 -run 'Small|Alloc' "${list[@]}"; }
 
-# What clients see of every fault; the test's own table is the result.
-faults() { go test -json -race -count=1 -timeout 15m -run '^TestFaults$' ./integration; }
+# What clients see of every fault; the tests' own tables are the result.
+faults() { cd "$1" && go test -json -race -count=1 -timeout 15m -run '^TestFaults$' "$2"; }
 
 # oldest has no -race: what it is after is what does not compile, or is not
 # there yet. The tests have one processor: with more, Go 1.25.0 now and then takes
@@ -206,7 +206,8 @@ test_steps() {
 
 faults_steps() {
   watch_flags=(-show '^TestFaults$')
-  step tests "faults under load" faults
+  step tests "faults under load: Galera" faults . ./integration
+  step tests "faults under load: PostgreSQL" faults compat ./pgfaults
 }
 
 bench_quick() { go -C bench run . -quick; }

@@ -118,6 +118,7 @@ type Session struct {
 	Postgres bool // its grammar is PostgreSQL's: a second statement in one call comes after a semicolon
 	Manual   bool // autocommit is off: every statement is in a transaction
 	Exact    bool // the driver's driver.ErrBadConn always means that nothing was sent
+	Loose    bool // the driver returns driver.ErrBadConn also for what the server has run, if the session then ends
 	Closes   bool // the driver closes its connection at each failure of the socket, and its IsValid is false then
 }
 

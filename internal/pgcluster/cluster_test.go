@@ -158,9 +158,8 @@ func (b *bench) replication() {
 func (b *bench) roles() {
 	n := b.Nodes[1]
 	for dsn, want := range map[string]string{
-		n.DSN(""):                  fmt.Sprintf("postgres://app@127.0.0.1:%d/app?sslmode=disable", n.Port()),
-		n.DSNOf("guest", "x=y"):    fmt.Sprintf("postgres://guest@127.0.0.1:%d/app?sslmode=disable&x=y", n.Port()),
-		DSN("app", "", b.Nodes...): "postgres://app@" + b.Nodes[0].Addr() + "," + n.Addr() + "," + b.Nodes[2].Addr() + "/app?sslmode=disable",
+		n.DSN(""):               fmt.Sprintf("postgres://app@127.0.0.1:%d/app?sslmode=disable", n.Port()),
+		n.DSNOf("guest", "x=y"): fmt.Sprintf("postgres://guest@127.0.0.1:%d/app?sslmode=disable&x=y", n.Port()),
 	} {
 		if dsn != want {
 			b.Errorf("%s, want %s", dsn, want)

@@ -60,15 +60,8 @@ func (n *Node) Data() string { return filepath.Join(n.dir, "data") }
 func (n *Node) DSN(params string) string { return n.DSNOf(User, params) }
 
 // DSNOf is DSN for another role.
-func (n *Node) DSNOf(role, params string) string { return DSN(role, params, n) }
-
-// DSN returns one URL for several nodes, in their order.
-func DSN(role, params string, nodes ...*Node) string {
-	var hosts []string
-	for _, n := range nodes {
-		hosts = append(hosts, n.Addr())
-	}
-	u := url.URL{Scheme: "postgres", User: url.User(role), Host: strings.Join(hosts, ","), Path: Database, RawQuery: "sslmode=disable"}
+func (n *Node) DSNOf(role, params string) string {
+	u := url.URL{Scheme: "postgres", User: url.User(role), Host: n.Addr(), Path: Database, RawQuery: "sslmode=disable"}
 	if params != "" {
 		u.RawQuery += "&" + params
 	}

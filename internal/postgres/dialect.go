@@ -68,7 +68,12 @@ func withoutMajor(path string) string {
 
 // AnySession says that one call may send several statements, with semicolons
 // between: both drivers send a statement without arguments in such a way.
-func (Dialect) AnySession() dialect.Session { return dialect.Session{Postgres: true} }
+//
+// It also says that a driver.ErrBadConn proves nothing. If the server ends the
+// session before it has answered, pgx says after such a statement that the
+// connection is closed, and that it is safe to send the statement again. lib/pq
+// returns driver.ErrBadConn for the end of the stream.
+func (Dialect) AnySession() dialect.Session { return dialect.Session{Postgres: true, Loose: true} }
 
 // Session is [Dialect.AnySession], whatever the DSN.
 func (d Dialect) Session(string) dialect.Session { return d.AnySession() }

@@ -68,12 +68,14 @@ type Verdict struct {
 // driver.ErrBadConn says that nothing was sent, but not every driver keeps to
 // that. lib/pq returns it for a Commit that waits for its answer, and pgx for a
 // statement whose socket was cut. So if the driver is not Exact, a Commit may
-// have run, and so may a statement whose socket was cut. An Exact driver's
-// Commit was not sent, and the server rolls back. pgx commits with the context of
+// have run, and so may a statement whose socket was cut. A Loose driver's
+// statement may have run in any case; in a transaction of database/sql nothing
+// runs it again, and it is not committed. An Exact driver's Commit was not sent,
+// and the server rolls back. pgx commits with the context of
 // BeginTx: if that ends while the Commit waits, nobody knows what became of it.
 func (f Fault) Verdict(idempotent bool, mayHaveRun func(error) bool) Verdict {
 	bad := errors.Is(f.Err, driver.ErrBadConn)
-	doubt := bad && f.cut && f.runs() && !f.session.Exact && !f.lost
+	doubt := bad && f.runs() && !f.session.Exact && !f.lost && (f.cut || f.session.Loose && !f.inTx)
 	unknown := f.runs() && (!bad || doubt) && (f.Class == health.Lost && !f.lost && !f.Unread || mayHaveRun(f.Err))
 	switch {
 	case f.Op == OpCommit:

@@ -124,6 +124,32 @@ func TestBadConnOfACutConnIsNotTrusted(t *testing.T) {
 	}
 }
 
+// A Loose driver's driver.ErrBadConn is not believed outside a transaction of
+// database/sql, which would run the statement again at its sight.
+func TestBadConnOfALooseDriverIsNotTrusted(t *testing.T) {
+	for _, tc := range []struct {
+		f    Fault
+		want Verdict
+	}{
+		{Fault{Op: OpExec}, Verdict{Unknown: true, Hides: true}},
+		{Fault{Op: OpStmtQuery}, Verdict{Unknown: true, Hides: true}},
+		{Fault{Op: OpExec, Ctx: WithIdempotent(context.Background())}, Verdict{Moves: true}},
+		{Fault{Op: OpExec, pinned: true}, Verdict{Unknown: true, Hides: true}},
+		{Fault{Op: OpExec, lost: true}, Verdict{}},
+		{Fault{Op: OpExec, inTx: true}, Verdict{}},
+		{Fault{Op: OpStmtExec, inTx: true}, Verdict{Hides: true}},
+		{Fault{Op: OpIdle}, Verdict{}},
+	} {
+		if tc.f.Ctx == nil {
+			tc.f.Ctx = context.Background()
+		}
+		tc.f.Err, tc.f.Class, tc.f.session = driver.ErrBadConn, health.Lost, dialect.Session{Loose: true}
+		if got := tc.f.Verdict(false, func(error) bool { return false }); got != tc.want {
+			t.Errorf("%+v: %+v, want %+v", tc.f, got, tc.want)
+		}
+	}
+}
+
 // On a connection that was lost before, nothing is sent. Outside a transaction
 // of database/sql the next error of that kind is a driver.ErrBadConn, so that a
 // sql.Conn gives the connection up.

@@ -54,7 +54,7 @@ func ReservePorts() (Ports, error) {
 	low, high := portRange()
 	for range 1000 {
 		first := low + reserved*rand.IntN((high-low)/reserved)
-		lock, err := net.Listen("unix", fmt.Sprintf("@clustersql-galera-%d", first))
+		lock, err := net.Listen("unix", fmt.Sprintf("@clustersql-ports-%d", first))
 		if err != nil {
 			continue
 		}
