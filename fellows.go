@@ -281,7 +281,8 @@ func (n *node) outranked(p *part, fellows []health.Fellow) (name string, ok bool
 
 // retireOutranked gives up the connections of a node that is down and was the
 // primary, when another one was promoted: it may come back, and take what is
-// written there before its next probe. Only run calls it.
+// written there before its next probe. If a cut is due, it needs no further proof.
+// Only run calls it.
 func (n *node) retireOutranked(l *life) {
 	p := n.loop.facts.part
 	if p == nil || n.loop.outranked || n.loop.health.State != health.Down {
@@ -292,5 +293,6 @@ func (n *node) retireOutranked(l *life) {
 		n.generation.Add(1)
 		n.emitRetired(fmt.Sprintf("%s: %s is the new primary", health.WrongRole, rival))
 		n.closeRetired(l)
+		n.loop.due.proven = true // if it is silent: what hangs there waits for nothing
 	}
 }

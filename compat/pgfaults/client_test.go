@@ -23,14 +23,15 @@ import (
 const maxLag = 2 * time.Second
 
 // slack is how long a client may take to notice that a standby falls behind: a
-// probe just before that, and the next one, which hangs.
-var slack = usual.ProbeInterval*6/5 + usual.ProbeTimeout
+// probe of the primary just before that, one of the standby just before the next
+// one of the primary, and one that hangs.
+var slack = 2*usual.ProbeInterval*6/5 + usual.ProbeTimeout
 
 // writerOptions and readerOptions are those of the two pools of clustersql.
 var (
-	writerOptions = []clustersql.Option{clustersql.WithRequire(clustersql.RequireWritable)}
+	writerOptions = []clustersql.Option{clustersql.WithRequire(clustersql.RequireReadWrite)}
 	readerOptions = []clustersql.Option{
-		clustersql.WithStrategy(clustersql.Balanced), clustersql.WithRebalance(clustersql.RebalanceByStrategy, time.Second), clustersql.WithIdempotent(true),
+		clustersql.WithRequire(clustersql.RequirePreferStandby), clustersql.WithMaxLag(maxLag), clustersql.WithStrategy(clustersql.Balanced), clustersql.WithRebalance(clustersql.RebalanceByStrategy, time.Second), clustersql.WithIdempotent(true),
 	}
 )
 

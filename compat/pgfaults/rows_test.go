@@ -185,7 +185,7 @@ func allFrozen(s *stage) {
 }
 
 // returns has a standby come back. The readers' connections are then spread over
-// all nodes again.
+// all standbys again.
 func returns(s *stage) {
 	n := s.standby()
 	s.start(n)
@@ -204,10 +204,11 @@ func returns(s *stage) {
 	s.end()
 }
 
-// spread reports whether each node has its share of the connections, 20 percent
+// spread reports whether each standby has its share of the connections, 20 percent
 // and one connection more or less.
 func spread(d clustersql.Driver) bool {
-	nodes, all := d.Status().Nodes, 0.0
+	nodes := slices.DeleteFunc(d.Status().Nodes, func(n clustersql.NodeStatus) bool { return n.Role != clustersql.RoleReplica })
+	all := 0.0
 	for _, n := range nodes {
 		all += float64(n.OpenConns)
 	}

@@ -171,7 +171,12 @@ func (t *LagTracker) cutOff(own *Replication, source bool, now time.Time) time.D
 	case own.Stream == StreamRuns:
 		t.streams, t.broken = now, time.Time{}
 		return 0
-	case own.Stream == StreamUnknown, !source:
+	case own.Stream == StreamUnknown:
+		return 0
+	case !source:
+		if t.broken.IsZero() && !t.streams.IsZero() {
+			t.streams = now // until now it has missed nothing
+		}
 		return 0
 	case t.broken.IsZero():
 		t.broken = now

@@ -73,6 +73,10 @@ func TestLag(t *testing.T) {
 			{after: 1, primary: 100, own: replica(100, StreamRuns)}, {after: 2, own: replica(100, StreamBroken)},
 			{after: 60, own: replica(100, StreamBroken)},
 		},
+		"its primary is dead, and a fellow is promoted": {
+			{after: 1, primary: 100, own: replica(100, StreamRuns)}, {after: 2, own: replica(100, StreamBroken)},
+			{after: 60, own: replica(100, StreamBroken)}, {after: 61, primary: 200, own: replica(100, StreamBroken), want: 1},
+		},
 		"its primary is dead, and it has not all that it was seen to have": {
 			{after: 1, primary: 100, own: replica(100, StreamRuns)}, {after: 2, primary: 200, own: replica(150, StreamRuns), want: 0.5},
 			{after: 3, own: replica(150, StreamBroken), want: 1.5},
