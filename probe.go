@@ -133,7 +133,7 @@ func (n *node) want() health.Scope {
 	switch _, unknown := n.dial.dialect.(generic); {
 	case n.loop.facts.view.Conf != 0:
 		roles = 0
-	case n.cfg.looksAtRoles(), n.loop.facts.part != nil && n.loop.facts.part.Group:
+	case n.cfg.looksAtRoles(), n.loop.facts.part != nil && n.loop.facts.part.Group != "":
 		need |= roles
 	case unknown:
 		roles = 0

@@ -271,6 +271,8 @@ func (n *node) judgeRole(e *health.Evidence) {
 		n.hold(against, fmt.Sprintf("%s is the new primary: held until it is a standby", rival))
 	case p.Unfit != "":
 		against(health.NotReady, p.Unfit)
+	case p.Outside(used, fellows):
+		against(health.NotReady, "its replication group runs without it")
 	case errors.As(n.cfg.Require.misfit(&p.Replication), &unfit):
 		against(unfit.Class, unfit.Text)
 	case n.cfg.MaxLag == 0:

@@ -13,7 +13,8 @@ import (
 // committed. Then wsrep_last_committed tells.
 
 // A View is what a Galera node says of its group. A node that is no Galera
-// node, or does not answer this, has none.
+// node, or does not answer this, has none. Members of MySQL's Group Replication
+// have a View too, beside their part in replication.
 type View struct {
 	Group string // wsrep_cluster_state_uuid: nodes with different ones are no group
 	Conf  uint64 // the number of the view; counts from 1 since the group was bootstrapped

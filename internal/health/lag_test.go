@@ -169,6 +169,51 @@ func TestOutranked(t *testing.T) {
 	}
 }
 
+// A server is out of its group if a fellow is in it, and the server is in none.
+// One that comes back is also out if the fellow has a later view.
+func TestOutside(t *testing.T) {
+	member := func(number uint64) *Replication {
+		return &Replication{Equal: true, Group: "g", View: View{Group: "17", Conf: number}}
+	}
+	changed := func(r *Replication, change func(*Replication)) *Replication { change(r); return r }
+	alone := func() *Replication { return &Replication{Group: "g", Alone: true} }
+	for name, tc := range map[string]struct {
+		own, fellow *Replication
+		used, back  bool // whether it is out of its group where it is in use, and where it is not
+	}{
+		"in the same view":              {own: member(5), fellow: member(5)},
+		"the first in a new view":       {own: member(6), fellow: member(5)},
+		"in an older view":              {own: member(4), fellow: member(5), back: true},
+		"the fellow does not serve":     {own: member(4), fellow: changed(member(5), func(r *Replication) { r.Unfit = "it is not online" })},
+		"of a group made before":        {own: member(4), fellow: changed(member(5), func(r *Replication) { r.View.Group = "18" })},
+		"of another group":              {own: member(4), fellow: changed(member(5), func(r *Replication) { r.Group = "h" })},
+		"it does not tell its view":     {own: changed(member(0), func(r *Replication) { r.View = View{} }), fellow: member(5)},
+		"the fellow does not tell":      {own: member(4), fellow: changed(member(0), func(r *Replication) { r.View = View{} })},
+		"in no group":                   {own: alone(), fellow: member(5), used: true, back: true},
+		"in no group, nor the fellow":   {own: alone(), fellow: alone()},
+		"in no group, beside another":   {own: alone(), fellow: changed(member(5), func(r *Replication) { r.Group = "h" })},
+		"no member of any":              {own: &Replication{}, fellow: member(5)},
+		"beside one who is in no group": {own: member(4), fellow: alone()},
+	} {
+		fellows := []Fellow{{Name: "p", Replication: &Replication{}}, {Name: "q", Replication: tc.fellow}}
+		if used, back := tc.own.Outside(true, fellows), tc.own.Outside(false, fellows); used != tc.used || back != tc.back {
+			t.Errorf("%s: in use %t, else %t", name, used, back)
+		}
+	}
+}
+
+// A server that is in no group is not the source of a member's lag.
+func TestAServerInNoGroupIsNoSource(t *testing.T) {
+	var tracker LagTracker
+	own := Replication{Role: RoleReplica, Group: "g", Position: at(100), Received: at(100), Stream: StreamRuns}
+	stray := Fellow{Name: "p", Looked: noon, Replication: &Replication{Role: RolePrimary, Group: "g", Alone: true, Position: at(200)}}
+	for _, after := range []time.Duration{0, time.Minute} {
+		if got := tracker.Next(&own, []Fellow{stray}, noon.Add(after)); got != (Lag{Known: true}) {
+			t.Errorf("%+v", got)
+		}
+	}
+}
+
 func TestElsewhere(t *testing.T) {
 	node := func(system string, usable bool) Fellow {
 		return Fellow{Replication: &Replication{System: system}, Answers: true, Usable: usable}

@@ -47,8 +47,13 @@ type Replication struct {
 	// Equal says that several nodes may be primaries at once, as in Galera, or
 	// that their group sees to it that there is one.
 	Equal bool
-	Group bool   // it belongs to a group that decides who may serve: to be looked at by every probe
 	Unfit string // why the node says that it may not serve; "" if it may
+
+	// Group is the name of the group that the node is set up for, and whose
+	// members decide who may serve: to be looked at by every probe. "" if none.
+	Group string
+	Alone bool // it is not in that group, and takes writes
+	View  View // of a member; its Group tells a group from those of the same name before it
 
 	System   string // nodes with another one have other data: PostgreSQL's system_identifier; "" if unknown
 	Timeline uint64 // grows with every promotion; 0 if unknown
@@ -141,6 +146,24 @@ func (r *Replication) Outranked(promoted time.Time, fellows []Fellow) (f Fellow,
 		}
 	}
 	return Fellow{}, false
+}
+
+// Outside reports whether the group that a node is set up for runs without it, by
+// what its fellows in the group show. A node that is in none says so. A member that
+// was frozen says for seconds that it is in, and what it has is old: its view is
+// older than theirs. That is asked only of a node that is not in use: members do
+// not install a view at the same moment.
+func (r *Replication) Outside(used bool, fellows []Fellow) bool {
+	for _, f := range fellows {
+		q := f.Replication
+		if r.Group == "" || q.Group != r.Group || q.Alone || q.Unfit != "" {
+			continue
+		}
+		if r.Alone || !used && r.View.Conf != 0 && r.View.Group == q.View.Group && r.View.Conf < q.View.Conf {
+			return true
+		}
+	}
+	return false
 }
 
 // followers counts the replicas that say that they follow a primary.

@@ -64,12 +64,12 @@ func (Dialect) Replication(ctx context.Context, conn driver.Conn, depth dialect.
 			r.Role = health.RolePrimary
 		}
 	case v["group_replication_group_name"] != "":
-		members, hidden, err := askMembers(ctx, conn)
+		c, err := askMembers(ctx, conn)
 		if err != nil {
 			return err
 		}
-		join(r, members, hidden)
 		r.Position = executed(v["gtid_executed"])
+		join(r, strings.ToLower(v["group_replication_group_name"]), c)
 	default:
 		sources, hidden, err := askSources(ctx, conn, strings.Contains(strings.ToLower(v["version"]), "mariadb"))
 		if err != nil {

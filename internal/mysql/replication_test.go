@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,7 @@ type scripted struct {
 	sources   [][]driver.Value
 	asked     []string
 	members   [][]driver.Value
+	denied    int    // how many of membersQueries it refuses
 	knows     string // the beginning of the statement for sources that the server knows
 	fails     error  // of that statement
 }
@@ -37,8 +39,11 @@ func (c *scripted) QueryContext(_ context.Context, query string, _ []driver.Name
 		return &table{[]string{"Variable_name", "Value"}, c.variables}, nil
 	case query == accessQuery:
 		return &table{[]string{"@@GLOBAL.read_only"}, [][]driver.Value{{c.readOnly}}}, nil
-	case query == membersQuery && c.fails == nil:
-		return &table{[]string{"MEMBER_STATE", "MEMBER_ROLE", "self"}, c.members}, nil
+	case slices.Contains(membersQueries, query):
+		if slices.Index(membersQueries, query) < c.denied {
+			return nil, &mysql.MySQLError{Number: 1142, SQLState: [5]byte([]byte("42000"))}
+		}
+		return &table{[]string{"MEMBER_STATE", "MEMBER_ROLE", "self", "VIEW_ID", "queue"}, c.members}, nil
 	case !strings.HasPrefix(query, c.knows):
 		return nil, &mysql.MySQLError{Number: 1064, SQLState: [5]byte([]byte("42000"))}
 	case c.fails != nil:
@@ -228,7 +233,11 @@ func TestGroupMembers(t *testing.T) {
 				for _, third := range states {
 					for count := 1; count <= 3; count++ {
 						seen++
-						rows := [][]driver.Value{{[]byte(own), []byte(role), int64(1)}, {[]byte(second), []byte("SECONDARY"), int64(0)}, {[]byte(third), []byte("SECONDARY"), int64(0)}}[:count]
+						rows := [][]driver.Value{
+							{[]byte(own), []byte(role), int64(1), nil, nil},
+							{[]byte(second), []byte("SECONDARY"), int64(0), nil, nil},
+							{[]byte(third), []byte("SECONDARY"), int64(0), nil, nil},
+						}[:count]
 						away := 0
 						for _, state := range []string{own, second, third}[:count] {
 							if !present[state] {
@@ -246,12 +255,12 @@ func TestGroupMembers(t *testing.T) {
 						r := report.Replication
 						wantRole := map[string]health.Role{"PRIMARY": health.RolePrimary, "SECONDARY": health.RoleReplica}[role]
 						if own == "OFFLINE" && count == 1 {
-							if r.Role != health.RolePrimary || r.Unfit != "" || r.Group {
+							if r.Role != health.RolePrimary || r.Unfit != "" || !r.Alone || r.Equal || r.Group != "aaaa" {
 								t.Errorf("a server by itself: %+v", r)
 							}
 							continue
 						}
-						if fit := r.Unfit == ""; fit != (own == "ONLINE" && 2*away < count) || r.Role != wantRole || !r.Equal || !r.Group {
+						if fit := r.Unfit == ""; fit != (own == "ONLINE" && 2*away < count) || r.Role != wantRole || !r.Equal || r.Alone || r.Group != "aaaa" {
 							t.Errorf("%v: %+v", rows, r)
 						}
 					}
@@ -265,15 +274,68 @@ func TestGroupMembers(t *testing.T) {
 	// No own row: the server has never joined. No right: read_only decides.
 	for name, conn := range map[string]*scripted{
 		"no row":   {variables: [][]driver.Value{{"read_only", "ON"}, {"group_replication_group_name", "aaaa"}}},
-		"no right": {variables: [][]driver.Value{{"read_only", "ON"}, {"group_replication_group_name", "aaaa"}}, fails: &mysql.MySQLError{Number: 1142, SQLState: [5]byte([]byte("42000"))}},
+		"no right": {variables: [][]driver.Value{{"read_only", "ON"}, {"group_replication_group_name", "aaaa"}}, denied: 2},
 	} {
 		ctx, report := dialect.WithReport(t.Context(), 0)
 		if err := (Dialect{}).Replication(ctx, conn, dialect.DepthAll); err != nil {
 			t.Fatal(err)
 		}
 		r := report.Replication
-		if name == "no row" && r.Unfit == "" || name == "no right" && (r.Unfit != "" || r.Role != health.RoleReplica || !strings.Contains(r.Hidden, "GRANT SELECT")) {
+		if name == "no row" && r.Unfit == "" || name == "no right" && (r.Unfit != "" || r.Role != health.RoleReplica || !strings.HasSuffix(r.Hidden, "replication_group_members")) {
 			t.Errorf("%s: %+v", name, r)
+		}
+	}
+}
+
+// How far a member is, and in which view.
+func TestGroupPlaces(t *testing.T) {
+	row := func(state, role string, self bool, view, queue driver.Value) []driver.Value {
+		is := int64(0)
+		if self {
+			is = 1
+		}
+		return []driver.Value{state, role, is, view, queue}
+	}
+	other := row("ONLINE", "PRIMARY", false, []byte("17:5"), int64(9))
+	for name, tc := range map[string]struct {
+		conn               scripted
+		executed           string
+		view               health.View
+		position, received health.Position
+		hidden             bool
+		asked              int
+	}{
+		"a secondary": {
+			conn: scripted{members: [][]driver.Value{other, row("ONLINE", "SECONDARY", true, []byte("17:5"), int64(3))}}, executed: "aaaa:1-7,\nbbbb:1-2",
+			view: health.View{Group: "17", Conf: 5}, position: health.Position{{Origin: "aaaa", At: 7}, {Origin: "bbbb", At: 2}},
+			received: health.Position{{Origin: "aaaa", At: 10}}, asked: 2,
+		},
+		"a primary": {
+			conn: scripted{members: [][]driver.Value{row("ONLINE", "PRIMARY", true, []byte("17:6"), int64(0))}}, executed: "aaaa:1-7",
+			view: health.View{Group: "17", Conf: 6}, position: health.Position{{Origin: "aaaa", At: 7}}, asked: 2,
+		},
+		"nothing was written yet": {
+			conn: scripted{members: [][]driver.Value{other, row("ONLINE", "SECONDARY", true, []byte("17:1"), int64(0))}},
+			view: health.View{Group: "17", Conf: 1}, position: health.Position{{Origin: "aaaa"}}, received: health.Position{{Origin: "aaaa"}}, asked: 2,
+		},
+		"the account may not see the statistics": {
+			conn: scripted{members: [][]driver.Value{other, row("ONLINE", "SECONDARY", true, nil, nil)}, denied: 1}, executed: "aaaa:1-7",
+			position: health.Position{{Origin: "aaaa", At: 7}}, hidden: true, asked: 3,
+		},
+		"other words": {
+			conn: scripted{members: [][]driver.Value{other, row("ONLINE", "SECONDARY", true, "here", "many")}}, executed: "aaaa:1-7",
+			position: health.Position{{Origin: "aaaa", At: 7}}, asked: 2,
+		},
+	} {
+		tc.conn.variables = [][]driver.Value{{"version", "9.7.4"}, {"read_only", "ON"}, {"group_replication_group_name", "AAAA"}, {"gtid_executed", tc.executed}}
+		ctx, report := dialect.WithReport(t.Context(), 0)
+		if err := (Dialect{}).Replication(ctx, &tc.conn, dialect.DepthAll); err != nil {
+			t.Fatal(err)
+		}
+		r := report.Replication
+		if r.Unfit != "" || r.View != tc.view || !slices.Equal(r.Position, tc.position) || !slices.Equal(r.Received, tc.received) ||
+			len(tc.conn.asked) != tc.asked || tc.hidden != strings.HasSuffix(r.Hidden, "replication_group_member_stats") {
+			t.Errorf("%s: %+v, asked %d times", name, r, len(tc.conn.asked))
 		}
 	}
 }

@@ -1,0 +1,151 @@
+package clustersql
+
+import (
+	"database/sql/driver"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/EnumApps/clustersql/internal/fakedb"
+)
+
+// A groupScript is a fake member of MySQL's Group Replication. A test changes it
+// at any time.
+type groupScript struct {
+	mu    sync.Mutex
+	state string
+	role  string
+	view  int
+	lone  bool // it has no row but its own
+}
+
+// set changes the script.
+func (p *groupScript) set(change func(p *groupScript)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change(p)
+}
+
+func (p *groupScript) answer(query string) ([][]driver.Value, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	readOnly := map[bool]string{false: "ON", true: "OFF"}[p.role == "PRIMARY" || p.lone]
+	switch {
+	case strings.HasPrefix(query, "SHOW GLOBAL VARIABLES"):
+		return [][]driver.Value{{"version", "9.7.4"}, {"read_only", readOnly}, {"group_replication_group_name", "aaaa"}, {"gtid_executed", "aaaa:1-7"}}, true
+	case strings.HasPrefix(query, "SELECT @@GLOBAL.read_only"):
+		return [][]driver.Value{{readOnly}}, true
+	case strings.HasPrefix(query, "SELECT m.MEMBER_STATE"):
+		rows := [][]driver.Value{{p.state, p.role, int64(1), fmt.Sprintf("17:%d", p.view), int64(0)}}
+		if !p.lone {
+			rows = append(rows, []driver.Value{"ONLINE", "SECONDARY", int64(0), nil, nil}, []driver.Value{"ONLINE", "SECONDARY", int64(0), nil, nil})
+		}
+		return rows, true
+	}
+	return nil, strings.HasPrefix(query, "SHOW GLOBAL STATUS")
+}
+
+// groupNodes makes the members of a fake group; the first is the primary.
+func groupNodes(b *fakedb.Backend, count int) (scripts []*groupScript) {
+	for i := range count {
+		p := &groupScript{state: "ONLINE", role: map[bool]string{false: "SECONDARY", true: "PRIMARY"}[i == 0], view: 5}
+		b.Node(nodeName(i)).OnQuery(p.answer)
+		scripts = append(scripts, p)
+	}
+	return scripts
+}
+
+const runsWithout = "not ready: its replication group runs without it"
+
+// A server that is in no group while the others are, and takes writes, is not
+// used: what is written there is lost. Where none is in a group it may be.
+func TestAServerInNoGroup(t *testing.T) {
+	for _, require := range []Require{RequireAny, RequireReadWrite} {
+		synctest.Test(t, func(t *testing.T) {
+			b := fakedb.New()
+			nodes := groupNodes(b, 3)
+			d := fakeCluster(t, b, 3, WithDialect(DialectMySQL), WithRequire(require), WithStrategy(Ordered))
+			openDB(t, d)
+			left := func(p *groupScript) { p.state, p.role, p.view, p.lone = "OFFLINE", "", 0, true }
+			time.Sleep(10 * time.Second)
+			nodes[0].set(left)
+			nodes[1].set(func(p *groupScript) { p.role = "PRIMARY" })
+			time.Sleep(1200 * time.Millisecond)
+			if s, reason := stateOf(d, 0); s != StateDown || reason != runsWithout {
+				t.Errorf("require %q: it is %s: %s", require, s, reason)
+			}
+			if s, reason := stateOf(d, 1); require == RequireAny && s != StateUp {
+				t.Errorf("the new primary is %s: %s", s, reason)
+			}
+			nodes[1].set(left)
+			nodes[2].set(left)
+			time.Sleep(10 * time.Second)
+			up := 0
+			for i := range nodes {
+				s, reason := stateOf(d, i)
+				if s == StateUp {
+					up++
+				}
+				if strings.Contains(reason, "group") {
+					t.Errorf("require %q: with no group n%d is %s: %s", require, i+1, s, reason)
+				}
+			}
+			// Of servers that take writes, one is the primary: the one that was seen
+			// last to become one.
+			if want := map[Require]int{RequireAny: 3, RequireReadWrite: 1}[require]; up != want {
+				t.Errorf("require %q: with no group %d are used, want %d", require, up, want)
+			}
+		})
+	}
+}
+
+// A member that was frozen while the group put it out says that it is in until it
+// learns better. Its view is older than that of the others.
+func TestAMemberThatWasPutOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		nodes := groupNodes(b, 3)
+		d := fakeCluster(t, b, 3, WithDialect(DialectMySQL), WithRequire(RequirePreferStandby))
+		openDB(t, d)
+		time.Sleep(10 * time.Second)
+		b.Node("n3").SetHealth(nil, 0, true)
+		time.Sleep(10 * time.Second)
+		if s, _ := stateOf(d, 2); s != StateDown {
+			t.Fatalf("a frozen node is %s", s)
+		}
+		for _, p := range nodes[:2] {
+			p.set(func(p *groupScript) { p.view = 6 })
+		}
+		time.Sleep(2 * time.Second)
+		b.Node("n3").SetHealth(nil, 0, false)
+		for range 50 {
+			time.Sleep(100 * time.Millisecond)
+			if s, reason := stateOf(d, 2); s != StateDown {
+				t.Fatalf("it is %s: %s", s, reason)
+			}
+		}
+		if _, reason := stateOf(d, 2); reason != runsWithout {
+			t.Error(reason)
+		}
+		for _, p := range nodes {
+			p.set(func(p *groupScript) { p.view = 7 })
+		}
+		time.Sleep(5 * time.Second)
+		for i := range nodes {
+			if s, reason := stateOf(d, i); s != StateUp {
+				t.Errorf("n%d is %s: %s", i+1, s, reason)
+			}
+		}
+		// The views of members in use may differ for a moment.
+		nodes[0].set(func(p *groupScript) { p.view = 8 })
+		for range 50 {
+			time.Sleep(100 * time.Millisecond)
+			if s, reason := stateOf(d, 1); s != StateUp {
+				t.Fatalf("n2 is %s: %s", s, reason)
+			}
+		}
+	})
+}
