@@ -136,8 +136,10 @@ func (c *Config) examineRole(ctx context.Context, d dialect.Dialect, conn driver
 		return nil
 	case !all && !c.Require.strict():
 		return nil
-	case all && !equal:
+	case all && !equal && c.looksAtRoles():
 		depth = dialect.DepthAll
+	case all && !equal:
+		depth = dialect.DepthStatus
 	}
 	switch err := c.askRole(ctx, d, conn, depth); {
 	case err == nil:

@@ -102,6 +102,7 @@ type Depth uint8
 
 const (
 	DepthAccess Depth = iota // whether it may be written to
+	DepthStatus              // and all else that a busy server tells at once
 	DepthRole                // and whether it follows another server
 	DepthAll                 // and all else that it tells
 )

@@ -24,6 +24,7 @@ type LagTracker struct {
 	places  []place // not reached yet, oldest first
 	spacing time.Duration
 	looked  time.Time // the last look; zero before the first
+	caught  bool      // it has reached a place
 	streams time.Time // the last look at which it received; zero if it never did
 	broken  time.Time // the first look at which it did not; zero while it does
 }
@@ -68,7 +69,11 @@ func (t *LagTracker) Next(own *Replication, fellows []Fellow, absent bool, now t
 	case cut > 0 && placed && lag == 0:
 		// It has all that the primary has: nothing was written since.
 		return Lag{Known: true}
-	case cut > 0 && t.streams.IsZero(): // nobody saw when it began
+	case placed && lag > 0 && !t.caught && own.Age == 0 && own.Said == 0:
+		return Lag{Why: "the node is behind, and does not tell since when"}
+	case placed && lag > 0 && !t.caught: // nobody saw when it began
+		return Lag{For: max(lag, cut, own.Age, own.Said), Known: true}
+	case cut > 0 && t.streams.IsZero():
 		return Lag{For: max(lag, cut, own.Age), Known: true}
 	case cut > 0:
 		return Lag{For: max(lag, cut), Known: true}
@@ -139,7 +144,7 @@ func (t *LagTracker) behind(own *Replication, primary *Fellow, since, now time.T
 		if reached, _ := own.Position.Compare(t.places[0].position); !reached {
 			return max(0, now.Sub(t.places[0].at)), ok
 		}
-		t.places = t.places[1:]
+		t.places, t.caught = t.places[1:], true
 	}
 	return 0, ok
 }

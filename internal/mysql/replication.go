@@ -70,6 +70,8 @@ func (Dialect) Replication(ctx context.Context, conn driver.Conn, depth dialect.
 		}
 		r.Position = executed(v["gtid_executed"])
 		join(r, strings.ToLower(v["group_replication_group_name"]), c)
+	case depth == dialect.DepthStatus:
+		r.Hidden = notAsked // the answer waits while the server stops to follow
 	default:
 		sources, hidden, err := askSources(ctx, conn, strings.Contains(strings.ToLower(v["version"]), "mariadb"))
 		if err != nil {
@@ -92,6 +94,9 @@ func variables(rows [][]string) map[string]string {
 	}
 	return v
 }
+
+// notAsked is why nothing is known of a server's sources.
+const notAsked = "nothing in the settings asks for the node's role"
 
 func isOn(text string) bool { return text == "1" || strings.EqualFold(text, "ON") }
 

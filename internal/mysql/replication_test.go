@@ -150,6 +150,11 @@ func TestReplication(t *testing.T) {
 			conn: scripted{knows: "SHOW SLAVE STATUS", variables: vars("version", "5.7.40-log", "read_only", "OFF", "server_id", "1")},
 			want: health.Replication{Role: health.RolePrimary, Access: health.AccessWrite, Server: "1"},
 		},
+		"for the status alone": {
+			depth: dialect.DepthStatus, asked: 1,
+			conn: scripted{variables: maria("read_only", "ON")},
+			want: health.Replication{Access: health.AccessRead, Server: "2", Hidden: notAsked},
+		},
 		"read-only, and follows nobody": {
 			depth: dialect.DepthAll, asked: 2,
 			conn: scripted{knows: "SHOW ALL REPLICAS", variables: maria("read_only", "ON")},

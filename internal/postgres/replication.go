@@ -35,7 +35,7 @@ const allQuery = "SELECT r.standby, current_setting('transaction_read_only')," +
 // alone.
 func (Dialect) Replication(ctx context.Context, conn driver.Conn, depth dialect.Depth) error {
 	hidden := ""
-	if depth == dialect.DepthAll {
+	if depth == dialect.DepthAll || depth == dialect.DepthStatus {
 		rows, err := dialect.QueryRows(ctx, conn, allQuery, 2)
 		if err == nil && len(rows) == 1 && len(rows[0]) == allColumns {
 			dialect.ReportOf(ctx).Replication = told(rows[0])
