@@ -14,6 +14,9 @@
 #   ./test.sh simulate [M]  the simulation of faults on fresh seeds for M minutes (default 10)
 #   ./test.sh repeat N [busy] [PKG...]  the quick tests N times; busy: beside a busy loop on every core
 #   ./test.sh soak [M]     a ledger under random faults on real servers for M minutes (default 30)
+#   ./test.sh group-replication  three MySQL servers with Group Replication: unpacks Debian's unstable
+#                          packages into a folder (CLUSTERSQL_MYSQL names it) and installs nothing;
+#                          skipped where that cannot be done, and no part of "all of it"
 #   ./test.sh install      only install what is missing (Debian's packages)
 #
 # A step that fails does not stop the others. At the end comes one table, and
@@ -32,6 +35,8 @@ scratch=$(mktemp -d "${TMPDIR:-/tmp}/clustersql-bin.XXXXXX") || exit # what is b
 . tools/steps.sh
 # shellcheck source=tools/repeat.sh
 . tools/repeat.sh
+# shellcheck source=tools/mysql.sh
+. tools/mysql.sh
 
 logs=
 trap 'end_children; rm -rf "$scratch"' EXIT
@@ -170,7 +175,7 @@ lint_steps() {
 
 quick() { short_packages && go test -json -race -short -count=1 -skip '^TestConfiguredClusters$' "${list[@]}"; }
 
-test_module() { cd "$1" && go test -json -race -timeout 15m -count=1 -skip '^TestFaults$' ./...; }
+test_module() { cd "$1" && go test -json -race -timeout 15m -count=1 -skip '^(TestFaults|TestGroupReplication)$' ./...; }
 
 # -race falsifies memory and allocations.
 measure() { short_packages && go test -json -count=1 -run 'Small|Alloc' "${list[@]}"; }
@@ -279,6 +284,10 @@ case "${1:-all}" in
     watch_flags=(-v)
     install_step
     step tests "soak, ${2:-30} minutes" soak "${2:-30}" ;;
+  group-replication)
+    watch_flags=(-v)
+    step live "unpack MySQL" unpack_mysql
+    step tests "Group Replication" group_replication ;;
   bench) install_packages && go -C bench run .; exit ;;
   microbench) short_packages && go test -run '^$' -bench . -benchmem -count "${2:-1}" "${list[@]}"; exit ;;
   repeat) shift; repeat "$@"; exit ;;

@@ -1,4 +1,5 @@
-// Package integration runs clustersql on real MariaDB Galera nodes.
+// Package integration runs clustersql on real servers: MariaDB Galera nodes, and
+// where they are to be had, members of MySQL's Group Replication.
 package integration
 
 import (

@@ -124,7 +124,7 @@ func write(t *testing.T, c *galera.Cluster) (stop func()) {
 
 func rolesAreShown(t *testing.T, c *galera.Cluster) {
 	write(t, c)
-	d, _ := replicated(t, c)
+	d, _ := replicated(t, c, clustersql.WithMaxLag(time.Hour)) // else nobody asks whom a server follows
 	waitFor(t, "the lags to be known", func() bool {
 		return !slices.ContainsFunc(d.Status().Nodes, func(n clustersql.NodeStatus) bool { return n.LagUnknown != "" })
 	})
@@ -144,7 +144,7 @@ func requireChooses(t *testing.T, c *galera.Cluster) {
 		clustersql.RequireAny: "n1 n2 n3", clustersql.RequireReadWrite: "n1", clustersql.RequirePrimary: "n1", clustersql.RequirePreferPrimary: "n1",
 		clustersql.RequireReadOnly: "n2 n3", clustersql.RequireStandby: "n2 n3", clustersql.RequirePreferStandby: "n2 n3",
 	} {
-		_, db := replicated(t, c, clustersql.WithRequire(word))
+		_, db := replicated(t, c, clustersql.WithRequire(word), clustersql.WithMaxLag(time.Hour))
 		if got := serve(t, db); got != want {
 			t.Errorf("%s: %s serve, want %s", word, got, want)
 		}

@@ -7,6 +7,6 @@
 // folder.
 //
 // It runs on Linux only, as an ordinary user or as root. For root the servers
-// run as a user of their own. The packages galera and pgcluster use it; it
-// imports no other package of this module.
+// run as a user of their own. The packages galera, pgcluster and mysqlgroup use
+// it; it imports no other package of this module.
 package throwaway
