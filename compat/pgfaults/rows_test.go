@@ -185,7 +185,8 @@ func allFrozen(s *stage) {
 }
 
 // returns has a standby come back. The readers' connections are then spread over
-// all standbys again.
+// all standbys again, as the program needs new ones: now and then it uses as many
+// as it has workers.
 func returns(s *stage) {
 	n := s.standby()
 	s.start(n)
@@ -194,7 +195,8 @@ func returns(s *stage) {
 	s.must(n.Start(s.Context()))
 	s.up(n)
 	s.from = time.Now()
-	for limit := time.Now().Add(20 * time.Second); !spread(s.clients[0].readers.d); s.pass(20 * time.Millisecond) {
+	for limit := time.Now().Add(20 * time.Second); !spread(s.clients[0].readers.d); s.pass(100 * time.Millisecond) {
+		warm(s.T, s.clients[0].readers, readers)
 		if time.Now().After(limit) {
 			s.Errorf("20s after its return the node does not have its share: %+v", s.clients[0].readers.d.Status().Nodes)
 			break
