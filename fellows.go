@@ -90,8 +90,10 @@ func (n *node) tellFellows() {
 	if !n.loop.tell {
 		return
 	}
-	all := n.loop.succession
-	n.loop.tell, n.loop.succession = false, false
+	all := n.loop.notes != nil && n.loop.notes.succession
+	if n.loop.tell = false; all {
+		n.loop.notes.succession = false
+	}
 	for _, other := range n.nodes() {
 		if other != n && (all || other.awaiting.Load()) {
 			other.checkNow()
@@ -227,8 +229,8 @@ func (n *node) noteAlias() {
 
 // tellAlias writes one line for each other name that the server has.
 func (n *node) tellAlias() {
-	if pair := n.loop.facts.alias + "\n" + n.loop.facts.server.Text; n.loop.toldAlias != pair {
-		n.loop.toldAlias = pair
+	if pair := n.loop.facts.alias + "\n" + n.loop.facts.server.Text; n.note().toldAlias != pair {
+		n.note().toldAlias = pair
 		n.dial.log.print(slog.LevelWarn, "one server under two names: it gets one share", "same", n.loop.facts.alias)
 	}
 }
@@ -285,11 +287,11 @@ func (n *node) outranked(p *part, fellows []health.Fellow) (name string, ok bool
 // Only run calls it.
 func (n *node) retireOutranked(l *life) {
 	p := n.loop.facts.part
-	if p == nil || n.loop.outranked || n.loop.health.State != health.Down {
+	if p == nil || n.note().outranked || n.loop.health.State != health.Down {
 		return
 	}
 	rival, ok := n.outranked(p, n.fellows())
-	if n.loop.outranked = ok; ok {
+	if n.note().outranked = ok; ok {
 		n.generation.Add(1)
 		n.emitRetired(fmt.Sprintf("%s: %s is the new primary", health.WrongRole, rival))
 		n.closeRetired(l)

@@ -244,7 +244,10 @@ func (n *node) onProbe(l *life, o outcome) {
 		s.probes++
 		n.loop.charged = false
 	}
-	n.loop.absent, s.answers = !s.answers, o.evidence.OK
+	if n.loop.notes != nil {
+		n.loop.notes.absent = !s.answers
+	}
+	s.answers = o.evidence.OK
 	if o.evidence.OK {
 		n.loop.failures = 0
 		n.loop.sinceStatus++

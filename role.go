@@ -297,10 +297,8 @@ func (p *part) fault() string {
 // noteRole publishes what the node says of itself, and tells of a new role.
 func (n *node) noteRole(said *health.Replication, fellows []health.Fellow, now time.Time) *part {
 	s := &n.loop.facts
-	if n.loop.lag == nil {
-		n.loop.lag = new(health.LagTracker)
-	}
-	p := &part{Replication: *said, at: now, lag: n.loop.lag.Next(said, fellows, n.loop.absent, now)}
+	notes := n.note()
+	p := &part{Replication: *said, at: now, lag: notes.lag.Next(said, fellows, notes.absent, now)}
 	p.known = p.Role
 	was := part{}
 	if s.part != nil {
@@ -315,8 +313,8 @@ func (n *node) noteRole(said *health.Replication, fellows []health.Fellow, now t
 	default:
 		p.promoted = was.promoted
 	}
-	n.loop.succession = p.known == health.RolePrimary && (was.known != p.known || was.Timeline < p.Timeline)
-	s.part, n.loop.outranked = p, false
+	notes.succession = p.known == health.RolePrimary && (was.known != p.known || was.Timeline < p.Timeline)
+	s.part, notes.outranked = p, false
 	if was.known != p.known && was.known != health.RoleUnknown {
 		n.emit(Event{Kind: EventRole, Role: Role(p.Role), Reason: fmt.Sprintf("%s, was %s", p.Role, was.known)})
 	}
@@ -327,10 +325,10 @@ func (n *node) noteRole(said *health.Replication, fellows []health.Fellow, now t
 // tellHidden writes one line if the lag of a replica is wanted, and the node may
 // not tell it.
 func (n *node) tellHidden(p *part) {
-	if n.loop.hiddenTold || p.Role == health.RolePrimary || p.Hidden == "" || !n.cfg.looksAtRoles() {
+	if n.note().hiddenTold || p.Role == health.RolePrimary || p.Hidden == "" || !n.cfg.looksAtRoles() {
 		return
 	}
-	n.loop.hiddenTold = true
+	n.note().hiddenTold = true
 	n.dial.log.print(slog.LevelWarn, "the node does not tell its lag", "reason", p.Hidden)
 }
 
