@@ -61,10 +61,14 @@ func (t *LagTracker) Next(own *Replication, fellows []Fellow, absent bool, now t
 	t.looked = now
 	primary := primaryOf(own, fellows)
 	source := primary != nil && primary.Answers || anyStreams(fellows)
+	stream := own.Stream
 	lag, placed := t.behind(own, primary, since, now)
+	if primary != nil && stream == StreamRuns && own.Timeline != 0 && own.Timeline < primary.Replication.Timeline {
+		stream, lag, placed = StreamBroken, 0, false // it follows an old primary: its place says nothing
+	}
 	// While nobody is in sight who has more, it has all that there is.
-	placed = placed || primary == nil && t.source != "" || !source && own.Stream == StreamBroken
-	cut := t.cutOff(own, source, now)
+	placed = placed || primary == nil && t.source != "" || !source && stream == StreamBroken
+	cut := t.cutOff(stream, source, now)
 	switch {
 	case cut > 0 && placed && lag == 0:
 		// It has all that the primary has: nothing was written since.
@@ -171,12 +175,12 @@ func (t *LagTracker) note(p place) {
 // cutOff returns how long a replica has received nothing while there is a source
 // to receive from. While no primary is in sight and no fellow receives anything,
 // it is not the replica that is cut off.
-func (t *LagTracker) cutOff(own *Replication, source bool, now time.Time) time.Duration {
+func (t *LagTracker) cutOff(stream Stream, source bool, now time.Time) time.Duration {
 	switch {
-	case own.Stream == StreamRuns:
+	case stream == StreamRuns:
 		t.streams, t.broken = now, time.Time{}
 		return 0
-	case own.Stream == StreamUnknown:
+	case stream == StreamUnknown:
 		return 0
 	case !source:
 		if t.broken.IsZero() && !t.streams.IsZero() {

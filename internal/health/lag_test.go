@@ -11,13 +11,14 @@ func at(place uint64) Position { return Position{{At: place}} }
 
 // A lagSight is what one look finds, some seconds after noon.
 type lagSight struct {
-	after   float64
-	primary uint64 // its place, seen half a second before; 0: there is none
-	own     Replication
-	fellow  bool // another replica receives
-	absent  bool // it did not answer before
-	want    float64
-	unknown bool
+	after    float64
+	primary  uint64 // its place, seen half a second before; 0: there is none
+	timeline uint64 // of the primary
+	own      Replication
+	fellow   bool // another replica receives
+	absent   bool // it did not answer before
+	want     float64
+	unknown  bool
 }
 
 func TestLag(t *testing.T) {
@@ -28,6 +29,7 @@ func TestLag(t *testing.T) {
 		r.Said, r.Told = time.Duration(seconds*float64(time.Second)), true
 		return r
 	}
+	onTimeline := func(r Replication, timeline uint64) Replication { r.Timeline = timeline; return r }
 	aged := func(r Replication, age time.Duration) Replication { r.Age = age; return r }
 	behind := func(place, received uint64) Replication {
 		r := replica(place, StreamRuns)
@@ -77,6 +79,11 @@ func TestLag(t *testing.T) {
 			{after: 1, primary: 100, own: replica(100, StreamRuns)}, {after: 2, own: replica(100, StreamBroken)},
 			{after: 60, own: replica(100, StreamBroken)}, {after: 61, primary: 200, own: replica(100, StreamBroken), want: 1},
 		},
+		"it follows an old primary": {
+			{after: 1, primary: 100, own: replica(100, StreamRuns)},
+			{after: 2, primary: 200, timeline: 2, own: onTimeline(replica(900, StreamRuns), 1), want: 1}, {after: 9, primary: 300, timeline: 2, own: onTimeline(replica(999, StreamRuns), 1), want: 8},
+			{after: 10, primary: 400, timeline: 2, own: onTimeline(replica(400, StreamRuns), 2)},
+		},
 		"its primary is dead, and it has not all that it was seen to have": {
 			{after: 1, primary: 100, own: replica(100, StreamRuns)}, {after: 2, primary: 200, own: replica(150, StreamRuns), want: 0.5},
 			{after: 3, own: replica(150, StreamBroken), want: 1.5},
@@ -102,7 +109,7 @@ func TestLag(t *testing.T) {
 				now := noon.Add(time.Duration(l.after * float64(time.Second)))
 				var fellows []Fellow
 				if l.primary > 0 {
-					fellows = append(fellows, Fellow{Name: "p", Answers: true, Looked: now.Add(-time.Second / 2), Replication: &Replication{Role: RolePrimary, Position: at(l.primary)}})
+					fellows = append(fellows, Fellow{Name: "p", Answers: true, Looked: now.Add(-time.Second / 2), Replication: &Replication{Role: RolePrimary, Timeline: l.timeline, Position: at(l.primary)}})
 				}
 				if l.fellow {
 					fellows = append(fellows, Fellow{Name: "r", Answers: true, Looked: now, Replication: &Replication{Role: RoleReplica, Stream: StreamRuns}})
@@ -149,19 +156,21 @@ func TestOutranked(t *testing.T) {
 		fellows  []Fellow
 		want     bool
 	}{
-		"alone":                     {own: primary(1, "")},
-		"an older timeline":         {own: primary(1, ""), fellows: []Fellow{{Name: "q", Replication: primary(2, "")}}, want: true},
-		"a newer timeline":          {own: primary(2, ""), fellows: []Fellow{{Name: "q", Replication: primary(1, ""), Promoted: noon}}},
-		"two names of one server":   {own: primary(2, "1"), fellows: []Fellow{{Name: "q", Replication: primary(2, "1")}}},
-		"the other was promoted":    {own: primary(0, "1"), fellows: []Fellow{{Name: "q", Replication: primary(0, "2"), Promoted: noon}}, want: true},
-		"this one was promoted":     {own: primary(0, "1"), promoted: noon, fellows: []Fellow{{Name: "q", Replication: primary(0, "2")}}},
-		"promoted before the other": {own: primary(0, "1"), promoted: noon, fellows: []Fellow{{Name: "q", Replication: primary(0, "2"), Promoted: noon.Add(1)}}, want: true},
-		"others follow the other":   {own: primary(0, "1"), fellows: []Fellow{{Name: "q", Replication: primary(0, "2")}, follower}, want: true},
-		"others follow this one":    {own: primary(0, "2"), fellows: []Fellow{{Name: "q", Replication: primary(0, "1")}, follower}},
-		"nothing tells":             {own: primary(0, "1"), fellows: []Fellow{{Name: "q", Replication: primary(0, "2")}}},
-		"other data":                {own: primary(1, ""), fellows: []Fellow{{Name: "q", Replication: &other}}},
-		"equals":                    {own: &equal, fellows: []Fellow{{Name: "q", Replication: &equal, Promoted: noon}}},
-		"a replica":                 {own: &Replication{Role: RoleReplica}, fellows: []Fellow{{Name: "q", Replication: primary(2, "")}}},
+		"alone":                      {own: primary(1, "")},
+		"an older timeline":          {own: primary(1, ""), fellows: []Fellow{{Name: "q", Replication: primary(2, "")}}, want: true},
+		"a newer timeline":           {own: primary(2, ""), fellows: []Fellow{{Name: "q", Replication: primary(1, ""), Promoted: noon}}},
+		"two names of one, promoted": {own: primary(2, ""), fellows: []Fellow{{Name: "q", Replication: primary(2, ""), Promoted: noon}}},
+		"one number, promoted":       {own: primary(0, "1"), fellows: []Fellow{{Name: "q", Replication: primary(0, "1"), Promoted: noon}}},
+		"two names of one server":    {own: primary(2, "1"), fellows: []Fellow{{Name: "q", Replication: primary(2, "1")}}},
+		"the other was promoted":     {own: primary(0, "1"), fellows: []Fellow{{Name: "q", Replication: primary(0, "2"), Promoted: noon}}, want: true},
+		"this one was promoted":      {own: primary(0, "1"), promoted: noon, fellows: []Fellow{{Name: "q", Replication: primary(0, "2")}}},
+		"promoted before the other":  {own: primary(0, "1"), promoted: noon, fellows: []Fellow{{Name: "q", Replication: primary(0, "2"), Promoted: noon.Add(1)}}, want: true},
+		"others follow the other":    {own: primary(0, "1"), fellows: []Fellow{{Name: "q", Replication: primary(0, "2")}, follower}, want: true},
+		"others follow this one":     {own: primary(0, "2"), fellows: []Fellow{{Name: "q", Replication: primary(0, "1")}, follower}},
+		"nothing tells":              {own: primary(0, "1"), fellows: []Fellow{{Name: "q", Replication: primary(0, "2")}}},
+		"other data":                 {own: primary(1, ""), fellows: []Fellow{{Name: "q", Replication: &other}}},
+		"equals":                     {own: &equal, fellows: []Fellow{{Name: "q", Replication: &equal, Promoted: noon}}},
+		"a replica":                  {own: &Replication{Role: RoleReplica}, fellows: []Fellow{{Name: "q", Replication: primary(2, "")}}},
 	} {
 		if _, got := tc.own.Outranked(tc.promoted, tc.fellows); got != tc.want {
 			t.Errorf("%s: %v", name, got)

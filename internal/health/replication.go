@@ -137,10 +137,12 @@ func (r *Replication) Outranked(promoted time.Time, fellows []Fellow) (f Fellow,
 			continue
 		}
 		order := 0
-		if r.Timeline != 0 && q.Timeline != 0 {
+		switch {
+		case r.Timeline != 0 && q.Timeline != 0: // two servers never have the same one
 			order = cmp.Compare(q.Timeline, r.Timeline)
+		case r.Server == "" || r.Server != q.Server:
+			order = cmp.Or(f.Promoted.Compare(promoted), cmp.Compare(followers(q, fellows), followers(r, fellows)))
 		}
-		order = cmp.Or(order, f.Promoted.Compare(promoted), cmp.Compare(followers(q, fellows), followers(r, fellows)))
 		if order > 0 {
 			return f, true
 		}
