@@ -82,14 +82,13 @@ type loopState struct {
 	room        room
 	balance     rebalancing
 	due         dueCut
-	lag         *health.LagTracker
-	hiddenTold  bool      // the log has said that the node does not tell its lag
-	toldAlias   string    // the other name and the server that a log line has told of
-	wordlessAt  time.Time // when the lasting connection was last found silent
-	silentFrom  time.Time // when the probe of it began
-	heard       bool      // a fellow had answered since then when the present dial began
-	drained     bool      // this drain has lasted for drain_timeout, and the conns were cut
-	addedLate   bool      // the node was added to a cluster in use, or undrained, and has not come up since
+	role        *roleMemory // nil until the node was asked for its part in replication
+	toldAlias   string      // the other name and the server that a log line has told of
+	wordlessAt  time.Time   // when the lasting connection was last found silent
+	silentFrom  time.Time   // when the probe of it began
+	heard       bool        // a fellow had answered since then when the present dial began
+	drained     bool        // this drain has lasted for drain_timeout, and the conns were cut
+	addedLate   bool        // the node was added to a cluster in use, or undrained, and has not come up since
 
 	lossReported bool // there was an event about a lost connection since the last probe
 
