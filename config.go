@@ -43,11 +43,12 @@ type Config struct {
 	// MaxLag is how far a replica may be behind its primary. One that is further
 	// behind, or whose lag is not known, is not used, also if no other node is
 	// left. The lag is worked out at every probe, so a read may be older by two
-	// of their intervals. 0 means that every replica is used.
+	// of their intervals. It is used again when it is less than four fifths of
+	// MaxLag behind. 0 means that every replica is used.
 	MaxLag time.Duration `toml:"max_lag"`
 	// RoleQuery asks a node for its role, instead of what the dialect asks. It
 	// must return one row: "primary", "standby" or "replica", and then, if it has
-	// a second column, whether the node takes writes.
+	// a second column that is not NULL, whether the node takes writes.
 	RoleQuery string `toml:"role_query"`
 	// LagQuery asks a replica how many seconds it is behind, instead of what the
 	// dialect asks. It must return one row with a number; NULL means that the lag

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/EnumApps/clustersql/internal/conffile"
 	"github.com/EnumApps/clustersql/internal/dialect"
@@ -223,19 +224,36 @@ func (c *Check) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// A question is what is asked of a conn.
+type question struct {
+	want   health.Scope // what the check has to look at
+	settle bool         // it is a new conn of a probe: give it settings of ours first
+	causal bool         // it is not, and queries on it may wait for the node's Galera group
+	by     time.Time    // when a probe is past its deadline
+	brief  bool         // nothing is asked without whose answer the node is used all the same
+}
+
+// extra returns the context for a question without whose answer the node is used all
+// the same. It ends before the probe is past its deadline: then the node would count
+// as silent.
+func (q question) extra(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, time.Until(q.by)*3/4)
+}
+
 // fitness returns all that a cluster asks of a connection: its check, then what
-// a probe wants to know and that has not looked at, and then what require and
-// check_query add. manual says that autocommit is off: a
-// check of the program may then leave a transaction open.
+// a probe wants to know and that has not looked at, then what check_query and require
+// add. The connection may be spent by the last of these. manual says that autocommit
+// is off: a check of the program may then leave a transaction open.
 func (c *Config) fitness(d dialect.Dialect, manual bool) Check {
 	checks := []dialect.Check{c.Check}
 	if c.Check == nil {
 		checks[0] = d.Check()
 	}
-	checks = append(checks, d.Observe, func(ctx context.Context, backend driver.Conn) error { return c.examineRole(ctx, d, backend) })
+	checks = append(checks, d.Observe)
 	if c.CheckQuery != "" {
 		checks = append(checks, dialect.QueryCheck(c.CheckQuery, d.Ask))
 	}
+	checks = append(checks, func(ctx context.Context, backend driver.Conn) error { return c.examineRole(ctx, d, backend) })
 	allowDonor := c.AllowDonor
 	manual = manual && c.Check != nil
 	return func(ctx context.Context, backend driver.Conn) error {
@@ -246,7 +264,7 @@ func (c *Config) fitness(d dialect.Dialect, manual bool) Check {
 				return err
 			}
 		}
-		if f.Asked || manual {
+		if (f.Asked || manual) && !f.Spent {
 			return d.Tidy(ctx, backend)
 		}
 		return nil

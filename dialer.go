@@ -94,13 +94,6 @@ type dialError struct {
 	reasoned bool // text is a reason already
 }
 
-// A question is what is asked of a conn.
-type question struct {
-	want   health.Scope // what the check has to look at
-	settle bool         // it is a new conn of a probe: give it settings of ours first
-	causal bool         // it is not, and queries on it may wait for the node's Galera group
-}
-
 // reason returns the failure's text for snapshots and logs.
 func (e *dialError) reason() string { return fmt.Sprintf("%s: %s", e.class, e.text) }
 
@@ -159,6 +152,9 @@ func (r *dialed) dialled() {
 func (d *dialer) test(ctx context.Context, q question, r *dialed) {
 	run, found := dialect.WithReport(ctx, q.want)
 	found.Causal, found.Attempt = q.causal, socket.Of(ctx)
+	if found.Brief = q.brief; !q.by.IsZero() {
+		found.Extra = q.extra
+	}
 	err := errCheckEnded
 	defer func() {
 		if err != nil {
@@ -214,7 +210,7 @@ func (d *dialer) examine(ctx context.Context, conn driver.Conn, found *health.Re
 			return err
 		}
 	}
-	if err := d.check(ctx, conn); err != nil || found.Want&^found.Saw&health.ScopeWork == 0 {
+	if err := d.check(ctx, conn); err != nil || found.Spent || found.Want&^found.Saw&health.ScopeWork == 0 {
 		return err
 	}
 	return d.dialect.Works(ctx, conn)

@@ -74,6 +74,9 @@ func (n *node) applyDrain(l *life) {
 		if n.loop.health.SilentBefore { // and silence counts until a check shows that the node has caught up
 			n.setState(health.Down, fmt.Sprintf("%s while it was drained", health.Silent))
 			n.loop.health.Class = health.Silent
+		} else if v := n.loop.memory().verdict; v != nil { // and so does what its last probe showed
+			n.setState(health.Down, v.Text)
+			n.loop.health.Class, n.loop.health.Need = v.Class, v.Need
 		} else {
 			n.setState(health.Unknown, "")
 		}
@@ -98,7 +101,8 @@ func (n *node) applyDrain(l *life) {
 }
 
 // setState changes the state because the program wants it. What was known
-// against the node is forgotten, except that it was silent.
+// against the node is forgotten, except that it was silent. What probes show of its
+// part in replication is remembered elsewhere.
 func (n *node) setState(to health.State, reason string) {
 	from := n.loop.health
 	n.loop.health = health.Health{State: to, Reason: reason, Since: time.Now(), EverUp: from.EverUp, Conf: from.Conf, SilentBefore: from.SilentBefore}

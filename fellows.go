@@ -85,17 +85,14 @@ func (n *node) answeredSince(since time.Time) bool {
 }
 
 // tellFellows wakes the nodes that wait for a fellow's answer, if this node has
-// just given one and has published it. If it has become a primary, it wakes all.
+// just given one and has published it.
 func (n *node) tellFellows() {
 	if !n.loop.tell {
 		return
 	}
-	all := n.loop.notes != nil && n.loop.notes.succession
-	if n.loop.tell = false; all {
-		n.loop.notes.succession = false
-	}
+	n.loop.tell = false
 	for _, other := range n.nodes() {
-		if other != n && (all || other.awaiting.Load()) {
+		if other != n && other.awaiting.Load() {
 			other.checkNow()
 		}
 	}
@@ -229,8 +226,8 @@ func (n *node) noteAlias() {
 
 // tellAlias writes one line for each other name that the server has.
 func (n *node) tellAlias() {
-	if pair := n.loop.facts.alias + "\n" + n.loop.facts.server.Text; n.note().toldAlias != pair {
-		n.note().toldAlias = pair
+	if pair := n.loop.facts.alias + "\n" + n.loop.facts.server.Text; n.loop.memory().toldAlias != pair {
+		n.loop.memory().toldAlias = pair
 		n.dial.log.print(slog.LevelWarn, "one server under two names: it gets one share", "same", n.loop.facts.alias)
 	}
 }
@@ -255,27 +252,47 @@ func (s *snapshot) sameServer(o *snapshot) bool {
 }
 
 // fellows returns the other nodes that have told their part in replication.
-func (n *node) fellows() []health.Fellow {
+func (n *node) fellows(now time.Time) []health.Fellow {
 	var fellows []health.Fellow
 	for _, other := range n.nodes() {
 		s := other.snapshot.Load()
-		if other == n || s.part == nil || other.draining.Load() {
+		if other == n || s.part == nil {
 			continue
 		}
+		usable := s.state == health.Up || s.state == health.Suspect
 		fellows = append(fellows, health.Fellow{
-			Name: other.name, Replication: &s.part.Replication, Looked: s.part.at, Promoted: s.part.promoted,
-			Answers: s.answers, Usable: s.state == health.Up || s.state == health.Suspect,
+			Name: other.name, Replication: &s.part.Replication, Looked: s.part.at, Promoted: s.part.promoted, Usable: usable,
+			Silent: !s.answers, Gone: !s.answers && !usable && now.Sub(s.answered) > n.cfg.SilenceHold,
 		})
 	}
 	return fellows
 }
 
+// without returns the fellows that are not out.
+func without(fellows []health.Fellow, out func(f health.Fellow) bool) []health.Fellow {
+	if !slices.ContainsFunc(fellows, out) {
+		return fellows
+	}
+	return slices.DeleteFunc(slices.Clone(fellows), out)
+}
+
 // outranked returns the name of the node to which this one gives way, of two that
-// say that they are primaries. A cluster that accepts every node looks at
-// timelines only: several servers that take writes may be meant.
-func (n *node) outranked(p *part, fellows []health.Fellow) (name string, ok bool) {
-	if n.cfg.Groups == GroupsAny || n.cfg.Require == RequireAny && p.Timeline == 0 {
+// say that they are primaries. In a cluster of writers, or one that bounds the lag, the
+// new one counts whether it answers or not: near are the fellows without those that are gone. A cluster that
+// accepts every node looks at timelines only: several servers that take writes may
+// be meant.
+func (n *node) outranked(p *part, fellows, near []health.Fellow) (name string, ok bool) {
+	if n.cfg.Groups == GroupsAny || p.Role != health.RolePrimary {
 		return "", false
+	}
+	if !n.cfg.Require.writers() && n.cfg.MaxLag == 0 {
+		fellows = near
+	}
+	if n.cfg.Require == RequireAny {
+		if p.Timeline == 0 {
+			return "", false
+		}
+		fellows = without(fellows, func(f health.Fellow) bool { return f.Replication.Timeline == 0 })
 	}
 	rival, ok := p.Outranked(p.promoted, fellows)
 	return rival.Name, ok
@@ -287,11 +304,12 @@ func (n *node) outranked(p *part, fellows []health.Fellow) (name string, ok bool
 // Only run calls it.
 func (n *node) retireOutranked(l *life) {
 	p := n.loop.facts.part
-	if p == nil || n.note().outranked || n.loop.health.State != health.Down {
+	if p == nil || n.loop.memory().outranked || n.loop.health.State != health.Down {
 		return
 	}
-	rival, ok := n.outranked(p, n.fellows())
-	if n.note().outranked = ok; ok {
+	fellows := n.fellows(time.Now())
+	rival, ok := n.outranked(p, fellows, without(fellows, func(f health.Fellow) bool { return f.Gone }))
+	if n.loop.memory().outranked = ok; ok {
 		n.generation.Add(1)
 		n.emitRetired(fmt.Sprintf("%s: %s is the new primary", health.WrongRole, rival))
 		n.closeRetired(l)

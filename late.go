@@ -32,7 +32,7 @@ func (n *node) returnLate(l *life, r *dialed, fresh bool) {
 		o.evidence = r.found.Evidence()
 	}
 	switch {
-	case !fresh && (o.evidence.OK || o.evidence.Alive()):
+	case !fresh && !o.evidence.Spent && (o.evidence.OK || o.evidence.Alive()):
 		n.giveBack(l, o)
 	case r.conn != nil:
 		n.close(r.conn)

@@ -82,12 +82,12 @@ type loopState struct {
 	room        room
 	balance     rebalancing
 	due         dueCut
-	notes       *notebook // nil until it is needed; see note
-	wordlessAt  time.Time // when the lasting connection was last found silent
-	silentFrom  time.Time // when the probe of it began
-	heard       bool      // a fellow had answered since then when the present dial began
-	drained     bool      // this drain has lasted for drain_timeout, and the conns were cut
-	addedLate   bool      // the node was added to a cluster in use, or undrained, and has not come up since
+	role        *roleMemory // nil until the node was asked for its part in replication
+	wordlessAt  time.Time   // when the lasting connection was last found silent
+	silentFrom  time.Time   // when the probe of it began
+	heard       bool        // a fellow had answered since then when the present dial began
+	drained     bool        // this drain has lasted for drain_timeout, and the conns were cut
+	addedLate   bool        // the node was added to a cluster in use, or undrained, and has not come up since
 
 	lossReported bool // there was an event about a lost connection since the last probe
 
@@ -97,25 +97,6 @@ type loopState struct {
 
 	lossCount  int    // lost connections that are in no event yet
 	lossReason string // of the last lost connection
-}
-
-// A notebook is what the loops of few nodes remember. The others do without, which
-// keeps them small.
-type notebook struct {
-	lag        health.LagTracker
-	absent     bool   // the probe before the last one failed
-	succession bool   // the node has become a primary, and its fellows are to be told
-	outranked  bool   // its connections were given up for another node's promotion
-	hiddenTold bool   // the log has said that the node does not tell its lag
-	toldAlias  string // the other name and the server that a log line has told of
-}
-
-// note returns the notebook. Only run calls it.
-func (n *node) note() *notebook {
-	if n.loop.notes == nil {
-		n.loop.notes = new(notebook)
-	}
-	return n.loop.notes
 }
 
 // newNode returns a node that is not started. The caller owns it until it is

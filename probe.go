@@ -82,7 +82,7 @@ func (n *node) startProbe(l *life) {
 	if n.loop.due.reason != "" {
 		n.schedule(n.cfg.HangLimit) // the probe may outlast what is left of it
 	}
-	want := n.want()
+	q := question{want: n.want(), settle: conn == nil, by: time.Now().Add(timeout), brief: n.loop.role != nil && time.Now().Before(n.loop.role.briefTill)}
 	asks := conn != nil || n.loop.heard
 	parent, giveUp := context.WithCancel(context.Background())
 	if conn != nil {
@@ -90,7 +90,7 @@ func (n *node) startProbe(l *life) {
 	}
 	l.start(func() {
 		defer giveUp()
-		n.probe(l, parent, conn, timeout, want, asks)
+		n.probe(l, parent, conn, timeout, q, asks)
 	})
 }
 
@@ -156,7 +156,7 @@ func (n *node) want() health.Scope {
 // loser_grace to finish, because it may be in a handshake. With asks the other
 // nodes are asked for an answer while it runs: if it turns out to be silent, it
 // is to be known whether they were then.
-func (n *node) probe(l *life, parent context.Context, conn driver.Conn, timeout time.Duration, want health.Scope, asks bool) {
+func (n *node) probe(l *life, parent context.Context, conn driver.Conn, timeout time.Duration, q question, asks bool) {
 	limit := deadline.New(parent, timeout, errProbeTimeout, nil)
 	defer limit.Cancel()
 	reported := make(chan struct{})
@@ -196,9 +196,9 @@ func (n *node) probe(l *life, parent context.Context, conn driver.Conn, timeout 
 		n.returnLate(l, &r, fresh)
 	}()
 	if fresh {
-		n.dial.open(ctx, nil, question{want: want, settle: true}, &r)
+		n.dial.open(ctx, nil, q, &r)
 	} else {
-		n.dial.test(ctx, question{want: want}, &r)
+		n.dial.test(ctx, q, &r)
 	}
 }
 
@@ -217,6 +217,10 @@ func (n *node) endProbe(ctx context.Context, l *life, r *dialed, took time.Durat
 		}
 	} else {
 		o.evidence = r.found.Evidence()
+		if o.evidence.Spent {
+			o.conn = nil
+			defer n.close(r.conn)
+		}
 		if fresh {
 			o.took = took
 		} else {
@@ -244,9 +248,6 @@ func (n *node) onProbe(l *life, o outcome) {
 		s.probes++
 		n.loop.charged = false
 	}
-	if n.loop.notes != nil {
-		n.loop.notes.absent = !s.answers
-	}
 	s.answers = o.evidence.OK
 	if o.evidence.OK {
 		n.loop.failures = 0
@@ -272,6 +273,9 @@ func (n *node) onProbe(l *life, o outcome) {
 		if n.loop.fresh {
 			s.server = *o.server
 		}
+		if o.evidence.Spent {
+			n.loop.memory().briefTill, n.loop.probeAgain = time.Now().Add(briefFor), true
+		}
 		n.noteAlias()
 		n.loop.tell = true
 		n.compare(&o.evidence)
@@ -283,9 +287,14 @@ func (n *node) onProbe(l *life, o outcome) {
 		}
 		n.noteError(o.evidence)
 		n.loop.failures++
+		n.missLag(&o.evidence)
 	}
 	n.settle(l, &o.evidence)
 }
+
+// briefFor is how long nothing more than must be is asked after a node did not
+// answer such a question. Each of them costs the probe's connection.
+const briefFor = time.Minute
 
 // compare looks at a good check beside what the other nodes show. It may become
 // evidence against the node: it is second best for long, or is in another group
@@ -338,7 +347,7 @@ func (n *node) scheduleNext() {
 		n.schedule(health.BackoffFirst)
 	case n.waiting.Load() > 0:
 		n.schedule(min(health.Backoff(0, n.loop.rand), n.regular()))
-	case n.loop.health.Class.Unsuited():
+	case n.loop.health.Class.Unsuited() && n.loop.probeConn != nil:
 		n.schedule(n.regular()) // it works, and may become what is asked for
 	default:
 		n.schedule(health.Backoff(n.loop.failures, n.loop.rand))

@@ -259,8 +259,8 @@ func (n *node) member(now time.Time) balance.Member {
 	return balance.Member{
 		Name: n.name, Priority: n.settings.Priority, Weight: n.settings.Weight,
 		State: n.effective(s), Since: s.since, Returning: n.returning(s, now), Full: s.fullUntil.After(now), Donor: s.donor,
-		Second: n.cfg.Require.second(s.role()),
-		Load:   load, Current: current, Back: s.back, LastSuccess: s.lastSuccess,
+		Second: n.cfg.Require.second(s.role()), Chosen: s.chosen(),
+		Load: load, Current: current, Back: s.back, LastSuccess: s.lastSuccess,
 		RoundTrip: s.probeLatency, Open: s.openLatency,
 	}
 }

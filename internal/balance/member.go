@@ -26,6 +26,7 @@ type Member struct {
 	Full      bool      // lately it had no room for a connection
 	Donor     bool      // a Galera donor, or desynced
 	Second    bool      // not of the role that is preferred
+	Chosen    time.Time // since when it has its role; zero if it has told none
 
 	Load    int // connections of the present generation, plus opens under way
 	Current int // connections of the present generation

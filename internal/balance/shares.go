@@ -165,11 +165,22 @@ func byTurn(members []Member, after time.Duration, now time.Time) []part {
 }
 
 // LastReturn returns when a node other than self last came back. Only nodes
-// that have been up for at least after count. It is zero if there is none.
+// that have been up for at least after count. It is zero if there is none. For a
+// node that is not of the preferred role, one that has got that role has come back
+// too; and no other node counts for one that has it.
 func LastReturn(self string, members []Member, after time.Duration, now time.Time) (back time.Time) {
+	mine := slices.IndexFunc(members, func(m Member) bool { return m.Name == self })
+	second := mine >= 0 && members[mine].Second
 	for i := range members {
-		if m := &members[i]; m.Name != self && m.State == health.Up && m.settled(after, now) && m.Back.After(back) {
+		m := &members[i]
+		if m.Name == self || m.State != health.Up || !m.settled(after, now) || m.Second && !second {
+			continue
+		}
+		if m.Back.After(back) {
 			back = m.Back
+		}
+		if second && !m.Second && m.Chosen.After(back) {
+			back = m.Chosen
 		}
 	}
 	return back

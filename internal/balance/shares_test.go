@@ -113,3 +113,30 @@ func TestPace(t *testing.T) {
 		t.Errorf("%d turns after an hour", n)
 	}
 }
+
+// A node of second choice gives its connections to one that has got the preferred
+// role. It is itself no reason to make those of a preferred one anew.
+func TestLastReturnOfThePreferredRole(t *testing.T) {
+	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	ago := func(d time.Duration) time.Time { return now.Add(-d) }
+	up := Member{State: health.Up, Since: ago(time.Hour)}
+	node := func(name string, second bool, back, chosen time.Time) Member {
+		m := up
+		m.Name, m.Second, m.Back, m.Chosen = name, second, back, chosen
+		return m
+	}
+	for name, tc := range map[string]struct {
+		self, other Member
+		want        time.Time
+	}{
+		"both preferred, the other came back":   {node("a", false, time.Time{}, ago(9*time.Minute)), node("b", false, ago(time.Minute), ago(time.Second)), ago(time.Minute)},
+		"second, the other came back":           {node("a", true, time.Time{}, time.Time{}), node("b", false, ago(time.Minute), ago(time.Hour)), ago(time.Minute)},
+		"second, the other was chosen":          {node("a", true, time.Time{}, time.Time{}), node("b", false, time.Time{}, ago(time.Second)), ago(time.Second)},
+		"preferred, one of second choice is up": {node("a", false, time.Time{}, time.Time{}), node("b", true, ago(time.Minute), ago(time.Second)), time.Time{}},
+		"both second":                           {node("a", true, time.Time{}, time.Time{}), node("b", true, ago(time.Minute), ago(time.Second)), ago(time.Minute)},
+	} {
+		if got := LastReturn("a", []Member{tc.self, tc.other}, 5*time.Second, now); !got.Equal(tc.want) {
+			t.Errorf("%s: %s, want %s", name, got, tc.want)
+		}
+	}
+}

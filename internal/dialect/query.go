@@ -28,6 +28,15 @@ func Ping(ctx context.Context, conn driver.Conn) error {
 	return err
 }
 
+// Extra returns the context for a statement without whose answer a node is used all
+// the same. The caller must call done after the statement.
+func Extra(ctx context.Context) (extra context.Context, done context.CancelFunc) {
+	if f := ReportOf(ctx); f.Extra != nil {
+		return f.Extra(ctx)
+	}
+	return ctx, func() {}
+}
+
 // An Ask runs a query and returns its first rows, as [QueryRows] does.
 type Ask = func(ctx context.Context, conn driver.Conn, query string, limit int) ([][]string, error)
 

@@ -163,7 +163,7 @@ func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.Name
 }
 
 // QueryContext runs a statement. Its rows are one row with the node's name, or
-// those of [Node.OnQuery].
+// those of [Node.OnTable].
 func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	if c.node.quiet.Load() {
 		return noRows, nil
@@ -175,8 +175,8 @@ func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	answer := c.node.answer
 	c.node.mu.Unlock()
 	if answer != nil {
-		if table, ok := answer(query); ok {
-			return &tableRows{table}, nil
+		if columns, table, ok := answer(query); ok {
+			return &tableRows{columns, table}, nil
 		}
 	}
 	if c.node.hasMood() {

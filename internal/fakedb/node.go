@@ -48,7 +48,7 @@ type Node struct {
 	moved  chan struct{} // closed when the mood changes
 	conns  map[*Conn]struct{}
 	hook   func(ctx context.Context, query string, args []driver.NamedValue) error
-	answer func(query string) (table [][]driver.Value, ok bool)
+	answer func(query string) (columns []string, table [][]driver.Value, ok bool)
 	stats  Stats
 }
 
@@ -92,8 +92,18 @@ func (n *Node) OnStatement(f func(ctx context.Context, query string, args []driv
 }
 
 // OnQuery makes the node call f for every query that succeeds. If f returns ok,
-// its table is the answer.
+// its table is the answer. The columns have no names.
 func (n *Node) OnQuery(f func(query string) (table [][]driver.Value, ok bool)) {
+	n.OnTable(func(query string) (columns []string, table [][]driver.Value, ok bool) {
+		if table, ok = f(query); len(table) > 0 {
+			columns = make([]string, len(table[0]))
+		}
+		return columns, table, ok
+	})
+}
+
+// OnTable is OnQuery for columns that have names.
+func (n *Node) OnTable(f func(query string) (columns []string, table [][]driver.Value, ok bool)) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.answer = f

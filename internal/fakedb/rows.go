@@ -74,16 +74,14 @@ func (r *moodRows) Close() error {
 	return nil
 }
 
-// tableRows are the rows that [Node.OnQuery] gave.
-type tableRows struct{ left [][]driver.Value }
-
-func (r *tableRows) Columns() []string {
-	if len(r.left) == 0 {
-		return nil
-	}
-	return make([]string, len(r.left[0]))
+// tableRows are the rows that [Node.OnTable] gave.
+type tableRows struct {
+	columns []string
+	left    [][]driver.Value
 }
-func (r *tableRows) Close() error { return nil }
+
+func (r *tableRows) Columns() []string { return r.columns }
+func (r *tableRows) Close() error      { return nil }
 func (r *tableRows) Next(dest []driver.Value) error {
 	if len(r.left) == 0 {
 		return io.EOF

@@ -71,6 +71,7 @@ type Evidence struct {
 	Goes   bool          // without OK: the server has refused the check, and the connection goes on
 	Spoke  bool          // without OK: the server has done work on the new connection before it gave no more answer
 	Raised bool          // the generation was raised already, by whoever learnt this
+	Spent  bool          // with OK: the check has passed, and the connection is not to be used any more
 	Alone  bool          // with OK: no other node is usable
 	View   *View         // with OK: the node's view at its last look; nil if it showed none
 	Peers  *Peers        // with OK: what the other nodes show; nil if nobody has looked
@@ -168,6 +169,10 @@ func (h *Health) Next(e *Evidence, rise, fall int, now time.Time) Effects {
 func (h *Health) heard(e *Evidence) {
 	lasting := e.Probe && !e.Fresh
 	switch {
+	case e.Probe && e.Spent:
+		if lasting || h.witness == wordless {
+			h.witness = absent
+		}
 	case e.Probe && (e.OK || e.Alive()):
 		h.witness = answers // a fresh probe's connection becomes the lasting one
 	case lasting && e.Class == Silent:

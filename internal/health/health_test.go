@@ -191,3 +191,30 @@ func TestSilenceWhileDraining(t *testing.T) {
 		}
 	}
 }
+
+// A probe whose connection was spent on a question without an answer leaves no
+// witness of the established connections. The next connection is one again.
+func TestSpentConnectionIsNoWitness(t *testing.T) {
+	h := &Health{State: Up, EverUp: true, witness: answers}
+	spent, silent := Evidence{OK: true, Probe: true, Spent: true}, Evidence{Class: Silent, Probe: true}
+	dialled := Evidence{Class: Silent, Probe: true, Fresh: true, Need: ScopeDial}
+	if eff := h.Next(&spent, 2, 2, noon); h.State != Up || h.witness != absent || eff != (Effects{}) {
+		t.Errorf("%+v: %+v", h, eff)
+	}
+	h.Next(&dialled, 2, 2, noon)
+	if eff := h.Next(&dialled, 2, 2, noon); h.State != Down || eff.Cut || eff.Raise {
+		t.Errorf("silent dials alone: %+v: %+v", h, eff)
+	}
+	for range 2 {
+		h.Next(&Evidence{OK: true, Probe: true, Fresh: true, Saw: ScopeDial}, 2, 2, noon.Add(time.Second))
+	}
+	h.Next(&silent, 2, 2, noon.Add(2*time.Second))
+	if eff := h.Next(&dialled, 2, 2, noon.Add(2*time.Second)); !eff.Cut {
+		t.Errorf("silence of the new one: %+v: %+v", h, eff)
+	}
+	h = &Health{State: Up, EverUp: true, witness: answers}
+	spent.Fresh = true
+	if h.Next(&spent, 2, 2, noon); h.witness != answers {
+		t.Error("a new connection speaks for the lasting one")
+	}
+}

@@ -122,8 +122,8 @@ func (h *Health) Outlasting(e *Evidence, donorAfter time.Duration, better bool, 
 	}
 }
 
-// Against turns a good check into evidence against the node. The connection of the
-// check goes on.
+// Against turns a good check into evidence against the node. The connection goes
+// on.
 func (e *Evidence) Against(c Class, need Scope, reason string) {
-	*e = Evidence{Class: c, Need: need, Reason: reason, Probe: e.Probe, Fresh: e.Fresh, Began: e.Began, Goes: true}
+	*e = Evidence{Class: c, Need: need, Reason: reason, Probe: e.Probe, Fresh: e.Fresh, Began: e.Began, Spent: e.Spent, Goes: !e.Spent}
 }

@@ -16,22 +16,27 @@ type Lag struct {
 // the primary is idle. The tracker notes when the primary was seen to be where,
 // by this program's clock: the lag is the time since the oldest place that the
 // replica has not reached. It is the least that the lag can be; the lag may be
-// longer by the time between two looks.
+// longer by the time between two looks. After a longer time without a look, and at
+// the first one, it is the most that the lag can be, by what the replica itself says.
 //
 // The zero LagTracker has seen nothing.
 type LagTracker struct {
-	source  string  // whose places they are
-	places  []place // not reached yet, oldest first
-	spacing time.Duration
-	looked  time.Time // the last look; zero before the first
-	caught  bool      // it has reached a place
-	streams time.Time // the last look at which it received; zero if it never did
-	broken  time.Time // the first look at which it did not; zero while it does
+	source   string    // whose places they are
+	places   []place   // not reached yet, oldest first
+	since    time.Time // since when the replica lacks what is at the first of them; zero if nobody knows
+	spacing  time.Duration
+	complete time.Time     // when there was no more than the replica has; zero if it was never seen to have all
+	looked   time.Time     // the last look
+	gap      time.Duration // between that and the one before
+	streams  time.Time     // the last look at which it received; zero if it never did
+	broken   time.Time     // the first look at which it did not; zero while it does
 }
 
 // A place is where a log was at a time.
 type place struct {
 	at       time.Time
+	end      bool // nobody in sight had more then
+	anew     bool // there may have been others before it that nobody saw
 	position Position
 }
 
@@ -40,44 +45,41 @@ type place struct {
 const mostPlaces = 32
 
 // Next takes what a node has just said and returns its lag. fellows are the
-// other nodes. absent says that the node did not answer before: what its primary
-// did meanwhile counts from the last look on.
-func (t *LagTracker) Next(own *Replication, fellows []Fellow, absent bool, now time.Time) Lag {
-	switch own.Role {
-	case RolePrimary:
+// other nodes.
+func (t *LagTracker) Next(own *Replication, fellows []Fellow, now time.Time) Lag {
+	switch {
+	case own.Equal, own.Role == RolePrimary && !own.Assumed:
 		*t = LagTracker{}
 		return Lag{Known: true}
-	case RoleUnknown:
+	case own.Role != RoleReplica:
 		*t = LagTracker{}
 		return known(own)
 	}
-	var since time.Time // if it has not all, it may have lacked something since then
-	switch {
-	case t.looked.IsZero():
-		since = now.Add(-own.Age)
-	case absent:
-		since = t.looked
-	}
-	t.looked = now
 	primary := primaryOf(own, fellows)
-	source := primary != nil && primary.Answers || anyStreams(fellows)
+	source := primary != nil && !primary.Silent || anyStreams(fellows)
 	stream := own.Stream
-	lag, placed := t.behind(own, primary, since, now)
-	if primary != nil && stream == StreamRuns && own.Timeline != 0 && own.Timeline < primary.Replication.Timeline {
-		stream, lag, placed = StreamBroken, 0, false // it follows an old primary: its place says nothing
+	strays := primary != nil && stream == StreamRuns && own.Timeline != 0 && own.Timeline < primary.Replication.Timeline
+	var lag time.Duration
+	var placed, unseen bool
+	if strays { // what it receives is not what the primary writes: its place says nothing
+		stream, t.places = StreamBroken, nil
+	} else {
+		lag, placed, unseen = t.behind(own, primary, now)
 	}
 	// While nobody is in sight who has more, it has all that there is.
-	placed = placed || primary == nil && t.source != "" || !source && stream == StreamBroken
+	placed = placed || !source && (t.source != "" || stream == StreamBroken)
 	cut := t.cutOff(stream, source, now)
+	if !t.looked.IsZero() {
+		t.gap = now.Sub(t.looked)
+	}
+	t.looked = now
 	switch {
+	case unseen, cut > 0 && !placed && t.streams.IsZero() && (own.Age == 0 || strays):
+		return Lag{Why: "it has not all that its primary has, and since when was not seen"}
 	case cut > 0 && placed && lag == 0:
 		// It has all that the primary has: nothing was written since.
 		return Lag{Known: true}
-	case placed && lag > 0 && !t.caught && own.Age == 0 && own.Said == 0:
-		return Lag{Why: "the node is behind, and does not tell since when"}
-	case placed && lag > 0 && !t.caught: // nobody saw when it began
-		return Lag{For: max(lag, cut, own.Age, own.Said), Known: true}
-	case cut > 0 && t.streams.IsZero():
+	case cut > 0 && t.streams.IsZero(): // nobody saw when it began
 		return Lag{For: max(lag, cut, own.Age), Known: true}
 	case cut > 0:
 		return Lag{For: max(lag, cut), Known: true}
@@ -117,7 +119,7 @@ func primaryOf(own *Replication, fellows []Fellow) (primary *Fellow) {
 
 func anyStreams(fellows []Fellow) bool {
 	for i := range fellows {
-		if r := fellows[i].Replication; fellows[i].Answers && r.Role == RoleReplica && r.Stream == StreamRuns {
+		if r := fellows[i].Replication; !fellows[i].Silent && r.Role == RoleReplica && r.Stream == StreamRuns {
 			return true
 		}
 	}
@@ -125,32 +127,100 @@ func anyStreams(fellows []Fellow) bool {
 }
 
 // behind returns the time since the oldest place that the replica has not
-// reached. ok is false if no place can be compared with the replica's own.
-func (t *LagTracker) behind(own *Replication, primary *Fellow, since, now time.Time) (lag time.Duration, ok bool) {
+// reached. ok is false if no place can be compared with the replica's own. unseen
+// says that nobody knows the time.
+func (t *LagTracker) behind(own *Replication, primary *Fellow, now time.Time) (lag time.Duration, ok, unseen bool) {
+	anew := !t.looked.IsZero() && now.Sub(t.looked) > max(longGap, 3*t.gap)
 	if primary != nil {
-		if primary.Name != t.source { // the places of an old primary may never be reached
-			t.source, t.places, t.spacing = primary.Name, nil, 0
+		last := len(t.places) - 1
+		receded := last >= 0 && !covers(primary.Replication, t.places[last].position)
+		if t.source != "" && t.source != primary.Name || receded { // places that may never be reached
+			anew, t.places, t.spacing = true, nil, 0
 		}
-		var reached bool
-		if reached, ok = own.Position.Compare(primary.Replication.Position); ok {
-			at := primary.Looked
-			if !since.IsZero() && since.Before(at) && !reached {
-				at = since
-			}
-			t.note(place{at, primary.Replication.Position})
+		t.source = primary.Name
+	}
+	first := len(t.places) > 0 && !t.advance(own)
+	if primary != nil {
+		if _, ok = own.has(primary.Replication.Position); ok {
+			t.see(own, place{at: primary.Looked, end: true, anew: anew, position: primary.Replication.Position})
 		}
 	}
-	if _, known := own.Position.Compare(own.Received); known && !ok {
+	if _, known := own.has(own.Received); known && !ok {
 		ok = own.Stream == StreamRuns
-		t.note(place{now, own.Received})
+		t.see(own, place{at: now, end: ok, anew: anew, position: own.Received})
 	}
+	if len(t.places) == 0 {
+		t.spacing = 0
+		return 0, ok, false
+	}
+	if !first {
+		t.since = t.lacksSince(own, t.places[0], now)
+	}
+	return max(0, now.Sub(t.since)), ok, t.since.IsZero()
+}
+
+// advance drops the places that the replica has reached. It reports whether there
+// were any.
+func (t *LagTracker) advance(own *Replication) (some bool) {
 	for len(t.places) > 0 {
-		if reached, _ := own.Position.Compare(t.places[0].position); !reached {
-			return max(0, now.Sub(t.places[0].at)), ok
+		if all, _ := own.has(t.places[0].position); !all {
+			break
 		}
-		t.places, t.caught = t.places[1:], true
+		t.reach(t.places[0])
+		t.places, some = t.places[1:], true
 	}
-	return 0, ok
+	return some
+}
+
+// longGap is the least time without a look after which the primary may have been
+// at places that nobody saw.
+const longGap = 10 * time.Second
+
+// covers reports whether a primary is at a place, or has passed it.
+func covers(primary *Replication, place Position) bool {
+	all, known := primary.Position.Compare(place)
+	return all || !known
+}
+
+// reach notes that the replica has all that there is at a place.
+func (t *LagTracker) reach(p place) {
+	if p.end && p.at.After(t.complete) {
+		t.complete = p.at
+	}
+}
+
+// see notes a place if the replica has not reached it.
+func (t *LagTracker) see(own *Replication, p place) {
+	if all, _ := own.has(p.position); all {
+		t.reach(p)
+		return
+	}
+	p.anew = p.anew || len(t.places) == 0 && t.spacing > 0
+	t.note(p)
+}
+
+// lacksSince returns since when a replica lacks what is at the first place that it
+// has not reached. That may have been written at any time since the replica had all,
+// but not before the last transaction that it has applied.
+func (t *LagTracker) lacksSince(own *Replication, p place, now time.Time) time.Time {
+	applied := now.Add(-own.Age)
+	if own.Age == 0 {
+		applied = now.Add(-own.Said)
+	}
+	switch {
+	case own.Age == 0 && !own.Told && t.complete.IsZero():
+		return time.Time{}
+	case own.Age == 0 && p.anew && !t.complete.IsZero(): // its own word is not enough
+		return t.complete
+	case own.Age == 0 && !own.Told, !applied.Before(p.at):
+		return p.at
+	case applied.Before(t.complete):
+		applied = t.complete
+	}
+	if applied.Before(p.at) {
+		return applied
+	}
+	return p.at
 }
 
 // note keeps a place, unless the one before it is nearly as new.

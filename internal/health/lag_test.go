@@ -1,6 +1,7 @@
 package health
 
 import (
+	"reflect"
 	"testing"
 	"time"
 )
@@ -11,14 +12,12 @@ func at(place uint64) Position { return Position{{At: place}} }
 
 // A lagSight is what one look finds, some seconds after noon.
 type lagSight struct {
-	after    float64
-	primary  uint64 // its place, seen half a second before; 0: there is none
-	timeline uint64 // of the primary
-	own      Replication
-	fellow   bool // another replica receives
-	absent   bool // it did not answer before
-	want     float64
-	unknown  bool
+	after   float64
+	primary uint64 // its place, seen half a second before; 0: there is none
+	own     Replication
+	fellow  bool // another replica receives
+	want    float64
+	unknown bool
 }
 
 func TestLag(t *testing.T) {
@@ -29,7 +28,6 @@ func TestLag(t *testing.T) {
 		r.Said, r.Told = time.Duration(seconds*float64(time.Second)), true
 		return r
 	}
-	onTimeline := func(r Replication, timeline uint64) Replication { r.Timeline = timeline; return r }
 	aged := func(r Replication, age time.Duration) Replication { r.Age = age; return r }
 	behind := func(place, received uint64) Replication {
 		r := replica(place, StreamRuns)
@@ -42,7 +40,7 @@ func TestLag(t *testing.T) {
 			{after: 3, primary: 300, own: replica(310, StreamRuns)},
 		},
 		"a step behind, always": { // it lacks what the primary had half a second before
-			{after: 1, primary: 100, own: replica(90, StreamRuns), unknown: true}, {after: 2, primary: 200, own: replica(190, StreamRuns), want: 0.5},
+			{after: 1, primary: 100, own: said(replica(90, StreamRuns), 0), want: 0.5}, {after: 2, primary: 200, own: replica(190, StreamRuns), want: 0.5},
 			{after: 3, primary: 300, own: replica(290, StreamRuns), want: 0.5},
 		},
 		"stands still": {
@@ -54,12 +52,35 @@ func TestLag(t *testing.T) {
 			{after: 1, primary: 100, own: aged(replica(50, StreamRuns), time.Hour), want: 3600},
 			{after: 2, primary: 100, own: replica(100, StreamRuns)},
 		},
-		"was away for long": {
-			{after: 1, primary: 100, own: replica(100, StreamRuns)}, {after: 60, primary: 200, own: replica(100, StreamRuns), absent: true, want: 59},
-			{after: 61, primary: 200, own: replica(200, StreamRuns)},
+		"was behind from the start, by its own word": {
+			{after: 1, primary: 100, own: said(replica(50, StreamRuns), 3600), want: 3600},
+			{after: 2, primary: 150, own: said(replica(60, StreamRuns), 0), want: 3601}, {after: 3, primary: 150, own: replica(150, StreamRuns)},
 		},
-		"was away, and has all": {
-			{after: 1, primary: 100, own: replica(100, StreamRuns)}, {after: 60, primary: 200, own: replica(200, StreamRuns), absent: true},
+		"was behind from the start, and the primary came into sight later": {
+			{after: 1, own: aged(behind(50, 60), time.Hour), want: 3600}, {after: 2, primary: 100, own: aged(behind(50, 60), time.Hour), want: 3601},
+		},
+		"was behind from the start, and nobody knows since when": {
+			{after: 1, primary: 100, own: replica(50, StreamUnknown), unknown: true}, {after: 9, primary: 200, own: replica(60, StreamUnknown), unknown: true},
+			{after: 10, primary: 200, own: replica(110, StreamUnknown), want: 1.5}, {after: 11, primary: 200, own: replica(200, StreamUnknown)},
+		},
+		"idle, then a write": {
+			{after: 1, primary: 100, own: aged(replica(100, StreamRuns), time.Hour)}, {after: 2, primary: 200, own: aged(replica(100, StreamRuns), time.Hour), want: 1.5},
+		},
+		"frozen": {
+			{after: 1, primary: 100, own: replica(100, StreamRuns)}, {after: 2, primary: 100, own: replica(100, StreamRuns)},
+			{after: 602, primary: 900, own: aged(replica(100, StreamRuns), 10*time.Minute), want: 600},
+		},
+		"frozen, and its own word is wrong": {
+			{after: 1, primary: 100, own: replica(100, StreamRuns)}, {after: 2, primary: 100, own: replica(100, StreamRuns)},
+			{after: 602, primary: 900, own: said(replica(100, StreamRuns), 0), want: 600.5}, {after: 603, primary: 900, own: replica(900, StreamRuns)},
+			{after: 604, primary: 950, own: said(replica(900, StreamRuns), 0), want: 0.5},
+		},
+		"the primary was restored from a backup": {
+			{after: 1, primary: 100, own: replica(100, StreamRuns)}, {after: 2, primary: 900, own: replica(100, StreamRuns), want: 0.5},
+			{after: 3, primary: 50, own: replica(50, StreamRuns)}, {after: 9, primary: 60, own: replica(60, StreamRuns)},
+		},
+		"its primary is dead, and a new one is not in the cluster": {
+			{after: 1, primary: 100, own: replica(100, StreamRuns), fellow: true}, {after: 9, own: replica(100, StreamBroken), fellow: true, want: 8},
 		},
 		"idle from the start": {{after: 1, primary: 100, own: aged(replica(100, StreamRuns), time.Hour)}},
 		"cut off, and all looks perfect": {
@@ -68,21 +89,16 @@ func TestLag(t *testing.T) {
 			{after: 10, primary: 200, own: replica(200, StreamRuns)},
 		},
 		"cut off from the start": {{after: 1, primary: 100, own: aged(replica(50, StreamBroken), time.Minute), want: 60}},
+		"cut off from the start, and nobody knows since when": {
+			{after: 1, primary: 100, own: replica(50, StreamBroken), unknown: true}, {after: 60, primary: 100, own: replica(50, StreamBroken), unknown: true},
+			{after: 61, primary: 100, own: replica(100, StreamBroken)},
+		},
 		"cut off, its primary is not in the cluster": {
 			{after: 1, own: replica(100, StreamRuns), fellow: true}, {after: 5, own: replica(100, StreamBroken), fellow: true, want: 4},
 		},
 		"its primary is dead": {
 			{after: 1, primary: 100, own: replica(100, StreamRuns)}, {after: 2, own: replica(100, StreamBroken)},
 			{after: 60, own: replica(100, StreamBroken)},
-		},
-		"its primary is dead, and a fellow is promoted": {
-			{after: 1, primary: 100, own: replica(100, StreamRuns)}, {after: 2, own: replica(100, StreamBroken)},
-			{after: 60, own: replica(100, StreamBroken)}, {after: 61, primary: 200, own: replica(100, StreamBroken), want: 1},
-		},
-		"it follows an old primary": {
-			{after: 1, primary: 100, own: replica(100, StreamRuns)},
-			{after: 2, primary: 200, timeline: 2, own: onTimeline(replica(900, StreamRuns), 1), want: 1}, {after: 9, primary: 300, timeline: 2, own: onTimeline(replica(999, StreamRuns), 1), want: 8},
-			{after: 10, primary: 400, timeline: 2, own: onTimeline(replica(400, StreamRuns), 2)},
 		},
 		"its primary is dead, and it has not all that it was seen to have": {
 			{after: 1, primary: 100, own: replica(100, StreamRuns)}, {after: 2, primary: 200, own: replica(150, StreamRuns), want: 0.5},
@@ -109,17 +125,68 @@ func TestLag(t *testing.T) {
 				now := noon.Add(time.Duration(l.after * float64(time.Second)))
 				var fellows []Fellow
 				if l.primary > 0 {
-					fellows = append(fellows, Fellow{Name: "p", Answers: true, Looked: now.Add(-time.Second / 2), Replication: &Replication{Role: RolePrimary, Timeline: l.timeline, Position: at(l.primary)}})
+					fellows = append(fellows, Fellow{Name: "p", Looked: now.Add(-time.Second / 2), Replication: &Replication{Role: RolePrimary, Position: at(l.primary)}})
 				}
 				if l.fellow {
-					fellows = append(fellows, Fellow{Name: "r", Answers: true, Looked: now, Replication: &Replication{Role: RoleReplica, Stream: StreamRuns}})
+					fellows = append(fellows, Fellow{Name: "r", Looked: now, Replication: &Replication{Role: RoleReplica, Stream: StreamRuns}})
 				}
-				got := tracker.Next(&l.own, fellows, l.absent, now)
+				got := tracker.Next(&l.own, fellows, now)
 				if got.Known == l.unknown || got.For.Seconds() != l.want || got.Known != (got.Why == "") {
 					t.Errorf("after %v s: %+v, want %v s, unknown %v", l.after, got, l.want, l.unknown)
 				}
 			}
 		})
+	}
+}
+
+// Two names of one primary, of which one answers or the other, are no reason to
+// forget how far a replica is behind.
+func TestLagOfAPrimaryWithTwoNames(t *testing.T) {
+	var tracker LagTracker
+	for second := range 60 {
+		now := noon.Add(time.Duration(second) * time.Second)
+		own := Replication{Role: RoleReplica, Position: at(100), Stream: StreamRuns, Told: true}
+		fellows := []Fellow{{Name: []string{"p", "q"}[second%2], Looked: now, Replication: &Replication{Role: RolePrimary, Position: at(uint64(100 + second))}}}
+		if got := tracker.Next(&own, fellows, now); second > 1 && (got.For < now.Sub(noon)-time.Second || got.For > now.Sub(noon)) {
+			t.Errorf("after %d s: %+v", second, got)
+		}
+	}
+}
+
+// A replica that lacks all of an origin lacks what its primary has written there,
+// unless it may have been told to leave the origin out. What a standby receives from
+// a primary of an older timeline is not what the new one writes.
+func TestLagOfWhatDoesNotCome(t *testing.T) {
+	for name, tc := range map[string]struct {
+		own, primary Replication
+		lags         bool
+	}{
+		"an origin is not there": {
+			own:     Replication{Position: Position{{"a", 9}}, Whole: true},
+			primary: Replication{Position: Position{{"a", 9}, {"b", 5}}, Whole: true}, lags: true,
+		},
+		"an origin is left out": {
+			own:     Replication{Position: Position{{"0", 9}}},
+			primary: Replication{Position: Position{{"0", 9}, {"1", 5}}},
+		},
+		"an older timeline": {
+			own:     Replication{Position: at(900), Timeline: 1},
+			primary: Replication{Position: at(100), Timeline: 2}, lags: true,
+		},
+		"the same timeline": {
+			own:     Replication{Position: at(900), Timeline: 2},
+			primary: Replication{Position: at(100), Timeline: 2},
+		},
+	} {
+		tracker, began := LagTracker{streams: noon, complete: noon}, noon
+		tc.own.Role, tc.own.Stream, tc.own.Told, tc.primary.Role = RoleReplica, StreamRuns, true, RolePrimary
+		for second := range 10 {
+			now := began.Add(time.Duration(second) * time.Second)
+			got := tracker.Next(&tc.own, []Fellow{{Name: "p", Looked: now, Replication: &tc.primary}}, now)
+			if lags := got.For > 0 || !got.Known; lags != tc.lags && second > 1 || got.For > max(1, now.Sub(began)) {
+				t.Errorf("%s: after %d s: %+v", name, second, got)
+			}
+		}
 	}
 }
 
@@ -131,8 +198,8 @@ func TestLagTrackerIsSmall(t *testing.T) {
 	for second := range 5 * applied {
 		now := noon.Add(time.Duration(second) * time.Second)
 		own := Replication{Role: RoleReplica, Position: at(uint64(max(1, second-applied))), Stream: StreamRuns}
-		fellows := []Fellow{{Name: "p", Answers: true, Looked: now, Replication: &Replication{Role: RolePrimary, Position: at(uint64(second + 1))}}}
-		got := tracker.Next(&own, fellows, false, now)
+		fellows := []Fellow{{Name: "p", Looked: now, Replication: &Replication{Role: RolePrimary, Position: at(uint64(second + 1))}}}
+		got := tracker.Next(&own, fellows, now)
 		if len(tracker.places) > mostPlaces {
 			t.Fatalf("%d places", len(tracker.places))
 		}
@@ -146,7 +213,7 @@ func TestOutranked(t *testing.T) {
 	primary := func(timeline uint64, server string) *Replication {
 		return &Replication{Role: RolePrimary, System: "s", Timeline: timeline, Server: server}
 	}
-	follower := Fellow{Name: "r", Answers: true, Replication: &Replication{Role: RoleReplica, Source: "2", Stream: StreamRuns}}
+	follower := Fellow{Name: "r", Replication: &Replication{Role: RoleReplica, Source: "2", Stream: StreamRuns}}
 	other := *primary(9, "")
 	other.System = "t"
 	equal := Replication{Role: RolePrimary, Equal: true}
@@ -156,21 +223,22 @@ func TestOutranked(t *testing.T) {
 		fellows  []Fellow
 		want     bool
 	}{
-		"alone":                      {own: primary(1, "")},
-		"an older timeline":          {own: primary(1, ""), fellows: []Fellow{{Name: "q", Replication: primary(2, "")}}, want: true},
-		"a newer timeline":           {own: primary(2, ""), fellows: []Fellow{{Name: "q", Replication: primary(1, ""), Promoted: noon}}},
-		"two names of one, promoted": {own: primary(2, ""), fellows: []Fellow{{Name: "q", Replication: primary(2, ""), Promoted: noon}}},
-		"one number, promoted":       {own: primary(0, "1"), fellows: []Fellow{{Name: "q", Replication: primary(0, "1"), Promoted: noon}}},
-		"two names of one server":    {own: primary(2, "1"), fellows: []Fellow{{Name: "q", Replication: primary(2, "1")}}},
-		"the other was promoted":     {own: primary(0, "1"), fellows: []Fellow{{Name: "q", Replication: primary(0, "2"), Promoted: noon}}, want: true},
-		"this one was promoted":      {own: primary(0, "1"), promoted: noon, fellows: []Fellow{{Name: "q", Replication: primary(0, "2")}}},
-		"promoted before the other":  {own: primary(0, "1"), promoted: noon, fellows: []Fellow{{Name: "q", Replication: primary(0, "2"), Promoted: noon.Add(1)}}, want: true},
-		"others follow the other":    {own: primary(0, "1"), fellows: []Fellow{{Name: "q", Replication: primary(0, "2")}, follower}, want: true},
-		"others follow this one":     {own: primary(0, "2"), fellows: []Fellow{{Name: "q", Replication: primary(0, "1")}, follower}},
-		"nothing tells":              {own: primary(0, "1"), fellows: []Fellow{{Name: "q", Replication: primary(0, "2")}}},
-		"other data":                 {own: primary(1, ""), fellows: []Fellow{{Name: "q", Replication: &other}}},
-		"equals":                     {own: &equal, fellows: []Fellow{{Name: "q", Replication: &equal, Promoted: noon}}},
-		"a replica":                  {own: &Replication{Role: RoleReplica}, fellows: []Fellow{{Name: "q", Replication: primary(2, "")}}},
+		"alone":                     {own: primary(1, "")},
+		"an older timeline":         {own: primary(1, ""), fellows: []Fellow{{Name: "q", Replication: primary(2, "")}}, want: true},
+		"a newer timeline":          {own: primary(2, ""), fellows: []Fellow{{Name: "q", Replication: primary(1, ""), Promoted: noon}}},
+		"two names of one server":   {own: primary(2, "1"), fellows: []Fellow{{Name: "q", Replication: primary(2, "1")}}},
+		"the other was promoted":    {own: primary(0, "1"), fellows: []Fellow{{Name: "q", Replication: primary(0, "2"), Promoted: noon}}, want: true},
+		"this one was promoted":     {own: primary(0, "1"), promoted: noon, fellows: []Fellow{{Name: "q", Replication: primary(0, "2")}}},
+		"promoted before the other": {own: primary(0, "1"), promoted: noon, fellows: []Fellow{{Name: "q", Replication: primary(0, "2"), Promoted: noon.Add(1)}}, want: true},
+		"two names, promoted apart": {own: primary(2, ""), promoted: noon, fellows: []Fellow{{Name: "q", Replication: primary(2, ""), Promoted: noon.Add(1)}}},
+		"two names, no timelines":   {own: primary(0, "1"), promoted: noon, fellows: []Fellow{{Name: "q", Replication: primary(0, "1"), Promoted: noon.Add(1)}}},
+		"followed by a silent one":  {own: primary(0, "1"), fellows: []Fellow{{Name: "q", Replication: primary(0, "2")}, {Name: "r", Silent: true, Replication: follower.Replication}}},
+		"others follow the other":   {own: primary(0, "1"), fellows: []Fellow{{Name: "q", Replication: primary(0, "2")}, follower}, want: true},
+		"others follow this one":    {own: primary(0, "2"), fellows: []Fellow{{Name: "q", Replication: primary(0, "1")}, follower}},
+		"nothing tells":             {own: primary(0, "1"), fellows: []Fellow{{Name: "q", Replication: primary(0, "2")}}},
+		"other data":                {own: primary(1, ""), fellows: []Fellow{{Name: "q", Replication: &other}}},
+		"equals":                    {own: &equal, fellows: []Fellow{{Name: "q", Replication: &equal, Promoted: noon}}},
+		"a replica":                 {own: &Replication{Role: RoleReplica}, fellows: []Fellow{{Name: "q", Replication: primary(2, "")}}},
 	} {
 		if _, got := tc.own.Outranked(tc.promoted, tc.fellows); got != tc.want {
 			t.Errorf("%s: %v", name, got)
@@ -217,7 +285,7 @@ func TestAServerInNoGroupIsNoSource(t *testing.T) {
 	own := Replication{Role: RoleReplica, Group: "g", Position: at(100), Received: at(100), Stream: StreamRuns}
 	stray := Fellow{Name: "p", Looked: noon, Replication: &Replication{Role: RolePrimary, Group: "g", Alone: true, Position: at(200)}}
 	for _, after := range []time.Duration{0, time.Minute} {
-		if got := tracker.Next(&own, []Fellow{stray}, false, noon.Add(after)); got != (Lag{Known: true}) {
+		if got := tracker.Next(&own, []Fellow{stray}, noon.Add(after)); got != (Lag{Known: true}) {
 			t.Errorf("%+v", got)
 		}
 	}
@@ -225,7 +293,7 @@ func TestAServerInNoGroupIsNoSource(t *testing.T) {
 
 func TestElsewhere(t *testing.T) {
 	node := func(system string, usable bool) Fellow {
-		return Fellow{Replication: &Replication{System: system}, Answers: true, Usable: usable}
+		return Fellow{Replication: &Replication{System: system}, Usable: usable}
 	}
 	for name, tc := range map[string]struct {
 		own     string
@@ -245,6 +313,27 @@ func TestElsewhere(t *testing.T) {
 		own := Replication{System: tc.own}
 		if got := own.Elsewhere(tc.used, tc.fellows); got != tc.want {
 			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// What a node does not tell now counts as before. What it tells counts.
+func TestCompleted(t *testing.T) {
+	before := &Replication{Role: RolePrimary, Access: AccessWrite, System: "s", Timeline: 2}
+	for name, tc := range map[string]struct{ now, want Replication }{
+		"nothing told":    {Replication{Access: AccessWrite, Hidden: "h"}, Replication{Role: RolePrimary, Access: AccessWrite, System: "s", Timeline: 2, Hidden: "h"}},
+		"role alone":      {Replication{Role: RolePrimary, Access: AccessRead, Hidden: "h"}, Replication{Role: RolePrimary, Access: AccessRead, System: "s", Timeline: 2, Hidden: "h"}},
+		"another role":    {Replication{Role: RoleReplica, Access: AccessRead, Hidden: "h"}, Replication{Role: RoleReplica, Access: AccessRead, Hidden: "h"}},
+		"other access":    {Replication{Access: AccessRead, Hidden: "h"}, Replication{Access: AccessRead, Hidden: "h"}},
+		"all told":        {Replication{Access: AccessWrite}, Replication{Access: AccessWrite}},
+		"a new timeline":  {Replication{Role: RolePrimary, Access: AccessWrite, Timeline: 3, Hidden: "h"}, Replication{Role: RolePrimary, Access: AccessWrite, System: "s", Timeline: 3, Hidden: "h"}},
+		"only as it acts": {Replication{Role: RoleReplica, Assumed: true, Access: AccessWrite, Hidden: "h"}, Replication{Role: RolePrimary, Access: AccessWrite, System: "s", Timeline: 2, Hidden: "h"}},
+	} {
+		if got := tc.now.Completed(before); !reflect.DeepEqual(got, tc.want) {
+			t.Errorf("%s:\ngot  %+v\nwant %+v", name, got, tc.want)
+		}
+		if got := tc.now.Completed(nil); !reflect.DeepEqual(got, tc.now) {
+			t.Errorf("%s, never before: %+v", name, got)
 		}
 	}
 }

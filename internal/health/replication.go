@@ -44,6 +44,9 @@ const (
 type Replication struct {
 	Role   Role
 	Access Access
+	// Assumed says that the node does not tell whom it follows, if anybody: Role is
+	// what Access suggests.
+	Assumed bool
 	// Equal says that several nodes may be primaries at once, as in Galera, or
 	// that their group sees to it that there is one.
 	Equal bool
@@ -61,6 +64,7 @@ type Replication struct {
 	Source   string // of a replica: the Server that it follows; "" if unknown
 
 	Position Position // what a primary has written, or a replica has applied
+	Whole    bool     // Position leaves no origin out: of one that is not there it has nothing
 	Received Position // what a replica has received
 	Stream   Stream   // of a replica
 	Fault    string   // of a stream that is broken: what the node says; "" if nothing
@@ -73,6 +77,21 @@ type Replication struct {
 	Age time.Duration
 	// Hidden says why the node does not tell all, such as a missing right.
 	Hidden string
+}
+
+// Completed returns what a node says, with what it said before where it does not
+// tell all now, for a reason of its own: a question that got no answer, or a right.
+func (r Replication) Completed(before *Replication) Replication {
+	if r.Hidden == "" || before == nil {
+		return r
+	}
+	if (r.Role == RoleUnknown || r.Assumed) && r.Access == before.Access {
+		r.Role, r.Assumed = before.Role, before.Assumed
+	}
+	if r.Role == before.Role {
+		r.System, r.Timeline = cmp.Or(r.System, before.System), cmp.Or(r.Timeline, before.Timeline)
+	}
+	return r
 }
 
 // A Position is how far a node is in what is replicated: for each origin of
@@ -95,23 +114,40 @@ func NewPosition(marks []Mark) Position {
 // Compare says whether p has all of what q has. Origins that p does not know may
 // be filtered: they are left out. known is false if they have none in common.
 func (p Position) Compare(q Position) (reached, known bool) {
-	reached = true
-	for _, m := range q {
-		if i, ok := slices.BinarySearchFunc(p, m.Origin, func(own Mark, origin string) int { return cmp.Compare(own.Origin, origin) }); ok {
-			known = true
-			reached = reached && p[i].At >= m.At
-		}
-	}
+	reached, _, known = p.compare(q)
 	return reached, known
+}
+
+// compare is Compare. whole says that p knows all origins of q.
+func (p Position) compare(q Position) (reached, whole, known bool) {
+	reached, whole = true, true
+	for _, m := range q {
+		i, ok := slices.BinarySearchFunc(p, m.Origin, func(own Mark, origin string) int { return cmp.Compare(own.Origin, origin) })
+		if !ok {
+			whole = false
+			continue
+		}
+		known = true
+		reached = reached && p[i].At >= m.At
+	}
+	return reached, whole, known
+}
+
+// has says whether the node has all that there is at a place. known is false if
+// that cannot be compared.
+func (r *Replication) has(place Position) (all, known bool) {
+	reached, whole, known := r.Position.compare(place)
+	return reached && (whole || !r.Whole || !known), known
 }
 
 // A Fellow is another node of the cluster that has told its part in replication.
 type Fellow struct {
 	Name        string
-	Replication *Replication
+	Replication *Replication // what it said last
 	Looked      time.Time
-	Answers     bool      // its last probe passed
 	Usable      bool      // opens may go to it
+	Silent      bool      // it has given no good answer since
+	Gone        bool      // and not for so long that it is not waited for
 	Promoted    time.Time // when it was first seen as a primary after it was a replica; zero: it never was
 }
 
@@ -122,28 +158,16 @@ func (r *Replication) apart(q *Replication) bool {
 
 // Outranked returns the node to which a primary gives way: of two primaries of
 // the same data one is an old one, and what is written there is lost. The one
-// with the later timeline is the new one, then the one that was promoted later,
-// as this cluster has seen it, then the one that others follow. ok is false if
-// there is none, or if nothing tells which is which: they may be two names of one
-// server. promoted is when the node itself was promoted. A new primary that does
-// not answer now counts too: the old one is no less old for that.
+// with the later timeline is the new one. Where there are no timelines it is the one
+// that was promoted later, as this cluster has seen it, then the one that others
+// follow. ok is false if there is none, or if nothing tells which is which: they
+// may be two names of one server. promoted is when the node itself was promoted.
 func (r *Replication) Outranked(promoted time.Time, fellows []Fellow) (f Fellow, ok bool) {
 	if r.Role != RolePrimary || r.Equal {
 		return Fellow{}, false
 	}
 	for _, f := range fellows {
-		q := f.Replication
-		if q.Role != RolePrimary || q.Equal || r.apart(q) {
-			continue
-		}
-		order := 0
-		switch {
-		case r.Timeline != 0 && q.Timeline != 0: // two servers never have the same one
-			order = cmp.Compare(q.Timeline, r.Timeline)
-		case r.Server == "" || r.Server != q.Server:
-			order = cmp.Or(f.Promoted.Compare(promoted), cmp.Compare(followers(q, fellows), followers(r, fellows)))
-		}
-		if order > 0 {
+		if q := f.Replication; q.Role == RolePrimary && !q.Equal && !r.apart(q) && r.older(promoted, &f, fellows) {
 			return f, true
 		}
 	}
@@ -168,10 +192,24 @@ func (r *Replication) Outside(used bool, fellows []Fellow) bool {
 	return false
 }
 
+// older reports whether another primary of the same data is the new one.
+func (r *Replication) older(promoted time.Time, f *Fellow, fellows []Fellow) bool {
+	q := f.Replication
+	switch order := f.Promoted.Compare(promoted); {
+	case r.Timeline != 0 && q.Timeline != 0: // two servers never have the same one
+		return q.Timeline > r.Timeline
+	case r.Server != "" && r.Server == q.Server:
+		return false
+	case order != 0:
+		return order > 0
+	}
+	return followers(q, fellows) > followers(r, fellows)
+}
+
 // followers counts the replicas that say that they follow a primary.
 func followers(r *Replication, fellows []Fellow) (n int) {
 	for _, f := range fellows {
-		if r.Server != "" && f.Answers && f.Replication.Role == RoleReplica && f.Replication.Source == r.Server && f.Replication.Stream == StreamRuns {
+		if r.Server != "" && !f.Silent && f.Replication.Role == RoleReplica && f.Replication.Source == r.Server && f.Replication.Stream == StreamRuns {
 			n++
 		}
 	}
@@ -187,7 +225,7 @@ func (r *Replication) Elsewhere(used bool, fellows []Fellow) bool {
 	}
 	parties := add(nil, &View{Group: r.System}, used)
 	for _, f := range fellows {
-		if f.Answers && f.Replication.System != "" {
+		if f.Replication.System != "" {
 			parties = add(parties, &View{Group: f.Replication.System}, f.Usable)
 		}
 	}

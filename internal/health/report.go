@@ -1,5 +1,7 @@
 package health
 
+import "context"
+
 // A Scope is a set of things that a check may look at. A node that was taken
 // down by something that only one of them shows comes up only by a check that
 // looked at that one.
@@ -25,6 +27,11 @@ type Report struct {
 	AllowDonor bool  // a donor counts like any other node
 	Causal     bool  // queries on the conn may wait for the node's group
 
+	// Extra makes the context for a question without whose answer the node is used
+	// all the same: it ends earlier. It is nil if there is no such question.
+	Extra func(context.Context) (context.Context, context.CancelFunc)
+	Brief bool // the last such question got no answer: it is left out
+
 	// Attempt takes note of the server's first answer. It is nil if nobody asks.
 	Attempt interface{ Work() }
 
@@ -36,6 +43,7 @@ type Report struct {
 	Replication *Replication // nil if the node told nothing of it
 
 	Server Server // which one the conn leads to
+	Spent  bool   // a question of Extra got no answer: the conn is not to be used any more
 }
 
 // A Server is what a server says of its identity.
@@ -53,7 +61,20 @@ func (f *Report) Worked() {
 	}
 }
 
+// Excuses reports whether an error of a class, the answer to a question of Extra,
+// says nothing against the node. It notes what it says about the conn.
+func (f *Report) Excuses(c Class) bool {
+	switch c {
+	case Neutral, Misconfigured, Saturated, Failed:
+		return true
+	case Silent, Lost:
+		f.Spent = true
+		return true
+	}
+	return false
+}
+
 // Evidence returns what a check that passed says about the node.
 func (f *Report) Evidence() Evidence {
-	return Evidence{OK: true, Saw: f.Saw, Donor: f.Donor, View: f.View, Replication: f.Replication}
+	return Evidence{OK: true, Saw: f.Saw, Donor: f.Donor, View: f.View, Replication: f.Replication, Spent: f.Spent}
 }

@@ -34,8 +34,9 @@ var (
 	mariaReplicaQueries = []string{"SHOW ALL REPLICAS STATUS", "SHOW ALL SLAVES STATUS"}
 )
 
-// Replication asks a server for its part in replication. All nodes of a Galera
-// group are equal. A server that follows nobody and takes writes is a primary.
+// Replication asks a server for its part in replication. Whom it follows may get no
+// answer while that is being changed: before it asks, it notes all else. All nodes of
+// a Galera group are equal. A server that follows nobody and takes writes is a primary.
 // One that does not say whom it follows is judged by read_only alone.
 func (Dialect) Replication(ctx context.Context, conn driver.Conn, depth dialect.Depth) error {
 	f := dialect.ReportOf(ctx)
@@ -73,7 +74,10 @@ func (Dialect) Replication(ctx context.Context, conn driver.Conn, depth dialect.
 	case depth == dialect.DepthStatus:
 		r.Hidden = notAsked // the answer waits while the server stops to follow
 	default:
-		sources, hidden, err := askSources(ctx, conn, strings.Contains(strings.ToLower(v["version"]), "mariadb"))
+		f.Replication = &health.Replication{Access: r.Access, Server: r.Server, Hidden: hiddenSources}
+		extra, done := dialect.Extra(ctx)
+		defer done()
+		sources, hidden, err := askSources(extra, conn, strings.Contains(strings.ToLower(v["version"]), "mariadb"))
 		if err != nil {
 			return err
 		}
@@ -82,6 +86,12 @@ func (Dialect) Replication(ctx context.Context, conn driver.Conn, depth dialect.
 	f.Replication = r
 	return nil
 }
+
+// Why a server does not tell all.
+const (
+	hiddenSources = "the server does not tell whom it follows"
+	hiddenRight   = "the account may not ask whom the server follows: GRANT REPLICA MONITOR in MariaDB, REPLICATION CLIENT in MySQL"
+)
 
 // variables makes a map of the rows of SHOW VARIABLES. The names are in lower
 // case.
@@ -125,42 +135,54 @@ func askSources(ctx context.Context, conn driver.Conn, maria bool) (sources []so
 		columns, rows, err := dialect.QueryTable(ctx, conn, query, mostSources)
 		switch {
 		case err == nil:
-			return sourcesOf(columns, rows), "", nil
+			sources, told := sourcesOf(columns, rows)
+			if !told {
+				hidden = hiddenSources
+			}
+			return sources, hidden, nil
 		case !ownFault(err) || ctx.Err() != nil || interrupted(err):
 			return nil, "", err
-		case !hasNumber(err, syntaxError):
-			return nil, "the account may not ask whom the server follows: GRANT REPLICA MONITOR in MariaDB, REPLICATION CLIENT in MySQL", nil
+		case hasNumber(err, noRight, noRightOnTable):
+			return nil, hiddenRight, nil
 		}
 	}
-	return nil, "the server does not tell whom it follows", nil
+	return nil, hiddenSources, nil
 }
+
+// Error numbers of a right that the account does not have.
+const (
+	noRightOnTable = 1142
+	noRight        = 1227
+)
 
 // mostSources is how many sources of one replica are looked at.
 const mostSources = 64
 
-// sourcesOf reads the rows. Those of another answer, such as a proxy may give,
-// are none.
-func sourcesOf(columns []string, rows [][]string) (sources []source) {
+// sourcesOf reads the rows. The channels of Group Replication are none. told is
+// false for another answer, such as a proxy may give.
+func sourcesOf(columns []string, rows [][]string) (sources []source, told bool) {
 	names := make([]string, len(columns))
 	for i, name := range columns {
 		names[i] = strings.NewReplacer("master", "source", "slave", "replica").Replace(strings.ToLower(name))
 	}
 	if !slices.Contains(names, "replica_io_running") {
-		return nil
+		return nil, len(names) == 0
 	}
 	for _, row := range rows {
 		s := make(source, len(row))
 		for i, value := range row {
 			s[names[i]] = value
 		}
-		sources = append(sources, s)
+		if !strings.HasPrefix(s["channel_name"], "group_replication_") {
+			sources = append(sources, s)
+		}
 	}
-	return sources
+	return sources, true
 }
 
 // place fills in what the variables and the sources tell.
 func place(r *health.Replication, v map[string]string, sources []source, hidden string) {
-	r.Hidden = hidden
+	r.Hidden, r.Assumed = hidden, hidden != ""
 	switch {
 	case len(sources) > 0:
 		r.Role = health.RoleReplica
@@ -172,7 +194,7 @@ func place(r *health.Replication, v map[string]string, sources []source, hidden 
 	}
 	switch own := v["gtid_current_pos"]; {
 	case v["gtid_executed"] != "":
-		r.Position = executed(v["gtid_executed"])
+		r.Position, r.Whole = executed(v["gtid_executed"]), true
 	case r.Role == health.RoleReplica:
 		r.Position = gtids(v["gtid_slave_pos"])
 	default:

@@ -142,7 +142,7 @@ func TestReplication(t *testing.T) {
 			},
 			want: health.Replication{
 				Role: health.RoleReplica, Access: health.AccessRead, Server: "2", Source: "1", Stream: health.StreamRuns, Told: true,
-				Position: health.Position{{Origin: "3e11fa47-0001", At: 6}, {Origin: "3e11fa47-0002", At: 5}},
+				Position: health.Position{{Origin: "3e11fa47-0001", At: 6}, {Origin: "3e11fa47-0002", At: 5}}, Whole: true,
 			},
 		},
 		"an older MySQL": {
@@ -163,17 +163,17 @@ func TestReplication(t *testing.T) {
 		"no right, writable": {
 			depth: dialect.DepthAll, asked: 2,
 			conn: scripted{fails: denied, variables: maria("read_only", "OFF")},
-			want: health.Replication{Role: health.RolePrimary, Access: health.AccessWrite, Server: "2", Hidden: hidden},
+			want: health.Replication{Role: health.RolePrimary, Access: health.AccessWrite, Server: "2", Hidden: hidden, Assumed: true},
 		},
 		"no right, read-only": {
 			depth: dialect.DepthAll, asked: 2,
 			conn: scripted{fails: denied, variables: maria("read_only", "ON")},
-			want: health.Replication{Role: health.RoleReplica, Access: health.AccessRead, Server: "2", Hidden: hidden},
+			want: health.Replication{Role: health.RoleReplica, Access: health.AccessRead, Server: "2", Hidden: hidden, Assumed: true},
 		},
 		"neither statement is known": {
 			depth: dialect.DepthAll, asked: 3,
 			conn: scripted{knows: "SHOW NOTHING", variables: vars("read_only", "OFF")},
-			want: health.Replication{Role: health.RolePrimary, Access: health.AccessWrite, Hidden: "the server does not tell whom it follows"},
+			want: health.Replication{Role: health.RolePrimary, Access: health.AccessWrite, Hidden: "the server does not tell whom it follows", Assumed: true},
 		},
 		"variables are not told": {
 			depth: dialect.DepthAll, asked: 3,
@@ -183,6 +183,22 @@ func TestReplication(t *testing.T) {
 			depth: dialect.DepthAll, asked: 1,
 			conn: scripted{variables: maria("read_only", "OFF", "wsrep_on", "ON")},
 			want: health.Replication{Role: health.RolePrimary, Access: health.AccessWrite, Server: "2", Equal: true},
+		},
+		"a member of Group Replication": {
+			depth: dialect.DepthAll, asked: 2,
+			conn: scripted{
+				knows: "SHOW REPLICA STATUS", columns: append([]string{"Channel_Name"}, mysqlColumns...),
+				sources:   [][]driver.Value{{"group_replication_recovery", "No", "No", nil, int64(0)}},
+				variables: vars("version", "9.7.4", "read_only", "OFF", "server_id", "2"),
+			},
+			want: health.Replication{Role: health.RolePrimary, Access: health.AccessWrite, Server: "2"},
+		},
+		"another answer": {
+			depth: dialect.DepthAll, asked: 2,
+			conn: scripted{columns: []string{"Hostgroup"}, sources: [][]driver.Value{{"1"}}, variables: vars("read_only", "ON", "server_id", "2")},
+			want: health.Replication{
+				Role: health.RoleReplica, Access: health.AccessRead, Server: "2", Hidden: "the server does not tell whom it follows", Assumed: true,
+			},
 		},
 		"interrupted": {
 			depth: dialect.DepthAll, asked: 2,
@@ -199,6 +215,9 @@ func TestReplication(t *testing.T) {
 			err := Dialect{}.Replication(ctx, &tc.conn, tc.depth)
 			if (err != nil) != (tc.class != health.Neutral) || tc.class == health.Lost && !errors.Is(err, mysql.ErrInvalidConn) {
 				t.Errorf("%v", err)
+			}
+			if p := report.Replication; err != nil && (p == nil || p.Access != health.AccessWrite || p.Role != health.RoleUnknown || p.Hidden == "") {
+				t.Errorf("before it failed it told %+v", p)
 			}
 			if err == nil && !reflect.DeepEqual(*report.Replication, tc.want) {
 				t.Errorf("\ngot  %+v\nwant %+v", *report.Replication, tc.want)

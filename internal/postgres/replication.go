@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"database/sql/driver"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -41,7 +42,7 @@ func (Dialect) Replication(ctx context.Context, conn driver.Conn, depth dialect.
 			dialect.ReportOf(ctx).Replication = told(rows[0])
 			return nil
 		}
-		if err != nil && !refusedQuery(err) || ctx.Err() != nil {
+		if err != nil && (!refusedQuery(err) || ctx.Err() != nil) {
 			return err
 		}
 		hidden = hiddenPlace
@@ -58,11 +59,12 @@ func (Dialect) Replication(ctx context.Context, conn driver.Conn, depth dialect.
 	return nil
 }
 
-// refusedQuery reports whether the server does not know a query, or does not
-// allow it.
+// refusedQuery reports whether the server does not know a query, does not allow it,
+// or does not answer it. The simple one may be answered. That is not so if the
+// connection or the server ends, or has no room.
 func refusedQuery(err error) bool {
-	state, _ := stateOf(err)
-	return strings.HasPrefix(state, "42") || strings.HasPrefix(state, "0A") || strings.HasPrefix(state, "55")
+	state, ok := stateOf(err)
+	return ok && !strings.HasPrefix(state, "57P") && !slices.Contains([]string{"08", "53"}, state[:2])
 }
 
 const allColumns = 10
@@ -102,18 +104,26 @@ func told(row []string) *health.Replication {
 // maxAge keeps an age in seconds far from the limits of a duration.
 const maxAge = 1e9
 
+// roleOf reads pg_is_in_recovery.
 func roleOf(standby string) health.Role {
-	if isTrue(standby) {
+	switch {
+	case isTrue(standby):
 		return health.RoleReplica
+	case standby == "false", standby == "f":
+		return health.RolePrimary
 	}
-	return health.RolePrimary
+	return health.RoleUnknown
 }
 
+// accessOf reads transaction_read_only.
 func accessOf(readOnly string) health.Access {
-	if readOnly == "off" {
+	switch readOnly {
+	case "off":
 		return health.AccessWrite
+	case "on":
+		return health.AccessRead
 	}
-	return health.AccessRead
+	return health.AccessUnknown
 }
 
 // isTrue reads a boolean, which drivers give as such or as text.
