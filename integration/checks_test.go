@@ -86,7 +86,7 @@ func readOnlyNodeIsNotUsed(t *testing.T, c *galera.Cluster) {
 	}
 	unused(t, d, db, 1)
 	waitState(t, d, 1, clustersql.StateDown)
-	if s := d.Status().Nodes[1]; !strings.Contains(s.Reason, "read_only") {
+	if s := d.Status().Nodes[1]; !strings.HasPrefix(s.Reason, "read-only: ") {
 		t.Errorf("%+v", s)
 	}
 	if err := c.Nodes[1].ReadOnly(t.Context(), false); err != nil {
