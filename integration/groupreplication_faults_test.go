@@ -168,8 +168,7 @@ func (m *members) expelled() {
 		mode, err := m.third.Ask(m.Context(), "SELECT @@GLOBAL.offline_mode")
 		return err == nil && mode == "1"
 	})
-	m.becomes(read, m.third, clustersql.StateDown, "not ready: ")
-	m.Logf("%s", read.status(m.third).Reason)
+	m.becomes(read, m.third, clustersql.StateDown, "not ready: Error 6400 ")
 	if found := m.where(read, 8); found["n3"] != 0 {
 		m.Errorf("readers are on %v", found)
 	}
