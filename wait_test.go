@@ -185,6 +185,7 @@ func TestMembershipEndsTheWait(t *testing.T) {
 		if err := <-ended; err != nil || time.Since(began) > 100*time.Millisecond {
 			t.Errorf("after %v: %v", time.Since(began), err)
 		}
+		synctest.Wait() // the probe of n2 is connected: without it a refusal says nothing of the connection in the pool
 		setAll(b, 2, errRefused)
 		time.Sleep(2 * time.Second)
 		go func() {
