@@ -75,12 +75,18 @@ func (n *node) askSecondBest() {
 	}
 }
 
-// answeredSince reports whether another node that is usable has answered a probe
-// after that time.
+// works reports whether a node that has answered can be compared with a silent one:
+// it is used, or it works and is not what the cluster asks for.
+func (s *snapshot) works() bool {
+	return s.state.Usable() || s.state == health.Down && s.class.Unsuited()
+}
+
+// answeredSince reports whether another node that works has answered a probe after
+// that time.
 func (n *node) answeredSince(since time.Time) bool {
 	return slices.ContainsFunc(n.nodes(), func(other *node) bool {
 		s := other.snapshot.Load()
-		return other != n && s.state.Usable() && s.answered.After(since)
+		return other != n && s.works() && s.answered.After(since)
 	})
 }
 
@@ -148,10 +154,10 @@ func (n *node) proveCut(e *health.Evidence) {
 	}
 }
 
-// askAnswers asks the usable fellows for an answer. Anyone may call it.
+// askAnswers asks the fellows that work for an answer. Anyone may call it.
 func (n *node) askAnswers() {
 	for _, other := range n.nodes() {
-		if other != n && other.snapshot.Load().state.Usable() {
+		if other != n && other.snapshot.Load().works() {
 			other.checkNow()
 		}
 	}

@@ -3,6 +3,7 @@ package clustersql
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -151,6 +152,33 @@ func TestSilenceAfterARefusedCheckCuts(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A primary falls silent, and its standby answers, which the cluster does not use.
+// The silence is the primary's own: what hangs there returns, and does not wait for
+// a promotion.
+func TestStandbyIsAWitness(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		b.OnSocket(TrackSocket)
+		for i, role := range []string{"primary", "standby"} {
+			b.Node(nodeName(i)).SetMood(fakedb.Mood{})
+			b.Node(nodeName(i)).OnQuery(func(query string) ([][]driver.Value, bool) {
+				return [][]driver.Value{{role}}, query == "ROLE"
+			})
+		}
+		d := fakeCluster(t, b, 2, WithRequire(RequireReadWrite), WithRoleQueries("ROLE", ""), WithStrategy(Ordered))
+		db := openDB(t, d)
+		time.Sleep(3 * time.Second)
+		fill(t, db, 2)
+		b.Node("n1").SetMood(fakedb.Mood{Silent: true})
+		began := time.Now()
+		_, err := db.Exec("INSERT")
+		// An interval, and then two probes: of the lasting connection and of a dial.
+		if took := time.Since(began); took > 1200*time.Millisecond+2*650*time.Millisecond || !errors.Is(err, ErrUnknownOutcome) {
+			t.Errorf("after %s: %v", took, err)
+		}
+	})
 }
 
 // What is wrong with the session of the lasting connection alone does not take

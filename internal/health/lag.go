@@ -53,6 +53,9 @@ func (t *LagTracker) Next(own *Replication, fellows []Fellow, now time.Time) Lag
 		return Lag{Known: true}
 	case own.Role != RoleReplica:
 		*t = LagTracker{}
+		if primaryOf(own, fellows) == nil && followers(own, fellows) > 0 {
+			return Lag{Known: true} // a primary that takes no writes
+		}
 		return known(own)
 	}
 	primary := primaryOf(own, fellows)

@@ -88,6 +88,10 @@ func TestLag(t *testing.T) {
 			{after: 3, primary: 200, own: replica(100, StreamBroken), want: 2}, {after: 9, primary: 200, own: replica(100, StreamBroken), want: 8},
 			{after: 10, primary: 200, own: replica(200, StreamRuns)},
 		},
+		"its primary was down for long, and has just begun to write": {
+			{after: 1, primary: 100, own: replica(100, StreamRuns)}, {after: 2, own: replica(100, StreamBroken)}, {after: 60, own: replica(100, StreamBroken)},
+			{after: 61, primary: 110, own: replica(100, StreamBroken), want: 1}, {after: 62, primary: 120, own: replica(120, StreamRuns)},
+		},
 		"cut off from the start": {{after: 1, primary: 100, own: aged(replica(50, StreamBroken), time.Minute), want: 60}},
 		"cut off from the start, and nobody knows since when": {
 			{after: 1, primary: 100, own: replica(50, StreamBroken), unknown: true}, {after: 60, primary: 100, own: replica(50, StreamBroken), unknown: true},
@@ -186,6 +190,25 @@ func TestLagOfWhatDoesNotCome(t *testing.T) {
 			if lags := got.For > 0 || !got.Known; lags != tc.lags && second > 1 || got.For > max(1, now.Sub(began)) {
 				t.Errorf("%s: after %d s: %+v", name, second, got)
 			}
+		}
+	}
+}
+
+// A server that follows nobody and takes no writes is a primary in the middle of a
+// switchover as long as others follow it. Beside a new primary it is behind.
+func TestLagOfAReadOnlyPrimary(t *testing.T) {
+	own := Replication{Access: AccessRead, Server: "1", Position: at(100)}
+	follower := Fellow{Replication: &Replication{Role: RoleReplica, Source: "1", Stream: StreamRuns}}
+	primary := Fellow{Replication: &Replication{Role: RolePrimary, Server: "2", Position: at(100)}}
+	for name, tc := range map[string]struct {
+		fellows []Fellow
+		known   bool
+	}{
+		"followed": {[]Fellow{follower}, true}, "alone": {nil, false}, "beside a primary": {[]Fellow{follower, primary}, false},
+	} {
+		var tracker LagTracker
+		if got := tracker.Next(&own, tc.fellows, noon); got.Known != tc.known || got.For != 0 {
+			t.Errorf("%s: %+v", name, got)
 		}
 	}
 }
