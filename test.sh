@@ -175,13 +175,13 @@ lint_steps() {
 
 quick() { short_packages && go test -json -race -short -count=1 -skip '^TestConfiguredClusters$' "${list[@]}"; }
 
-test_module() { cd "$1" && go test -json -race -timeout 15m -count=1 -skip '^(TestFaults|TestGroupReplication)$' ./...; }
+test_module() { cd "$1" && go test -json -race -timeout 15m -count=1 -skip '^(TestFaults|TestReplicationFaults|TestGroupReplication)$' ./...; }
 
 # -race falsifies memory and allocations.
 measure() { short_packages && go test -json -count=1 -run 'Small|Alloc' "${list[@]}"; }
 
 # What clients see of every fault; the tests' own tables are the result.
-faults() { cd "$1" && go test -json -race -count=1 -timeout 15m -run '^TestFaults$' "$2"; }
+faults() { cd "$1" && go test -json -race -count=1 -timeout 15m -run '^Test(Replication)?Faults$' "$2"; }
 
 # oldest has no -race: what it is after is what does not compile, or is not
 # there yet. The tests have one processor: with more, Go 1.25.0 now and then takes
@@ -210,8 +210,8 @@ test_steps() {
 }
 
 faults_steps() {
-  watch_flags=(-show '^TestFaults$')
-  step tests "faults under load: Galera" faults . ./integration
+  watch_flags=(-show '^Test(Replication)?Faults$')
+  step tests "faults under load: MariaDB" faults . ./integration
   step tests "faults under load: PostgreSQL" faults compat ./pgfaults
 }
 

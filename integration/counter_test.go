@@ -17,6 +17,9 @@ import (
 // must see what was committed that long before it began.
 const replicationDelay = time.Second
 
+// hasty are the parameters of a plain client that goes on to another node.
+const hasty = "timeout=1s&readTimeout=1s&writeTimeout=1s"
+
 // patient are the parameters of a plain client that waits for a node.
 const patient = "timeout=1s&readTimeout=10s"
 
@@ -68,18 +71,28 @@ type commit struct {
 	value int64
 }
 
+// count raises the counter on a node until ctx is done. Where replicas follow a
+// primary it is raised there.
 func (s *stage) count(ctx context.Context, n *galera.Node) {
-	db := plain(s.T, n.DSN(patient))
+	params := patient
+	if p := s.c.Primary(); p != nil {
+		n, params = p, hasty
+	}
+	db := plain(s.T, n.DSN(params))
 	var v int64
 	if err := db.QueryRow("SELECT v FROM faults_counter WHERE id = 0").Scan(&v); err != nil {
 		s.Fatal(err)
 	}
 	s.work.Go(func() {
-		defer db.Close()
+		defer func() { db.Close() }()
 		tick := time.NewTicker(2 * watchEvery)
 		defer tick.Stop()
 		for ctx.Err() == nil {
 			<-tick.C
+			if p := s.c.Primary(); p != nil && p != n {
+				db.Close()
+				n, db = p, plain(s.T, p.DSN(params))
+			}
 			v++
 			if _, err := db.Exec("UPDATE faults_counter SET v = ? WHERE id = 0", v); err == nil {
 				s.counter.commit(v)
@@ -101,6 +114,13 @@ func (c *counter) forget(then time.Time) {
 	defer c.mu.Unlock()
 	i := sort.Search(len(c.committed), func(i int) bool { return !c.committed[i].end.Before(then) })
 	c.committed = slices.Clone(c.committed[max(0, i-2):])
+}
+
+// disown drops the values above v: what was committed is lost.
+func (c *counter) disown(v int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.committed = slices.DeleteFunc(c.committed, func(one commit) bool { return one.value > v })
 }
 
 // at returns the highest value whose commit was acknowledged by then.
@@ -128,12 +148,12 @@ func (c *counter) everywhere(then time.Time) int64 {
 	return c.committed[i-2].value
 }
 
-// stale returns how many reads of a node did not see what was committed long
+// stale returns how many reads of a node did not see what was committed a delay
 // before.
-func (c *counter) stale(ops []op, node string) int {
+func (c *counter) stale(ops []op, node string, delay time.Duration) int {
 	n := 0
 	for _, o := range ops {
-		if o.err == nil && o.node == node && o.value < c.at(o.begin.Add(-replicationDelay)) {
+		if o.err == nil && o.node == node && o.value < c.at(o.begin.Add(-delay)) {
 			n++
 		}
 	}

@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"slices"
 	"sort"
 	"sync"
@@ -21,6 +22,7 @@ type look struct {
 	due, end time.Time
 	err      error
 	donor    bool // the node says that it is a donor or desynced
+	readOnly bool // the node says that it takes no writes
 }
 
 // A lookout looks at every node with the backend alone, as a user of its own.
@@ -80,7 +82,7 @@ func (k *lookout) keep(ctx context.Context, node string, db *sql.DB) {
 			return
 		}
 		l := look{due: due}
-		l.donor, l.err = lookAt(db)
+		l.err = l.at(db)
 		l.end = time.Now()
 		k.mu.Lock()
 		k.looks[node] = append(k.looks[node], l)
@@ -91,14 +93,21 @@ func (k *lookout) keep(ctx context.Context, node string, db *sql.DB) {
 	}
 }
 
-// lookAt asks a node whether it works, and for its state in the group.
-func lookAt(db *sql.DB) (donor bool, err error) {
+// at asks a node whether it works and takes writes, and for its state in its group,
+// if it has one.
+func (l *look) at(db *sql.DB) error {
 	if _, err := db.Exec("DO 1"); err != nil {
-		return false, err
+		return err
+	}
+	if err := db.QueryRow("SELECT @@GLOBAL.read_only").Scan(&l.readOnly); err != nil {
+		return err
 	}
 	var name, state string
-	err = db.QueryRow("SHOW GLOBAL STATUS LIKE 'wsrep_local_state'").Scan(&name, &state)
-	return state == "2", err
+	err := db.QueryRow("SHOW GLOBAL STATUS LIKE 'wsrep_local_state'").Scan(&name, &state)
+	if l.donor = state == "2"; errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	return err
 }
 
 // harm notes that from now on something is done to the nodes.
@@ -165,6 +174,12 @@ func (k *lookout) donated(node string, p span) bool {
 		}
 	}
 	return len(looks) > 0
+}
+
+// refused reports whether a node said in one of the looks of a span that it takes no
+// writes.
+func (k *lookout) refused(node string, p span) bool {
+	return slices.ContainsFunc(k.during(node, p), func(l look) bool { return l.readOnly })
 }
 
 // during returns the looks that were under way within a span.

@@ -23,7 +23,7 @@ func killed(s *stage) {
 	s.end()
 	for i, w := range loads {
 		l := s.tally(w, w.name, s.since(fault.from), back[i])
-		most := w.onWire(fault)
+		most := onWire(w.reads.all(), fault)
 		if i > 0 {
 			most = 0
 		}
@@ -72,7 +72,7 @@ func frozen(s *stage) {
 		s.bound(took <= limits[i], "%s: a query hung for %s, at most %s may pass", w.name, took, limits[i])
 		s.bound(i < 2 || l.readsFailed == 0, "%s: %d reads failed", w.name, l.readsFailed)
 	}
-	s.Logf("a client that knew no better got %d stale reads", s.counter.stale(unprotected.all(), s.victim().Name))
+	s.Logf("a client that knew no better got %d stale reads", s.counter.stale(unprotected.all(), s.victim().Name, replicationDelay))
 	l := s.tally(loads[0], "SIGCONT after 12s", s.since(fault.to), back[0])
 	s.bound(l.stale == 0, "%d stale reads after SIGCONT", l.stale)
 	s.bound(l.readsFailed == 0, "%d reads failed after SIGCONT", l.readsFailed)
@@ -130,7 +130,7 @@ func shutDown(s *stage) {
 	s.end()
 	for i, w := range loads {
 		l := s.tally(w, w.name, s.since(fault.from), back[i])
-		most := w.onWire(fault)
+		most := onWire(w.reads.all(), fault)
 		if i == 1 {
 			most = 0
 		}

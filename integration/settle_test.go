@@ -20,9 +20,11 @@ func (s *stage) settle() []settling {
 	s.Helper()
 	const limit = 30 * time.Second
 	found := make([]settling, len(s.loads))
-	s.backs(time.Now())
 	for i, w := range s.loads {
-		found[i] = settling{span: span{from: w.d.Status().Nodes[0].Since.Add(w.due)}, took: -1}
+		if w.share != (shares{}) {
+			s.returned(w, s.faulty, time.Now())
+		}
+		found[i] = settling{span: span{from: w.d.Status().Nodes[s.faulty].Since.Add(w.due)}, took: -1}
 	}
 	for ; ; s.pass(20 * time.Millisecond) {
 		open := 0
@@ -31,9 +33,9 @@ func (s *stage) settle() []settling {
 			if w.share == (shares{}) || f.took >= 0 {
 				continue
 			}
-			f.to, f.share = time.Now(), share(w.d, 0)
+			f.to, f.share = time.Now(), share(w.d, s.faulty)
 			switch {
-			case w.share.met(w.d):
+			case w.share.met(w.d, s.faulty):
 				f.took = max(0, f.to.Sub(f.from))
 			case f.to.Sub(f.from) < limit:
 				open++
@@ -67,13 +69,13 @@ func (s *stage) judge(quiet span, found []settling) {
 	}
 }
 
-// met reports whether the first node's share is within the bounds. It may be
-// outside by one connection, because a pool with little to do has few.
-func (s shares) met(d clustersql.Driver) bool {
+// met reports whether a node's share is within the bounds. It may be outside by
+// one connection, because a pool with little to do has few.
+func (s shares) met(d clustersql.Driver, node int) bool {
 	has, total := 0.0, 0.0
 	for i, n := range d.Status().Nodes {
 		total += float64(n.OpenConns)
-		if i == 0 {
+		if i == node {
 			has = float64(n.OpenConns)
 		}
 	}

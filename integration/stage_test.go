@@ -25,7 +25,9 @@ type stage struct {
 	table *table
 	loads []*workload
 
-	faulty  int // the index of the node that has the fault; its stale reads are counted
+	faulty  int             // the index of the node that has the fault; its stale reads are counted
+	unsent  map[string]bool // the keys of acknowledged inserts that a dead primary had not sent
+	old     int             // inserts that were sent to an old primary
 	lookout *lookout
 	witness *tape // the reads of a node without the fault
 	blind   bool  // the fault affects the witness too
@@ -48,6 +50,9 @@ func (s *stage) start(clients ...client) []*workload {
 	s.stopWork = stop
 	s.Cleanup(s.abandon)
 	anchor := s.c.Nodes[1]
+	if s.table.replicas {
+		anchor = s.c.Nodes[2]
+	}
 	s.witness = s.watch(ctx, anchor)
 	s.count(ctx, anchor)
 	for _, c := range clients {
@@ -81,7 +86,11 @@ func (s *stage) prepare(c client) *workload {
 		w.fresh = sql.OpenDB(w.d.Connector())
 		w.fresh.SetMaxIdleConns(-1)
 	}
-	waitFor(s.T, "the nodes to be up", func() bool { return up(w.d) == len(s.c.Nodes) })
+	fit := c.fit
+	if fit == 0 {
+		fit = len(s.c.Nodes)
+	}
+	waitFor(s.T, "the nodes to be up", func() bool { return up(w.d) == fit })
 	size := pool
 	if c.maxOpen > 0 {
 		size = c.maxOpen
@@ -109,7 +118,7 @@ func (s *stage) insertsGoOn() {
 	s.Helper()
 	now := time.Now()
 	waitFor(s.T, "inserts to go on", func() bool {
-		return !slices.ContainsFunc(s.loads, func(w *workload) bool { return !w.inserts.okSince(now) })
+		return !slices.ContainsFunc(s.loads, func(w *workload) bool { return w.does != readsOnly && !w.inserts.okSince(now) })
 	})
 }
 

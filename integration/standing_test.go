@@ -34,7 +34,8 @@ func (s standing) left(t *testing.T, c *galera.Cluster) {
 	})
 	closeIdle(c)
 	waitFor(t, "the sockets to be closed", func() bool { return countSockets(t) <= s.sockets })
-	if err := goleak.Find(s.goroutines, goleak.IgnoreAnyFunction("github.com/EnumApps/clustersql/internal/throwaway.startProcess.func1")); err != nil {
+	if err := goleak.Find(s.goroutines, goleak.IgnoreAnyFunction("github.com/EnumApps/clustersql/internal/throwaway.startProcess.func1"),
+		goleak.IgnoreAnyFunction("github.com/EnumApps/clustersql/internal/throwaway.(*Relay).pump"), goleak.IgnoreAnyFunction("github.com/EnumApps/clustersql/internal/throwaway.(*Relay).serve")); err != nil {
 		t.Error(err)
 	}
 }

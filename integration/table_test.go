@@ -16,12 +16,7 @@ func TestFaults(t *testing.T) {
 	_ = mysql.SetLogger(&mysql.NopLogger{}) // it would write a line for every lost connection
 	var log strings.Builder
 	c := galera.StartT(t, galera.Options{Log: &log})
-	run(t, c,
-		"CREATE TABLE app.faults_kv (id INT PRIMARY KEY, v INT)",
-		"INSERT INTO app.faults_kv SELECT seq, seq FROM app.seq_0_to_999",
-		"CREATE TABLE app.faults_counter (id INT PRIMARY KEY, v BIGINT)",
-		"INSERT INTO app.faults_counter VALUES (0, 1)",
-		"CREATE TABLE app.faults_ins (id BIGINT PRIMARY KEY AUTO_INCREMENT, k VARCHAR(64), node VARCHAR(16), KEY (k))")
+	makeTables(t, c)
 	var results table
 	began := time.Now()
 	for _, fault := range []struct {

@@ -15,19 +15,27 @@ import (
 )
 
 // A table is what the whole suite prints at its end. The longest gap is that
-// between two reads that succeeded, less the time in which the machine stood
-// still. The time to return is from the end of the fault until the client has
+// between two reads that succeeded, or two writes of a client that only writes,
+// less the time in which the machine stood still. The time to return is from the end of the fault until the client has
 // the node up; in rows of a return it is from there until the node's share of
 // connections is right. Stale reads are those of the node that had the fault.
 // Good sessions and good nodes are those of a toll.
-type table struct{ lines []tally }
+//
+// With replicas, stale reads are those of all nodes. What a primary had acknowledged
+// and not sent when it died is not lost by the client. Writes on an old primary were
+// sent there after another one was promoted.
+type table struct {
+	lines    []tally
+	replicas bool
+}
 
 // A tally is what one client saw under one fault.
 type tally struct {
 	fault                                        string
+	does                                         work
 	readsOK, readsFailed, writesOK, writesFailed int
 	gap, back                                    time.Duration
-	stale, lost, double, told                    int
+	stale, lost, double, told, old               int
 	toll                                         toll
 	noReturn                                     bool
 }
@@ -35,17 +43,32 @@ type tally struct {
 func (tb *table) String() string {
 	var text strings.Builder
 	w := tabwriter.NewWriter(&text, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "fault\treads ok/failed\twrites ok/failed\tlongest gap\ttime to return\tstale\tlost\tdouble\tgood sessions lost\tgood nodes taken down")
+	last := ""
+	if tb.replicas {
+		last = "\twrites on an old primary"
+	}
+	fmt.Fprintln(w, "fault\treads ok/failed\twrites ok/failed\tlongest gap\ttime to return\tstale\tlost\tdouble\tgood sessions lost\tgood nodes taken down"+last)
 	for _, l := range tb.lines {
 		back := l.back.Round(10 * time.Millisecond).String()
 		if l.noReturn {
 			back = "-"
 		}
-		fmt.Fprintf(w, "%s\t%d/%d\t%d/%d\t%s\t%s\t%d\t%d\t%d\t%d\t%d\n", l.fault, l.readsOK, l.readsFailed, l.writesOK, l.writesFailed,
-			l.gap.Round(time.Millisecond), back, l.stale, l.lost, l.double, l.toll.sessions, l.toll.nodes)
+		if tb.replicas {
+			last = fmt.Sprintf("\t%d", l.old)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d%s\n", l.fault, l.does.parts(writesOnly, l.readsOK, l.readsFailed), l.does.parts(readsOnly, l.writesOK, l.writesFailed),
+			l.gap.Round(time.Millisecond), back, l.stale, l.lost, l.double, l.toll.sessions, l.toll.nodes, last)
 	}
 	w.Flush()
 	return text.String()
+}
+
+// parts is a cell of the table. It is empty for a client that only does other work.
+func (is work) parts(other work, ok, failed int) string {
+	if is == other {
+		return "-"
+	}
+	return fmt.Sprintf("%d/%d", ok, failed)
 }
 
 // A span is a part of a run.
@@ -95,15 +118,15 @@ func (s *stage) tally(w *workload, fault string, during span, back time.Duration
 	s.Helper()
 	reads, opens := during.begun(w.reads.all()), during.begun(w.opens.all())
 	writes := during.begun(w.inserts.all())
-	l := tally{fault: fault, back: back, noReturn: back < 0}
+	l := tally{fault: fault, does: w.does, back: back, noReturn: back < 0, old: s.old}
 	l.readsFailed, l.writesFailed = len(failed(reads)), len(failed(writes))
 	l.readsOK, l.writesOK = len(reads)-l.readsFailed, len(writes)-l.writesFailed
 	l.gap = s.gap(w, during)
 	seen := slices.Concat(reads, opens)
 	others := 0
 	for i, n := range s.c.Nodes {
-		if stale := s.counter.stale(seen, n.Name); i == s.faulty {
-			l.stale = stale
+		if stale := s.counter.stale(seen, n.Name, s.delay()); i == s.faulty || s.table.replicas {
+			l.stale += stale
 		} else {
 			others += stale
 		}
@@ -111,7 +134,7 @@ func (s *stage) tally(w *workload, fault string, during span, back time.Duration
 	for _, o := range writes {
 		r := s.rows[o.key]
 		switch {
-		case o.err == nil && r.least < 1:
+		case o.err == nil && r.least < 1 && !s.unsent[o.key]:
 			l.lost++
 		case o.err != nil && r.most > 0 && !errors.Is(o.err, clustersql.ErrUnknownOutcome):
 			l.told++
@@ -125,7 +148,7 @@ func (s *stage) tally(w *workload, fault string, during span, back time.Duration
 	s.Logf("%s: %d of %d reads failed, %d of %d opens, %d of %d inserts; %d stale reads on the others\n%s", fault,
 		l.readsFailed, len(reads), len(failed(opens)), len(opens), l.writesFailed, len(writes),
 		others, causes(slices.Concat(seen, writes)))
-	if during.to.Sub(during.from) > time.Second && (l.readsOK == 0 || l.writesOK == 0) {
+	if during.to.Sub(during.from) > time.Second && (l.readsOK == 0 && w.does != writesOnly || l.writesOK == 0 && w.does != readsOnly) {
 		s.Errorf("%s: the load did nothing", fault)
 	}
 	if l.lost > 0 || l.double > 0 || l.told > 0 {
@@ -134,14 +157,17 @@ func (s *stage) tally(w *workload, fault string, during span, back time.Duration
 	return l
 }
 
-// gap returns the longest time without a successful read, less the time in
-// which the machine stood still.
+// gap returns the longest time without a successful read, or write of a client that
+// only writes, less the time in which the machine stood still.
 func (s *stage) gap(w *workload, during span) time.Duration {
 	if during.to.Before(during.from) {
 		return 0
 	}
-	ends := []time.Time{during.from}
-	for _, o := range w.reads.all() {
+	ends, ops := []time.Time{during.from}, w.reads.all()
+	if w.does == writesOnly {
+		ops = w.inserts.all()
+	}
+	for _, o := range ops {
 		if o.err == nil && o.end.After(during.from) && o.end.Before(during.to) {
 			ends = append(ends, o.end)
 		}
@@ -154,7 +180,7 @@ func (s *stage) gap(w *workload, during span) time.Duration {
 			longest, at = d, p
 		}
 	}
-	s.Logf("%s: no read succeeded for %s (%s less standstill) from %s after the fault", w.name, longest, at.to.Sub(at.from), at.from.Sub(during.from))
+	s.Logf("%s: nothing succeeded for %s (%s less standstill) from %s after the fault", w.name, longest, at.to.Sub(at.from), at.from.Sub(during.from))
 	return longest
 }
 
@@ -189,15 +215,15 @@ func (s *stage) net(p span) time.Duration {
 	return p.to.Sub(p.from) - still
 }
 
-// onWire returns the largest number of reads that were under way at one moment
-// of a span.
-func (w *workload) onWire(p span) int {
+// onWire returns the largest number of operations that were under way at one
+// moment of a span.
+func onWire(ops []op, p span) int {
 	type step struct {
 		at time.Time
 		by int
 	}
 	var steps []step
-	for _, o := range w.reads.all() {
+	for _, o := range ops {
 		if o.end.After(p.from) && o.begin.Before(p.to) {
 			steps = append(steps, step{o.begin, 1}, step{o.end, -1})
 		}

@@ -30,8 +30,9 @@ type toll struct {
 
 // A sighting is that a node's status said down.
 type sighting struct {
-	node string
-	at   time.Time
+	node   string
+	at     time.Time
+	reason string
 }
 
 // downsOf returns the nodes that are down now.
@@ -39,7 +40,7 @@ func downsOf(d clustersql.Driver) []sighting {
 	var downs []sighting
 	for _, n := range d.Status().Nodes {
 		if n.State == clustersql.StateDown {
-			downs = append(downs, sighting{n.Name, time.Now()})
+			downs = append(downs, sighting{n.Name, time.Now(), n.Reason})
 		}
 	}
 	return downs
@@ -48,6 +49,7 @@ func downsOf(d clustersql.Driver) []sighting {
 // An account is what a client says of its sessions and nodes.
 type account struct {
 	client   string
+	writes   bool          // it uses only nodes that take writes
 	interval time.Duration // probe_interval
 	timeout  time.Duration // probe_timeout
 	events   []clustersql.Event
@@ -68,7 +70,7 @@ func (k *lookout) toll(a account, p span) toll {
 	told, broken := make(map[string]int), make(map[string]int)
 	down := make(map[string]bool)
 	for _, e := range a.events {
-		if !p.has(e.Time) || asked(e.Reason) || k.outlasted(a, e.Node, e.Time) {
+		if !p.has(e.Time) || asked(e.Reason) || k.outlasted(a, e.Node, e.Time) || k.unsuited(a, e.Node, e.Reason, e.Time) {
 			continue
 		}
 		switch {
@@ -81,7 +83,7 @@ func (k *lookout) toll(a account, p span) toll {
 		}
 	}
 	for _, s := range a.downs {
-		if p.has(s.at) && !down[s.node] && k.good(a, s.node, itself, s.at) && !k.outlasted(a, s.node, s.at) {
+		if p.has(s.at) && !down[s.node] && k.good(a, s.node, itself, s.at) && !k.outlasted(a, s.node, s.at) && !k.unsuited(a, s.node, s.reason, s.at) {
 			down[s.node] = true
 			t.note(s.at, s.node, "its status says down")
 		}
@@ -93,7 +95,7 @@ func (k *lookout) toll(a account, p span) toll {
 		}
 	}
 	for node, n := range a.closed {
-		if n > 0 && k.good(a, node, sessions, p.to) {
+		if n > 0 && k.good(a, node, sessions, p.to) && !(a.writes && k.refused(node, p)) {
 			told[node] += n
 			t.note(p.to, node, fmt.Sprintf("%d connections ended without an event", n))
 		}
@@ -150,6 +152,12 @@ func (a *account) finds() time.Duration { return a.interval*6/5 + time.Duration(
 func (k *lookout) outlasted(a account, node string, at time.Time) bool {
 	return k.donated(node, span{at.Add(-usual.DonorAfter), at}) &&
 		slices.ContainsFunc(k.nodes, func(other string) bool { return other != node && k.good(a, other, itself, at) })
+}
+
+// unsuited reports whether a client that writes left a node out which took no
+// writes.
+func (k *lookout) unsuited(a account, node, reason string, at time.Time) bool {
+	return a.writes && strings.HasPrefix(reason, "read-only: ") && k.refused(node, span{at.Add(-a.finds()), at.Add(2 * lookEvery)})
 }
 
 // asked reports whether connections ended for a reason for which the program

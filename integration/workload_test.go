@@ -98,10 +98,21 @@ type client struct {
 	maxOpen int           // for SetMaxOpenConns; 0: no limit
 	opens   bool          // in addition, a read on a fresh connection every 50 ms
 	probe   time.Duration // probe_interval and probe_timeout; 0: the defaults
+	fit     int           // how many nodes are up before the fault; 0: all
 	byHand  bool          // the row itself calls read and insert; there is no other load
-	share   shares        // the first node's share that it must have again after its return
+	does    work          // which part of the load
+	share   shares        // the faulty node's share that it must have again after its return
 	due     time.Duration // how long after the return that begins
 }
+
+// Work is the part of the load that a client does.
+type work uint8
+
+const (
+	readsAndWrites work = iota
+	readsOnly
+	writesOnly
+)
 
 // Shares are the bounds of a node's part of a client's connections. The zero
 // value is for clients that have no target.
@@ -159,7 +170,7 @@ func (w *workload) keepSight(ctx context.Context) {
 func (w *workload) account() account {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	a := account{client: w.name, interval: usual.ProbeInterval, timeout: usual.ProbeTimeout, events: w.events, downs: w.downs, closed: w.closed}
+	a := account{client: w.name, writes: w.does == writesOnly, interval: usual.ProbeInterval, timeout: usual.ProbeTimeout, events: w.events, downs: w.downs, closed: w.closed}
 	if w.probe > 0 {
 		a.interval, a.timeout = w.probe, w.probe
 	}
@@ -239,8 +250,12 @@ func (w *workload) begin(ctx context.Context, wg *sync.WaitGroup) {
 			})
 		}
 	}
-	work(readers, readEvery, w.read)
-	work(writers, writeEvery, w.insert)
+	if w.does != writesOnly {
+		work(readers, readEvery, w.read)
+	}
+	if w.does != readsOnly {
+		work(writers, writeEvery, w.insert)
+	}
 	if w.fresh != nil {
 		work(writers, openEvery, w.open)
 	}

@@ -1,0 +1,98 @@
+package integration
+
+import (
+	"context"
+	"time"
+)
+
+// outage is how long the operator's tool takes to find that the primary is dead.
+const outage = 2 * time.Second
+
+func primaryKilled(s *stage) {
+	writer, reader := s.pair("kill -9 of the primary", 0)
+	old := s.victim()
+	s.harm(old)
+	fault := span{from: time.Now()}
+	s.must(old.Kill())
+	fault.to = time.Now()
+	s.pass(outage)
+	best, promoted, wrote := s.promote(writer, reader)
+	s.pass(time.Second)
+	s.must(old.Start(context.Background()))
+	read := s.oldBack(writer, reader, old, best, promoted)
+	s.end()
+	s.judgePair(writer, reader, fault.from, wrote, read, onWire(writer.inserts.all(), fault))
+}
+
+// The promotion comes when the writers' connections have been cut. What they had
+// sent the old primary runs when it goes on; its callers know that it may have.
+func primaryFrozen(s *stage) {
+	writer, reader := s.pair("SIGSTOP of the primary", 0)
+	old := s.victim()
+	s.harm(old)
+	fault := span{from: time.Now()}
+	s.must(old.Freeze())
+	fault.to = time.Now()
+	s.pass(2 * outage)
+	best, promoted, wrote := s.promote(writer, reader)
+	s.pass(time.Second)
+	s.must(old.Resume())
+	read := s.oldBack(writer, reader, old, best, promoted)
+	s.end()
+	s.judgePair(writer, reader, fault.from, wrote, read, writers)
+}
+
+// Nobody is promoted: the writers wait for the primary.
+func primaryShutDown(s *stage) {
+	writer, reader := s.pair("shutdown of the primary", 0)
+	s.harm(s.victim())
+	fault := span{from: time.Now()}
+	s.must(s.victim().Shutdown(s.Context()))
+	fault.to = time.Now()
+	s.pass(outage)
+	s.must(s.victim().Start(context.Background()))
+	back := s.returned(writer, 0, time.Now())
+	s.insertsGoOn()
+	s.pass(time.Second)
+	s.end()
+	s.judgePair(writer, reader, fault.from, back, -1, onWire(writer.inserts.all(), fault))
+}
+
+// Nothing fails in a planned switchover, and no node is bad.
+func switchedOver(s *stage) {
+	writer, reader := s.pair("switchover", 0)
+	from := time.Now()
+	s.between(reader, s.victim(), s.replica())
+	s.must(s.c.Switchover(s.Context(), s.replica()))
+	promoted := time.Now()
+	s.insertsGoOn()
+	back := s.net(span{promoted, time.Now()})
+	s.bound(back <= promotes, "writes went on %s after the switchover", back)
+	s.pass(2 * time.Second)
+	s.end()
+	s.judgePair(writer, reader, from, back, -1, 0)
+	for node := range s.writersIn(writer, s.since(promoted.Add(promotes))) {
+		s.bound(node == s.replica().Name, "%s wrote after the switchover", node)
+	}
+}
+
+func replicationFrozen(s *stage) {
+	writer, reader := s.pair("all frozen", 0)
+	s.blind = true
+	s.harm(s.c.Nodes...)
+	fault := span{from: time.Now()}
+	for _, n := range s.c.Nodes {
+		s.must(n.Freeze())
+	}
+	s.pass(2 * outage)
+	fault.to = time.Now()
+	for _, n := range s.c.Nodes {
+		s.must(n.Resume())
+	}
+	wrote := s.returned(writer, 0, fault.to)
+	read := s.returned(reader, 1, fault.to)
+	s.insertsGoOn()
+	s.pass(time.Second)
+	s.end()
+	s.judgePair(writer, reader, fault.from, wrote, read, 0)
+}
