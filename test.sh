@@ -4,7 +4,7 @@
 #   ./test.sh              all of it: install what the tests need, lint, the tests of every module
 #                          with -race, the oldest Go, faults on real servers, bench-quick
 #   ./test.sh quick        the root module's tests without real database servers
-#   ./test.sh integration  every fault of a node under load, on real servers; with a table of them
+#   ./test.sh integration  every fault of a node under load, on real servers; with tables of them; all of it has Galera's
 #   ./test.sh lint         gofmt, vet, staticcheck, other platforms, go.mod files, known vulnerabilities
 #   ./test.sh oldest       the quick tests with the oldest Go that go.mod allows
 #   ./test.sh bench        clustersql beside a plain driver and HAProxy; writes bench/RESULTS.md
@@ -181,7 +181,7 @@ test_module() { cd "$1" && go test -json -race -timeout 15m -count=1 -skip '^(Te
 measure() { short_packages && go test -json -count=1 -run 'Small|Alloc' "${list[@]}"; }
 
 # What clients see of every fault; the tests' own tables are the result.
-faults() { cd "$1" && go test -json -race -count=1 -timeout 15m -run '^Test(Replication)?Faults$' "$2"; }
+faults() { cd "$1" && go test -json -race -count=1 -timeout 15m -run "$3" "$2"; }
 
 # oldest has no -race: what it is after is what does not compile, or is not
 # there yet. The tests have one processor: with more, Go 1.25.0 now and then takes
@@ -211,8 +211,13 @@ test_steps() {
 
 faults_steps() {
   watch_flags=(-show '^Test(Replication)?Faults$')
-  step tests "faults under load: MariaDB" faults . ./integration
-  step tests "faults under load: PostgreSQL" faults compat ./pgfaults
+  step tests "faults under load: Galera" faults . ./integration '^TestFaults$'
+}
+
+# The other tables take as long again: they are not in the run of everything.
+replication_faults_steps() {
+  step tests "faults under load: replicas of MariaDB" faults . ./integration '^TestReplicationFaults$'
+  step tests "faults under load: PostgreSQL" faults compat ./pgfaults '^TestFaults$'
 }
 
 bench_quick() { go -C bench run . -quick; }
@@ -270,7 +275,7 @@ install_step() { step check "install what the tests need" install_packages; }
 case "${1:-all}" in
   all) install_step; lint_steps; test_steps; faults_steps; step live "bench, in small" bench_quick ;;
   quick) step tests "tests without real servers" quick ;;
-  integration) install_step; faults_steps ;;
+  integration) install_step; faults_steps; replication_faults_steps ;;
   lint) lint_steps ;;
   oldest) step tests "oldest Go" oldest ;;
   bench-quick) install_step; step live "bench, in small" bench_quick ;;
