@@ -166,9 +166,6 @@ func TestPromotionInSteps(t *testing.T) {
 		"closed for a moment later": {
 			func(m *mysqlScript) { m.source, m.readOnly = 0, false }, func(m *mysqlScript) { m.readOnly = true }, func(m *mysqlScript) { m.readOnly = false },
 		},
-		"without the right to see it": {
-			func(m *mysqlScript) { m.noRight = true }, func(m *mysqlScript) { m.source = 0 }, func(m *mysqlScript) { m.readOnly = false },
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

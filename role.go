@@ -215,11 +215,14 @@ func (n *node) askRivals() {
 }
 
 // promotes reports whether a replica that is a primary now was promoted. One that
-// took writes before may only be set up anew, and one that does not tell whom it
-// follows may only have been closed for a moment: it was promoted if there is no
-// other primary.
+// took writes before may only be set up anew: it was promoted if there is no other
+// primary. Of one that does not tell whom it follows nobody knows: it may only have
+// been closed for a moment.
 func promotes(was, now *health.Replication, fellows []health.Fellow) bool {
-	if was.Access == health.AccessRead && !was.Assumed && !now.Assumed {
+	switch {
+	case was.Assumed || now.Assumed:
+		return false
+	case was.Access == health.AccessRead:
 		return true
 	}
 	return !slices.ContainsFunc(fellows, func(f health.Fellow) bool { return f.Replication.Role == health.RolePrimary })

@@ -19,6 +19,7 @@ import (
 	"github.com/EnumApps/clustersql"
 	"github.com/EnumApps/clustersql/internal/fakedb"
 	"github.com/EnumApps/clustersql/internal/health"
+	"github.com/EnumApps/clustersql/internal/race"
 )
 
 var rolesSeed = flag.Uint64("simulate.roles", 0, "the one seed that TestRolesSimulation runs; 0: the usual ones")
@@ -47,6 +48,8 @@ func TestRolesSimulation(t *testing.T) {
 		first, count, end = rand.Uint64N(1<<53)+1, 1<<32, time.Now().Add(*simulateFor/4)
 	case testing.Short():
 		count = 15
+	case race.Enabled: // which makes a seed ten times as long
+		count = 40
 	}
 	sum := make(map[string]int)
 	for seed := first; seed < first+count && (end.IsZero() || time.Now().Before(end)); seed++ {
@@ -65,7 +68,7 @@ func TestRolesSimulation(t *testing.T) {
 	}
 	t.Log(sum)
 	for _, what := range []string{"promotions", "reads in calm", "writes in calm", "reads of a standby", "returned as primary", "paused", "cut off"} {
-		if sum[what] == 0 && sum["seeds"] >= 150 {
+		if sum[what] == 0 && sum["seeds"] >= 40 {
 			t.Errorf("no seed has come to this: %s", what)
 		}
 	}
