@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/EnumApps/clustersql/internal/race"
 )
 
 var (
@@ -36,8 +38,11 @@ func TestSimulation(t *testing.T) {
 		return
 	}
 	seeds := uint64(300)
-	if testing.Short() {
+	switch {
+	case testing.Short():
 		seeds = 30
+	case race.Enabled: // which makes a seed several times as long
+		seeds = 120
 	}
 	sum := new(tally)
 	for seed := range seeds {
