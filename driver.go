@@ -127,6 +127,16 @@ func (d Driver) Status() ClusterStatus {
 	return d.m.status()
 }
 
+// Config returns the settings that the cluster works with: those that it was given
+// and the defaults for the rest. For settings that cannot work it returns them as
+// they were given.
+func (d Driver) Config() Config {
+	if d.m == nil {
+		return Config{}
+	}
+	return d.m.cfg
+}
+
 // WaitReady waits until at least n nodes are up. It is for programs that want
 // to start late rather than start without a working cluster. A connector must
 // be open, as one is after [database/sql.Open]: without one nothing checks the

@@ -100,3 +100,16 @@ func TestUnknownChoicesAreRefused(t *testing.T) {
 		d.Close()
 	}
 }
+
+// Config shows the settings that a cluster works with, also those that followed
+// another.
+func TestConfigOfADriver(t *testing.T) {
+	d := NewDriver(fakedb.New().Driver(), "", WithStrategy(Ordered), WithOpenTimeout(time.Second))
+	defer d.Close()
+	if c := d.Config(); c.Strategy.String() != "ordered" || c.AttemptTimeout != time.Second || c.ProbeInterval != time.Second {
+		t.Errorf("%s, %s, %s", c.Strategy, c.AttemptTimeout, c.ProbeInterval)
+	}
+	if c := (Driver{}).Config(); c.OpenTimeout != 0 {
+		t.Error("an empty Driver has settings")
+	}
+}

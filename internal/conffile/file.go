@@ -102,11 +102,11 @@ func (n *Node) Wrong(err error) error {
 // together. It names the first key; err is to name the others. Its line is that
 // of the first key that is written, in the cluster or at the top of the file.
 func (f *File) Conflict(c *Cluster, err error, keys ...string) error {
-	wrong := &Mistake{c.in.path, c.in.at.line, c.in.label(keys[0]), err}
+	wrong := &Mistake{Path: c.in.path, Line: c.in.at.line, What: c.in.label(keys[0]), Err: err, drop: c.in.dropping("")}
 	for _, key := range keys {
 		for _, s := range []section{c.in, f.root} {
 			if _, written := s.values[key]; written {
-				wrong.Line, wrong.Err = s.at.key(key).line, s.withoutValue(key, err)
+				wrong.Line, wrong.Err, wrong.drop = s.at.key(key).line, s.withoutValue(key, err), s.dropping(key)
 				return wrong
 			}
 		}
@@ -118,6 +118,15 @@ func (f *File) Conflict(c *Cluster, err error, keys ...string) error {
 // environment variable [PathVariable] names, or else [DefaultPath]. The error
 // is a [*Mistake] and holds no secret.
 func Read(path string, keys Keys) (*File, error) {
+	text, path, err := read(path)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, text, keys)
+}
+
+// read returns the text of a file, and the path under which it was found.
+func read(path string) (text, found string, err error) {
 	cure := "create it, or name another file"
 	if path == "" {
 		path = os.Getenv(PathVariable)
@@ -136,9 +145,9 @@ func Read(path string, keys Keys) (*File, error) {
 		if errors.As(err, &e) {
 			err = e.Err
 		}
-		return nil, &Mistake{Path: path, Err: fmt.Errorf("%w: %s", err, cure)}
+		return "", path, &Mistake{Path: path, Err: fmt.Errorf("%w: %s", err, cure)}
 	}
-	return Parse(path, string(data), keys)
+	return string(data), path, nil
 }
 
 // Parse does what Read does, for the text of a file. path is used in messages
@@ -148,8 +157,13 @@ func Parse(path, text string, keys Keys) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &File{}
-	if f.root, err = (section{path, "", values, locate(text), secretsOf(values)}).folded(originalTable); err != nil {
+	return parse(path, text, values, keys)
+}
+
+// parse checks what the decoder has made of a text.
+func parse(path, text string, values map[string]any, keys Keys) (f *File, err error) {
+	f = &File{}
+	if f.root, err = (section{path: path, values: values, at: locate(text), secrets: secretsOf(values)}).folded(originalTable); err != nil {
 		return nil, err
 	}
 	if err := f.root.only(append([]string{"cluster", "selftest", originalTable}, keys.Settings...)...); err != nil {

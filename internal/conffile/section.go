@@ -14,6 +14,12 @@ type Mistake struct {
 	Line int    // 0 for the file as a whole
 	What string // the cluster, node and key; may be empty
 	Err  error  // what is wrong and how to cure it; holds no secret
+
+	// drop takes what is wrong out of the decoded file, so that the rest can be
+	// judged without it. It is nil if nothing would be left. follows is true for
+	// what is only wrong because of what was dropped before.
+	drop    func()
+	follows bool
 }
 
 // Error gives file, line, place, error and cure.
@@ -40,12 +46,13 @@ type section struct {
 	at     *place
 
 	secrets []redact.Redactor // of the whole file
+	from    map[string]any    // what the decoder gave, where values is a copy; else nil
 }
 
 // wrong returns err as an error about a key, with its line. An empty key stands
 // for the section.
 func (s section) wrong(key string, err error) error {
-	return &Mistake{s.path, s.at.key(key).line, s.label(key), s.withoutValue(key, err)}
+	return &Mistake{Path: s.path, Line: s.at.key(key).line, What: s.label(key), Err: s.withoutValue(key, err), drop: s.dropping(key)}
 }
 
 // label names a key for messages.
@@ -84,7 +91,8 @@ func (s section) only(known ...string) error {
 			if s.mayName(k) {
 				what = s.label(k)
 			}
-			return &Mistake{s.path, s.at.key(k).line, what, fmt.Errorf("unknown key: the keys here are %s", strings.Join(known, ", "))}
+			return &Mistake{Path: s.path, Line: s.at.key(k).line, What: what, drop: s.dropping(k),
+				Err: fmt.Errorf("unknown key: the keys here are %s", strings.Join(known, ", "))}
 		}
 	}
 	return nil
@@ -164,9 +172,14 @@ func (s section) tables(key, header string) ([]section, error) {
 	default:
 		return nil, s.wrongf(key, "it is %s and not an array of tables: write %s", typeName(v), header)
 	}
-	sections := make([]section, len(tables))
+	var sections []section
 	for i, t := range tables {
-		sections[i] = section{s.path, s.what, t, s.at.key(key).item(i), s.secrets}
+		if !isDropped(t) {
+			sections = append(sections, section{path: s.path, what: s.what, values: t, at: s.at.key(key).item(i), secrets: s.secrets})
+		}
+	}
+	if len(sections) == 0 && len(tables) > 0 {
+		return nil, s.nothingLeft()
 	}
 	return sections, nil
 }
@@ -186,7 +199,10 @@ func (s section) settings(known []string) []Setting {
 // folded returns the section with its keys spelled as in names, in whatever
 // case the file has them. The decoder of the original ignored case too.
 func (s section) folded(names ...string) (section, error) {
-	f := section{s.path, s.what, make(map[string]any), &place{line: s.at.line, keys: make(map[string]*place)}, s.secrets}
+	f := section{
+		path: s.path, what: s.what, values: make(map[string]any), at: &place{line: s.at.line, keys: make(map[string]*place)},
+		secrets: s.secrets, from: s.values,
+	}
 	for _, k := range s.keys() {
 		name := k
 		if i := slices.IndexFunc(names, func(n string) bool { return strings.EqualFold(n, k) }); i >= 0 {

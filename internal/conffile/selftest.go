@@ -15,7 +15,7 @@ func parseSelftest(root section) (t Selftest, err error) {
 	if !ok {
 		return t, root.wrongf("selftest", "it is %s: write [selftest]", typeName(v))
 	}
-	s := section{root.path, "selftest", values, root.at.key("selftest"), root.secrets}
+	s := section{path: root.path, what: "selftest", values: values, at: root.at.key("selftest"), secrets: root.secrets}
 	if err := s.only("throwaway", "table"); err != nil {
 		return t, err
 	}
