@@ -45,6 +45,7 @@ func NewDriver(backend driver.Driver, name string, opts ...Option) Driver {
 		name = DefaultName
 	}
 	m := newManager(backend, name, opts)
+	roll.enter(m)
 	exported.publish(m)
 	return Driver{m: m}
 }
@@ -217,8 +218,8 @@ func (d Driver) Connector() driver.Connector {
 // them. A second Close changes nothing, and waits as the first does.
 //
 // Closing the last [database/sql.DB] stops the actors too, and the cluster can
-// be opened again. But its expvar map keeps it in memory until Close: a program
-// that makes clusters again and again calls Close for each.
+// be opened again. A cluster that is not open, and that nobody can reach any
+// more, ends by itself; only the connectors that AddNode made are not closed then.
 func (d Driver) Close() error {
 	if d.m == nil {
 		return nil

@@ -53,6 +53,21 @@ func ExampleWithOnEvent() {
 	// Output: <nil>
 }
 
+// Every cluster of the program, whoever has made it.
+func ExampleClusters() {
+	d := clustersql.NewDriver(fakedb.New().Driver(), "listed_conn")
+	defer d.Close()
+	d.AddNode("a", "node-a")
+
+	for _, d := range clustersql.Clusters() {
+		for _, n := range d.Status().Nodes {
+			log.Println(d.Status().ID, n.Name, n.State)
+		}
+	}
+	fmt.Println(len(clustersql.Clusters()) > 0)
+	// Output: true
+}
+
 // How long the checks of each node take.
 func ExampleLatency() {
 	d := clustersql.NewDriver(fakedb.New().Driver(), "timed_conn")

@@ -7,12 +7,13 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"weak"
 )
 
 // exported is what this process shows in expvar: one map per cluster name. A
 // map is published with the first driver of its name and is never removed,
 // because expvar cannot remove a name. It shows the newest open driver of the
-// name.
+// name, and keeps none in memory.
 var exported = exporter{maps: make(map[string]*exportedMap)}
 
 type exporter struct {
@@ -22,7 +23,7 @@ type exporter struct {
 
 type exportedMap struct {
 	vars   *expvar.Map
-	owners []*manager // open drivers of the name, the newest last; the map shows the last one
+	owners []weak.Pointer[manager] // open drivers of the name, the newest last; the map shows the last one
 }
 
 // expvarFirst is the key of the time when the first driver of the name was
@@ -51,7 +52,7 @@ func (x *exporter) claim(m *manager) bool {
 		e = &exportedMap{vars: vars}
 		x.maps[m.name] = e
 	}
-	e.owners = append(e.owners, m)
+	e.owners = append(e.owners, weak.Make(m))
 	e.show()
 	return true
 }
@@ -86,21 +87,21 @@ func (e *exportedMap) shown() *manager {
 	if e == nil || len(e.owners) == 0 {
 		return nil
 	}
-	return e.owners[len(e.owners)-1]
+	return e.owners[len(e.owners)-1].Value()
 }
 
-// withdraw removes a closed driver. If it was shown, the newest driver that is
-// still open is shown instead.
-func (x *exporter) withdraw(m *manager) {
+// withdraw removes a driver that is closed, or that nobody can reach any more. If
+// it was shown, the newest driver that is still open is shown instead.
+func (x *exporter) withdraw(name string, w weak.Pointer[manager]) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	e := x.maps[m.name]
-	if e == nil {
+	e := x.maps[name]
+	if e == nil || !slices.Contains(e.owners, w) {
 		return
 	}
-	shown := e.shown()
-	e.owners = slices.DeleteFunc(e.owners, func(o *manager) bool { return o == m })
-	if shown == m {
+	shown := e.owners[len(e.owners)-1] == w
+	e.owners = slices.DeleteFunc(e.owners, func(o weak.Pointer[manager]) bool { return o == w })
+	if shown {
 		e.show()
 	}
 }
@@ -137,7 +138,7 @@ func (x *exporter) removeNode(m *manager, n *node) {
 // are null until then. The rest of NodeStatus is one value, so that all of it
 // is from the same moment and the node's map stays small.
 func (n *node) vars() *expvar.Map {
-	vars := new(expvar.Map)
+	vars, shown := new(expvar.Map), weak.Make(n) // expvar keeps no cluster in memory
 	for key, value := range map[string]func(s *NodeStatus) any{
 		"Connections":      func(s *NodeStatus) any { return s.Won },
 		"Errors":           func(s *NodeStatus) any { return s.Errors },
@@ -149,6 +150,10 @@ func (n *node) vars() *expvar.Map {
 		"Status":           statusVars,
 	} {
 		vars.Set(key, expvar.Func(func() any {
+			n := shown.Value()
+			if n == nil {
+				return nil
+			}
 			s := n.status()
 			return value(&s)
 		}))

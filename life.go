@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+	"weak"
 
 	"github.com/EnumApps/clustersql/internal/health"
 )
@@ -143,7 +144,9 @@ func (m *manager) close() error {
 	m.mu.Unlock()
 	h.end(m.cfg.AttemptTimeout)
 	if first {
-		exported.withdraw(m)
+		w := weak.Make(m)
+		roll.strike(m.id, w)
+		exported.withdraw(m.name, w)
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ import (
 type manager struct {
 	// immutable
 	name    string
+	id      string // the name, or with a number behind it; unique among the clusters in use
 	backend driver.Driver
 	cfg     Config
 	invalid error // why cfg cannot work; nil if it can
@@ -315,7 +316,7 @@ func (m *manager) names() []string {
 
 func (m *manager) status() ClusterStatus {
 	nodes := *m.nodes.Load()
-	s := ClusterStatus{Name: m.name, Nodes: make([]NodeStatus, len(nodes))}
+	s := ClusterStatus{Name: m.name, ID: m.id, Nodes: make([]NodeStatus, len(nodes))}
 	for i, n := range nodes {
 		s.Nodes[i] = n.status()
 	}

@@ -12,7 +12,10 @@ import (
 
 // ClusterStatus is a snapshot of a cluster.
 type ClusterStatus struct {
-	Name  string
+	Name string
+	// ID is the name, with #2 and so on behind it where an earlier cluster in use
+	// has the same name. It is unique among [Clusters], and stays.
+	ID    string
 	Nodes []NodeStatus // sorted by name
 }
 
