@@ -113,7 +113,7 @@ func TestRefusedStatementsMoveUnseen(t *testing.T) {
 func TestGenerationIsRaisedBeforeTheReport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := DefaultConfig()
-		n := newNode("n", &cfg, NodeConfig{}, dialer{dialect: generic{}, log: logger{base: slog.New(slog.DiscardHandler)}}, nil)
+		n := newNode("n", fixed(&cfg), NodeConfig{}, dialer{dialect: generic{}, log: logger{base: slog.New(slog.DiscardHandler)}})
 		n.waiting = new(atomic.Int64)
 		ctx, cancel := context.WithCancel(t.Context())
 		l := newLife(ctx, false)
@@ -618,11 +618,18 @@ func TestPreparedBeginIsSeen(t *testing.T) {
 	})
 }
 
+// fixed returns settings that nobody replaces.
+func fixed(cfg *Config) *atomic.Pointer[Config] {
+	p := new(atomic.Pointer[Config])
+	p.Store(cfg)
+	return p
+}
+
 // The text of a NodeError is redacted. The backend's error that it wraps is
 // unchanged.
 func TestNodeErrorHoldsNoSecret(t *testing.T) {
 	cfg := DefaultConfig()
-	n := newNode("n", &cfg, NodeConfig{}, dialer{dialect: generic{}, redact: redact.New("app:hunter22@tcp(h)/db", []string{"hunter22"}, true)}, nil)
+	n := newNode("n", fixed(&cfg), NodeConfig{}, dialer{dialect: generic{}, recipes: newRecipes(recipe{redact: redact.New("app:hunter22@tcp(h)/db", []string{"hunter22"}, true)})})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	n.life.Store(newLife(ctx, false))

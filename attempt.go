@@ -120,10 +120,10 @@ type attempt struct {
 
 // newAttempt returns the attempt for a request. Its time runs.
 func (n *node) newAttempt(l *life, r *request) *attempt {
-	a := &attempt{node: n, life: l, req: r, born: n.generation.Load(), began: r.began, socket: &socket.Slot{UserTimeout: n.cfg.TCPUserTimeout}}
+	a := &attempt{node: n, life: l, req: r, born: n.generation.Load(), began: r.began, socket: &socket.Slot{UserTimeout: n.cfg().TCPUserTimeout}}
 	a.mu.Lock() // overdue waits for it before it reads what follows
 	defer a.mu.Unlock()
-	a.limit = deadline.New(r.values, n.cfg.AttemptTimeout, n.timeout, a.overdue)
+	a.limit = deadline.New(r.values, n.cfg().AttemptTimeout, n.attemptTimeout(), a.overdue)
 	a.ctx = socket.With(a.limit, a.socket)
 	return a
 }
@@ -198,7 +198,7 @@ func (a *attempt) hurry() {
 		return
 	}
 	a.hurried = true
-	a.limit.Shorten(a.node.cfg.LoserGrace, context.Canceled)
+	a.limit.Shorten(a.node.cfg().LoserGrace, context.Canceled)
 }
 
 // offer hands the conn over: if it returns true, the open owns the conn. If the
@@ -300,7 +300,7 @@ func (n *node) slots() int {
 	case f.Refused > 0:
 		return 1
 	}
-	return n.cfg.MaxOpensPerNode
+	return n.cfg().MaxOpensPerNode
 }
 
 // refuseWaiting answers the requests that wait for a draining, down or full

@@ -145,7 +145,7 @@ func TestLimitsFollow(t *testing.T) {
 	}
 	for _, tc := range cases {
 		for way, d := range clusterIn(t, tc.settings) {
-			c := d.m.cfg
+			c := d.m.cfg()
 			if c.OpenTimeout != tc.open || c.AttemptTimeout != tc.attempt || c.ProbeInterval != tc.probeInterval || c.ProbeTimeout != tc.timeout || d.m.invalid != nil {
 				t.Errorf("%s, %v: open %s, attempt %s, probe %s every %s, %v", way, tc.settings,
 					c.OpenTimeout, c.AttemptTimeout, c.ProbeTimeout, c.ProbeInterval, d.m.invalid)

@@ -31,7 +31,7 @@ type heldConn struct {
 	place  *loadPlace
 	born   uint64 // the node's generation when its attempt began
 	opened time.Time
-	old    time.Time // when it reaches max_age; zero: never
+	aging  float64 // how much of max_age it gets
 }
 
 // add adds a connection.
@@ -124,7 +124,7 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 		},
 	})
 	now := time.Now()
-	n.conns.add(w.socket, heldConn{handle, place, w.born, now, n.cfg.oldAt(now, n.draws)})
+	n.conns.add(w.socket, heldConn{handle, place, w.born, now, aging(n.draws)})
 	n.applyCut(w)
 	n.load.planned.Add(-1)
 	return wrapped
@@ -162,7 +162,7 @@ func (n *node) answer(f session.Fault, w winner) (a session.Answer) {
 			return session.Answer{Err: f.Err} // of a reader or file of the program, as LOAD DATA LOCAL has them
 		}
 	}
-	f.Class = health.ClassifyTraffic(f.Err, known, n.cfg.Require.writes())
+	f.Class = health.ClassifyTraffic(f.Err, known, n.cfg().Require.writes())
 	own := (f.Class == health.ReadOnly || f.Class == health.Leaving) && n.dial.dialect.MayBeOwn(f.Err, f.Bound())
 	if own {
 		n.checkNow() // a probe finds out
@@ -176,7 +176,7 @@ func (n *node) answer(f session.Fault, w winner) (a session.Answer) {
 	lost := f.Class == health.Lost && health.Classify(f.Err, known) == health.Lost && !n.dial.dialect.Answered(f.Err)
 	f.Unread = n.dial.dialect.Unread(f.Err)
 	f = f.Explained(w.socket.Cause())
-	v := f.Verdict(n.cfg.Idempotent, n.dial.dialect.MayHaveRun)
+	v := f.Verdict(n.cfg().Idempotent, n.dial.dialect.MayHaveRun)
 	if f.Class == health.Neutral && v == (session.Verdict{}) {
 		return session.Answer{Err: f.Err, Lost: lost}
 	}
@@ -321,7 +321,7 @@ func (n *node) close(conn driver.Conn) {
 // watchClose is called before a Close of ours, and what it returns after that.
 // A Close that takes longer than attempt_timeout counts as hanging meanwhile.
 func (n *node) watchClose() (over func()) {
-	overdue := time.AfterFunc(n.cfg.AttemptTimeout, func() { n.hanging.Add(1) })
+	overdue := time.AfterFunc(n.cfg().AttemptTimeout, func() { n.hanging.Add(1) })
 	return func() {
 		if !overdue.Stop() {
 			n.hanging.Add(-1)
@@ -332,7 +332,7 @@ func (n *node) watchClose() (over func()) {
 // stuck reports whether so many Closes hang that no connection is made or given
 // up that does not have to be. That says nothing about the node: its
 // connections may work.
-func (n *node) stuck() bool { return int(n.hanging.Load()) > n.cfg.MaxOpensPerNode }
+func (n *node) stuck() bool { return int(n.hanging.Load()) > n.cfg().MaxOpensPerNode }
 
 // tellStuck writes one line about a node that is not probed because it is
 // stuck.

@@ -73,7 +73,7 @@ func (c *Config) dialectOf(backend driver.Driver) dialect.Dialect {
 // driver looks like that.
 func (m *manager) tellUnknown(d dialect.Dialect) {
 	_, unknown := d.(generic)
-	if unknown && m.cfg.Dialect == DialectByBackend && m.cfg.Check == nil && m.cfg.CheckQuery == "" && !m.told.Swap(true) {
+	if unknown && m.cfg().Dialect == DialectByBackend && m.cfg().Check == nil && m.cfg().CheckQuery == "" && !m.told.Swap(true) {
 		m.log.print(slog.LevelInfo, "the backend's database is not known: its nodes are checked with Ping only",
 			"cure", fmt.Sprintf("set dialect = %q or %q if it wraps a driver of these, else check_query or dialect = %q", string(DialectMySQL), string(DialectPostgres), string(DialectGeneric)))
 	}

@@ -5,7 +5,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http/httptrace"
@@ -16,7 +15,6 @@ import (
 
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/health"
-	"github.com/EnumApps/clustersql/internal/redact"
 	"github.com/EnumApps/clustersql/internal/socket"
 )
 
@@ -66,12 +64,10 @@ func TrackSocket(ctx context.Context, conn net.Conn) {
 // A dialer makes checked connections to one node. Every method may be called
 // from any goroutine.
 type dialer struct {
-	connector driver.Connector
-	known     *dialerFacts
-	dialect   dialect.Dialect
-	check     Check
-	redact    redact.Redactor
-	log       logger
+	recipes *atomic.Pointer[recipe] // the node's; see recipe
+	known   *dialerFacts
+	dialect dialect.Dialect
+	log     logger
 }
 
 // dialerFacts are what a dialer needs to know beside its backend.
@@ -189,8 +185,10 @@ func (d *dialer) connect(ctx context.Context, r *dialed) {
 		}
 	}()
 	defer d.contain("Connect", &err)
+	made := d.recipeInUse()
+	defer made.owned.done()
 	var conn driver.Conn
-	switch conn, err = d.connector.Connect(ctx); {
+	switch conn, err = made.connector.Connect(ctx); {
 	case err != nil:
 	case conn == nil:
 		err = errors.New("the backend returned neither a connection nor an error")
@@ -210,7 +208,7 @@ func (d *dialer) examine(ctx context.Context, conn driver.Conn, found *health.Re
 			return err
 		}
 	}
-	if err := d.check(ctx, conn); err != nil || found.Spent || found.Want&^found.Saw&health.ScopeWork == 0 {
+	if err := d.recipe().check(ctx, conn); err != nil || found.Spent || found.Want&^found.Saw&health.ScopeWork == 0 {
 		return err
 	}
 	return d.dialect.Works(ctx, conn)
@@ -311,7 +309,7 @@ func (d *dialer) failure(c health.Class, err error) *dialError {
 // hide returns a text without the secrets of this node and of the others: a check
 // may name them too.
 func (d *dialer) hide(text string) string {
-	text = d.redact.Text(text)
+	text = d.recipe().hide(text)
 	if d.known != nil && d.known.nodes != nil {
 		text = redacted(*d.known.nodes.Load(), text)
 	}
@@ -358,37 +356,3 @@ func (d *dialer) contain(what string, err *error) {
 type panicError struct{ text string }
 
 func (e *panicError) Error() string { return e.text }
-
-// A dsnConnector is the connector of a backend without driver.DriverContext. It
-// does not react to cancel, because the backend's Open has no context.
-type dsnConnector struct {
-	backend driver.Driver
-	dsn     string
-}
-
-func (c dsnConnector) Connect(context.Context) (driver.Conn, error) { return c.backend.Open(c.dsn) }
-func (c dsnConnector) Driver() driver.Driver                        { return c.backend }
-
-// connectorFor returns the backend's connector for a DSN.
-func connectorFor(backend driver.Driver, dsn string) (c driver.Connector, err error) {
-	dc, ok := backend.(driver.DriverContext)
-	if !ok {
-		return dsnConnector{backend, dsn}, nil
-	}
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("the backend panicked in OpenConnector: %v", r)
-		}
-	}()
-	c, err = dc.OpenConnector(dsn)
-	if err == nil && c == nil {
-		err = errors.New("the backend returned neither a connector nor an error")
-	}
-	return c, err
-}
-
-// closeConnector closes a connector. Nobody can use its error, so it is dropped.
-func closeConnector(c io.Closer) {
-	defer func() { _ = recover() }()
-	_ = c.Close()
-}

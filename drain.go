@@ -87,10 +87,10 @@ func (n *node) applyDrain(l *life) {
 	}
 	n.closeRetired(l)
 	open, _ := n.conns.count()
-	overdue := open > 0 && time.Since(n.loop.health.Since) >= n.cfg.DrainTimeout
+	overdue := open > 0 && time.Since(n.loop.health.Since) >= n.cfg().DrainTimeout
 	if overdue && !n.loop.drained {
 		n.loop.drained = true
-		n.cut(l, fmt.Sprintf("%s over %s ago (drain_timeout)", n.loop.health.Reason, n.cfg.DrainTimeout))
+		n.cut(l, fmt.Sprintf("%s over %s ago (drain_timeout)", n.loop.health.Reason, n.cfg().DrainTimeout))
 	}
 	if n.leaving.Load() {
 		n.closeProbe(l)
@@ -120,5 +120,5 @@ func (n *node) closeProbe(l *life) {
 
 // drainLeft returns how much time the drain has left, at least 1 ms.
 func (n *node) drainLeft() time.Duration {
-	return max(time.Millisecond, n.cfg.DrainTimeout-time.Since(n.loop.health.Since))
+	return max(time.Millisecond, n.cfg().DrainTimeout-time.Since(n.loop.health.Since))
 }

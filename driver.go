@@ -135,7 +135,7 @@ func (d Driver) Config() Config {
 	if d.m == nil {
 		return Config{}
 	}
-	return d.m.cfg
+	return *d.m.cfg()
 }
 
 // WaitReady waits until at least n nodes are up. It is for programs that want

@@ -36,8 +36,8 @@ func TestURIOfPostgres(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := d.Status()
-		if s.Name != "clustersql/shop@b1:5432,a2:5433" || d.m.cfg.Strategy.String() != "ordered" {
-			t.Errorf("cluster %s, strategy %s", s.Name, d.m.cfg.Strategy)
+		if s.Name != "clustersql/shop@b1:5432,a2:5433" || d.m.cfg().Strategy.String() != "ordered" {
+			t.Errorf("cluster %s, strategy %s", s.Name, d.m.cfg().Strategy)
 		}
 		if s.Nodes[0].Name != "a2:5433" || s.Nodes[0].Priority != 1 || s.Nodes[1].Priority != 0 {
 			t.Errorf("%+v", s.Nodes)

@@ -45,9 +45,9 @@ func TestDSNDriver(t *testing.T) {
 	defer second.Close()
 
 	d := first.Driver().(Driver)
-	if want := slices.Sorted(slices.Values(nodes)); !slices.Equal(d.Nodes(), want) || d.m.cfg.OpenTimeout != 7e7 ||
+	if want := slices.Sorted(slices.Values(nodes)); !slices.Equal(d.Nodes(), want) || d.m.cfg().OpenTimeout != 7e7 ||
 		d.Status().Name != "clustersql/db@"+strings.Join(nodes, ",") {
-		t.Errorf("cluster %q, nodes %q, settings %+v", d.Status().Name, d.Nodes(), d.m.cfg)
+		t.Errorf("cluster %q, nodes %q, settings %+v", d.Status().Name, d.Nodes(), d.m.cfg())
 	}
 	for _, db := range []*sql.DB{first, second} {
 		err := db.Ping()

@@ -115,7 +115,15 @@ type overdueError struct {
 
 // attemptTimeout returns an error that is both ErrAttemptTimeout and
 // context.DeadlineExceeded.
-func attemptTimeout(d time.Duration) error { return &overdueError{after: d} }
+func (n *node) attemptTimeout() error {
+	after := n.cfg().AttemptTimeout
+	e := n.timeout.Load()
+	if e == nil || e.after != after {
+		e = &overdueError{after: after}
+		n.timeout.Store(e)
+	}
+	return e
+}
 
 // errProbeTimeout is the error for a probe. It is context.DeadlineExceeded.
 var errProbeTimeout error = &overdueError{probe: true}
@@ -279,7 +287,7 @@ func names(all []string) string {
 // the secrets of any node.
 func redacted(nodes []*node, text string) string {
 	for _, n := range nodes {
-		text = n.dial.redact.Text(text)
+		text = n.dial.recipe().hide(text)
 	}
 	return text
 }

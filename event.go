@@ -113,7 +113,7 @@ func (n *node) callHook(e *Event) {
 			n.dial.log.print(slog.LevelError, "OnEvent panicked", "event", e.Kind.String(), "panic", n.dial.hide(fmt.Sprint(r)))
 		}
 	}()
-	n.cfg.OnEvent(*e)
+	n.cfg().OnEvent(*e)
 }
 
 // emit logs an event, and calls the hook after the events before it. It waits
@@ -122,7 +122,7 @@ func (n *node) callHook(e *Event) {
 func (n *node) emit(e Event) {
 	e.Time, e.Cluster, e.Node = time.Now(), n.dial.log.cluster, n.name
 	e.log(n.dial.log)
-	if n.cfg.OnEvent == nil {
+	if n.cfg().OnEvent == nil {
 		return
 	}
 	dropped := n.hook.put(func(dropped int) {

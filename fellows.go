@@ -26,9 +26,9 @@ func (n *node) nodes() []*node {
 func (n *node) peers() *health.Peers {
 	members := n.nodes()
 	if len(members) < 2 {
-		return &health.Peers{Alone: true, Hold: n.cfg.SilenceHold, Mixed: n.cfg.Groups == GroupsAny}
+		return &health.Peers{Alone: true, Hold: n.cfg().SilenceHold, Mixed: n.cfg().Groups == GroupsAny}
 	}
-	p := &health.Peers{Alone: n.alone(), Hold: n.cfg.SilenceHold, Mixed: n.cfg.Groups == GroupsAny}
+	p := &health.Peers{Alone: n.alone(), Hold: n.cfg().SilenceHold, Mixed: n.cfg().Groups == GroupsAny}
 	for _, other := range members {
 		s := other.snapshot.Load()
 		if other == n || !s.answers || s.view.Conf == 0 {
@@ -170,7 +170,7 @@ func (n *node) applyDue(l *life) {
 	case d.reason == "":
 		return
 	case n.loop.health.State.Usable():
-	case !d.proven && (!d.silent || time.Since(d.since) < n.cfg.HangLimit):
+	case !d.proven && (!d.silent || time.Since(d.since) < n.cfg().HangLimit):
 		return
 	default:
 		if d.raise && n.generation.Load() == d.generation {
@@ -202,7 +202,7 @@ func (n *node) dropDue(e *health.Evidence) (raise bool) {
 // untilHangLimit shortens a wait so that it ends when a cut that is due waits no
 // longer.
 func (n *node) untilHangLimit(wait time.Duration) time.Duration {
-	left := time.Until(n.loop.due.since.Add(n.cfg.HangLimit))
+	left := time.Until(n.loop.due.since.Add(n.cfg().HangLimit))
 	if n.loop.due.reason == "" || left <= 0 {
 		return wait
 	}
@@ -220,7 +220,7 @@ func (n *node) noteAlias() {
 		if other == n || !s.sameServer(o) || !o.answers || other.draining.Load() {
 			continue
 		}
-		if before := other.settings.Priority < n.settings.Priority || other.settings.Priority == n.settings.Priority && other.name < n.name; before {
+		if o, own := other.settings.Load().Priority, n.settings.Load().Priority; o < own || o == own && other.name < n.name {
 			first = other.name
 			break
 		}
@@ -268,7 +268,7 @@ func (n *node) fellows(now time.Time) []health.Fellow {
 		usable := s.state == health.Up || s.state == health.Suspect
 		fellows = append(fellows, health.Fellow{
 			Name: other.name, Replication: &s.part.Replication, Looked: s.part.at, Promoted: s.part.promoted, Usable: usable,
-			Silent: !s.answers, Gone: !s.answers && !usable && now.Sub(s.answered) > n.cfg.SilenceHold,
+			Silent: !s.answers, Gone: !s.answers && !usable && now.Sub(s.answered) > n.cfg().SilenceHold,
 		})
 	}
 	return fellows
@@ -288,13 +288,13 @@ func without(fellows []health.Fellow, out func(f health.Fellow) bool) []health.F
 // accepts every node looks at timelines only: several servers that take writes may
 // be meant.
 func (n *node) outranked(p *part, fellows, near []health.Fellow) (name string, ok bool) {
-	if n.cfg.Groups == GroupsAny || p.Role != health.RolePrimary {
+	if n.cfg().Groups == GroupsAny || p.Role != health.RolePrimary {
 		return "", false
 	}
-	if !n.cfg.Require.writers() && n.cfg.MaxLag == 0 {
+	if !n.cfg().Require.writers() && n.cfg().MaxLag == 0 {
 		fellows = near
 	}
-	if n.cfg.Require == RequireAny {
+	if n.cfg().Require == RequireAny {
 		if p.Timeline == 0 {
 			return "", false
 		}

@@ -2,7 +2,6 @@ package clustersql
 
 import (
 	"context"
-	"io"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -126,7 +125,7 @@ func (m *manager) release() {
 	}
 	h := m.remains()
 	m.mu.Unlock()
-	h.end(m.cfg.AttemptTimeout)
+	h.end(m.cfg().AttemptTimeout)
 }
 
 // close ends the cluster for good. On return it has ended, for the first caller
@@ -137,12 +136,12 @@ func (m *manager) close() error {
 	m.closed = true
 	if first {
 		for _, n := range *m.nodes.Load() {
-			m.giveUp(n.owned, n.life.Load())
+			m.giveUp(n.dial.recipe().owned, n.life.Load())
 		}
 	}
 	h := m.remains()
 	m.mu.Unlock()
-	h.end(m.cfg.AttemptTimeout)
+	h.end(m.cfg().AttemptTimeout)
 	if first {
 		w := weak.Make(m)
 		roll.strike(m.id, w)
@@ -155,7 +154,7 @@ func (m *manager) close() error {
 // after the last goroutine of its last life has ended. c and l may be nil. The
 // connector's Close may hang, so it has a goroutine of its own. The caller holds
 // m.mu.
-func (m *manager) giveUp(c io.Closer, l *life) {
+func (m *manager) giveUp(c *ownedConnector, l *life) {
 	if c == nil {
 		return
 	}
@@ -166,6 +165,7 @@ func (m *manager) giveUp(c io.Closer, l *life) {
 		if l != nil {
 			<-l.idle
 		}
+		<-c.leave()
 		closeConnector(c)
 	}()
 }

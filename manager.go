@@ -24,8 +24,7 @@ type manager struct {
 	name    string
 	id      string // the name, or with a number behind it; unique among the clusters in use
 	backend driver.Driver
-	cfg     Config
-	invalid error // why cfg cannot work; nil if it can
+	invalid error // why the settings cannot work; nil if they can
 	log     logger
 	told    atomic.Bool // that the backend is not known
 	draws   *lockedRand // random numbers for callers' goroutines
@@ -33,8 +32,9 @@ type manager struct {
 	// this package draw with it.
 	draw func(n int) int
 
-	// shared; the slice is sorted by name, and never changed, only replaced
-	nodes atomic.Pointer[[]*node]
+	// shared; what these point to is never changed, only replaced
+	conf  atomic.Pointer[Config]  // see cfg
+	nodes atomic.Pointer[[]*node] // sorted by name
 	news  changes
 	room  waitingRoom
 
@@ -50,30 +50,35 @@ type manager struct {
 }
 
 func newManager(backend driver.Driver, name string, opts []Option) *manager {
-	m := &manager{name: name, backend: backend, cfg: DefaultConfig()}
+	m := &manager{name: name, backend: backend}
+	cfg := DefaultConfig()
 	for _, opt := range opts {
-		opt(&m.cfg)
+		opt(&cfg)
 	}
-	if m.cfg.Seed == 0 {
-		m.cfg.Seed = rand.Uint64()
+	if cfg.Seed == 0 {
+		cfg.Seed = rand.Uint64()
 	}
-	m.draws = &lockedRand{rand: newRand(m.cfg.Seed, "")} // no node has that name
+	m.draws = &lockedRand{rand: newRand(cfg.Seed, "")} // no node has that name
 	m.draw = m.draws.IntN
-	err := m.cfg.settle()
+	err := cfg.settle()
 	if err == nil {
-		err = m.cfg.validateFor(backend)
+		err = cfg.validateFor(backend)
 	}
+	m.conf.Store(&cfg)
 	if err != nil {
 		m.invalid = fmt.Errorf("clustersql: cluster %q: %w", name, err)
 	}
-	m.log = logger{base: m.cfg.Logger, cluster: name}
+	m.log = logger{base: m.cfg().Logger, cluster: name}
 	m.nodes.Store(new([]*node))
 	return m
 }
 
+// cfg returns the cluster's settings as they are now.
+func (m *manager) cfg() *Config { return m.conf.Load() }
+
 // addDSN adds a node that the backend opens by its DSN.
 func (m *manager) addDSN(name, dsn string, opts []NodeOption) error {
-	d := m.cfg.dialectOf(m.backend)
+	d := m.cfg().dialectOf(m.backend)
 	secrets, known := d.Secrets(dsn)
 	redact := redact.New(dsn, secrets, known)
 	c, err := m.resolve(d, dsn)
@@ -83,10 +88,10 @@ func (m *manager) addDSN(name, dsn string, opts []NodeOption) error {
 	owned, _ := c.(io.Closer)
 	session := d.Session(dsn)
 	session.Closes = d.Owns(m.backend)
-	err = m.add(name, origin{c, owned, d, session, redact}, opts)
+	err = m.add(name, origin{dsn, c, owned, d, session, redact}, opts)
 	if err != nil {
 		m.mu.Lock()
-		m.giveUp(owned, nil)
+		m.giveUp(newOwnedConnector(owned), nil)
 		m.mu.Unlock()
 	}
 	return err
@@ -95,8 +100,8 @@ func (m *manager) addDSN(name, dsn string, opts []NodeOption) error {
 // addConnector adds a node that is a connector.
 func (m *manager) addConnector(name string, c driver.Connector, opts []NodeOption) error {
 	backend := m.backendOf(c)
-	d := m.cfg.dialectOf(backend)
-	if err := m.cfg.suits(d); err != nil && m.invalid == nil {
+	d := m.cfg().dialectOf(backend)
+	if err := m.cfg().suits(d); err != nil && m.invalid == nil {
 		return m.refuse(name, err)
 	}
 	session := d.AnySession()
@@ -111,7 +116,7 @@ func (m *manager) resolve(d dialect.Dialect, dsn string) (driver.Connector, erro
 		return nil, errors.New("the cluster has no backend driver: give one to NewDriver, or use AddConnector")
 	case dsn == "":
 		return nil, errors.New("the DSN is empty: give the one that you would give the backend driver")
-	case d.Owns(m.backend) && m.cfg.Dial == DialCluster:
+	case d.Owns(m.backend) && m.cfg().Dial == DialCluster:
 		return d.Connector(dsn, Dial)
 	}
 	return connectorFor(m.backend, dsn)
@@ -120,6 +125,7 @@ func (m *manager) resolve(d dialect.Dialect, dsn string) (driver.Connector, erro
 // An origin is where a node's connections come from, and what is known about
 // them.
 type origin struct {
+	dsn       string // empty for a connector of the program
 	connector driver.Connector
 	owned     io.Closer // the connector if the cluster has to close it, else nil
 	dialect   dialect.Dialect
@@ -147,11 +153,11 @@ func (m *manager) add(name string, o origin, opts []NodeOption) error {
 	}
 	log := m.log
 	log.node, log.lines = name, new(callQueue)
-	d := dialer{
-		connector: o.connector, known: &dialerFacts{nodes: &m.nodes}, dialect: o.dialect,
-		check: m.cfg.fitness(o.dialect, o.session.Manual), redact: o.redact, log: log,
-	}
-	n := newNode(name, &m.cfg, settings, d, o.owned)
+	d := dialer{recipes: newRecipes(recipe{
+		dsn: o.dsn, connector: o.connector, owned: newOwnedConnector(o.owned),
+		check: m.cfg().fitness(o.dialect, o.session.Manual), redact: o.redact,
+	}), known: &dialerFacts{nodes: &m.nodes}, dialect: o.dialect, log: log}
+	n := newNode(name, &m.conf, settings, d)
 	n.session, n.members, n.draws = o.session, &m.nodes, m.draws
 	n.news, n.room, n.waiting = &m.news, &m.room, &m.room.waiting
 	if err := m.enlist(n); err != nil {
@@ -214,7 +220,7 @@ func (m *manager) refuse(name string, err error) error {
 // shown returns a name for texts. A DSN with a password is no name, and is not
 // shown.
 func (m *manager) shown(name string) string {
-	if secrets, _ := m.cfg.dialectOf(m.backend).Secrets(name); len(secrets) > 0 || redact.HoldsPassword(name) {
+	if secrets, _ := m.cfg().dialectOf(m.backend).Secrets(name); len(secrets) > 0 || redact.HoldsPassword(name) {
 		return redact.Mark
 	}
 	return name
@@ -251,7 +257,7 @@ func (m *manager) remove(name string) error {
 	// Under the lock, so that no Undrain that found the node ends this.
 	n.leaving.Store(true)
 	n.draining.Store(true)
-	m.giveUp(n.owned, l)
+	m.giveUp(n.dial.recipe().owned, l)
 	m.mu.Unlock()
 
 	// After draining is set: every conn whose attempt began before this point

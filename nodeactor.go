@@ -3,7 +3,6 @@ package clustersql
 import (
 	"context"
 	"database/sql/driver"
-	"io"
 	"math/rand/v2"
 	"slices"
 	"sync/atomic"
@@ -18,25 +17,23 @@ import (
 // others send it messages, or read the snapshot that it publishes.
 type node struct {
 	// immutable
-	name     string
-	cfg      *Config
-	settings NodeConfig
-	dial     dialer
-	session  dialect.Session          // what holds for every session on the node
-	members  *atomic.Pointer[[]*node] // the cluster's nodes, with this one
-	news     *changes                 // notified when the state has changed
-	room     *waitingRoom             // the opens of the cluster that wait for a node
-	waiting  *atomic.Int64            // how many they are
-	draws    *lockedRand              // the cluster's random numbers, for callers' goroutines
-	timeout  error                    // the cause of an attempt that is past its deadline
-	// owned is the connector if the cluster has to close it, else nil.
-	owned io.Closer
+	name    string
+	conf    *atomic.Pointer[Config] // the cluster's; see cfg
+	dial    dialer
+	session dialect.Session          // what holds for every session on the node
+	members *atomic.Pointer[[]*node] // the cluster's nodes, with this one
+	news    *changes                 // notified when the state has changed
+	room    *waitingRoom             // the opens of the cluster that wait for a node
+	waiting *atomic.Int64            // how many they are
+	draws   *lockedRand              // the cluster's random numbers, for callers' goroutines
 
 	// owned by run; each life takes it over from the life before
 	loop loopState
 
 	// shared
-	life       atomic.Pointer[life] // nil before the first one; its ctx is done once the actor has been asked to stop
+	settings   atomic.Pointer[NodeConfig]   // never changed, only replaced
+	timeout    atomic.Pointer[overdueError] // the cause of an attempt that is past its deadline; nil before the first one
+	life       atomic.Pointer[life]         // nil before the first one; its ctx is done once the actor has been asked to stop
 	snapshot   atomic.Pointer[snapshot]
 	generation atomic.Uint64
 	conns      conns                    // the connections that database/sql holds
@@ -101,15 +98,20 @@ type loopState struct {
 
 // newNode returns a node that is not started. The caller owns it until it is
 // one of the manager's nodes.
-func newNode(name string, cfg *Config, settings NodeConfig, d dialer, owned io.Closer) *node {
+func newNode(name string, conf *atomic.Pointer[Config], settings NodeConfig, d dialer) *node {
 	now := time.Now()
-	n := &node{name: name, cfg: cfg, settings: settings, dial: d, owned: owned, timeout: attemptTimeout(cfg.AttemptTimeout)}
-	n.loop.rand = newRand(cfg.Seed, name)
+	n := &node{name: name, conf: conf, dial: d}
+	n.settings.Store(&settings)
+	n.loop.rand = newRand(n.cfg().Seed, name)
 	n.loop.health.Since = now
 	n.loop.facts = snapshot{added: now}
 	n.publish()
 	return n
 }
+
+// cfg returns the cluster's settings as they are now. They are never changed, only
+// replaced as a whole.
+func (n *node) cfg() *Config { return n.conf.Load() }
 
 // start begins a new life, whose context is a child of parent. late says that
 // the node was added while the cluster was in use. The new loop waits until the
@@ -297,7 +299,7 @@ func (n *node) apply(l *life, e *health.Evidence) health.Effects {
 	if e.OK && before == health.Down {
 		e.Alone = n.alone()
 	}
-	eff := h.Next(e, n.cfg.Rise, n.cfg.Fall, time.Now())
+	eff := h.Next(e, n.cfg().Rise, n.cfg().Fall, time.Now())
 	if h.Wordless() && !wordless {
 		n.loop.wordlessAt, n.loop.silentFrom = time.Now(), e.Began
 	}

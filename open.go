@@ -66,7 +66,7 @@ func (m *manager) connect(ctx context.Context, closed func()) (driver.Conn, erro
 	}
 	o := &opening{m: m, ended: running.Done()}
 	if _, ok := ctx.Deadline(); !ok {
-		o.deadline = time.Now().Add(m.cfg.OpenTimeout)
+		o.deadline = time.Now().Add(m.cfg().OpenTimeout)
 	}
 	w, err := o.run(ctx)
 	switch {
@@ -86,7 +86,7 @@ func (m *manager) connect(ctx context.Context, closed func()) (driver.Conn, erro
 		defer close(gone)
 		w.node.close(conn)
 	}()
-	limit := time.NewTimer(m.cfg.AttemptTimeout) // for a Close that hangs
+	limit := time.NewTimer(m.cfg().AttemptTimeout) // for a Close that hangs
 	defer limit.Stop()
 	select {
 	case <-gone:

@@ -99,10 +99,10 @@ func preferred(m *balance.Member) bool { return m.State == health.Up && !lastRes
 // ask appends the launches that the strategy plans for a roster. The first of
 // them waits at least the given time.
 func (m *manager) ask(plan []launch, r *roster, wait time.Duration) []launch {
-	if m.cfg.Strategy.custom != nil {
+	if m.cfg().Strategy.custom != nil {
 		return m.askCustom(plan, r, wait)
 	}
-	for i, l := range m.cfg.Strategy.plan(r.members, m.draw) {
+	for i, l := range m.cfg().Strategy.plan(r.members, m.draw) {
 		if i == 0 {
 			l.Wait = max(l.Wait, wait)
 		}
@@ -118,7 +118,7 @@ func (m *manager) askCustom(plan []launch, r *roster, wait time.Duration) []laun
 		shown[i] = n.status()
 	}
 	asked := make(map[string]bool, len(r.nodes))
-	for _, l := range m.cfg.Strategy.custom(shown) {
+	for _, l := range m.cfg().Strategy.custom(shown) {
 		i, known := findNode(r.nodes, l.Node)
 		if !known || asked[l.Node] {
 			continue
@@ -133,7 +133,7 @@ func (m *manager) askCustom(plan []launch, r *roster, wait time.Duration) []laun
 }
 
 func appendLaunch(plan []launch, n *node, wait time.Duration) []launch {
-	reserve := len(plan) > 0 && n.settings.Priority > plan[len(plan)-1].node.settings.Priority
+	reserve := len(plan) > 0 && n.settings.Load().Priority > plan[len(plan)-1].node.settings.Load().Priority
 	return append(plan, launch{n, wait, reserve})
 }
 
@@ -172,11 +172,11 @@ func (l *lockedRand) IntN(n int) int {
 	return l.rand.IntN(n)
 }
 
-// Int64N returns a random number from 0 to n-1.
-func (l *lockedRand) Int64N(n int64) int64 {
+// Float64 returns a random number from 0 to 1, without 1.
+func (l *lockedRand) Float64() float64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.rand.Int64N(n)
+	return l.rand.Float64()
 }
 
 // outside draws for strategies that are used outside of a cluster. Tests put

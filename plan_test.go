@@ -28,7 +28,7 @@ func TestDrawsRepeat(t *testing.T) {
 				for _, s := range d.Status().Nodes {
 					text += fmt.Sprint(s.Name, " ", s.NextCheck.Sub(now), "\n")
 				}
-				text += fmt.Sprint(c.m.draw(1<<30), " ", c.m.cfg.oldAt(now, c.m.draws).Sub(now), "\n")
+				text += fmt.Sprint(c.m.draw(1<<30), " ", heldConn{aging: aging(c.m.draws)}.ageLimit(time.Hour), "\n")
 			}
 		})
 		return text
@@ -48,7 +48,7 @@ func TestDrawsRepeat(t *testing.T) {
 func TestDrawsDifferWithoutASeed(t *testing.T) {
 	a := newManager(nil, t.Name()+"a", []Option{quiet})
 	b := newManager(nil, t.Name()+"b", []Option{quiet})
-	if a.draws.Int64N(1<<62) == b.draws.Int64N(1<<62) {
+	if a.draws.Float64() == b.draws.Float64() {
 		t.Error("two clusters draw the same")
 	}
 	if newRand(1, "n1").Uint64() == newRand(1, "n2").Uint64() {

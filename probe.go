@@ -59,7 +59,7 @@ func (n *node) startProbe(l *life) {
 	}
 	n.loop.fresh = conn == nil
 	timeout := n.probeDeadline(conn)
-	if int(n.deaf.Load()) > n.cfg.MaxOpensPerNode {
+	if int(n.deaf.Load()) > n.cfg().MaxOpensPerNode {
 		n.loop.failures++
 		e := n.dial.failure(health.Silent, errProbeTimeout).evidence()
 		e.Fresh, e.Need = true, health.ScopeDial
@@ -80,7 +80,7 @@ func (n *node) startProbe(l *life) {
 	n.loop.probing, n.loop.stuckTold = true, false
 	n.loop.heard = conn == nil && n.answeredSince(n.loop.silentFrom)
 	if n.loop.due.reason != "" {
-		n.schedule(n.cfg.HangLimit) // the probe may outlast what is left of it
+		n.schedule(n.cfg().HangLimit) // the probe may outlast what is left of it
 	}
 	q := question{want: n.want(), settle: conn == nil, by: time.Now().Add(timeout), brief: n.loop.role != nil && time.Now().Before(n.loop.role.briefTill)}
 	asks := conn != nil || n.loop.heard
@@ -108,19 +108,19 @@ func (n *node) probeDeadline(lasting driver.Conn) time.Duration {
 	down := h.State == health.Down
 	switch {
 	case lasting != nil:
-		timeout := n.cfg.ProbeTimeout
+		timeout := n.cfg().ProbeTimeout
 		if down {
-			timeout *= time.Duration(n.cfg.Fall)
+			timeout *= time.Duration(n.cfg().Fall)
 		}
 		usual := s.probeLatency
 		if usual.Count() == 0 {
 			usual = s.openLatency // of the same check, and more
 		}
-		return min(timeout+usual.Mean()+4*usual.Deviation(), max(n.cfg.AttemptTimeout, n.cfg.ProbeTimeout))
+		return min(timeout+usual.Mean()+4*usual.Deviation(), max(n.cfg().AttemptTimeout, n.cfg().ProbeTimeout))
 	case h.State == health.Unknown, down && (!h.Wordless() || n.loop.failures > 1):
-		return n.cfg.AttemptTimeout
+		return n.cfg().AttemptTimeout
 	}
-	return min(n.cfg.ProbeTimeout+s.openLatency.Mean()+4*s.openLatency.Deviation(), n.cfg.AttemptTimeout)
+	return min(n.cfg().ProbeTimeout+s.openLatency.Mean()+4*s.openLatency.Deviation(), n.cfg().AttemptTimeout)
 }
 
 // want returns what the next probe has to look at. Every fifth probe looks at
@@ -133,7 +133,7 @@ func (n *node) want() health.Scope {
 	switch _, unknown := n.dial.dialect.(generic); {
 	case n.loop.facts.view.Conf != 0:
 		roles = 0
-	case n.cfg.looksAtRoles(), n.loop.facts.part != nil && n.loop.facts.part.Group != "":
+	case n.cfg().looksAtRoles(), n.loop.facts.part != nil && n.loop.facts.part.Group != "":
 		need |= roles
 	case unknown:
 		roles = 0
@@ -167,11 +167,11 @@ func (n *node) probe(l *life, parent context.Context, conn driver.Conn, timeout 
 	}
 	ctx := overdue
 	if !fresh {
-		end = deadline.New(parent, timeout+n.cfg.HangLimit, errProbeTimeout, nil)
+		end = deadline.New(parent, timeout+n.cfg().HangLimit, errProbeTimeout, nil)
 		defer end.Cancel()
 		ctx = end
 	}
-	defer cancelAfter(n.cfg.LoserGrace, end.Cancel, l.ctx)()
+	defer cancelAfter(n.cfg().LoserGrace, end.Cancel, l.ctx)()
 	if asks {
 		defer time.AfterFunc(timeout/3, n.askAnswers).Stop()
 	}
@@ -301,7 +301,7 @@ const briefFor = time.Minute
 // than the others.
 func (n *node) compare(e *health.Evidence) {
 	now := time.Now()
-	n.loop.health.Outlasting(e, n.cfg.DonorAfter, n.betterThere(), now)
+	n.loop.health.Outlasting(e, n.cfg().DonorAfter, n.betterThere(), now)
 	n.judgeRole(e)
 	if !e.OK {
 		return
@@ -356,7 +356,7 @@ func (n *node) scheduleNext() {
 
 // regular returns the wait between two probes of a node that works.
 func (n *node) regular() time.Duration {
-	return health.Aligned(time.Now(), health.Jitter(n.cfg.ProbeInterval, n.loop.rand), n.cfg.ProbeInterval/health.ProbeTicks)
+	return health.Aligned(time.Now(), health.Jitter(n.cfg().ProbeInterval, n.loop.rand), n.cfg().ProbeInterval/health.ProbeTicks)
 }
 
 func (n *node) schedule(wait time.Duration) {

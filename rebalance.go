@@ -42,8 +42,8 @@ func (n *node) rebalance(l *life) {
 		return // makeRoom is at work
 	}
 	now, generation := time.Now(), n.generation.Load()
-	recent := n.news.age(now) < rebalanceWindow+n.cfg.RebalanceAfter || b.shares.Begun()
-	if !recent && n.cfg.MaxAge == 0 {
+	recent := n.news.age(now) < rebalanceWindow+n.cfg().RebalanceAfter || b.shares.Begun()
+	if !recent && n.cfg().MaxAge == 0 {
 		return
 	}
 	conns := n.conns.filter(func(h heldConn) bool { return h.born == generation })
@@ -58,8 +58,8 @@ func (n *node) rebalance(l *life) {
 
 // giveUpOld retires conns that are older than max_age.
 func (n *node) giveUpOld(l *life, conns []heldConn, now time.Time) {
-	if n.cfg.MaxAge > 0 {
-		old := only(conns, func(h heldConn) bool { return !now.Before(h.old) })
+	if most := n.cfg().MaxAge; most > 0 {
+		old := only(conns, func(h heldConn) bool { return now.Sub(h.opened) >= h.ageLimit(most) })
 		n.giveWay(l, old, n.loop.balance.age.Turns(len(old), now), "older than max_age")
 	}
 }
@@ -69,17 +69,17 @@ func (n *node) giveUpOld(l *life, conns []heldConn, now time.Time) {
 func (n *node) share(l *life, conns []heldConn, now time.Time) {
 	b := &n.loop.balance
 	members := n.cluster(now)
-	goal := n.cfg.goal()
+	goal := n.cfg().goal()
 	if goal != balance.Refresh && goal != balance.Stay && n.isAlias() {
 		n.giveWay(l, conns, b.shares.Turns(len(conns), now), "the server has its share under another name")
 		return
 	}
 	if goal != balance.Refresh {
-		tooMany, why := balance.Excess(n.name, members, goal, n.cfg.RebalanceAfter, now, b.shares.Begun())
+		tooMany, why := balance.Excess(n.name, members, goal, n.cfg().RebalanceAfter, now, b.shares.Begun())
 		n.giveWay(l, conns, b.shares.Turns(tooMany, now), why)
 		return
 	}
-	back := balance.LastReturn(n.name, members, n.cfg.RebalanceAfter, now)
+	back := balance.LastReturn(n.name, members, n.cfg().RebalanceAfter, now)
 	if !back.After(b.refreshed) {
 		return
 	}
@@ -255,25 +255,26 @@ func (n *node) noteReturn(from health.State) {
 // emits an event if all connections are to go to one node and this is the node.
 func (n *node) emitFailback() {
 	b := &n.loop.balance
-	if !b.due || time.Since(b.back) < n.cfg.FailbackAfter {
+	if !b.due || time.Since(b.back) < n.cfg().FailbackAfter {
 		return
 	}
 	b.due = false
 	n.loop.changed = true // the other nodes may rebalance now
-	if n.loop.health.State != health.Up || n.cfg.goal() != balance.First {
+	if n.loop.health.State != health.Up || n.cfg().goal() != balance.First {
 		return
 	}
 	up := slices.DeleteFunc(n.cluster(time.Now()), func(m balance.Member) bool { return m.State != health.Up })
 	if order := balance.InTurn(up); len(order) > 0 && up[order[0].At].Name == n.name {
-		n.emit(Event{Kind: EventFailback, Reason: "up for " + n.cfg.FailbackAfter.String() + ": preferred again"})
+		n.emit(Event{Kind: EventFailback, Reason: "up for " + n.cfg().FailbackAfter.String() + ": preferred again"})
 	}
 }
 
-// oldAt draws the time when a conn that is opened now reaches max_age: after 90
-// to 110 percent of it, so that conns opened together are not retired together.
-func (c *Config) oldAt(now time.Time, draws *lockedRand) time.Time {
-	if c.MaxAge == 0 {
-		return time.Time{}
-	}
-	return now.Add(c.MaxAge*9/10 + time.Duration(draws.Int64N(int64(c.MaxAge/5+1))))
+// aging draws how much of max_age a conn gets: 90 to 110 percent, so that conns
+// opened together are not retired together.
+func aging(draws *lockedRand) float64 { return 0.9 + 0.2*draws.Float64() }
+
+// ageLimit returns the age at which the conn is old. A max_age that has changed
+// counts for it too.
+func (h heldConn) ageLimit(most time.Duration) time.Duration {
+	return time.Duration(h.aging * float64(most))
 }

@@ -126,11 +126,11 @@ node  = [{ name = "n1", dsn = "reader:pw@tcp(127.0.0.1:1)/db" }]
 		t.Errorf("selftest %+v", got)
 	}
 	w, ok := r.Driver(write)
-	if !ok || !slices.Equal(w.Nodes(), []string{"n1", "n2"}) || w.m.cfg.Rise != 1 || w.m.cfg.OpenTimeout != 20e9 {
-		t.Errorf("%t, nodes %q, settings %+v", ok, w.Nodes(), w.m.cfg)
+	if !ok || !slices.Equal(w.Nodes(), []string{"n1", "n2"}) || w.m.cfg().Rise != 1 || w.m.cfg().OpenTimeout != 20e9 {
+		t.Errorf("%t, nodes %q, settings %+v", ok, w.Nodes(), w.m.cfg())
 	}
-	if d, ok := r.Driver(read); !ok || d.m.cfg.Rise != 5 || !backendDialect.Owns(d.m.backend) {
-		t.Errorf("%t, settings %+v over %T", ok, d.m.cfg, d.m.backend)
+	if d, ok := r.Driver(read); !ok || d.m.cfg().Rise != 5 || !backendDialect.Owns(d.m.backend) {
+		t.Errorf("%t, settings %+v over %T", ok, d.m.cfg(), d.m.backend)
 	}
 	if _, ok := r.Driver("none"); ok {
 		t.Error("there is a cluster \"none\"")
@@ -211,7 +211,7 @@ func TestLegacyFile(t *testing.T) {
 	inFile(t, "rise = 3\n[[nodes]]\nname = \"maria1\"\nHOSTNAME = \"127.0.0.1\"\nPort = 3301\nUserName = \"root\"\n")
 	r := load(t, "")
 	d, ok := r.Driver(DefaultName)
-	if !ok || !slices.Equal(d.Nodes(), []string{"maria1"}) || d.m.cfg.Rise != 3 {
+	if !ok || !slices.Equal(d.Nodes(), []string{"maria1"}) || d.m.cfg().Rise != 3 {
 		t.Errorf("%t, %q", ok, d.Nodes())
 	}
 }

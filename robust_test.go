@@ -178,7 +178,7 @@ func TestDefaultCheckIsTheConnectors(t *testing.T) {
 		t.Fatal(err)
 	}
 	// DO 1 fails on a conn that runs no statements. Ping passes.
-	if err := (*d.m.nodes.Load())[0].dial.check(t.Context(), struct{ driver.Conn }{}); err == nil {
+	if err := (*d.m.nodes.Load())[0].dial.recipe().check(t.Context(), struct{ driver.Conn }{}); err == nil {
 		t.Error("a mysql connector is checked by Ping")
 	}
 	b := fakedb.New()

@@ -115,13 +115,13 @@ func (n *node) judgeRole(e *health.Evidence) {
 		m.verdict = &health.Unfit{Class: c, Need: health.ScopeRole, Text: fmt.Sprintf("%s: %s", c, text)}
 		e.Against(c, health.ScopeRole, m.verdict.Text)
 	}
-	limit := n.cfg.MaxLag
+	limit := n.cfg().MaxLag
 	if n.loop.health.State == health.Down && n.loop.health.Class == health.Lagging {
 		limit = limit * 4 / 5 // one that is about there is not taken in and out all the time
 	}
 	var unfit *health.Unfit
 	switch rival, outranked := n.outranked(p, fellows, near); {
-	case n.cfg.Groups != GroupsAny && p.Elsewhere(used, near):
+	case n.cfg().Groups != GroupsAny && p.Elsewhere(used, near):
 		n.hold(against, "it has other data than most nodes (its system_identifier differs): held (groups = \"any\" uses both)")
 	case outranked:
 		n.hold(against, fmt.Sprintf("%s is the new primary: held until it is a standby", rival))
@@ -129,13 +129,13 @@ func (n *node) judgeRole(e *health.Evidence) {
 		against(health.NotReady, p.Unfit)
 	case p.Outside(used, near):
 		against(health.NotReady, "its replication group runs without it")
-	case errors.As(n.cfg.Require.misfit(&p.Replication), &unfit):
+	case errors.As(n.cfg().Require.misfit(&p.Replication), &unfit):
 		against(unfit.Class, unfit.Text)
-	case n.cfg.MaxLag == 0:
+	case n.cfg().MaxLag == 0:
 	case !p.lag.Known:
 		against(health.Lagging, "the lag is not known, and max_lag is set: "+p.lag.Why+p.fault())
 	case p.lag.For > limit:
-		against(health.Lagging, fmt.Sprintf("further behind its primary than max_lag (%s)", n.cfg.MaxLag)+p.fault())
+		against(health.Lagging, fmt.Sprintf("further behind its primary than max_lag (%s)", n.cfg().MaxLag)+p.fault())
 	}
 }
 
@@ -153,7 +153,7 @@ func (p *part) fault() string {
 // retires nothing.
 func (n *node) missLag(e *health.Evidence) {
 	p := n.loop.facts.part
-	if n.cfg.MaxLag == 0 || e.Class != health.Failed || !e.Spoke && !e.Goes || p == nil || p.Role == health.RolePrimary || time.Since(p.at) <= n.cfg.MaxLag {
+	if n.cfg().MaxLag == 0 || e.Class != health.Failed || !e.Spoke && !e.Goes || p == nil || p.Role == health.RolePrimary || time.Since(p.at) <= n.cfg().MaxLag {
 		return
 	}
 	e.Spent = !e.Goes
@@ -231,7 +231,7 @@ func promotes(was, now *health.Replication, fellows []health.Fellow) bool {
 // tellHidden writes one line if the lag of a node is wanted, and the node does not
 // tell it.
 func (n *node) tellHidden(p *part) {
-	wanted := n.cfg.MaxLag > 0 || n.cfg.LagQuery != ""
+	wanted := n.cfg().MaxLag > 0 || n.cfg().LagQuery != ""
 	if n.loop.memory().hiddenTold || p.Role == health.RolePrimary && !p.Assumed || p.Hidden == "" || !wanted {
 		return
 	}

@@ -226,18 +226,18 @@ func (n *node) effective(s *snapshot) health.State {
 // returning reports whether the node has been back for less than
 // failback_after.
 func (n *node) returning(s *snapshot, now time.Time) bool {
-	return s.back.Add(n.cfg.FailbackAfter).After(now)
+	return s.back.Add(n.cfg().FailbackAfter).After(now)
 }
 
 // status returns the snapshot in the form for programs. Values that are counted
 // outside the loop are as they are now. Anyone may call it.
 func (n *node) status() NodeStatus {
-	s, now := n.snapshot.Load(), time.Now()
+	s, set, now := n.snapshot.Load(), n.settings.Load(), time.Now()
 	generation := n.generation.Load()
 	open, cuttable := n.conns.count()
 	load, _ := n.load.of(generation)
 	status := NodeStatus{
-		Name: n.name, Priority: n.settings.Priority, Weight: n.settings.Weight,
+		Name: n.name, Priority: set.Priority, Weight: set.Weight,
 		State: State(n.effective(s)), Reason: s.reason, Since: s.since, NextCheck: s.nextCheck,
 		Returning: n.returning(s, now), Full: s.fullUntil.After(now), Donor: s.donor, SameAs: s.alias, ConfID: s.view.Conf,
 		Generation: generation, OpenConns: open, Cuttable: cuttable, Load: load,
@@ -257,12 +257,12 @@ func (n *node) status() NodeStatus {
 // member returns what the strategies and the rebalancing of other nodes need to
 // know.
 func (n *node) member(now time.Time) balance.Member {
-	s := n.snapshot.Load()
+	s, set := n.snapshot.Load(), n.settings.Load()
 	load, current := n.load.of(n.generation.Load())
 	return balance.Member{
-		Name: n.name, Priority: n.settings.Priority, Weight: n.settings.Weight,
+		Name: n.name, Priority: set.Priority, Weight: set.Weight,
 		State: n.effective(s), Since: s.since, Returning: n.returning(s, now), Full: s.fullUntil.After(now), Donor: s.donor,
-		Second: n.cfg.Require.second(s.role()), Chosen: s.chosen(),
+		Second: n.cfg().Require.second(s.role()), Chosen: s.chosen(),
 		Load: load, Current: current, Back: s.back, LastSuccess: s.lastSuccess,
 		RoundTrip: s.probeLatency, Open: s.openLatency,
 	}

@@ -256,7 +256,7 @@ func TestBeforeConnectIsNotTheNodes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			d := dialer{connector: c, dialect: mysqldialect.Dialect{}, known: new(dialerFacts)}
+			d := dialer{recipes: newRecipes(recipe{connector: c}), dialect: mysqldialect.Dialect{}, known: new(dialerFacts)}
 			d.known.dials.Store(true)
 			ctx, cancel := context.WithTimeout(socket.With(t.Context(), new(socket.Slot)), 50*time.Millisecond)
 			defer cancel()
