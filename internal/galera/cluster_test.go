@@ -270,8 +270,13 @@ func (b *bench) shutdown(n *Node) {
 	b.whole()
 }
 
+// wipe ends a second node too, so that the third one has no majority when the
+// first of the two starts.
 func (b *bench) wipe(n *Node) {
 	b.must(n.Wipe())
+	b.must(b.cluster.WaitSynced(b.ctx))
+	b.must(b.cluster.Nodes[1].Kill())
+	b.must(b.cluster.Nodes[1].Start(b.ctx))
 	b.must(n.Start(b.ctx))
 	if b.fullTransfers(n) != 1 {
 		b.Errorf("%s came back without a full state transfer", n.Name)

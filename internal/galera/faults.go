@@ -80,8 +80,8 @@ func (n *Node) Shutdown(ctx context.Context) error {
 
 // Start starts a node that is down, and waits until it is Synced. The node gets
 // the changes that it missed from another node, or all data after a Wipe. Start
-// first waits until the others are a primary component without this node. If no
-// other node runs, this one becomes the first of a new component; Heal picks
+// first waits until the others are a primary component without this node, and
+// makes them one if they have lost their majority. If no other node runs, this one becomes the first of a new component; Heal picks
 // the best one for that. Without a deadline it takes at most 3 minutes. After
 // an error the node is down.
 //

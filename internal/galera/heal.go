@@ -81,29 +81,39 @@ func (c *Cluster) component(ctx context.Context) error {
 		}
 		return best.Start(ctx)
 	}
+	return c.majority(ctx, running, func() bool {
+		together, primary := component(ctx, running)
+		return together && primary
+	})
+}
+
+// majority waits until done. If the nodes, which run, have found together before
+// that and are no primary component, they have no majority: they wait for nodes
+// that do not run. The best one then makes them a primary component, as an
+// operator would.
+func (c *Cluster) majority(ctx context.Context, nodes []*Node, done func() bool) error {
 	// A node that has not yet noticed that others died still calls itself
-	// primary, but the component's size shows it. If all running nodes have
-	// found together and are not primary, they have no majority and wait for
-	// nodes that do not run.
+	// primary, but the component's size shows it.
 	headless := 0
 	err := throwaway.Poll(ctx, nil, func() bool {
-		switch together, primary := component(ctx, running); {
-		case !together:
+		if done() {
 			headless = 0
-		case primary:
 			return true
-		default:
+		}
+		if together, primary := component(ctx, nodes); together && !primary {
 			headless++
+		} else {
+			headless = 0
 		}
 		return headless == headlessPolls
 	})
 	if err != nil {
-		return running[0].fail("waiting for a primary component", err)
+		return nodes[0].fail("waiting for a primary component", err)
 	}
 	if headless < headlessPolls {
 		return nil
 	}
-	best, err := best(running, func(n *Node) (int64, error) { return n.committed(ctx) })
+	best, err := best(nodes, func(n *Node) (int64, error) { return n.committed(ctx) })
 	if err != nil {
 		return err
 	}
@@ -130,12 +140,13 @@ func component(ctx context.Context, nodes []*Node) (together, primary bool) {
 
 // waitForgotten waits until the others, if any, have got over the loss of this
 // node. A node that comes back during that change of view may cost the group
-// its majority for good.
+// its majority for good. On a busy machine the others may lose each other too
+// when this node dies, and then have no majority; they get it back here.
 func (n *Node) waitForgotten(ctx context.Context, others []*Node) error {
 	if len(others) == 0 {
 		return nil
 	}
-	err := throwaway.Poll(ctx, nil, func() bool {
+	err := n.cluster.majority(ctx, others, func() bool {
 		for _, other := range others {
 			v, err := other.view(ctx)
 			if size, e := strconv.Atoi(v.size); err == nil && e == nil && v.primary() && size <= len(others) {
@@ -144,7 +155,7 @@ func (n *Node) waitForgotten(ctx context.Context, others []*Node) error {
 		}
 		return false
 	})
-	return n.wrap("waiting for a primary component to join", err)
+	return n.wrap("waiting for a component to join", err)
 }
 
 // best returns the node with the longest history.
