@@ -19,8 +19,9 @@
 #                          skipped where that cannot be done, and no part of "all of it"
 #   ./test.sh install      only install what is missing (Debian's packages)
 #
-# A step that fails does not stop the others. At the end comes one table, and
-# the exit code is 1 if anything failed.
+# A step that fails does not stop the others. What waits for real servers runs
+# beside the rest. At the end comes one table, and the exit code is 1 if anything
+# failed.
 set -u -o pipefail
 cd "$(dirname "$0")" || exit
 
@@ -39,12 +40,13 @@ scratch=$(mktemp -d "${TMPDIR:-/tmp}/clustersql-bin.XXXXXX") || exit # what is b
 . tools/mysql.sh
 
 logs=
-trap 'end_children; rm -rf "$scratch"' EXIT
+trap 'end_beside; end_children; rm -rf "$scratch"' EXIT
 trap interrupted INT TERM
 
 interrupted() {
   trap - INT TERM
   printf '\ntest.sh: interrupted\n' >&2
+  end_beside
   [ -z "$logs" ] || end_steps
   [ -z "$folder" ] || echo "The output so far is in $folder"
   exit 130
@@ -83,11 +85,18 @@ install_packages() {
     apt-get install -q -y --no-install-recommends "${missing[@]}"
 }
 
+# These packages of the root module start real servers.
+servers='/(integration|internal/galera|internal/pgcluster)$'
+
 # short_packages sets list to the packages of the root module that need no real
 # servers. An empty list would be taken for this folder alone.
-short_packages() {
+short_packages() { list_packages -v; }
+
+server_packages() { list_packages; }
+
+list_packages() {
   local all
-  all=$(go list ./... | grep -v -E '/(integration|internal/galera|internal/pgcluster)$') || return
+  all=$(go list ./... | grep "$@" -E "$servers") || return
   mapfile -t list <<<"$all"
 }
 
@@ -175,13 +184,22 @@ lint_steps() {
 
 quick() { short_packages && go test -json -race -short -count=1 -skip '^TestConfiguredClusters$' "${list[@]}"; }
 
-test_module() { cd "$1" && go test -json -race -timeout 15m -count=1 -skip '^(TestFaults|TestReplicationFaults|TestGroupReplication)$' ./...; }
+# These tests are a target or a step of their own.
+apart='^(TestFaults|TestReplicationFaults|TestGroupReplication)$'
+
+test_module() { cd "$1" && go test -json -race -timeout 15m -count=1 -skip "$apart" ./...; }
+
+# What is timed on real servers goes before what has virtual time, hence nice.
+test_short() { short_packages && nice -n 5 go test -json -race -timeout 15m -count=1 "${list[@]}"; }
+
+# A cluster at a time is enough.
+test_servers() { server_packages && go test -json -race -p 1 -timeout 15m -count=1 -skip "$apart" "${list[@]}"; }
 
 # -race falsifies memory and allocations.
 measure() { short_packages && go test -json -count=1 -run 'Small|Alloc' "${list[@]}"; }
 
 # What clients see of every fault; the tests' own tables are the result.
-faults() { cd "$1" && go test -json -race -count=1 -timeout 15m -run "$3" "$2"; }
+faults() { cd "$1" && go test -json -race -count=1 -timeout 15m "${@:3}" "$2"; }
 
 # oldest has no -race: what it is after is what does not compile, or is not
 # there yet. The tests have one processor: with more, Go 1.25.0 now and then takes
@@ -200,24 +218,38 @@ oldest() {
   return "$code"
 }
 
+# Modules that start database servers are in the lane of those.
+with_servers=(demo compat pgx)
+
 test_steps() {
   local m
-  for m in "${modules[@]}"; do
+  step tests "tests: ." test_short
+  beside tests "tests of real servers: ." test_servers
+  for m in "${with_servers[@]}"; do
+    beside tests "tests: $m" test_module "$m"
+  done
+  for m in "${modules[@]:1}"; do
+    case " ${with_servers[*]} " in *" $m "*) continue ;; esac
     ! has_packages "$m" || step tests "tests: $m" test_module "$m"
   done
   step tests "memory and allocations" measure
   step tests "oldest Go" oldest
 }
 
+# Galera's table is two runs, side by side, each with a cluster of its own. What
+# the first takes the second leaves out.
+first_faults='^TestFaults$/^(kill_-9|SIGSTOP_and_SIGCONT|isolated|rejecting|shutdown|read_only|state_transfer)$'
+
 faults_steps() {
   watch_flags=(-show '^Test(Replication)?Faults$')
-  step tests "faults under load: Galera" faults . ./integration '^TestFaults$'
+  step tests "faults under load: Galera, nodes that fail" faults . ./integration -run "$first_faults"
+  beside tests "faults under load: Galera, the others" faults . ./integration -run '^TestFaults$' -skip "$first_faults"
 }
 
 # The other tables take as long again: they are not in the run of everything.
 replication_faults_steps() {
-  step tests "faults under load: replicas of MariaDB" faults . ./integration '^TestReplicationFaults$'
-  step tests "faults under load: PostgreSQL" faults compat ./pgfaults '^TestFaults$'
+  step tests "faults under load: replicas of MariaDB" faults . ./integration -run '^TestReplicationFaults$'
+  step tests "faults under load: PostgreSQL" faults compat ./pgfaults -run '^TestFaults$'
 }
 
 bench_quick() { go -C bench run . -quick; }

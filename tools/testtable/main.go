@@ -35,6 +35,7 @@ func main() {
 			fail(err)
 		}
 	case "table":
+		took := flags.Float64("seconds", 0, "how long all of it took, where steps ran side by side; 0 is the sum of the steps")
 		_ = flags.Parse(os.Args[2:])
 		if flags.NArg() != 1 {
 			usage()
@@ -43,7 +44,7 @@ func main() {
 		if err != nil {
 			fail(err)
 		}
-		if !report(os.Stdout, steps) {
+		if !report(os.Stdout, steps, *took) {
 			os.Exit(1)
 		}
 	default:
@@ -52,7 +53,7 @@ func main() {
 }
 
 func usage() {
-	fmt.Fprintln(os.Stderr, "usage: testtable watch [-v] [-show REGEXP] [-every DURATION] | testtable table DIR")
+	fmt.Fprintln(os.Stderr, "usage: testtable watch [-v] [-show REGEXP] [-every DURATION] | testtable table [-seconds N] DIR")
 	os.Exit(2)
 }
 

@@ -84,14 +84,14 @@ func TestReport(t *testing.T) {
 		[3]string{"tests", "1", stream},
 		[3]string{"check", "0", "all well\n"},
 		[3]string{"check", "1", "gofmt -w this.go\n"},
-		[3]string{"check", "77", "trying\nthe database is out of reach\n"}))
+		[3]string{"check", "77", "trying\nthe database is out of reach\n"}), 3)
 	if ok {
 		t.Error("a run with failures passed")
 	}
 	text := out.String()
 	// 3 tests passed in m/good and m/leaks, 5 failed: TestC and its subtest,
 	// TestHangs, and two packages without a failed test.
-	for _, row := range []string{`step 0 +5 +3 +5 +1 +1\.2`, `step 1 +- +1 +0 +0`, `step 2 +- +0 +1 +0`, `step 3 +- +0 +0 +1`, `all +5 +4 +6 +2 +5\.0`} {
+	for _, row := range []string{`step 0 +5 +3 +5 +1 +1\.2`, `step 1 +- +1 +0 +0`, `step 2 +- +0 +1 +0`, `step 3 +- +0 +0 +1`, `all +5 +4 +6 +2 +3\.0`} {
 		if !regexp.MustCompile(`(?m)^` + row).MatchString(text) {
 			t.Errorf("no row %q:\n%s", row, text)
 		}
@@ -112,7 +112,7 @@ func TestReport(t *testing.T) {
 func TestRunThatPasses(t *testing.T) {
 	good := stream[:strings.Index(stream, `{"Action":"start","Package":"m/bad"}`)]
 	var out strings.Builder
-	if !report(&out, steps(t, [3]string{"tests", "0", good})) {
+	if !report(&out, steps(t, [3]string{"tests", "0", good}), 0) {
 		t.Error("failed")
 	}
 	holds(t, out.String(), "\n2 passed, 0 failed, 1 skipped\n")
@@ -128,7 +128,7 @@ func TestDoubtIsAFailure(t *testing.T) {
 		"0 passed, 1 fail": {"tests", "1", `{"Action":"run","Package":"m/p","Test":"TestCutOff"}` + "\n"},
 	} {
 		var out strings.Builder
-		if report(&out, steps(t, s)) {
+		if report(&out, steps(t, s), 0) {
 			t.Errorf("%s: passed", name)
 		}
 		holds(t, out.String(), name)

@@ -112,8 +112,9 @@ func (s *step) fail(what, output string) {
 }
 
 // Report prints the output of what failed, the table, what failed and was
-// skipped by name, and the closing line. It returns false if anything failed.
-func report(out io.Writer, steps []*step) bool {
+// skipped by name, and the closing line. It returns false if anything failed. All
+// of it took so many seconds; 0 is the sum of the steps.
+func report(out io.Writer, steps []*step, took float64) bool {
 	var total step
 	for _, s := range steps {
 		for i, f := range s.failures {
@@ -128,6 +129,9 @@ func report(out io.Writer, steps []*step) bool {
 		total.count.passed += s.count.passed
 		total.count.failed += s.count.failed
 		total.count.skipped += s.count.skipped
+	}
+	if took > 0 {
+		total.seconds = took
 	}
 	fmt.Fprintln(out)
 	total.name = "all"
