@@ -306,7 +306,8 @@ func (n *node) outranked(p *part, fellows, near []health.Fellow) (name string, o
 
 // retireOutranked gives up the connections of a node that is down and was the
 // primary, when another one was promoted: it may come back, and take what is
-// written there before its next probe. If a cut is due, it needs no further proof.
+// written there before its next probe. Those that were given up before are left
+// alone. If a cut is due, it needs no further proof.
 // Only run calls it.
 func (n *node) retireOutranked(l *life) {
 	p := n.loop.facts.part
@@ -315,10 +316,14 @@ func (n *node) retireOutranked(l *life) {
 	}
 	fellows := n.fellows(time.Now())
 	rival, ok := n.outranked(p, fellows, without(fellows, func(f health.Fellow) bool { return f.Gone }))
-	if n.loop.memory().outranked = ok; ok {
-		n.generation.Add(1)
-		n.emitRetired(fmt.Sprintf("%s: %s is the new primary", health.WrongRole, rival))
-		n.closeRetired(l)
-		n.loop.due.proven = true // if it is silent: what hangs there waits for nothing
+	if n.loop.memory().outranked = ok; !ok {
+		return
 	}
+	n.loop.due.proven = true // if it is silent: what hangs there waits for nothing
+	if due := &n.loop.due; n.loop.health.Retired() && (due.reason == "" || !due.raise) {
+		return // they were given up for what took the node down
+	}
+	n.generation.Add(1)
+	n.emitRetired(fmt.Sprintf("%s: %s is the new primary", health.WrongRole, rival))
+	n.closeRetired(l)
 }

@@ -2,6 +2,7 @@ package clustersql
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,6 +48,43 @@ func TestSuccessorEndsTheOldPrimarysConnections(t *testing.T) {
 		synctest.Wait()
 		if e := told.of("n1", EventRetired); len(e) == 0 {
 			t.Error("its connections are still in the pool")
+		}
+	})
+}
+
+// In a switchover the old primary refuses writes first. Its connections retire by
+// that. One that is still in use is not retired again when another node is the
+// primary.
+func TestSuccessorLeavesAloneWhatIsRetired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		nodes := mysqlNodes(b, 2)
+		told := new(diary)
+		d := fakeCluster(t, b, 2, WithDialect(DialectMySQL), WithRequire(RequireReadWrite), WithStrategy(Ordered), WithOnEvent(told.write))
+		db := openDB(t, d)
+		db.SetMaxIdleConns(4)
+		held, err := db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer held.Close()
+		time.Sleep(10 * time.Second)
+		if _, err := db.Exec("INSERT"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		nodes[0].set(func(m *mysqlScript) { m.readOnly = true })
+		nodes[1].set(func(m *mysqlScript) { m.readOnly, m.source = false, 0 })
+		if _, err := db.Exec("INSERT"); err == nil {
+			t.Error("the old primary takes writes")
+		}
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if events := told.of("n1", EventRetired); len(events) != 1 || !strings.HasPrefix(events[0].Reason, "read-only: ") {
+			t.Errorf("%d events: %+v", len(events), events)
+		}
+		if g := d.Status().Nodes[0].Generation; g != 1 {
+			t.Errorf("retired %d times", g)
 		}
 	})
 }

@@ -210,6 +210,10 @@ func (e *Evidence) Answered() bool {
 // fresh dial was answered since.
 func (h Health) Wordless() bool { return h.witness == wordless }
 
+// Retired reports whether the node's conns are to retire, or have, by what took the
+// node down.
+func (h *Health) Retired() bool { return h.retired }
+
 // Spared says that the conns were not cut after all. kept says that they were
 // not retired either.
 func (h *Health) Spared(kept bool) {
