@@ -147,7 +147,7 @@ func (r *dialed) dialled() {
 // does so also if the check ends the goroutine.
 func (d *dialer) test(ctx context.Context, q question, r *dialed) {
 	run, found := dialect.WithReport(ctx, q.want)
-	found.Causal, found.Attempt = q.causal, socket.Of(ctx)
+	found.Causal, found.Attempt, found.Asker = q.causal, socket.Of(ctx), d
 	if found.Brief = q.brief; !q.by.IsZero() {
 		found.Extra = q.extra
 	}
@@ -342,14 +342,19 @@ func stableText(err error) string {
 // contain turns a panic of the backend into an error, and logs its stack. It
 // must be deferred directly.
 func (d *dialer) contain(what string, err *error) {
-	r := recover()
-	if r == nil {
-		return
+	if r := recover(); r != nil {
+		*err = d.panicked(what, r)
 	}
-	text := d.hide(fmt.Sprint(r))
-	*err = &panicError{fmt.Sprintf("the backend panicked in %s: %s", what, text)}
-	d.log.print(slog.LevelError, "backend panicked", "in", what, "panic", text, "stack", d.hide(string(debug.Stack())))
 }
+
+func (d *dialer) panicked(what string, with any) error {
+	text := d.hide(fmt.Sprint(with))
+	d.log.print(slog.LevelError, "backend panicked", "in", what, "panic", text, "stack", d.hide(string(debug.Stack())))
+	return &panicError{fmt.Sprintf("the backend panicked in %s: %s", what, text)}
+}
+
+// Panicked is for a part of the check that may fail.
+func (d *dialer) Panicked(with any) error { return d.panicked("check", with) }
 
 // A panicError stands for a panic of the backend or of a check, or for a check
 // that has ended its goroutine. It says nothing about the node's sessions.

@@ -194,9 +194,10 @@ func (c *Config) explain(err error) error {
 }
 
 // askRole notes in the Report of ctx what the dialect, role_query and lag_query
-// say.
-func (c *Config) askRole(ctx context.Context, d dialect.Dialect, conn driver.Conn, depth dialect.Depth) error {
+// say. A panic of the backend is an error.
+func (c *Config) askRole(ctx context.Context, d dialect.Dialect, conn driver.Conn, depth dialect.Depth) (err error) {
 	f := dialect.ReportOf(ctx)
+	defer f.Recover(&err)
 	f.Replication = &health.Replication{}
 	if _, must := c.needs(); !must {
 		extra, done := dialect.Extra(ctx)

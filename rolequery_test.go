@@ -217,3 +217,65 @@ func TestLagAboutTheLimit(t *testing.T) {
 		always(t, d, 1, time.Second)
 	})
 }
+
+// A backend that panics when it is asked for what nobody needs takes no node down.
+// Its connection is not used any more, and it is asked again a minute later.
+func TestPanicInTheOptionalQuestion(t *testing.T) {
+	panics := func(prefix string) func(context.Context, string, []driver.NamedValue) error {
+		return func(_ context.Context, query string, _ []driver.NamedValue) error {
+			if strings.HasPrefix(query, prefix) {
+				panic("a nil map")
+			}
+			return nil
+		}
+	}
+	for name, tc := range map[string]struct {
+		asks, answers string
+		opts          []Option
+		state         State
+	}{
+		"PostgreSQL":                {"SELECT r.standby", "t", []Option{WithDialect(DialectPostgres)}, StateUp},
+		"MySQL's variables":         {"SHOW GLOBAL VARIABLES WHERE Variable_name IN ('read_only'", "0", []Option{WithDialect(DialectMySQL)}, StateUp},
+		"MySQL's sources":           {"SHOW REPLICA STATUS", "0", []Option{WithDialect(DialectMySQL), WithRequire(RequireReadWrite)}, StateUp},
+		"a preference":              {"SHOW REPLICA STATUS", "0", []Option{WithDialect(DialectMySQL), WithRequire(RequirePreferStandby)}, StateUp},
+		"role_query":                {"ROLE", "", []Option{WithRoleQueries("ROLE", "")}, StateDown},
+		"what require depends on":   {"SHOW REPLICA STATUS", "0", []Option{WithDialect(DialectMySQL), WithRequire(RequirePrimary)}, StateDown},
+		"what max_lag depends on":   {"SELECT r.standby", "t", []Option{WithDialect(DialectPostgres), WithMaxLag(time.Second)}, StateDown},
+		"whether it can be written": {"SHOW GLOBAL VARIABLES WHERE Variable_name IN ('read_only'", "0", []Option{WithDialect(DialectMySQL), WithRequire(RequireReadWrite)}, StateDown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, told := fakedb.New(), new(diary)
+				n := b.Node("n1")
+				n.Set(fakedb.Script{Breaks: true})
+				n.OnStatement(panics(tc.asks))
+				n.OnTable(func(query string) ([]string, [][]driver.Value, bool) {
+					if strings.HasPrefix(query, "SHOW GLOBAL VARIABLES") {
+						return []string{"Variable_name", "Value"}, [][]driver.Value{{"read_only", "OFF"}, {"version", "9.7.4"}}, true
+					}
+					return []string{"x"}, row(tc.answers), true
+				})
+				d := fakeCluster(t, b, 1, append([]Option{WithOnEvent(told.write)}, tc.opts...)...)
+				openDB(t, d)
+				time.Sleep(5 * time.Minute)
+				synctest.Wait()
+				s := d.Status().Nodes[0]
+				if s.State != tc.state {
+					t.Fatalf("%s: %s", s.State, s.Reason)
+				}
+				if s.State == StateDown {
+					if !strings.Contains(s.Reason, "the backend panicked in check: a nil map") {
+						t.Error(s.Reason)
+					}
+					return
+				}
+				if e := told.of("n1", EventState); len(e) != 1 || s.Generation != 0 {
+					t.Errorf("generation %d, %+v", s.Generation, e)
+				}
+				if c := b.Stats().Connects; c > 6+1 {
+					t.Errorf("%d connections in five minutes", c)
+				}
+			})
+		})
+	}
+}

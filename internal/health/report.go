@@ -34,6 +34,9 @@ type Report struct {
 
 	// Attempt takes note of the server's first answer. It is nil if nobody asks.
 	Attempt interface{ Work() }
+	// Asker makes an error of what a backend has panicked with, and logs it. It is nil
+	// if a program runs the check itself.
+	Asker interface{ Panicked(with any) error }
 
 	Saw   Scope // what the check looked at
 	Asked bool  // a query of the program was run, which may have begun a transaction
@@ -58,6 +61,18 @@ type Server struct {
 func (f *Report) Worked() {
 	if f.Attempt != nil {
 		f.Attempt.Work()
+	}
+}
+
+// Recover turns a panic of the backend into an error. It must be deferred directly.
+// Nobody knows what is left of the conn: it is not to be used any more. Without an
+// Asker the panic goes on.
+func (f *Report) Recover(err *error) {
+	if r := recover(); r != nil {
+		if f.Asker == nil {
+			panic(r)
+		}
+		f.Spent, *err = true, f.Asker.Panicked(r)
 	}
 }
 
