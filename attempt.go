@@ -82,6 +82,7 @@ type outcome struct {
 	took     time.Duration // time for dial, handshake and check of a fresh conn; 0 if not all were done
 	trip     time.Duration // time for a probe's check on its lasting conn; 0 if there was none
 	evidence health.Evidence
+	layer    string         // of a probe that failed: where it did; see ProbeResult
 	attempt  *attempt       // whose outcome it is if that is won, lost or failed; else nil
 	conn     driver.Conn    // from a probe that got an answer: given back to the loop; else nil
 	server   *health.Server // from a fresh probe that passed: which one it reached; else nil
@@ -355,6 +356,7 @@ func (n *node) onOutrun(l *life, e outrun) {
 		return
 	}
 	if took := e.at.Sub(e.req.began); took >= e.headStart {
+		n.tally.outrun.Add(1)
 		n.learn(l, health.Evidence{Class: health.Slow, Took: took, Reason: health.SlowReason})
 	}
 }

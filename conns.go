@@ -34,8 +34,8 @@ type heldConn struct {
 	aging  float64 // how much of max_age it gets
 }
 
-// add adds a connection.
-func (c *conns) add(s *socket.Slot, h heldConn) {
+// add adds a connection. It returns how many there are now.
+func (c *conns) add(s *socket.Slot, h heldConn) int {
 	cuttable := s.Known()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -46,6 +46,7 @@ func (c *conns) add(s *socket.Slot, h heldConn) {
 	if cuttable {
 		c.cuttable[s] = struct{}{}
 	}
+	return len(c.open)
 }
 
 // remove removes a connection. It reports whether none is left.
@@ -63,6 +64,22 @@ func (c *conns) count() (open, cuttable int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.open), len(c.cuttable)
+}
+
+// parts returns how many of the open conns lie idle, and how many are of older
+// generations than the given one.
+func (c *conns) parts(generation uint64) (idle, retired int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, h := range c.open {
+		switch {
+		case h.born < generation:
+			retired++
+		case h.conn.Idle():
+			idle++
+		}
+	}
+	return idle, retired
 }
 
 // older returns the sockets of generations before the given one.
@@ -108,15 +125,16 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 		Report:     func(f session.Fault) session.Answer { return n.answer(f, w) },
 		Session:    n.session,
 		Pooled:     openedByPool(),
-		Closed: func(byCluster bool) {
+		Closed: func(by session.Closer) {
 			last := n.conns.remove(w.socket)
+			n.countEnd(by, w)
 			place.leave()
 			if last && n.draining.Load() {
 				n.checkNow()
 			}
 			switch {
 			case closed == nil:
-			case byCluster: // the caller is a goroutine of the life: it must not wait for itself
+			case by == session.ByCluster: // the caller is a goroutine of the life: it must not wait for itself
 				go closed()
 			default:
 				closed()
@@ -124,7 +142,7 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 		},
 	})
 	now := time.Now()
-	n.conns.add(w.socket, heldConn{handle, place, w.born, now, aging(n.draws)})
+	n.tally.noteOpen(n.conns.add(w.socket, heldConn{handle, place, w.born, now, aging(n.draws)}))
 	n.applyCut(w)
 	n.load.planned.Add(-1)
 	return wrapped
@@ -184,6 +202,7 @@ func (n *node) answer(f session.Fault, w winner) (a session.Answer) {
 	if !own && (!f.Left || f.Class != health.Lost) {
 		n.report(health.Evidence{Class: f.Class, Need: health.NeedOf(f.Err, known), Reason: failed.reason(), Err: failed.err}, w.born)
 	}
+	n.tally.countRefused(f.Class, v.Moves && f.Op != session.OpPool, v.Unknown)
 	if v == (session.Verdict{}) {
 		return session.Answer{Err: f.Err, Spent: own || errors.Is(f.Err, driver.ErrBadConn), Lost: lost}
 	}
@@ -288,7 +307,7 @@ type cutOrder struct {
 // that hang on them return. The generation must have been raised before, so
 // that database/sql does not get such a conn from its pool again. Only run
 // calls it.
-func (n *node) cut(l *life, reason string) {
+func (n *node) cut(l *life, reason, cause string) {
 	o := &cutOrder{n.generation.Load(), fmt.Errorf("%w (%s)", errCut, reason)}
 	n.cutOrder.Store(o)
 	count := 0
@@ -299,7 +318,7 @@ func (n *node) cut(l *life, reason string) {
 		}
 	}
 	if count > 0 {
-		n.emit(Event{Kind: EventCut, Conns: count, Reason: reason})
+		n.emit(Event{Kind: EventCut, Conns: count, Reason: reason, Cause: cause})
 	}
 }
 

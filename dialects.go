@@ -270,3 +270,16 @@ func (c *Config) fitness(d dialect.Dialect, manual bool) Check {
 		return nil
 	}
 }
+
+// addressOf returns the host and port of a DSN, or its socket. It is empty if
+// that is not known, or if nobody knows which part of the DSN is a secret.
+func addressOf(d dialect.Dialect, dsn string) string {
+	if _, known := d.Secrets(dsn); !known {
+		return ""
+	}
+	l, err := d.SplitHosts(dsn, parameterPrefix)
+	if err != nil || len(l.Hosts) != 1 {
+		return ""
+	}
+	return l.Hosts[0].Name
+}

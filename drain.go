@@ -59,6 +59,14 @@ func (n *node) drainCause() error {
 	return errDrained
 }
 
+// drainWord returns the cause of events about a draining node.
+func (n *node) drainWord() string {
+	if n.leaving.Load() {
+		return causeRemove
+	}
+	return causeDrain
+}
+
 // applyDrain brings the node's state in line with what the program wants, and
 // cuts the conns when the drain exceeds drain_timeout. A removed node ends its
 // own life when its last connection is closed, or when the drain is overdue and
@@ -67,18 +75,18 @@ func (n *node) applyDrain(l *life) {
 	draining := n.loop.health.State == health.Draining
 	switch wanted := n.draining.Load(); {
 	case wanted && !draining:
-		n.setState(health.Draining, n.drainCause().Error())
-		n.emitRetired(n.loop.health.Reason)
+		n.setState(health.Draining, n.drainCause().Error(), n.drainWord())
+		n.emitRetired(n.loop.health.Reason, n.drainWord())
 	case !wanted && draining:
 		n.loop.addedLate = true
 		if n.loop.health.SilentBefore { // and silence counts until a check shows that the node has caught up
-			n.setState(health.Down, fmt.Sprintf("%s while it was drained", health.Silent))
+			n.setState(health.Down, fmt.Sprintf("%s while it was drained", health.Silent), health.Silent.String())
 			n.loop.health.Class = health.Silent
 		} else if v := n.loop.memory().verdict; v != nil { // and so does what its last probe showed
-			n.setState(health.Down, v.Text)
+			n.setState(health.Down, v.Text, v.Class.String())
 			n.loop.health.Class, n.loop.health.Need = v.Class, v.Need
 		} else {
-			n.setState(health.Unknown, "")
+			n.setState(health.Unknown, "", causeUndrain)
 		}
 		n.probeNow(l)
 		return
@@ -90,7 +98,7 @@ func (n *node) applyDrain(l *life) {
 	overdue := open > 0 && time.Since(n.loop.health.Since) >= n.cfg().DrainTimeout
 	if overdue && !n.loop.drained {
 		n.loop.drained = true
-		n.cut(l, fmt.Sprintf("%s over %s ago (drain_timeout)", n.loop.health.Reason, n.cfg().DrainTimeout))
+		n.cut(l, fmt.Sprintf("%s over %s ago (drain_timeout)", n.loop.health.Reason, n.cfg().DrainTimeout), n.drainWord())
 	}
 	if n.leaving.Load() {
 		n.closeProbe(l)
@@ -103,11 +111,11 @@ func (n *node) applyDrain(l *life) {
 // setState changes the state because the program wants it. What was known
 // against the node is forgotten, except that it was silent. What probes show of its
 // part in replication is remembered elsewhere.
-func (n *node) setState(to health.State, reason string) {
+func (n *node) setState(to health.State, reason, cause string) {
 	from := n.loop.health
 	n.loop.health = health.Health{State: to, Reason: reason, Since: time.Now(), EverUp: from.EverUp, Conf: from.Conf, SilentBefore: from.SilentBefore}
 	n.loop.changed, n.loop.drained = true, false
-	n.emit(Event{Kind: EventState, From: State(from.State), To: State(to), Reason: reason})
+	n.emit(Event{Kind: EventState, From: State(from.State), To: State(to), Reason: reason, Cause: cause})
 }
 
 // closeProbe closes the probe connection, if the loop has it.

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/EnumApps/clustersql/internal/health"
 )
 
 // EventKind is the kind of an [Event].
@@ -43,12 +45,19 @@ func (k EventKind) String() string {
 	return fmt.Sprintf("EventKind(%d)", uint8(k))
 }
 
-// An Event is something that happened to a node. See [Config.OnEvent].
+// An Event is something that happened to a node. See [Config.OnEvent] and
+// [Driver.Events].
 type Event struct {
+	// Seq is the number of the event in its cluster, from 1.
+	Seq     uint64
 	Time    time.Time
 	Cluster string
 	Node    string
 	Kind    EventKind
+	// Cause says in a word of a fixed list what led to it: a class of error, such
+	// as "silent", or what the program or the cluster did, such as "drain" or
+	// "rebalance". The manual has the list. Reason has the details.
+	Cause string
 	// From and To are the old and the new state of an EventState.
 	From, To State
 	// Role is the new role, in an EventRole.
@@ -121,6 +130,7 @@ func (n *node) callHook(e *Event) {
 // it.
 func (n *node) emit(e Event) {
 	e.Time, e.Cluster, e.Node = time.Now(), n.dial.log.cluster, n.name
+	n.tally.note(&e)
 	e.log(n.dial.log)
 	if n.cfg().OnEvent == nil {
 		return
@@ -148,7 +158,7 @@ func (n *node) noteLoss(reason string) {
 
 func (n *node) emitLosses() {
 	if n.loop.lossCount > 0 {
-		n.emit(Event{Kind: EventLost, Conns: n.loop.lossCount, Reason: n.loop.lossReason})
+		n.emit(Event{Kind: EventLost, Conns: n.loop.lossCount, Reason: n.loop.lossReason, Cause: health.Lost.String()})
 		n.loop.lossCount = 0
 	}
 }

@@ -90,6 +90,29 @@ func (n *node) answeredSince(since time.Time) bool {
 	})
 }
 
+// briefFor is how long nothing more than must be is asked after a node did not
+// answer such a question. Each of them costs the probe's connection.
+const briefFor = time.Minute
+
+// compare looks at a good check beside what the other nodes show. It may become
+// evidence against the node: it is second best for long, or is in another group
+// than the others.
+func (n *node) compare(e *health.Evidence) {
+	now := time.Now()
+	n.loop.health.Outlasting(e, n.cfg().DonorAfter, n.betterThere(), now)
+	n.judgeRole(e)
+	if !e.OK {
+		return
+	}
+	e.Peers, e.View = n.peers(), nil
+	if v := n.loop.facts.view; v.Conf != 0 {
+		e.View = &v
+	}
+	if n.loop.health.Apart(e, now).Compare {
+		n.askViews()
+	}
+}
+
 // tellFellows wakes the nodes that wait for a fellow's answer, if this node has
 // just given one and has published it.
 func (n *node) tellFellows() {
@@ -176,9 +199,9 @@ func (n *node) applyDue(l *life) {
 		if d.raise && n.generation.Load() == d.generation {
 			n.generation.Add(1)
 		}
-		n.emitRetired(d.reason)
+		n.emitRetired(d.reason, health.Silent.String())
 		n.closeRetired(l)
-		n.cut(l, d.reason)
+		n.cut(l, d.reason, health.Silent.String())
 	}
 	n.loop.due = dueCut{}
 	n.awaiting.Store(false)
@@ -324,6 +347,6 @@ func (n *node) retireOutranked(l *life) {
 		return // they were given up for what took the node down
 	}
 	n.generation.Add(1)
-	n.emitRetired(fmt.Sprintf("%s: %s is the new primary", health.WrongRole, rival))
+	n.emitRetired(fmt.Sprintf("%s: %s is the new primary", health.WrongRole, rival), health.WrongRole.String())
 	n.closeRetired(l)
 }

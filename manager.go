@@ -24,7 +24,8 @@ type manager struct {
 	name    string
 	id      string // the name, or with a number behind it; unique among the clusters in use
 	backend driver.Driver
-	invalid error // why the settings cannot work; nil if they can
+	origin  string // where the nodes come from: code, file or dsn
+	invalid error  // why the settings cannot work; nil if they can
 	log     logger
 	told    atomic.Bool // that the backend is not known
 	draws   *lockedRand // random numbers for callers' goroutines
@@ -37,6 +38,7 @@ type manager struct {
 	nodes atomic.Pointer[[]*node] // sorted by name
 	news  changes
 	room  waitingRoom
+	tally clusterTally
 
 	mu sync.Mutex // guards what follows; never held across a wait, a dial, a Close or a callback
 
@@ -50,7 +52,7 @@ type manager struct {
 }
 
 func newManager(backend driver.Driver, name string, opts []Option) *manager {
-	m := &manager{name: name, backend: backend}
+	m := &manager{name: name, origin: "code", backend: backend}
 	cfg := DefaultConfig()
 	for _, opt := range opts {
 		opt(&cfg)
@@ -158,6 +160,7 @@ func (m *manager) add(name string, o origin, opts []NodeOption) error {
 		check: m.cfg().fitness(o.dialect, o.session.Manual), redact: o.redact,
 	}), known: &dialerFacts{nodes: &m.nodes}, dialect: o.dialect, log: log}
 	n := newNode(name, &m.conf, settings, d)
+	n.tally.cluster, n.tally.origin = &m.tally, m.origin
 	n.session, n.members, n.draws = o.session, &m.nodes, m.draws
 	n.news, n.room, n.waiting = &m.news, &m.room, &m.room.waiting
 	if err := m.enlist(n); err != nil {
@@ -318,15 +321,6 @@ func (m *manager) names() []string {
 		names[i] = n.name
 	}
 	return names
-}
-
-func (m *manager) status() ClusterStatus {
-	nodes := *m.nodes.Load()
-	s := ClusterStatus{Name: m.name, ID: m.id, Nodes: make([]NodeStatus, len(nodes))}
-	for i, n := range nodes {
-		s.Nodes[i] = n.status()
-	}
-	return s
 }
 
 // changes tells waiting goroutines that something has changed in the cluster:

@@ -47,6 +47,7 @@ type node struct {
 	looking    atomic.Bool   // a full node will look for idle conns soon
 	hook       callQueue     // calls of OnEvent
 	deaf       atomic.Int64  // attempts and probes that are past their deadline and whose backend has not returned
+	tally      *tally        // counters
 	hanging    atomic.Int64  // Closes of ours that take longer than attempt_timeout and have not returned
 }
 
@@ -100,7 +101,7 @@ type loopState struct {
 // one of the manager's nodes.
 func newNode(name string, conf *atomic.Pointer[Config], settings NodeConfig, d dialer) *node {
 	now := time.Now()
-	n := &node{name: name, conf: conf, dial: d}
+	n := &node{name: name, conf: conf, dial: d, tally: &tally{cluster: new(clusterTally), added: now}}
 	n.settings.Store(&settings)
 	n.loop.rand = newRand(n.cfg().Seed, name)
 	n.loop.health.Since = now
@@ -237,6 +238,7 @@ func (n *node) onOutcome(l *life, o outcome) {
 		s.lost++
 	case outcomeFailed:
 		s.errors++
+		n.tally.trouble().failed[o.evidence.Class].Add(1)
 		n.noteError(o.evidence)
 		if o.evidence.Class == health.Saturated {
 			n.loop.fullWhy = o.failed
@@ -249,6 +251,7 @@ func (n *node) onOutcome(l *life, o outcome) {
 	n.forget(o.attempt)
 	if o.took > 0 {
 		s.openLatency = s.openLatency.Add(o.took)
+		observe(&n.tally.opens, o.took)
 	}
 	n.learn(l, o.evidence)
 	if o.req != nil {
@@ -312,30 +315,30 @@ func (n *node) apply(l *life, e *health.Evidence) health.Effects {
 		n.generation.Add(1)
 	}
 	if eff.Changed {
-		n.changedState(l, before)
+		n.changedState(l, before, causeOf(e))
 	}
 	if eff.Held {
-		n.emit(Event{Kind: EventHeld, Reason: h.Reason})
+		n.emit(Event{Kind: EventHeld, Reason: h.Reason, Cause: causeGroup})
 	}
 	switch {
 	case eff.Cut:
 		n.delayCut(e, eff.Raise)
 		n.applyDue(l)
 	case eff.Raise:
-		n.emitRetired(h.Reason)
+		n.emitRetired(h.Reason, h.Class.String())
 		n.closeRetired(l)
 	}
 	return eff
 }
 
 // changedState does what a transition to another state asks for.
-func (n *node) changedState(l *life, before health.State) {
+func (n *node) changedState(l *life, before health.State, cause string) {
 	h := &n.loop.health
 	n.loop.changed = true
 	if h.State == health.Up {
 		n.noteReturn(before)
 	}
-	e := Event{Kind: EventState, From: State(before), To: State(h.State), Reason: h.Reason}
+	e := Event{Kind: EventState, From: State(before), To: State(h.State), Reason: h.Reason, Cause: cause}
 	if h.State == health.Down && h.Class == health.Lagging && n.loop.facts.part != nil {
 		e.Lag = n.loop.facts.part.lag.For
 	}
@@ -348,9 +351,9 @@ func (n *node) changedState(l *life, before health.State) {
 
 // emitRetired emits an event about the connections of older generations, if
 // there are any.
-func (n *node) emitRetired(reason string) {
+func (n *node) emitRetired(reason, cause string) {
 	if count := len(n.conns.older(n.generation.Load())); count > 0 {
-		n.emit(Event{Kind: EventRetired, Conns: count, Reason: reason})
+		n.emit(Event{Kind: EventRetired, Conns: count, Reason: reason, Cause: cause})
 	}
 }
 

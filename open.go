@@ -195,6 +195,7 @@ func (r *round) start(released context.Context, group *errgroup.Group, values co
 			return i
 		}
 		n.load.planned.Add(1)
+		n.tally.chosen.Add(1)
 		f := &failure{
 			node:  n,
 			asked: time.Now(),

@@ -76,7 +76,13 @@ func TestIdleNodeIsSmall(t *testing.T) {
 	if race.Enabled {
 		t.Skip("the race detector's own memory would be measured; ./test.sh runs this test without it too")
 	}
-	if per := idleNodeBytes(t, 1000); per > 16<<10 {
+	// What the process needs once, or other tests have left to do, is no node's: it
+	// is in some of the looks and not in others.
+	per := idleNodeBytes(t, 1000)
+	for range 2 {
+		per = min(per, idleNodeBytes(t, 1000))
+	}
+	if per > 16<<10 {
 		t.Errorf("%.0f bytes a node", per)
 	}
 }

@@ -114,8 +114,9 @@ func (m *manager) ask(plan []launch, r *roster, wait time.Duration) []launch {
 // askCustom is ask for a strategy made by the program.
 func (m *manager) askCustom(plan []launch, r *roster, wait time.Duration) []launch {
 	shown := make([]NodeStatus, len(r.nodes))
+	now := time.Now()
 	for i, n := range r.nodes {
-		shown[i] = n.status()
+		shown[i] = n.shown(now)
 	}
 	asked := make(map[string]bool, len(r.nodes))
 	for _, l := range m.cfg().Strategy.custom(shown) {

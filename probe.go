@@ -182,7 +182,7 @@ func (n *node) probe(l *life, parent context.Context, conn driver.Conn, timeout 
 		if failed.fresh = fresh; fresh {
 			failed.need |= health.ScopeDial
 		}
-		l.send(outcome{kind: outcomeProbe, evidence: failed.evidence()})
+		l.send(outcome{kind: outcomeProbe, layer: layerOf(overdue, context.Cause(overdue)), evidence: failed.evidence()})
 	})
 	r, began := dialed{conn: conn}, time.Now()
 	defer func() { // also if the backend or the check ends this goroutine
@@ -207,9 +207,9 @@ func (n *node) probe(l *life, parent context.Context, conn driver.Conn, timeout 
 func (n *node) endProbe(ctx context.Context, l *life, r *dialed, took time.Duration, fresh bool) {
 	o := outcome{kind: outcomeProbe, conn: r.conn}
 	if r.failed != nil {
-		o.evidence = r.failed.evidence()
+		o.evidence, o.layer = r.failed.evidence(), layerOf(ctx, r.failed.err)
 		if !o.evidence.Alive() && !o.evidence.Goes {
-			l.send(outcome{kind: outcomeProbe, evidence: o.evidence})
+			l.send(outcome{kind: outcomeProbe, layer: o.layer, evidence: o.evidence})
 			if r.conn != nil {
 				n.close(r.conn)
 			}
@@ -266,9 +266,11 @@ func (n *node) onProbe(l *life, o outcome) {
 		}
 		if o.trip > 0 {
 			s.probeLatency = s.probeLatency.Add(o.trip)
+			observe(&n.tally.trips, o.trip)
 		}
 		if o.took > 0 {
 			s.openLatency = s.openLatency.Add(o.took)
+			observe(&n.tally.opens, o.took)
 		}
 		if n.loop.fresh {
 			s.server = *o.server
@@ -280,9 +282,11 @@ func (n *node) onProbe(l *life, o outcome) {
 		n.loop.tell = true
 		n.compare(&o.evidence)
 	}
+	n.noteProbe(&o)
 	if !o.evidence.OK {
 		if !n.loop.charged {
 			s.probeErrors++
+			n.tally.trouble().failed[o.evidence.Class].Add(1)
 			n.loop.charged = true
 		}
 		n.noteError(o.evidence)
@@ -290,29 +294,6 @@ func (n *node) onProbe(l *life, o outcome) {
 		n.missLag(&o.evidence)
 	}
 	n.settle(l, &o.evidence)
-}
-
-// briefFor is how long nothing more than must be is asked after a node did not
-// answer such a question. Each of them costs the probe's connection.
-const briefFor = time.Minute
-
-// compare looks at a good check beside what the other nodes show. It may become
-// evidence against the node: it is second best for long, or is in another group
-// than the others.
-func (n *node) compare(e *health.Evidence) {
-	now := time.Now()
-	n.loop.health.Outlasting(e, n.cfg().DonorAfter, n.betterThere(), now)
-	n.judgeRole(e)
-	if !e.OK {
-		return
-	}
-	e.Peers, e.View = n.peers(), nil
-	if v := n.loop.facts.view; v.Conf != 0 {
-		e.View = &v
-	}
-	if n.loop.health.Apart(e, now).Compare {
-		n.askViews()
-	}
 }
 
 // settle applies what a probe has learnt, and schedules the next probe. When the

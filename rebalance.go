@@ -18,6 +18,7 @@ type rebalancing struct {
 	back                 time.Time        // when the node last came back; zero if it never did
 	due                  bool             // the event about its coming back is still to be emitted
 	wasUp                bool             // the node has been up before
+	end                  end              // why, for the counters
 	upAs                 uint64           // its generation when it last came up
 }
 
@@ -60,7 +61,7 @@ func (n *node) rebalance(l *life) {
 func (n *node) giveUpOld(l *life, conns []heldConn, now time.Time) {
 	if most := n.cfg().MaxAge; most > 0 {
 		old := only(conns, func(h heldConn) bool { return now.Sub(h.opened) >= h.ageLimit(most) })
-		n.giveWay(l, old, n.loop.balance.age.Turns(len(old), now), "older than max_age")
+		n.giveWay(l, old, n.loop.balance.age.Turns(len(old), now), "older than max_age", endAge)
 	}
 }
 
@@ -71,12 +72,12 @@ func (n *node) share(l *life, conns []heldConn, now time.Time) {
 	members := n.cluster(now)
 	goal := n.cfg().goal()
 	if goal != balance.Refresh && goal != balance.Stay && n.isAlias() {
-		n.giveWay(l, conns, b.shares.Turns(len(conns), now), "the server has its share under another name")
+		n.giveWay(l, conns, b.shares.Turns(len(conns), now), "the server has its share under another name", endRebalance)
 		return
 	}
 	if goal != balance.Refresh {
 		tooMany, why := balance.Excess(n.name, members, goal, n.cfg().RebalanceAfter, now, b.shares.Begun())
-		n.giveWay(l, conns, b.shares.Turns(tooMany, now), why)
+		n.giveWay(l, conns, b.shares.Turns(tooMany, now), why, endRebalance)
 		return
 	}
 	back := balance.LastReturn(n.name, members, n.cfg().RebalanceAfter, now)
@@ -87,7 +88,7 @@ func (n *node) share(l *life, conns []heldConn, now time.Time) {
 	if len(older) == 0 {
 		b.refreshed = back
 	}
-	n.giveWay(l, older, b.refresh.Turns(len(older), now), "another node has come back")
+	n.giveWay(l, older, b.refresh.Turns(len(older), now), "another node has come back", endRebalance)
 }
 
 func only(conns []heldConn, want func(heldConn) bool) []heldConn {
@@ -97,7 +98,7 @@ func only(conns []heldConn, want func(heldConn) bool) []heldConn {
 // giveWay retires some of the conns, turns at most. It first closes those that
 // have been idle since the last tick. It asks others to give way when they are
 // next put back into the pool.
-func (n *node) giveWay(l *life, conns []heldConn, turns int, why string) {
+func (n *node) giveWay(l *life, conns []heldConn, turns int, why string, end end) {
 	if turns == 0 || n.stuck() {
 		return
 	}
@@ -107,17 +108,17 @@ func (n *node) giveWay(l *life, conns []heldConn, turns int, why string) {
 		switch {
 		case unused == turns:
 		case h.conn.TakeRested():
-			n.closeTaken(l, h)
+			n.closeTaken(l, h, end)
 			unused++
 		case h.conn.Open():
 			busy = append(busy, h.conn)
 		}
 	}
 	if unused > 0 {
-		n.emit(Event{Kind: EventRetired, Conns: unused, Reason: why})
+		n.emit(Event{Kind: EventRetired, Conns: unused, Reason: why, Cause: endNames[end]})
 	}
 	b := &n.loop.balance
-	b.why = why
+	b.why, b.end = why, end
 	for _, c := range busy[:min(turns-unused, len(busy))] {
 		if c.Ask() {
 			b.requested = append(b.requested, c)
@@ -166,7 +167,7 @@ func (n *node) makeRoom(l *life) {
 	generation, closed := n.generation.Load(), 0
 	for _, h := range n.conns.filter(func(h heldConn) bool { return h.born == generation }) {
 		if closed < wanted && h.conn.TakeRested() {
-			n.closeTaken(l, h)
+			n.closeTaken(l, h, endRoom)
 			closed++
 			continue
 		}
@@ -174,12 +175,13 @@ func (n *node) makeRoom(l *life) {
 	}
 	r.made += closed
 	if closed > 0 {
-		n.emit(Event{Kind: EventRetired, Conns: closed, Reason: "the node is full, and opens wait"})
+		n.emit(Event{Kind: EventRetired, Conns: closed, Reason: "the node is full, and opens wait", Cause: endNames[endRoom]})
 	}
 }
 
 // closeTaken closes a conn that the caller has taken out of use.
-func (n *node) closeTaken(l *life, h heldConn) {
+func (n *node) closeTaken(l *life, h heldConn, why end) {
+	n.tally.trouble().closed[why].Add(1)
 	h.place.leave()
 	l.start(func() {
 		defer n.watchClose()()
@@ -199,7 +201,7 @@ func (n *node) closeRetired(l *life) {
 	generation := n.generation.Load()
 	for _, h := range n.conns.filter(func(h heldConn) bool { return h.born < generation }) {
 		if h.conn.TakeIdle() {
-			n.closeTaken(l, h)
+			n.closeTaken(l, h, n.retiredBy())
 		}
 	}
 }
@@ -217,7 +219,8 @@ func (n *node) withdrawRequests() {
 	clear(b.requested)
 	b.requested = b.requested[:0]
 	if retired > 0 {
-		n.emit(Event{Kind: EventRetired, Conns: retired, Reason: b.why})
+		n.tally.trouble().closed[b.end].Add(uint64(retired))
+		n.emit(Event{Kind: EventRetired, Conns: retired, Reason: b.why, Cause: endNames[b.end]})
 	}
 }
 
@@ -265,7 +268,7 @@ func (n *node) emitFailback() {
 	}
 	up := slices.DeleteFunc(n.cluster(time.Now()), func(m balance.Member) bool { return m.State != health.Up })
 	if order := balance.InTurn(up); len(order) > 0 && up[order[0].At].Name == n.name {
-		n.emit(Event{Kind: EventFailback, Reason: "up for " + n.cfg().FailbackAfter.String() + ": preferred again"})
+		n.emit(Event{Kind: EventFailback, Reason: "up for " + n.cfg().FailbackAfter.String() + ": preferred again", Cause: causeFailback})
 	}
 }
 

@@ -169,6 +169,7 @@ func (c *clusterSpec) build() (Driver, error) {
 		return Driver{}, c.conflict(err)
 	}
 	d := NewDriver(backend, c.name, func(cfg *Config) { *cfg = c.cfg })
+	d.m.origin = "file"
 	for i := range c.in.Nodes {
 		n := &c.in.Nodes[i]
 		opts, _ := nodeOptions(n.Settings) // no error: specs has checked them

@@ -191,7 +191,7 @@ func (n *node) noteRole(said *health.Replication, fellows []health.Fellow, now t
 			}
 			n.askRivals()
 		}
-		n.emit(Event{Kind: EventRole, Role: Role(p.Role), Reason: fmt.Sprintf("%s, was %s", p.Role, was.Role)})
+		n.emit(Event{Kind: EventRole, Role: Role(p.Role), Reason: fmt.Sprintf("%s, was %s", p.Role, was.Role), Cause: health.WrongRole.String()})
 	}
 	return p
 }
@@ -245,7 +245,7 @@ func (n *node) hold(against func(health.Class, string), text string) {
 	against(health.WrongRole, text)
 	reason := fmt.Sprintf("%s: %s", health.WrongRole, text)
 	if h := &n.loop.health; h.State != health.Draining && (h.State != health.Down || h.Reason != reason) {
-		n.emit(Event{Kind: EventHeld, Reason: reason})
+		n.emit(Event{Kind: EventHeld, Reason: reason, Cause: health.WrongRole.String()})
 	}
 }
 

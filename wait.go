@@ -25,6 +25,7 @@ type opening struct {
 	current  round              // the latest round
 	failures map[*node]*failure // each node's latest failure in this open; nil while there is none
 
+	dark  bool // it was counted as one that found no usable node
 	eager bool // the open was called, or has begun to wait after a round; not woken with all others
 
 	place  *list.Element // in the waiting room; guarded by its lock; nil while the open is not there
@@ -49,6 +50,7 @@ func (o *opening) run(ctx context.Context) (winner, error) {
 		if err != nil {
 			return winner{}, err
 		}
+		o.noteDark(nodes)
 		switch {
 		case len(plan) > 0:
 			o.m.room.leave(o)
@@ -131,7 +133,9 @@ func (o *opening) plan(nodes []*node) ([]launch, error) {
 func (o *opening) round(ctx context.Context, plan []launch) (winner, bool) {
 	r := o.newRound(plan)
 	w, won := r.run(ctx)
-	if !won {
+	if won {
+		o.m.tally.masked.Add(o.masked())
+	} else {
 		if o.failures == nil {
 			o.failures = make(map[*node]*failure, len(plan))
 		}
@@ -140,6 +144,31 @@ func (o *opening) round(ctx context.Context, plan []launch) (winner, bool) {
 		}
 	}
 	return w, won
+}
+
+// noteDark counts the open if no node is usable, once.
+func (o *opening) noteDark(nodes []*node) {
+	if !o.dark && !slices.ContainsFunc(nodes, func(n *node) bool { return n.effective(n.snapshot.Load()).Usable() }) {
+		o.dark = true
+		o.m.tally.allDown.Add(1)
+	}
+}
+
+// masked returns how many failures of nodes the open has met that the caller does
+// not get to see, because there is a winner.
+func (o *opening) masked() (n uint64) {
+	failed := func(f *failure) {
+		if f.why != nil && f.why.class != health.Neutral {
+			n++
+		}
+	}
+	for _, f := range o.failures {
+		failed(f)
+	}
+	for _, f := range o.current.failures {
+		failed(f)
+	}
+	return n
 }
 
 // mayAsk reports whether a node is usable and worth asking.

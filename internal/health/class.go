@@ -30,6 +30,9 @@ const (
 	Lagging                    // explicit: the server works, and is further behind its primary than max_lag
 )
 
+// Classes is the number of classes.
+const Classes = int(Lagging) + 1
+
 // String returns the class as it appears in reasons and logs.
 func (c Class) String() string {
 	return [...]string{"neutral", "refused", "not ready", "read-only", "leaving", "connection lost", "silent", "failed", "full", "configuration", "slow", "role", "lagging"}[c]

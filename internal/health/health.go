@@ -214,6 +214,17 @@ func (h Health) Wordless() bool { return h.witness == wordless }
 // node down.
 func (h *Health) Retired() bool { return h.retired }
 
+// Bad returns how many signs of silence in a row there were.
+func (h Health) Bad() int { return h.silent }
+
+// Rises returns how many good checks bring the node up while it is down.
+func (h Health) Rises(rise int) int {
+	if !h.EverUp || h.Class == ReadOnly || h.Class == WrongRole {
+		return 1
+	}
+	return rise
+}
+
 // Spared says that the conns were not cut after all. kept says that they were
 // not retired either.
 func (h *Health) Spared(kept bool) {
@@ -262,8 +273,8 @@ func (h *Health) improve(e *Evidence, rise int, now time.Time) Effects {
 		return Effects{}
 	}
 	// A role is changed on purpose, so one look at the new one is enough.
-	if h.State == Down && h.EverUp && h.Class != ReadOnly && h.Class != WrongRole {
-		if h.Good++; h.Good < rise && !e.Alone {
+	if rises := h.Rises(rise); h.State == Down && rises > 1 {
+		if h.Good++; h.Good < rises && !e.Alone {
 			return Effects{}
 		}
 	}

@@ -20,6 +20,22 @@ type Latency struct {
 	window          *[windowSize]time.Duration // never written once it is published; nil without samples
 }
 
+// LatencyOf returns the latency that has these values.
+func LatencyOf(count uint64, mean, deviation time.Duration, samples []time.Duration) Latency {
+	l := Latency{mean: float64(mean), deviation: float64(deviation), count: count}
+	if n := min(len(samples), windowSize); n > 0 {
+		l.count = max(count, uint64(n))
+		l.window = new([windowSize]time.Duration)
+		for i, d := range samples[len(samples)-n:] {
+			l.window[(l.count-uint64(n)+uint64(i))%windowSize] = d
+		}
+		if n < windowSize {
+			l.count = uint64(n)
+		}
+	}
+	return l
+}
+
 // Count returns the number of samples ever taken.
 func (l Latency) Count() uint64 { return l.count }
 
@@ -43,6 +59,19 @@ func (l Latency) Percentile(p float64) time.Duration {
 	slices.Sort(sorted)
 	rank := int(math.Ceil(p*float64(n))) - 1
 	return sorted[max(0, min(rank, n-1))]
+}
+
+// Samples returns the last 64 samples, the oldest first.
+func (l Latency) Samples() []time.Duration {
+	n := min(int(l.count), windowSize)
+	switch {
+	case n == 0:
+		return nil
+	case n < windowSize:
+		return slices.Clone(l.window[:n])
+	}
+	oldest := int(l.count % windowSize)
+	return slices.Concat(l.window[oldest:], l.window[:oldest])
 }
 
 // Add returns l with one more sample. It copies the window, so that a published

@@ -27,11 +27,21 @@ type Link struct {
 	Generation *atomic.Uint64       // the generation when the conn was opened
 	Born       uint64               // its value when the conn was opened
 	Report     func(f Fault) Answer // gets every error of the backend's Conn, Stmts and Txs, except driver.ErrSkip
-	Closed     func(byCluster bool) // called once, after the backend's Close has returned
+	Closed     func(by Closer)      // called once, after the backend's Close has returned
 	Session    dialect.Session      // what is known of every session on the node
 	Pooled     bool                 // database/sql may put the conn into its pool before anybody uses it
 	Ended      func() bool          // reports whether the server has ended the connection, unread; nil if nobody knows
 }
+
+// A Closer says who has closed a conn, and why.
+type Closer uint8
+
+const (
+	ByPool    Closer = iota // database/sql, for reasons of its own
+	Broken                  // database/sql: it was not to be used again
+	GivingWay               // database/sql: the cluster had asked it to give way
+	ByCluster               // the cluster
+)
 
 // A conn wraps a backend's conn for database/sql. It implements every optional
 // interface. If the backend has the interface, conn passes the call on. If not,
@@ -137,10 +147,23 @@ func (c *conn) Close() error {
 func (c *conn) close() error {
 	defer func() {
 		if c.closed.CompareAndSwap(false, true) {
-			c.link.Closed(c.usage.state.Load() == gone)
+			c.link.Closed(c.closer())
 		}
 	}()
 	return c.backend.Close()
+}
+
+// closer says who has closed the conn.
+func (c *conn) closer() Closer {
+	switch {
+	case c.usage.state.Load() == gone:
+		return ByCluster
+	case c.usage.retire.Load() == gaveWay:
+		return GivingWay
+	case c.discarded, c.invalid, c.lost, c.stale, c.spent:
+		return Broken
+	}
+	return ByPool
 }
 
 // retired reports whether the node's generation was raised since the conn was
@@ -185,11 +208,11 @@ func (c *conn) ResetSession(ctx context.Context) error {
 	}
 	if c.link.Ended != nil && c.link.Ended() {
 		c.lost = true
-		return c.failed(ctx, OpIdle, "", driver.ErrBadConn)
+		return c.failed(ctx, OpPool, "", driver.ErrBadConn)
 	}
 	if c.resetter != nil {
 		if err := c.resetter.ResetSession(ctx); err != nil {
-			return c.failed(ctx, OpIdle, "", err)
+			return c.failed(ctx, OpPool, "", err)
 		}
 	}
 	c.left, c.lost, c.inTx = false, false, false
@@ -211,7 +234,7 @@ func (c *conn) IsValid() bool {
 	}
 	if !c.invalid {
 		c.invalid = true
-		_ = c.failed(context.Background(), OpIdle, "", driver.ErrBadConn)
+		_ = c.failed(context.Background(), OpPool, "", driver.ErrBadConn)
 	}
 	return false
 }

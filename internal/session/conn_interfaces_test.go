@@ -138,7 +138,7 @@ func TestWrapperHasTheInterfacesListed(t *testing.T) {
 			}
 		}
 	}
-	l := Link{Generation: new(atomic.Uint64), Report: func(f Fault) Answer { return Answer{Err: f.Err} }, Closed: func(bool) {}}
+	l := Link{Generation: new(atomic.Uint64), Report: func(f Fault) Answer { return Answer{Err: f.Err} }, Closed: func(Closer) {}}
 	for _, newConn := range backendConns {
 		backend := newConn(nil)
 		look("conn", backend, wrapped(backend, l))

@@ -117,7 +117,7 @@ func TestLinkIsToldOfTheCloseOnce(t *testing.T) {
 
 	s = &script{shape: shape{newestConn, newestStmt, -1}}
 	backend, _ := s.Connect(t.Context())
-	again := wrapped(backend, Link{Generation: new(atomic.Uint64), Report: func(f Fault) Answer { return Answer{Err: f.Err} }, Closed: func(bool) { s.log("told") }})
+	again := wrapped(backend, Link{Generation: new(atomic.Uint64), Report: func(f Fault) Answer { return Answer{Err: f.Err} }, Closed: func(Closer) { s.log("told") }})
 	if err := again.Close(); err != nil || !slices.Equal(s.lines, []string{"  conn1.Close", "told"}) {
 		t.Errorf("%v, in this order: %q", err, s.lines)
 	}
@@ -233,7 +233,7 @@ func TestReportHasTheLastWord(t *testing.T) {
 				t.Errorf("reported: %v", f.Err)
 			}
 			return Answer{Err: instead}
-		}, Closed: func(bool) {}}))
+		}, Closed: func(Closer) {}}))
 		stmt, err := c.PrepareContext(ctx, "prepared")
 		if err != nil {
 			t.Fatal(err)
@@ -418,7 +418,7 @@ func TestNothingIsNotWrapped(t *testing.T) {
 	for _, ctx := range []context.Context{t.Context(), ctx} {
 		for _, err := range []error{nil, errBackend} {
 			for _, backend := range []driver.Conn{nothing{err}, nothingOld{nothing{err}}} {
-				c := wrapped(backend, Link{Generation: new(atomic.Uint64), Report: func(f Fault) Answer { return Answer{Err: f.Err} }, Closed: func(bool) {}})
+				c := wrapped(backend, Link{Generation: new(atomic.Uint64), Report: func(f Fault) Answer { return Answer{Err: f.Err} }, Closed: func(Closer) {}})
 				if s, got := c.(driver.ConnPrepareContext).PrepareContext(ctx, ""); s != nil || got != err {
 					t.Errorf("PrepareContext: %v, %v", s, got)
 				}
@@ -512,7 +512,7 @@ func TestConnThatTheServerHasEndedIsNotHandedOut(t *testing.T) {
 	ended := false
 	c := execQuery(wrapped(backend, Link{
 		Generation: new(atomic.Uint64), Ended: func() bool { return ended },
-		Report: func(f Fault) Answer { return Answer{Err: f.Err} }, Closed: func(bool) {},
+		Report: func(f Fault) Answer { return Answer{Err: f.Err} }, Closed: func(Closer) {},
 	}))
 	if err := c.ResetSession(t.Context()); err != nil || !s.saw("ResetSession") {
 		t.Errorf("%v: %q", err, s.lines)

@@ -37,7 +37,7 @@ func (w *wrapping) Connect(ctx context.Context) (driver.Conn, error) {
 			}
 			return Answer{Err: f.Err}
 		},
-		Closed: func(bool) { w.closes.Add(1) },
+		Closed: func(Closer) { w.closes.Add(1) },
 	}), nil
 }
 

@@ -15,13 +15,14 @@ import (
 type Operation uint8
 
 const (
-	OpIdle      Operation = iota // ping, reset, prepare, begin: runs nothing that changes data
+	OpIdle      Operation = iota // ping, prepare, begin: runs nothing that changes data
 	OpExec                       // Exec on the conn, without preparing
 	OpQuery                      // Query on the conn, without preparing
 	OpStmtExec                   // Exec of a prepared statement
 	OpStmtQuery                  // Query of a prepared statement
 	OpRollback
 	OpCommit
+	OpPool // the pool looks whether the conn can be used; else as OpIdle
 )
 
 // A Fault is an error of the backend, with all that decides what it means and
@@ -95,7 +96,7 @@ func (f Fault) Verdict(idempotent bool, mayHaveRun func(error) bool) Verdict {
 	case health.NotReady, health.ReadOnly:
 		moves = f.refused() || f.repeatable(idempotent)
 	case health.Lost:
-		moves = f.Op == OpIdle || f.Unread || f.repeatable(idempotent)
+		moves = f.idle() || f.Unread || f.repeatable(idempotent)
 	case health.Leaving:
 		moves = f.repeatable(idempotent)
 	}
@@ -116,12 +117,15 @@ func (f Fault) Explained(cut error) Fault {
 func (f Fault) Bound() bool { return f.inTx || f.pinned }
 
 // runs reports whether the operation may change data.
-func (f Fault) runs() bool { return f.Op != OpIdle && f.Op != OpRollback }
+func (f Fault) runs() bool { return !f.idle() && f.Op != OpRollback }
+
+// idle reports whether the operation runs nothing.
+func (f Fault) idle() bool { return f.Op == OpIdle || f.Op == OpPool }
 
 // refused reports whether a refusal by the server means that nothing was run.
 func (f Fault) refused() bool {
 	switch f.Op {
-	case OpIdle:
+	case OpIdle, OpPool:
 		return true
 	case OpExec, OpQuery:
 		return (f.session.Single || f.session.Postgres && sqltext.One(f.query)) && sqltext.Whole(f.query)

@@ -118,6 +118,12 @@ func (h Handle) TakeRested() bool { return h.c.usage.takeRested() }
 // must close it.
 func (h Handle) TakeIdle() bool { return h.c.usage.takeIdle() }
 
+// Idle reports whether the conn lies idle.
+func (h Handle) Idle() bool {
+	state := h.c.usage.state.Load()
+	return state == idle || state == rested
+}
+
 // Open reports whether the conn is open: nobody has closed it or is about to.
 func (h Handle) Open() bool { return h.c.usage.open() }
 

@@ -20,7 +20,7 @@ func TestLegacyExecAndQuery(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, _ := Wrap(backend, Link{Generation: new(atomic.Uint64), Closed: func(bool) {}, Report: func(f Fault) Answer {
+		c, _ := Wrap(backend, Link{Generation: new(atomic.Uint64), Closed: func(Closer) {}, Report: func(f Fault) Answer {
 			faults = append(faults, f)
 			return Answer{Err: f.Err}
 		}})
