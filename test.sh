@@ -28,7 +28,7 @@ cd "$(dirname "$0")" || exit
 # Each module is tested as it stands, also where a workspace joins them.
 export GOWORK=off
 
-modules=(. demo compat pgx bench tools tools/testtable)
+modules=(. demo compat pgx cmd/clustersql bench tools tools/testtable)
 platforms=(GOOS=darwin GOOS=windows GOARCH=386)
 
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/clustersql-bin.XXXXXX") || exit # what is built on the way
@@ -72,6 +72,7 @@ install_packages() {
   command -v lsof >/dev/null || missing+=(lsof)                  # which the transfer's script asks for
   command -v ps >/dev/null || missing+=(procps)
   command -v ss >/dev/null || missing+=(iproute2)
+  command -v tmux >/dev/null || missing+=(tmux)                  # a terminal for the command's screen
   [ -x /usr/sbin/haproxy ] || command -v haproxy >/dev/null || missing+=(haproxy)
   [ ${#missing[@]} -gt 0 ] || return 0
   if ! command -v apt-get >/dev/null; then
@@ -219,7 +220,7 @@ oldest() {
 }
 
 # Modules that start database servers are in the lane of those.
-with_servers=(demo compat pgx)
+with_servers=(demo compat pgx cmd/clustersql)
 
 test_steps() {
   local m

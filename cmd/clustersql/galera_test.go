@@ -1,0 +1,301 @@
+package main
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/EnumApps/clustersql/internal/galera"
+)
+
+// A lab is a real Galera cluster, and files about it.
+type lab struct {
+	*galera.Cluster
+}
+
+// fast are settings with which a cluster finds faults soon.
+const fast = "probe_interval = \"300ms\"\nprobe_timeout = \"200ms\"\n"
+
+// file writes a configuration file with a node for each DSN.
+func (l lab) file(t *testing.T, settings string, dsns ...string) string {
+	t.Helper()
+	text := "[[cluster]]\nname = \"app\"\n" + fast + settings
+	for i, dsn := range dsns {
+		text += fmt.Sprintf("[[cluster.node]]\nname = \"n%d\"\ndsn = %q\n", i+1, dsn)
+	}
+	return writeFile(t, "config.toml", text)
+}
+
+func (l lab) dsns() (all []string) {
+	for _, n := range l.Nodes {
+		all = append(all, n.DSN(dsnParameters))
+	}
+	return all
+}
+
+const dsnParameters = "timeout=1s&readTimeout=5s"
+
+// set runs statements on a node as its administrator, and others at the test's end.
+func (l lab) set(t *testing.T, node int, statement, undo string) {
+	t.Helper()
+	if _, err := l.Nodes[node].AdminDB().Exec(statement); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := l.Nodes[node].AdminDB().Exec(undo); err != nil && undo != "" {
+			t.Error(err)
+		}
+	})
+}
+
+// A fault is what a misconfiguration is found as: a row with this check, node and
+// verdict, which has these words in what it has and in its cure.
+type fault struct {
+	check, node string
+	verdict     verdict
+	have, cure  string
+}
+
+func (f fault) in(rows []row) bool {
+	for _, r := range rows {
+		if r.Check == f.check && (r.Node == f.node || f.node == "") && r.Verdict == f.verdict && strings.Contains(r.Have, f.have) && strings.Contains(r.Note, f.cure) {
+			return true
+		}
+	}
+	return false
+}
+
+// checkRows runs check and returns its rows.
+func checkRows(t *testing.T, code int, args ...string) []row {
+	t.Helper()
+	r := invoke(t, nil, append([]string{"check", "--format=json"}, args...)...)
+	var rows []row
+	if err := json.Unmarshal([]byte(r.stdout), &rows); err != nil {
+		t.Fatalf("%v\n%s%s", err, r.stdout, r.stderr)
+	}
+	if r.code != code {
+		t.Errorf("exit code %d, want %d: %s", r.code, code, r.stderr)
+	}
+	wantNoSecret(t, r)
+	return rows
+}
+
+func wantFaults(t *testing.T, rows []row, faults ...fault) {
+	t.Helper()
+	missing := false
+	for _, f := range faults {
+		if !f.in(rows) {
+			t.Errorf("not found: %+v", f)
+			missing = true
+		}
+	}
+	if missing {
+		var b strings.Builder
+		_ = writeTable(&b, rows)
+		t.Log("\n" + b.String())
+	}
+}
+
+// wantNoSecret fails if a password of the tests is in what a command has printed.
+func wantNoSecret(t *testing.T, r result) {
+	t.Helper()
+	for _, secret := range []string{"hunter22", "wrong%pass/42", galera.User + ":" + galera.Password} {
+		if strings.Contains(r.stdout+r.stderr, secret) {
+			t.Errorf("%q is in the output:\n%s%s", secret, r.stdout, r.stderr)
+		}
+	}
+}
+
+// TestGalera has misconfigurations made on purpose, on real nodes. Each is found,
+// with its cure.
+func TestGalera(t *testing.T) {
+	l := lab{galera.StartT(t, galera.Options{FastFailure: true})}
+	t.Run("well", l.well)
+	t.Run("settings", l.settings)
+	t.Run("nodes", l.wrongNodes)
+	t.Run("groups", l.groups)
+}
+
+// well has a cluster that is as it should be, with the rehearsal.
+func (l lab) well(t *testing.T) {
+	file := l.file(t, "check = \"galera\"\nrequire = \"writable\"\nstrategy = \"ordered\"\n", l.dsns()...)
+	rows := checkRows(t, 0, file, "--processes=4", "--pool=10", "--strict")
+	for _, r := range rows {
+		if r.Verdict != isOK {
+			t.Errorf("%+v", r)
+		}
+	}
+	for _, what := range []string{"refuse", "freeze", "slow"} {
+		for _, n := range l.Nodes {
+			wantFaults(t, rows, fault{"failover: " + what, n.Name, isOK, "statements", ""})
+		}
+	}
+	for _, n := range l.Nodes { // nothing was left on the servers
+		if conns, err := n.AppConns(t.Context()); err != nil || conns > 0 {
+			t.Errorf("%s has %d connections, %v", n.Name, conns, err)
+		}
+	}
+}
+
+// settings are of a server that is up.
+func (l lab) settings(t *testing.T) {
+	l.set(t, 0, "SET GLOBAL max_connections = 20", "SET GLOBAL max_connections = 400")
+	l.set(t, 0, "SET GLOBAL wait_timeout = 5", "SET GLOBAL wait_timeout = 28800")
+	l.set(t, 0, "SET GLOBAL sql_mode = ''", "SET GLOBAL sql_mode = DEFAULT")
+	l.set(t, 1, "SET GLOBAL read_only = ON", "SET GLOBAL read_only = OFF")
+	l.set(t, 1, "SET GLOBAL time_zone = '+05:00'", "SET GLOBAL time_zone = 'SYSTEM'")
+	l.set(t, 2, "SET GLOBAL wsrep_desync = ON", "SET GLOBAL wsrep_desync = OFF")
+	l.set(t, 2, "SET GLOBAL init_connect = 'SET timestamp = 1000000'", "SET GLOBAL init_connect = ''")
+	rights := l.file(t, "", l.dsns()...)
+	rows := checkRows(t, checkFailed, l.file(t, "check = \"galera\"\nrequire = \"writable\"\n", l.dsns()...), "--no-rehearsal", "--processes=4", "--pool=10")
+	wantFaults(t, rows,
+		fault{"connections", "n1", isFailed, "max_connections = 20", "raise max_connections"},
+		fault{"idle", "n1", isWarning, "wait_timeout = 5s", "raise wait_timeout"},
+		fault{"sql_mode", "n1", isWarning, `""`, "SET GLOBAL sql_mode"},
+		fault{"read_only", "n2", isFailed, "read_only = ON", "SET GLOBAL read_only = OFF"},
+		fault{"used", "n2", isFailed, "read-only", "mend"},
+		fault{"time_zone", "n2", isWarning, "+05:00", "SET GLOBAL time_zone"},
+		fault{"synced", "n3", isWarning, "Donor/Desynced", "wsrep_desync = OFF"},
+		fault{"clock", "n3", isWarning, "-", "NTP"},
+		fault{"init_connect", "n3", isWarning, "timestamp", "SET GLOBAL init_connect"},
+		fault{"spare", "", isOK, "2 of 3", ""},
+	)
+	l.set(t, 0, "GRANT SUPER ON *.* TO "+galera.User, "REVOKE SUPER ON *.* FROM "+galera.User)
+	rows = checkRows(t, 0, rights, "--no-rehearsal")
+	wantFaults(t, rows,
+		fault{"rights", "n1", isWarning, "SUPER on *.*", "REVOKE"},
+		fault{"read_only", "n2", isWarning, "read_only = ON", "require = \"read-write\""},
+		fault{"connections", "n2", isSkipped, "in use", "--pool"},
+	)
+	if r := invoke(t, nil, "check", rights, "--no-rehearsal", "--strict"); r.code != checkWarnings {
+		t.Errorf("with --strict the exit code is %d", r.code)
+	}
+}
+
+// wrongNodes are those of a file.
+func (l lab) wrongNodes(t *testing.T) {
+	good := l.dsns()
+	account := galera.User + ":" + galera.Password + "@"
+	t.Setenv("CHECK_WRONG", "wrong%pass/42")
+	file := l.file(t, "check = \"galera\"\n",
+		strings.Replace(good[0], account, galera.User+":${CHECK_WRONG}@", 1),
+		strings.Replace(good[1], "/"+galera.Database, "/nosuch", 1),
+		good[2], good[2],
+		galera.User+":hunter22@tcp("+closedPort(t)+")/"+galera.Database)
+	rows := checkRows(t, checkFailed, file, "--no-rehearsal")
+	wantFaults(t, rows,
+		fault{"reached", "n1", isFailed, "Access denied", "correct user and password"},
+		fault{"reached", "n2", isFailed, "to database 'nosuch'", "correct the database in the dsn"},
+		fault{"same server", "n4", isFailed, "the server of n3", "take one out"},
+		fault{"reached", "n5", isFailed, "refused", "nothing listens"},
+	)
+	rows = checkRows(t, 0, l.file(t, "check = \"galera\"\n", good[0], good[1]), "--no-rehearsal")
+	wantFaults(t, rows, fault{"members", "", isWarning, "3 in the group, 2 in the file", "[[cluster.node]]"})
+	rows = checkRows(t, 0, dsnOfAll(l), "--no-rehearsal")
+	wantFaults(t, rows, fault{"members", "", isOK, "3 in the group, 3 in the file", ""})
+}
+
+// dsnOfAll is a DSN with the hosts of all nodes.
+func dsnOfAll(l lab) string {
+	var hosts []string
+	for _, n := range l.Nodes {
+		hosts = append(hosts, n.Addr())
+	}
+	return galera.User + ":" + galera.Password + "@tcp(" + strings.Join(hosts, ",") + ")/" + galera.Database +
+		"?clustersql.probe_interval=300ms&clustersql.probe_timeout=200ms"
+}
+
+// groups are nodes that Galera itself has left out.
+func (l lab) groups(t *testing.T) {
+	ctx := t.Context()
+	l.set(t, 0, "SET GLOBAL wsrep_reject_queries = ALL", "SET GLOBAL wsrep_reject_queries = NONE")
+	if err := l.Nodes[2].Isolate(ctx); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := l.Nodes[2].AdminDB().Exec("SET GLOBAL wsrep_provider_options = 'gmcast.isolate=0'"); err != nil {
+			t.Error(err)
+		}
+	})
+	waitStatusOf(t, l.Nodes[2], "wsrep_cluster_status", "non-Primary")
+	rows := checkRows(t, checkFailed, l.file(t, "check = \"galera\"\n", l.dsns()...), "--rehearsal")
+	wantFaults(t, rows,
+		fault{"works", "n1", isFailed, "1047", "wsrep_reject_queries = NONE"},
+		fault{"queries", "n1", isFailed, "ALL", "wsrep_reject_queries = NONE"},
+		fault{"works", "n3", isFailed, "1047", "back into its group"},
+		fault{"component", "n3", isFailed, "non-Primary", "cut off from the majority"},
+		fault{"members", "", isFailed, "2 in the group, 3 in the file", "component"},
+		fault{"majority", "", isWarning, "2 members", "garbd"},
+		fault{"spare", "", isWarning, "1 of 3", "take the place"},
+		fault{"failover", "", isSkipped, "1 usable", "fail over"},
+	)
+}
+
+// waitStatusOf waits until a status variable of a node has a value.
+func waitStatusOf(t *testing.T, n *galera.Node, name, value string) {
+	t.Helper()
+	waitFor(t, func() string {
+		got, err := n.Status(t.Context(), name)
+		if err != nil || got != value {
+			return fmt.Sprintf("%s: %s is %q, want %q: %v", n.Name, name, got, value, err)
+		}
+		return ""
+	})
+}
+
+// closedPort returns an address where nothing listens.
+func closedPort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// The exit codes and formats of check that need no server.
+func TestCheckWithoutNodes(t *testing.T) {
+	l := lab{}
+	file := l.file(t, "attempt_timeout = \"500ms\"\n", "app:hunter22@tcp("+closedPort(t)+")/db", "app:hunter22@tcp("+closedPort(t)+")/db")
+	for _, c := range []struct {
+		args []string
+		code int
+		say  string
+	}{
+		{[]string{"check", file}, checkNoAnswer, "no node answered"},
+		{[]string{"check", file, "--cluster=other"}, checkNotTried, `no cluster "other"`},
+		{[]string{"check", "none.toml"}, checkNotTried, "create it"},
+		{[]string{"check", "--format=yaml", file}, checkNotTried, "--format"},
+		{[]string{"check", "http://127.0.0.1:1/"}, checkNotTried, "no URL"},
+		{[]string{"check", "app:${CHECK_NOT_SET}@tcp(h1,h2)/db"}, checkNotTried, "CHECK_NOT_SET is not set"},
+		{[]string{"check", "app:hunter22@tcp(h1,h2/db"}, checkNotTried, "DSN"},
+	} {
+		r := invoke(t, nil, c.args...)
+		if r.code != c.code || !strings.Contains(r.stderr, c.say) {
+			t.Errorf("%v: exit code %d, want %d with %q:\n%s", c.args, r.code, c.code, c.say, r.stderr)
+		}
+		wantNoSecret(t, r)
+	}
+	r := invoke(t, nil, "check", file, "--format=junit")
+	var suites struct {
+		Suites []struct {
+			Failures int `xml:"failures,attr"`
+		} `xml:"testsuite"`
+	}
+	if err := xml.Unmarshal([]byte(r.stdout), &suites); err != nil || len(suites.Suites) != 1 || suites.Suites[0].Failures < 4 {
+		t.Errorf("junit: %v\n%s", err, r.stdout)
+	}
+	r = invoke(t, nil, "check", file, "--format=tsv")
+	for i, line := range strings.Split(strings.TrimSpace(r.stdout), "\n") {
+		if strings.Count(line, "\t") != 6 {
+			t.Errorf("line %d has not seven fields: %s", i, line)
+		}
+	}
+	if strings.Contains(r.stderr, "failed,") {
+		t.Errorf("with --format the summary is printed: %s", r.stderr)
+	}
+}
