@@ -185,7 +185,7 @@ func (m *manager) status() ClusterStatus {
 	if s.Usable > 0 || !s.Open {
 		s.AllDownSince = time.Time{}
 	}
-	m.explain(&s, now)
+	m.explain(&s, nodes, now)
 	return s
 }
 

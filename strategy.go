@@ -23,7 +23,8 @@ type Strategy struct {
 	plan   func(members []balance.Member, draw func(n int) int) []balance.Launch
 	custom func(nodes []NodeStatus) []Launch
 
-	goal balance.Goal // what RebalanceByStrategy stands for
+	goal  balance.Goal  // what RebalanceByStrategy stands for
+	order balance.Order // how plan ranks the nodes
 }
 
 var (
@@ -43,21 +44,21 @@ var (
 	// is the mean plus four deviations, at least 100 ms and at most 2 s. If
 	// that time was never measured, the wait is 250 ms. Before nodes with a
 	// higher priority number the wait is 2 s.
-	Hedged = Strategy{name: "hedged", plan: noDraw(balance.Hedged), goal: balance.Refresh}
+	Hedged = Strategy{name: "hedged", plan: noDraw(balance.Hedged), goal: balance.Refresh, order: balance.ByRoundTrip}
 
 	// Balanced spreads connections over the nodes that are about equally fast:
 	// those whose round trip exceeds the shortest one by at most 15 ms or a
 	// quarter of it. It draws two of these nodes at random; a node with more
 	// weight is drawn more often. Of the two it asks the one with less load for
 	// its weight. The other nodes follow as with Hedged.
-	Balanced = Strategy{name: "balanced", plan: balance.Balanced, goal: balance.Shares}
+	Balanced = Strategy{name: "balanced", plan: balance.Balanced, goal: balance.Shares, order: balance.ByWindow}
 
 	// Ordered asks the node with the lowest priority number. Among nodes with
 	// the same number it asks the first by name. The other nodes follow as with
 	// Hedged. So all processes use the same node while that node is well. A
 	// node that has come back is asked after the others until it has been up
 	// for [Config.FailbackAfter].
-	Ordered = Strategy{name: "ordered", plan: noDraw(balance.Ordered), goal: balance.First}
+	Ordered = Strategy{name: "ordered", plan: noDraw(balance.Ordered), goal: balance.First, order: balance.ByTurn}
 )
 
 // noDraw adapts a strategy that draws no random numbers.
