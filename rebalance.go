@@ -119,6 +119,7 @@ func (n *node) giveWay(l *life, conns []heldConn, turns int, why string, end end
 	}
 	b := &n.loop.balance
 	b.why, b.end = why, end
+	n.tally.asked.Store(uint32(end))
 	for _, c := range busy[:min(turns-unused, len(busy))] {
 		if c.Ask() {
 			b.requested = append(b.requested, c)
@@ -219,7 +220,6 @@ func (n *node) withdrawRequests() {
 	clear(b.requested)
 	b.requested = b.requested[:0]
 	if retired > 0 {
-		n.tally.trouble().closed[b.end].Add(uint64(retired))
 		n.emit(Event{Kind: EventRetired, Conns: retired, Reason: b.why, Cause: endNames[b.end]})
 	}
 }

@@ -28,6 +28,7 @@ type tally struct {
 	troubles atomic.Pointer[troubles]    // nil before the first
 	opens    atomic.Pointer[timings]     // of fresh connections; nil before the first
 	trips    atomic.Pointer[timings]     // of checks on the lasting connection; nil before the first
+	asked    atomic.Uint32               // the end to which connections were last asked to come
 	probing  atomic.Bool                 // a probe is under way
 	check    atomic.Pointer[ProbeResult] // the last probe; nil before the first
 	progress atomic.Uint64               // see progress
@@ -127,12 +128,14 @@ func (t *tally) countRefused(c health.Class, moved, unknown bool) {
 }
 
 // countEnd counts the end of a connection that database/sql has closed. Those that
-// the cluster closes, or has asked to give way, are counted where it does so.
+// the cluster closes are counted where it does so.
 func (n *node) countEnd(by session.Closer, w winner) {
 	why := endPool
 	switch {
-	case by == session.ByCluster, by == session.GivingWay:
+	case by == session.ByCluster:
 		return
+	case by == session.GivingWay:
+		why = end(n.tally.asked.Load())
 	case w.socket.Cause() != nil:
 		why = endCut
 	case n.generation.Load() != w.born:
