@@ -23,7 +23,7 @@ const modulePath = "github.com/EnumApps/clustersql"
 // so is an entry that is not in the code.
 var arrows = map[string][]string{
 	".": {
-		"internal/balance", "internal/conffile", "internal/dialect", "internal/health", "internal/mysql",
+		"internal/balance", "internal/conffile", "internal/dialect", "internal/gate", "internal/health", "internal/mysql",
 		"internal/deadline", "internal/postgres", "internal/redact", "internal/session", "internal/socket",
 	},
 
@@ -35,6 +35,7 @@ var arrows = map[string][]string{
 	"internal/balance":  {"internal/health"},
 	"internal/deadline": {},
 	"internal/dialect":  {"internal/health"},
+	"internal/gate":     {},
 	"internal/health":   {},
 	"internal/redact":   {},
 	"internal/socket":   {},

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/dialect"
+	"github.com/EnumApps/clustersql/internal/gate"
 	"github.com/EnumApps/clustersql/internal/redact"
 )
 
@@ -38,6 +39,7 @@ type manager struct {
 	nodes atomic.Pointer[[]*node] // sorted by name
 	news  changes
 	room  waitingRoom
+	gate  *gate.Gate
 	tally clusterTally
 
 	mu sync.Mutex // guards what follows; never held across a wait, a dial, a Close or a callback
@@ -52,7 +54,7 @@ type manager struct {
 }
 
 func newManager(backend driver.Driver, name string, opts []Option) *manager {
-	m := &manager{name: name, origin: "code", backend: backend}
+	m := &manager{name: name, origin: "code", backend: backend, gate: gate.New(opensAtOnce, quickOpen)}
 	cfg := DefaultConfig()
 	for _, opt := range opts {
 		opt(&cfg)

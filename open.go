@@ -68,7 +68,7 @@ func (m *manager) connect(ctx context.Context, closed func()) (driver.Conn, erro
 	if _, ok := ctx.Deadline(); !ok {
 		o.deadline = time.Now().Add(m.cfg().OpenTimeout)
 	}
-	w, err := o.run(ctx)
+	w, err := o.pass(ctx)
 	switch {
 	case err != nil && running.Err() != nil:
 		return nil, ErrClosed
@@ -93,6 +93,25 @@ func (m *manager) connect(ctx context.Context, closed func()) (driver.Conn, erro
 	case <-limit.C:
 	}
 	return nil, ErrClosed
+}
+
+// At most opensAtOnce opens begin at the same time, unless they turn out to take
+// longer than quickOpen. A herd of them would dial every node at once, and its
+// cost per open would grow with its size: every goroutine that they need would
+// be a new one.
+const (
+	opensAtOnce = 256
+	quickOpen   = 100 * time.Millisecond
+)
+
+// pass runs the open when its turn has come. It waits with a small stack.
+func (o *opening) pass(ctx context.Context) (winner, error) {
+	pass := o.m.gate.Enter(ctx, o.ended)
+	if pass == 0 {
+		return winner{}, o.openError(*o.m.nodes.Load(), o.over(ctx))
+	}
+	defer o.m.gate.Leave(pass)
+	return o.run(ctx)
 }
 
 // newRound begins the next round. The round before must have ended.

@@ -17,20 +17,20 @@ import (
 	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
-// A gate answers dials with an error at once while it holds one.
-type gate struct {
+// A barrier answers dials with an error at once while it holds one.
+type barrier struct {
 	driver.Connector
 	err *atomic.Pointer[error]
 }
 
-func (g gate) Connect(ctx context.Context) (driver.Conn, error) {
+func (g barrier) Connect(ctx context.Context) (driver.Conn, error) {
 	if err := g.err.Load(); err != nil && *err != nil {
 		return nil, *err
 	}
 	return g.Connector.Connect(ctx)
 }
 
-// gatedCluster returns a cluster of two nodes, each behind a gate, and a
+// gatedCluster returns a cluster of two nodes, each behind a barrier, and a
 // connection to the first one. The caller closes it. as is what the cluster sees
 // of a connector.
 func gatedCluster(t *testing.T, b *fakedb.Backend, as func(driver.Connector) driver.Connector, opts ...Option) (Driver, *sql.Conn, *[2]atomic.Pointer[error]) {
@@ -39,7 +39,7 @@ func gatedCluster(t *testing.T, b *fakedb.Backend, as func(driver.Connector) dri
 	t.Cleanup(func() { d.Close() })
 	gates := new([2]atomic.Pointer[error])
 	for i := range gates {
-		if err := d.AddConnector(nodeName(i), as(gate{connectorOf(t, b, nodeName(i)), &gates[i]})); err != nil {
+		if err := d.AddConnector(nodeName(i), as(barrier{connectorOf(t, b, nodeName(i)), &gates[i]})); err != nil {
 			t.Fatal(err)
 		}
 	}
