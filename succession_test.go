@@ -88,3 +88,38 @@ func TestSuccessorLeavesAloneWhatIsRetired(t *testing.T) {
 		}
 	})
 }
+
+// Where nobody has seen the promotion, the new primary is the one that a replica
+// follows. That is so also after its death, and after that of the replica: what was
+// written on the new one is not on the old one.
+func TestOldPrimaryIsHeldAfterTheFollowedOneDies(t *testing.T) {
+	for name, also := range map[string]func(n *fakedb.Node){
+		"the replica cannot reach it": func(*fakedb.Node) {},
+		"the replica dies too":        kill,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := fakedb.New()
+				nodes := mysqlNodes(b, 3)
+				nodes[1].set(func(m *mysqlScript) { m.readOnly, m.source = false, 0 })
+				nodes[2].set(func(m *mysqlScript) { m.source = 2 })
+				d := fakeCluster(t, b, 3, WithDialect(DialectMySQL), WithRequire(RequireReadWrite))
+				openDB(t, d)
+				time.Sleep(5 * time.Second)
+				if s, reason := stateOf(d, 0); s != StateDown || !strings.Contains(reason, "n2 is the new primary") {
+					t.Fatalf("%s: %s", s, reason)
+				}
+				synctest.Wait()
+				nodes[2].set(func(m *mysqlScript) { m.stopped = true })
+				kill(b.Node("n2"))
+				also(b.Node("n3"))
+				never(t, d, 0, 30*time.Second)
+				// An operator has given the new one up, and made the replica follow the old one.
+				revive(b.Node("n3"))
+				nodes[2].set(func(m *mysqlScript) { m.stopped, m.source = false, 1 })
+				time.Sleep(10 * time.Second)
+				always(t, d, 0, 3*time.Second)
+			})
+		})
+	}
+}

@@ -53,7 +53,7 @@ func (t *LagTracker) Next(own *Replication, fellows []Fellow, now time.Time) Lag
 		return Lag{Known: true}
 	case own.Role != RoleReplica:
 		*t = LagTracker{}
-		if primaryOf(own, fellows) == nil && followers(own, fellows) > 0 {
+		if _, receive := followers(own, fellows); receive > 0 && primaryOf(own, fellows) == nil {
 			return Lag{Known: true} // a primary that takes no writes
 		}
 		return known(own)

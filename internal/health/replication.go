@@ -203,17 +203,26 @@ func (r *Replication) older(promoted time.Time, f *Fellow, fellows []Fellow) boo
 	case order != 0:
 		return order > 0
 	}
-	return followers(q, fellows) > followers(r, fellows)
+	own, ownRuns := followers(r, fellows)
+	theirs, theirsRun := followers(q, fellows)
+	if theirsRun != ownRuns {
+		return theirsRun > ownRuns
+	}
+	return theirs > own
 }
 
-// followers counts the replicas that say that they follow a primary.
-func followers(r *Replication, fellows []Fellow) (n int) {
+// followers counts the replicas that follow a primary, by what they have said last,
+// and those of them that answer and receive: of a primary that is dead nobody
+// receives.
+func followers(r *Replication, fellows []Fellow) (all, receive int) {
 	for _, f := range fellows {
-		if r.Server != "" && !f.Silent && f.Replication.Role == RoleReplica && f.Replication.Source == r.Server && f.Replication.Stream == StreamRuns {
-			n++
+		if q := f.Replication; r.Server != "" && q.Role == RoleReplica && q.Source == r.Server {
+			if all++; !f.Silent && q.Stream == StreamRuns {
+				receive++
+			}
 		}
 	}
-	return n
+	return all, receive
 }
 
 // Elsewhere reports whether a node has other data than most of its fellows. Of
