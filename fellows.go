@@ -90,10 +90,6 @@ func (n *node) answeredSince(since time.Time) bool {
 	})
 }
 
-// briefFor is how long nothing more than must be is asked after a node did not
-// answer such a question. Each of them costs the probe's connection.
-const briefFor = time.Minute
-
 // compare looks at a good check beside what the other nodes show. It may become
 // evidence against the node: it is second best for long, or is in another group
 // than the others.

@@ -1,6 +1,7 @@
 package clustersql
 
 import (
+	"context"
 	"database/sql/driver"
 	"fmt"
 	"strings"
@@ -20,6 +21,8 @@ type groupScript struct {
 	role  string
 	view  int
 	lone  bool // it has no row but its own
+	hangs bool // it does not answer what is asked about the group
+	asked int  // how often that was asked
 }
 
 // set changes the script.
@@ -48,10 +51,26 @@ func (p *groupScript) answer(query string) ([][]driver.Value, bool) {
 	return nil, strings.HasPrefix(query, "SHOW GLOBAL STATUS")
 }
 
+func (p *groupScript) run(ctx context.Context, query string, _ []driver.NamedValue) error {
+	if !strings.HasPrefix(query, "SELECT m.MEMBER_STATE") {
+		return nil
+	}
+	p.mu.Lock()
+	p.asked++
+	hangs := p.hangs
+	p.mu.Unlock()
+	if hangs {
+		<-ctx.Done()
+	}
+	return ctx.Err()
+}
+
 // groupNodes makes the members of a fake group; the first is the primary.
 func groupNodes(b *fakedb.Backend, count int) (scripts []*groupScript) {
 	for i := range count {
 		p := &groupScript{state: "ONLINE", role: map[bool]string{false: "SECONDARY", true: "PRIMARY"}[i == 0], view: 5}
+		b.Node(nodeName(i)).Set(fakedb.Script{Breaks: true})
+		b.Node(nodeName(i)).OnStatement(p.run)
 		b.Node(nodeName(i)).OnQuery(p.answer)
 		scripts = append(scripts, p)
 	}
@@ -146,6 +165,38 @@ func TestAMemberThatWasPutOut(t *testing.T) {
 			if s, reason := stateOf(d, 1); s != StateUp {
 				t.Fatalf("n2 is %s: %s", s, reason)
 			}
+		}
+	})
+}
+
+// A server that leaves its group may not answer for some seconds how the group is.
+// It is asked again soon: what it answers after that is old.
+func TestAMemberThatDoesNotAnswerWhileItLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		nodes := groupNodes(b, 3)
+		d := fakeCluster(t, b, 3, WithDialect(DialectMySQL))
+		openDB(t, d)
+		time.Sleep(10 * time.Second)
+		nodes[2].set(func(p *groupScript) { p.hangs = true })
+		always(t, d, 2, 4*time.Second)
+		nodes[2].set(func(p *groupScript) { p.hangs, p.state, p.role, p.lone = false, "OFFLINE", "", true })
+		time.Sleep(6200 * time.Millisecond) // it is not asked for 5 s, and then by the next probe
+		if s, reason := stateOf(d, 2); s != StateDown {
+			t.Errorf("%s: %s", s, reason)
+		}
+		// One that never answers is not asked all the time: each question costs the
+		// probe's connection.
+		nodes[1].set(func(p *groupScript) { p.hangs, p.asked = true, 0 })
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		nodes[1].set(func(p *groupScript) {
+			if p.asked < 5 || p.asked > 12 {
+				t.Errorf("asked %d times in a minute", p.asked)
+			}
+		})
+		if s, reason := stateOf(d, 1); s != StateUp {
+			t.Errorf("%s: %s", s, reason)
 		}
 	})
 }

@@ -276,7 +276,7 @@ func (n *node) onProbe(l *life, o outcome) {
 			s.server = *o.server
 		}
 		if o.evidence.Spent {
-			n.loop.memory().briefTill, n.loop.probeAgain = time.Now().Add(briefFor), true
+			n.loop.memory().briefTill, n.loop.probeAgain = time.Now().Add(n.briefFor()), true
 		}
 		n.noteAlias()
 		n.loop.tell = true

@@ -73,6 +73,16 @@ type roleMemory struct {
 	toldAlias  string        // the other name and the server that a log line has told of
 }
 
+// briefFor returns how long nothing more than must be is asked after the node did
+// not answer such a question. Each of them costs the probe's connection. A member of
+// a replication group may only be leaving it, and what it answers is old after that.
+func (n *node) briefFor() time.Duration {
+	if p := n.loop.facts.part; p != nil && p.Group != "" {
+		return 5 * time.Second
+	}
+	return time.Minute
+}
+
 // memory returns the roleMemory of the loop.
 func (l *loopState) memory() *roleMemory {
 	if l.role == nil {
