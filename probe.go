@@ -254,7 +254,11 @@ func (n *node) onProbe(l *life, o outcome) {
 		n.loop.sinceStatus++
 		s.answered = time.Now()
 		n.allowRetry()
-		if o.evidence.Saw&health.ScopeStatus != 0 {
+		forStatus := health.ScopeStatus
+		if s.view.Conf == 0 && !n.cfg().looksAtRoles() {
+			forStatus |= health.ScopeRole
+		}
+		if o.evidence.Saw&forStatus != 0 {
 			n.loop.sinceStatus = 0
 		}
 		if o.evidence.Saw&health.ScopeView != 0 {

@@ -147,7 +147,7 @@ func (c *Config) examineRole(ctx context.Context, d dialect.Dialect, conn driver
 	f := dialect.ReportOf(ctx)
 	all, depth := f.Want&health.ScopeRole != 0, c.Require.depth()
 	need, must := c.needs()
-	equal := f.View != nil && c.RoleQuery == ""
+	equal, brief := f.View != nil && c.RoleQuery == "", f.Brief && need == dialect.DepthAccess
 	switch {
 	case all && equal && !c.Require.strict(): // a Galera node: nothing is left to ask
 		f.Saw |= health.ScopeRole
@@ -155,7 +155,9 @@ func (c *Config) examineRole(ctx context.Context, d dialect.Dialect, conn driver
 		return nil
 	case !all && !c.Require.strict(), !must && f.Brief:
 		return nil
-	case all && !equal && (!f.Brief || need > dialect.DepthAccess):
+	case all && !equal && !c.looksAtRoles():
+		depth = dialect.DepthStatus
+	case all && !equal && !brief:
 		depth = dialect.DepthAll
 	}
 	if need > dialect.DepthAccess {
@@ -171,7 +173,7 @@ func (c *Config) examineRole(ctx context.Context, d dialect.Dialect, conn driver
 		}
 	}
 	switch p := f.Replication; {
-	case all && !equal && depth < dialect.DepthAll:
+	case all && !equal && brief:
 		p.Hidden = "the server gave no answer when it was asked for more"
 	case equal:
 		if p.Equal = true; p.Role == health.RoleUnknown && p.Access != health.AccessRead {

@@ -195,13 +195,13 @@ func (n *node) noteRole(said *health.Replication, fellows []health.Fellow, now t
 	p.since, p.promoted = now, time.Time{}
 	n.news.touch() // the nodes may rebalance now
 	if was != nil {
-		if p.Role == health.RolePrimary {
-			if promotes(was, &p.Replication, without(fellows, func(f health.Fellow) bool { return f.Silent })) {
-				p.promoted = now
-			}
-			n.askRivals()
+		if p.Role == health.RolePrimary && promotes(was, &p.Replication, without(fellows, func(f health.Fellow) bool { return f.Silent })) {
+			p.promoted = now
 		}
 		n.emit(Event{Kind: EventRole, Role: Role(p.Role), Reason: fmt.Sprintf("%s, was %s", p.Role, was.Role), Cause: health.WrongRole.String()})
+	}
+	if p.Role == health.RolePrimary && (was != nil || !p.Equal) {
+		n.askRivals()
 	}
 	return p
 }
