@@ -14,8 +14,8 @@
 #   ./test.sh simulate [M]  the simulation of faults on fresh seeds for M minutes (default 10)
 #   ./test.sh repeat N [busy] [PKG...]  the quick tests N times; busy: beside a busy loop on every core
 #   ./test.sh soak [M]     a ledger under random faults on real servers for M minutes (default 30)
-#   ./test.sh group-replication  three MySQL servers with Group Replication: unpacks Debian's unstable
-#                          packages into a folder (CLUSTERSQL_MYSQL names it) and installs nothing;
+#   ./test.sh group-replication  three MySQL servers, as a group and as replicas: unpacks
+#                          Debian's unstable packages into a folder (CLUSTERSQL_MYSQL names it) and installs nothing;
 #                          skipped where that cannot be done, and no part of "all of it"
 #   ./test.sh install      only install what is missing (Debian's packages)
 #
@@ -186,7 +186,7 @@ lint_steps() {
 quick() { short_packages && go test -json -race -short -count=1 -skip '^TestConfiguredClusters$' "${list[@]}"; }
 
 # These tests are a target or a step of their own.
-apart='^(TestFaults|TestReplicationFaults|TestGroupReplication)$'
+apart='^(TestFaults|TestReplicationFaults|TestGroupReplication|TestMySQLReplication)$'
 
 test_module() { cd "$1" && go test -json -race -timeout 15m -count=1 -skip "$apart" ./...; }
 
@@ -325,7 +325,7 @@ case "${1:-all}" in
   group-replication)
     watch_flags=(-v)
     step live "unpack MySQL" unpack_mysql
-    step tests "Group Replication" group_replication ;;
+    step tests "Group Replication, and replicas of MySQL" group_replication ;;
   bench) install_packages && go -C bench run .; exit ;;
   microbench) short_packages && go test -run '^$' -bench . -benchmem -count "${2:-1}" "${list[@]}"; exit ;;
   repeat) shift; repeat "$@"; exit ;;

@@ -5,7 +5,8 @@
 # root are needed.
 #
 #   unpack_mysql        unpacks what is not there yet
-#   group_replication   runs the tests on three servers of it
+#   group_replication   runs the tests on three servers of it, as a group and as a
+#                       primary with replicas
 #
 # The folder is CLUSTERSQL_MYSQL, or else one in a cache folder. A second run
 # uses what is there; who removes the folder gets the suite's newest.
@@ -108,5 +109,5 @@ group_replication() {
     echo "there is no MySQL server: see the step before"
     return "$cannot"
   fi
-  CLUSTERSQL_MYSQL=$folder go test -json -race -count=1 -timeout 15m -run '^TestGroupReplication$' ./integration
+  CLUSTERSQL_MYSQL=$folder go test -json -race -count=1 -timeout 15m -run '^Test(GroupReplication|MySQLReplication)$' ./integration
 }

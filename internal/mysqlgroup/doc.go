@@ -1,6 +1,6 @@
 // Package mysqlgroup starts throwaway servers of MySQL on loopback, as one group
-// of Group Replication with a single primary, and makes faults on them, for
-// tests. It knows nothing of clustersql.
+// of Group Replication with a single primary, or as a primary and its replicas, and
+// makes faults on them, for tests. It knows nothing of clustersql.
 //
 // MySQL is not installed: the package takes the programs and libraries of a
 // folder into which packages were unpacked. It starts the server by the folder's

@@ -113,10 +113,13 @@ func (n *Node) ForceAlone(ctx context.Context) error {
 // Heal undoes every fault: frozen nodes resume, nodes that are down start, those
 // that have left join again, and n1 becomes the primary. It waits until the group
 // is whole, for at most 3 minutes if ctx has no deadline. Some node must be in
-// the group still.
+// the group still. Servers that are in no group all follow n1 then.
 func (g *Group) Heal(ctx context.Context) error {
 	ctx, cancel := throwaway.WithTimeout(ctx, startTimeout)
 	defer cancel()
+	if g.opts.async {
+		return g.healReplicas(ctx)
+	}
 	for _, n := range g.Nodes {
 		if !n.Running() {
 			if err := n.launch(); err != nil {

@@ -8,6 +8,7 @@ import (
 	"log"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -38,6 +39,8 @@ type Options struct {
 	Extra []string
 	// Log gets a line for every start, end and fault; nil means none.
 	Log io.Writer
+
+	async bool // a primary and its replicas, and no group
 }
 
 // A Group is some servers that run as one group. All methods may be called from
@@ -56,7 +59,8 @@ type Group struct {
 	log     *log.Logger
 
 	// shared
-	stop sync.Once
+	primary atomic.Pointer[Node] // of servers that are in no group: the one that was promoted last
+	stop    sync.Once
 }
 
 // Start starts a group. It returns when every node is ONLINE, and the database
@@ -139,6 +143,9 @@ func (g *Group) startAll(ctx context.Context) error {
 			return err
 		}
 	}
+	if g.opts.async {
+		return g.followFirst(ctx)
+	}
 	for i, n := range g.Nodes {
 		if err := n.begin(ctx); err != nil {
 			return err
@@ -169,8 +176,12 @@ func (g *Group) seeds() string {
 
 // Primary returns the node that says that it is the group's primary, ONLINE, in
 // a view of the most of the group. Without a deadline it waits for one for at
-// most 30 s.
+// most 30 s. Of servers that are in no group it is the one that was promoted last,
+// which may be down.
 func (g *Group) Primary(ctx context.Context) (*Node, error) {
+	if n := g.primary.Load(); n != nil {
+		return n, nil
+	}
 	ctx, cancel := throwaway.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	var found *Node

@@ -98,6 +98,7 @@ CREATE USER ` + User + `@'%' IDENTIFIED BY '` + Password + `';
 GRANT ALL ON ` + Database + `.* TO ` + User + `@'%';
 GRANT SELECT ON performance_schema.replication_group_members TO ` + User + `@'%';
 GRANT SELECT ON performance_schema.replication_group_member_stats TO ` + User + `@'%';
+GRANT REPLICATION CLIENT ON *.* TO ` + User + `@'%';
 CREATE USER ` + Blind + `@'%' IDENTIFIED BY '` + Password + `';
 GRANT ALL ON ` + Database + `.* TO ` + Blind + `@'%';
 CREATE USER ` + recoveryUser + `@'%' IDENTIFIED BY '` + Password + `';

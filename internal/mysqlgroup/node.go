@@ -8,14 +8,15 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/EnumApps/clustersql/internal/throwaway"
 	"github.com/go-sql-driver/mysql"
 )
 
 // User, Password and Database are what DSN uses. The user has all rights on the
-// database, and may see the members of the group. Blind is a user with the same
-// password, who may not see them.
+// database, and may see the members of the group and what a server follows. Blind is a
+// user with the same password, who may not.
 const (
 	User     = "app"
 	Blind    = "blind"
@@ -40,6 +41,8 @@ type Node struct {
 	dir    string
 	ports  throwaway.Ports
 	admin  *sql.DB
+
+	demoted atomic.Bool // it starts read-only
 
 	// mu guards the field below; it is held only while it is read or written
 	mu      sync.Mutex

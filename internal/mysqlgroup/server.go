@@ -49,6 +49,14 @@ func (n *Node) args() []string {
 		"--enforce-gtid-consistency=ON",
 		"--log-bin=binlog",
 		"--relay-log=relay",
+	)
+	if n.group.opts.async {
+		if n.demoted.Load() {
+			args = append(args, "--super-read-only=ON")
+		}
+		return append(args, n.group.opts.Extra...)
+	}
+	args = append(args,
 		"--plugin-load-add=group_replication.so",
 		"--group-replication-group-name="+groupName,
 		"--group-replication-start-on-boot=OFF",
@@ -105,9 +113,15 @@ func (n *Node) waitAnswer(ctx context.Context) error {
 	return n.wait(ctx, "it answers", func(view) bool { return true })
 }
 
-// Start starts a node that is down, and waits until it is ONLINE. Without a
-// deadline it takes at most 3 minutes. After an error the node is down.
-func (n *Node) Start(ctx context.Context) error { return n.start(ctx, n.Join) }
+// Start starts a node that is down, and waits until it is ONLINE, or answers if it
+// is to be in no group. Without a deadline it takes at most 3 minutes. After an error
+// the node is down.
+func (n *Node) Start(ctx context.Context) error {
+	if n.group.opts.async {
+		return n.start(ctx, n.waitAnswer)
+	}
+	return n.start(ctx, n.Join)
+}
 
 // StartOutside is Start without joining the group, and waits until the server
 // answers. It takes writes then: group_replication_start_on_boot is OFF.

@@ -11,10 +11,21 @@ import (
 // server is not to be had every day.
 func StartT(tb throwaway.TB, opts Options) *Group {
 	tb.Helper()
+	return startT(tb, opts, Start)
+}
+
+// StartReplicationT is StartT for [StartReplication].
+func StartReplicationT(tb throwaway.TB, opts Options) *Group {
+	tb.Helper()
+	return startT(tb, opts, StartReplication)
+}
+
+func startT(tb throwaway.TB, opts Options, start func(context.Context, Options) (*Group, error)) *Group {
+	tb.Helper()
 	if err := Available(); err != nil {
 		tb.Skipf("%v", err)
 	}
-	g, err := Start(context.Background(), opts)
+	g, err := start(context.Background(), opts)
 	if err != nil {
 		tb.Fatalf("%v", err)
 	}
