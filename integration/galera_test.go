@@ -54,6 +54,7 @@ func TestGalera(t *testing.T) {
 		"refused halves surface":                  refusedHalvesSurface,
 		"what a session holds does not move":      heldStateStays,
 		"lost reads run again where they may":     lostReadsRunAgain,
+		"what a probe costs":                      probesCostGalera,
 		"mistakes are told at once":               mistakesAreToldAtOnce,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, c) })

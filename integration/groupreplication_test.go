@@ -29,6 +29,7 @@ func TestGroupReplication(t *testing.T) {
 		run  func(*members)
 	}{
 		{"roles, access and lag", (*members).roles},
+		{"what a probe costs", (*members).memberCost},
 		{"an account that may not see the group", (*members).blind},
 		{"a member that has left is old, and not used", (*members).left},
 		{"a secondary that applies nothing", (*members).late},

@@ -29,6 +29,7 @@ func TestReplication(t *testing.T) {
 		run  func(*testing.T, *galera.Cluster)
 	}{
 		{"the status shows roles and lag", rolesAreShown},
+		{"what a probe costs", probesCostReplicas},
 		{"require chooses the nodes", requireChooses},
 		{"a stopped thread is a lag", stoppedThreadsLag},
 		{"cut off is a lag", cutOffLags},
