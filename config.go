@@ -17,7 +17,8 @@ import (
 // and follows the other. It is an error only if both were set.
 type Config struct {
 	// Strategy decides which nodes an open asks, and when.
-	Strategy Strategy `toml:"strategy"`
+	// A reload changes it live.
+	Strategy Strategy `toml:"strategy" reload:"live"`
 	// Dialect names the database that the backend speaks to. It decides the
 	// default check, what errors mean, which statements may be sent again,
 	// which parts of a DSN are secret, and who dials. If it is empty, the
@@ -25,70 +26,77 @@ type Config struct {
 	// such as a driver that traces statements: with "mysql" or "postgres" such a
 	// backend gets everything that the driver inside gets. Its connections can be
 	// cut if it dials with [Dial].
-	Dialect Dialect `toml:"dialect"`
+	// A reload leaves it as it is: it changes at a restart.
+	Dialect Dialect `toml:"dialect" reload:"at restart"`
 	// Check judges a fresh connection, and the connection of a probe. Nil
 	// stands for the backend's default: for mysql DO 1, and CheckGalera on a
 	// server that runs a wsrep provider; Ping for the others.
-	Check Check `toml:"check"`
+	// A reload changes it live.
+	Check Check `toml:"check" reload:"live"`
 	// CheckQuery is a query that runs after Check. It must return one row whose
 	// first column is true: a number other than 0, or true, t, on, yes or y. If
-	// it is empty, no query runs.
-	CheckQuery string `toml:"check_query"`
+	// it is empty, no query runs. A reload changes it live.
+	CheckQuery string `toml:"check_query" reload:"live"`
 	// Require says which nodes are used, by libpq's words. With "read-write", or
 	// its older name "writable", they are those that take writes: in MariaDB and
 	// MySQL read_only is OFF, in PostgreSQL transaction_read_only is off. In such
 	// a cluster a node is also taken down when it refuses a statement because it
 	// is read-only. The generic dialect needs RoleQuery for it.
-	Require Require `toml:"require"`
+	// A reload changes it live.
+	Require Require `toml:"require" reload:"live"`
 	// MaxLag is how far a replica may be behind its primary. One that is further
 	// behind, or whose lag is not known, is not used, also if no other node is
 	// left. The lag is worked out at every probe, so a read may be older by two
 	// of their intervals. It is used again when it is less than four fifths of
 	// MaxLag behind. 0 means that every replica is used.
-	MaxLag time.Duration `toml:"max_lag"`
+	// A reload changes it live.
+	MaxLag time.Duration `toml:"max_lag" reload:"live"`
 	// RoleQuery asks a node for its role, instead of what the dialect asks. It
 	// must return one row: "primary", "standby" or "replica", and then, if it has
 	// a second column that is not NULL, whether the node takes writes.
-	RoleQuery string `toml:"role_query"`
+	// A reload changes it live.
+	RoleQuery string `toml:"role_query" reload:"live"`
 	// LagQuery asks a replica how many seconds it is behind, instead of what the
 	// dialect asks. It must return one row with a number; NULL means that the lag
-	// is not known.
-	LagQuery string `toml:"lag_query"`
+	// is not known. A reload changes it live.
+	LagQuery string `toml:"lag_query" reload:"live"`
 	// AllowDonor treats a Galera donor, a desynced node, or one that catches up
 	// after that, as any other node. Without it CheckGalera causes such a node to
-	// be used last.
-	AllowDonor bool `toml:"allow_donor"`
+	// be used last. A reload changes it live.
+	AllowDonor bool `toml:"allow_donor" reload:"live"`
 	// DonorAfter is how long a node may be a donor or desynced before it is
 	// taken down, unless AllowDonor is set. It is not taken down while no better
-	// node is up.
-	DonorAfter time.Duration `toml:"donor_after"`
+	// node is up. A reload changes it live.
+	DonorAfter time.Duration `toml:"donor_after" reload:"live"`
 
 	// SilenceHold is how long a Galera node that was silent and answers again
 	// is held back if there is no other up node to compare it with. Until it
 	// learns that the group went on without it, it may serve stale reads. If
 	// other nodes are up, their wsrep_cluster_conf_id and wsrep_last_committed
 	// decide instead; probes of mysql nodes ask for these with any check. If no
-	// other node is usable, the node is used at once.
-	SilenceHold time.Duration `toml:"silence_hold"`
+	// other node is usable, the node is used at once. A reload changes it live.
+	SilenceHold time.Duration `toml:"silence_hold" reload:"live"`
 
 	// HangLimit is how long calls may hang on a silent node while no other node
 	// answers. As long as one does, a silent node's connections are cut at once.
 	// If none does, it may be the group's pause, the network or this program:
 	// the connections are kept, and cut only after this time. A cluster of one
 	// node has no other to ask: its silent connections are cut at once.
-	HangLimit time.Duration `toml:"hang_limit"`
+	// A reload changes it live.
+	HangLimit time.Duration `toml:"hang_limit" reload:"live"`
 	// Groups says whether the nodes may be of several Galera groups. With
 	// GroupsOne, the default, one group is used: the one with most of the
 	// cluster's nodes, and of equals the one in use. The nodes of other groups,
 	// and nodes that show no view beside nodes that do, are held. GroupsAny is
 	// for groups that replicate to each other by other means.
-	Groups Groups `toml:"groups"`
+	// A reload changes it live.
+	Groups Groups `toml:"groups" reload:"live"`
 
 	// Dial decides who dials for nodes with a mysql DSN on network tcp or unix.
 	// DialCluster lets the cluster dial, so that it can cut their connections.
 	// DialBackend is for programs that have registered their own dialer for
-	// such a network.
-	Dial DialMode `toml:"dial"`
+	// such a network. A reload changes it for new connections.
+	Dial DialMode `toml:"dial" reload:"for new connections"`
 	// TCPUserTimeout is how long what was sent on a connection may stay
 	// unacknowledged by the other machine before the connection is lost. So a
 	// statement returns that hangs because the network drops the packets of its
@@ -97,80 +105,84 @@ type Config struct {
 	//
 	// It also bounds how long a server may take nothing while the program has
 	// more to send. A LOAD DATA LOCAL that waits for a lock is such a case.
-	TCPUserTimeout time.Duration `toml:"tcp_user_timeout"`
+	// A reload changes it for new connections.
+	TCPUserTimeout time.Duration `toml:"tcp_user_timeout" reload:"for new connections"`
 
 	// OpenTimeout bounds an open whose caller sets no deadline. The opens of
-	// database/sql's own opener are such opens.
-	OpenTimeout time.Duration `toml:"open_timeout"`
+	// database/sql's own opener are such opens. A reload changes it live.
+	OpenTimeout time.Duration `toml:"open_timeout" reload:"live"`
 	// AttemptTimeout bounds one attempt: dial, handshake and check. It is also
 	// the longest time that a Close waits for a backend that does not react to
-	// cancel.
-	AttemptTimeout time.Duration `toml:"attempt_timeout"`
+	// cancel. A reload changes it live.
+	AttemptTimeout time.Duration `toml:"attempt_timeout" reload:"live"`
 	// LoserGrace is how long an attempt may go on after it has lost, or after a
 	// Close, before it is cancelled. The reason is max_connect_errors: the
 	// server counts every broken handshake, and locks this host out when there
-	// are too many.
-	LoserGrace time.Duration `toml:"loser_grace"`
+	// are too many. A reload changes it live.
+	LoserGrace time.Duration `toml:"loser_grace" reload:"live"`
 	// MaxOpensPerNode is the most attempts that may be in flight on one node.
-	// Further ones wait.
-	MaxOpensPerNode int `toml:"max_opens_per_node"`
+	// Further ones wait. A reload changes it live.
+	MaxOpensPerNode int `toml:"max_opens_per_node" reload:"live"`
 
 	// ProbeInterval is about the time between two probes of a node that is not
 	// down. Each wait is drawn from 80 to 120 percent of it. It is then
 	// shortened by less than 1/64 of ProbeInterval, so that probes of many
-	// nodes start together.
-	ProbeInterval time.Duration `toml:"probe_interval"`
+	// nodes start together. A reload changes it live.
+	ProbeInterval time.Duration `toml:"probe_interval" reload:"live"`
 	// ProbeTimeout bounds a probe on the lasting probe connection; on a down
 	// node Fall times as long does. Time in which this program itself was late
 	// is not counted; the same holds for AttemptTimeout. A probe that
 	// has to dial first also gets the time that opens of the node take, up to
 	// AttemptTimeout in all. If the node is down or was never heard of, the
-	// bound is AttemptTimeout.
-	ProbeTimeout time.Duration `toml:"probe_timeout"`
+	// bound is AttemptTimeout. A reload changes it live.
+	ProbeTimeout time.Duration `toml:"probe_timeout" reload:"live"`
 	// Rise is how many good checks in a row bring a down node up again. For a
-	// node that was never up, one is enough.
-	Rise int `toml:"rise"`
+	// node that was never up, one is enough. A reload changes it live.
+	Rise int `toml:"rise" reload:"live"`
 	// Fall is how many signs of silence in a row, or failures without a known
 	// reason, take a node down. Explicit evidence, such as a refused
-	// connection, takes it down at once.
-	Fall int `toml:"fall"`
+	// connection, takes it down at once. A reload changes it live.
+	Fall int `toml:"fall" reload:"live"`
 
 	// Rebalance decides which connections give way when a node has come back,
 	// so that it gets its share. If it is empty, the strategy decides.
 	// Connections that give way are closed while they lie idle in the pool, or
 	// when they are put back into it. In a second a fifth of those gives way
 	// that were too many at the start, and at least one. Work on a connection
-	// always ends first.
-	Rebalance Rebalance `toml:"rebalance"`
+	// always ends first. A reload changes it live.
+	Rebalance Rebalance `toml:"rebalance" reload:"live"`
 	// RebalanceAfter is how long a node must have been up before connections on
-	// others give way to it.
-	RebalanceAfter time.Duration `toml:"rebalance_after"`
+	// others give way to it. A reload changes it live.
+	RebalanceAfter time.Duration `toml:"rebalance_after" reload:"live"`
 	// FailbackAfter is how long Ordered asks a node that has come back after
-	// the others.
-	FailbackAfter time.Duration `toml:"failback_after"`
+	// the others. A reload changes it live.
+	FailbackAfter time.Duration `toml:"failback_after" reload:"live"`
 	// MaxAge is the age, plus or minus a tenth, at which a connection is
 	// closed, as soon as it lies in the pool. 0 means never.
-	MaxAge time.Duration `toml:"max_age"`
+	// A reload changes it live.
+	MaxAge time.Duration `toml:"max_age" reload:"live"`
 	// DrainTimeout is how long work on a drained or removed node may go on
-	// before its connections are cut.
-	DrainTimeout time.Duration `toml:"drain_timeout"`
+	// before its connections are cut. A reload changes it live.
+	DrainTimeout time.Duration `toml:"drain_timeout" reload:"live"`
 
 	// Idempotent lets reads run again if their connection is lost before the
 	// first row. It covers what a Query outside a transaction sends, if that
 	// begins with SELECT, SHOW, WITH, VALUES, TABLE, DESCRIBE or EXPLAIN and
 	// writes nothing. It never covers an Exec. To allow it for single calls,
-	// use the func [Idempotent].
-	Idempotent bool `toml:"idempotent"`
+	// use the func [Idempotent]. A reload changes it live.
+	Idempotent bool `toml:"idempotent" reload:"live"`
 
 	// Seed makes the cluster's random draws repeatable, for tests. If it is 0,
 	// the runtime draws a seed.
-	Seed uint64 `toml:"-"`
+	// A reload leaves it as it is: it changes at a restart.
+	Seed uint64 `toml:"-" reload:"at restart"`
 
 	// Logger gets one line for every [Event] and for every panic of a backend.
 	// Nil stands for [slog.Default]. NewDriver and AddNode wait for its handler,
 	// and Close does for at most AttemptTimeout; nothing else does. If the handler hangs, at most 256 lines of a node
 	// wait, and the first line after those says how many were dropped.
-	Logger *slog.Logger `toml:"-"`
+	// A reload leaves it as it is: it changes at a restart.
+	Logger *slog.Logger `toml:"-" reload:"at restart"`
 	// OnEvent is called for every change of a node's state, for connections
 	// that are lost, retired or cut, and when a node is preferred again. The
 	// events of one node come in order and one at a time. Events of several
@@ -181,8 +193,8 @@ type Config struct {
 	// [Event.Dropped] of the next one says how many. The log does not wait for
 	// OnEvent: it has a line for every event. The first loss after a probe of a
 	// node comes at once. All further ones until the next probe come as one
-	// event.
-	OnEvent func(Event) `toml:"-"`
+	// event. A reload leaves it as it is: it changes at a restart.
+	OnEvent func(Event) `toml:"-" reload:"at restart"`
 }
 
 // DefaultConfig returns the settings of a cluster that changes none of them.

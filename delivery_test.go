@@ -288,7 +288,8 @@ func TestEveryCloseWaitsBesideAnother(t *testing.T) {
 				until := make(chan struct{})
 				b.Node("n1").Set(fakedb.Script{Deaf: true, Until: until})
 				d := fakeCluster(t, b, 1)
-				r := &Registry{clusters: []registered{{driver: d}}}
+				r := new(Registry)
+				r.clusters.Store(&[]registered{{driver: d}})
 				db := openDB(t, d)
 				synctest.Wait()
 				time.AfterFunc(2*time.Second, func() { close(until) })

@@ -23,7 +23,7 @@ import (
 )
 
 // settingRow is a row of docs/settings.md: key, field, option and default.
-var settingRow = regexp.MustCompile("(?m)^\\| \\[`(\\w+)`\\]\\(#\\w+\\) \\| `Config\\.(\\w+)` \\| (.*?) \\| .*? \\| (?:`(.*?)`|\\*of the dialect\\*) \\|$")
+var settingRow = regexp.MustCompile("(?m)^\\| \\[`(\\w+)`\\]\\(#\\w+\\) \\| `Config\\.(\\w+)` \\| (.*?) \\| .*? \\| (?:`(.*?)`|\\*of the dialect\\*) \\| [a-z ]+ \\|$")
 
 // Every setting is in the table of docs/settings.md, with its field and its
 // default, and has a section of its own.
@@ -141,7 +141,7 @@ func TestDocsNamesFieldsAndKinds(t *testing.T) {
 	}
 	for _, v := range []any{
 		ClusterStatus{}, NodeStatus{}, Event{}, OpenError{}, AttemptError{}, NodeError{}, SettingError{}, Launch{},
-		NodeConfig{}, Selftest{},
+		NodeConfig{}, Selftest{}, Node{}, Description{}, Diff{}, Change{}, ReloadStatus{},
 	} {
 		for _, field := range reflect.VisibleFields(reflect.TypeOf(v)) {
 			if field.IsExported() {

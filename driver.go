@@ -62,7 +62,7 @@ func (d Driver) AddNode(name, dsn string, opts ...NodeOption) error {
 	if d.m == nil {
 		return errNoDriver
 	}
-	return d.m.addDSN(name, dsn, opts)
+	return d.m.addDSN(name, dsn, opts, originCode)
 }
 
 // AddConnector adds a node that is a connector instead of a DSN. Use it for
@@ -87,6 +87,39 @@ func (d Driver) DelNode(name string) error {
 		return errNoDriver
 	}
 	return d.m.remove(name)
+}
+
+// Apply makes nodes the nodes of the cluster, and changes the settings that the
+// options change. It returns what that changes. Nodes whose names stay are the same
+// nodes: if nothing of one has changed, its connections, counters and state stay.
+//
+//   - If another password is all that is new in a DSN, new connections use it at once,
+//     and the connections that there are stay.
+//   - Of any other new DSN, or another Connector, a new node is made. When it is up, it
+//     takes the place of the old one, which then drains as with [Driver.DelNode]. Until
+//     then the old one works on. So there is no moment without a node.
+//   - A node that is not among nodes drains likewise, but not before another one is up.
+//   - Another priority or weight counts from the next open on.
+//
+// What still waits is in NodeStatus.Pending. Apply waits for no node. It is all or
+// nothing: after an error the cluster is as it was. It is an error if nodes is empty,
+// if two have one name, and whatever is one of [Driver.AddNode]. The error holds none
+// of the DSNs' secrets. Calls may overlap: each works on what the one before has
+// left.
+func (d Driver) Apply(nodes []Node, opts ...Option) (Diff, error) {
+	if d.m == nil {
+		return Diff{}, errNoDriver
+	}
+	return d.m.apply(nodes, opts)
+}
+
+// Describe returns the cluster as it is configured now, with the number of open
+// connections of each node. Its nodes have their DSNs: print none of them by hand.
+func (d Driver) Describe() Description {
+	if d.m == nil {
+		return Description{}
+	}
+	return d.m.description("")
 }
 
 // Drain stops all new use of a node, for maintenance. As with [Driver.DelNode],

@@ -186,9 +186,8 @@ func clusterOf(dsn string) (Driver, error) {
 		return Driver{}, fmt.Errorf("clustersql: %w", err)
 	}
 	d := NewDriver(backend, hosts.name(), func(c *Config) { *c = cfg })
-	d.m.origin = "dsn"
 	for _, h := range hosts.Hosts {
-		if err := d.AddNode(h.Name, h.DSN, WithPriority(h.Priority)); err != nil {
+		if err := d.m.addDSN(h.Name, h.DSN, []NodeOption{WithPriority(h.Priority)}, originDSN); err != nil {
 			d.Close()
 			return Driver{}, err
 		}

@@ -165,6 +165,7 @@ func (n *node) vars() *expvar.Map {
 func statusVars(s *NodeStatus) any {
 	return map[string]any{
 		"Since": timeOrNull(s.Since), "NextCheck": timeOrNull(s.NextCheck), "Added": timeOrNull(s.Added),
+		"Origin": s.Origin, "Pending": textOrNull(s.Pending),
 		"Donor": s.Donor, "Full": s.Full, "Returning": s.Returning, "ConfID": s.ConfID, "Generation": s.Generation, "Priority": s.Priority, "Weight": s.Weight,
 		"OpenConns": s.OpenConns, "Cuttable": s.Cuttable, "Load": s.Load, "Attempts": s.Attempts, "Deaf": s.Deaf,
 		"Opens": s.Opens, "Won": s.Won, "Lost": s.Lost, "Errors": s.Errors,

@@ -18,7 +18,14 @@ func (n *node) nodes() []*node {
 	if n.members == nil {
 		return []*node{n}
 	}
-	return *n.members.Load()
+	members := *n.members.Load()
+	if n.inheriting.Load() {
+		if i, found := findNode(members, n.name); found {
+			members = slices.Clone(members)
+			members[i] = n // the heir is judged as if it had the place already
+		}
+	}
+	return members
 }
 
 // peers collects what the other nodes show of their groups. It is nil if the

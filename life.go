@@ -75,6 +75,22 @@ func (l *life) send(o outcome) {
 	}
 }
 
+// checkNow asks the actor to probe a down node soon, or to look at the status
+// of one that is up. It never waits. Anyone may call it.
+func (n *node) checkNow() {
+	if l := n.life.Load(); l != nil {
+		l.checkNow()
+	}
+}
+
+// checkNow asks the loop to look at its node. It never waits.
+func (l *life) checkNow() {
+	select {
+	case l.check <- struct{}{}:
+	default: // a request is there already
+	}
+}
+
 // ended reports whether the life's last goroutine has ended, and all events and
 // log lines of the node have been delivered.
 func (l *life) ended() bool {
@@ -137,6 +153,9 @@ func (m *manager) close() error {
 	if first {
 		for _, n := range *m.nodes.Load() {
 			m.giveUp(n.dial.recipe().owned, n.life.Load())
+			if heir := n.heir.Load(); heir != nil {
+				m.giveUp(heir.dial.recipe().owned, heir.life.Load())
+			}
 		}
 	}
 	h := m.remains()
@@ -183,9 +202,14 @@ func (m *manager) remains() remains {
 	m.leaving = slices.DeleteFunc(m.leaving, (*life).ended)
 	m.closing = slices.DeleteFunc(m.closing, isClosed)
 	h := remains{m.stop, slices.Clone(m.leaving), slices.Clone(m.closing)}
-	for _, n := range *m.nodes.Load() {
-		if l := n.life.Load(); l != nil && !l.ended() {
-			h.lives = append(h.lives, l)
+	for _, member := range *m.nodes.Load() {
+		for _, n := range []*node{member, member.heir.Load()} {
+			if n == nil {
+				continue
+			}
+			if l := n.life.Load(); l != nil && !l.ended() {
+				h.lives = append(h.lives, l)
+			}
 		}
 	}
 	return h

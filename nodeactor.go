@@ -17,21 +17,23 @@ import (
 // others send it messages, or read the snapshot that it publishes.
 type node struct {
 	// immutable
-	name    string
-	conf    *atomic.Pointer[Config] // the cluster's; see cfg
-	dial    dialer
-	session dialect.Session          // what holds for every session on the node
-	members *atomic.Pointer[[]*node] // the cluster's nodes, with this one
-	news    *changes                 // notified when the state has changed
-	room    *waitingRoom             // the opens of the cluster that wait for a node
-	waiting *atomic.Int64            // how many they are
-	draws   *lockedRand              // the cluster's random numbers, for callers' goroutines
+	name        string
+	conf        *atomic.Pointer[Config] // the cluster's; see cfg
+	dial        dialer
+	session     dialect.Session          // what holds for every session on the node
+	members     *atomic.Pointer[[]*node] // the cluster's nodes, with this one
+	news        *changes                 // notified when the state has changed
+	room        *waitingRoom             // the opens of the cluster that wait for a node
+	waiting     *atomic.Int64            // how many they are
+	draws       *lockedRand              // the cluster's random numbers, for callers' goroutines
+	afterChange func()                   // called when the state has changed; see manager.settle
 
 	// owned by run; each life takes it over from the life before
 	loop loopState
 
 	// shared
-	settings   atomic.Pointer[NodeConfig]   // never changed, only replaced
+	settings   atomic.Pointer[nodeSettings] // never changed, only replaced
+	heir       atomic.Pointer[node]         // is to take this node's place once it is up; else nil
 	timeout    atomic.Pointer[overdueError] // the cause of an attempt that is past its deadline; nil before the first one
 	life       atomic.Pointer[life]         // nil before the first one; its ctx is done once the actor has been asked to stop
 	snapshot   atomic.Pointer[snapshot]
@@ -43,6 +45,9 @@ type node struct {
 	inflight   atomic.Int64  // attempts that hold a slot; run adds, the attempt subtracts
 	draining   atomic.Bool   // the node takes nothing new
 	leaving    atomic.Bool   // the node was removed; draining is set too
+	departing  atomic.Bool   // the node is to be removed once another one is up
+	inheriting atomic.Bool   // the node is the heir of the member of its name
+	renewed    atomic.Bool   // the recipe is another one, and the loop has not seen that yet
 	awaiting   atomic.Bool   // a cut is due, and waits for an answer of another node
 	looking    atomic.Bool   // a full node will look for idle conns soon
 	hook       callQueue     // calls of OnEvent
@@ -101,8 +106,8 @@ type loopState struct {
 // one of the manager's nodes.
 func newNode(name string, conf *atomic.Pointer[Config], settings NodeConfig, d dialer) *node {
 	now := time.Now()
-	n := &node{name: name, conf: conf, dial: d, tally: &tally{cluster: new(clusterTally), added: now}}
-	n.settings.Store(&settings)
+	n := &node{name: name, conf: conf, dial: d, tally: &tally{cluster: new(clusterTally), added: now}, afterChange: func() {}}
+	n.settings.Store(&nodeSettings{NodeConfig: settings})
 	n.loop.rand = newRand(n.cfg().Seed, name)
 	n.loop.health.Since = now
 	n.loop.facts = snapshot{added: now}
@@ -149,6 +154,7 @@ func (n *node) run(l *life, prev *life) {
 		if n.loop.changed {
 			n.loop.changed = false
 			n.news.notify()
+			n.afterChange()
 		}
 		if n.loop.invites {
 			n.invite()

@@ -350,24 +350,17 @@ func (n *node) schedule(wait time.Duration) {
 	n.loop.facts.nextCheck = time.Now().Add(wait)
 }
 
-// checkNow asks the actor to probe a down node soon, or to look at the status
-// of one that is up. It never waits. Anyone may call it.
-func (n *node) checkNow() {
-	if l := n.life.Load(); l != nil {
-		select {
-		case l.check <- struct{}{}:
-		default: // a request is there already
-		}
-	}
-}
-
 // onCheck moves the next probe of a down node forward, to when the first probe
 // of its backoff would be: an open waits for the node. A full node makes room
 // for it. If the node is up, another node wants to know its view, so it is
 // probed now.
 func (n *node) onCheck(l *life) {
 	n.retireOutranked(l)
+	n.onRenewed(l)
 	switch {
+	case n.leaving.Load():
+		n.schedule(n.drainLeft()) // drain_timeout may be another one
+		return
 	case n.crowded():
 		n.makeRoom(l)
 		return

@@ -16,7 +16,7 @@ import (
 // changed. A new password or new settings replace the recipe of a node, and the
 // connections that there are stay as they are.
 type recipe struct {
-	dsn       string // empty for a connector of the program
+	dsn, addr string // as in a wantedNode
 	connector driver.Connector
 	owned     *ownedConnector // nil if the cluster need not close the connector
 	check     Check

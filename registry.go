@@ -19,11 +19,15 @@ import (
 // called from any goroutine.
 type Registry struct {
 	// immutable
-	clusters []registered // in the file's order
+	path     string // of the file that was loaded
 	selftest Selftest
+	turn     chan struct{} // has room for one: whoever reloads
 
-	// shared
-	closed atomic.Bool
+	// shared; what these point to is never changed, only replaced
+	clusters atomic.Pointer[[]registered] // in the order in which they came
+	sum      atomic.Pointer[contentSum]   // of the content that was read last
+	known    atomic.Bool                  // database/sql knows the clusters
+	closed   atomic.Bool
 }
 
 type registered struct {
@@ -44,28 +48,45 @@ var registering sync.Mutex
 // mistake and the remedy. A key is named if it is one that a file may have. No
 // error holds a password: one about the syntax quotes nothing of the file.
 func Load(path string) (*Registry, error) {
-	f, err := conffile.Read(path, fileKeys)
+	text, path, err := conffile.ReadText(path)
 	if err != nil {
 		return nil, err
 	}
-	clusters, err := specs(f)
+	f, clusters, err := readSpecs(path, text)
 	if err != nil {
 		return nil, err
 	}
-	if err := f.Expand(os.LookupEnv); err != nil {
-		return nil, err
-	}
-	r := &Registry{selftest: Selftest(f.Selftest)}
+	r := &Registry{path: path, selftest: Selftest(f.Selftest), turn: make(chan struct{}, 1)}
+	r.saw(text)
+	var built []registered
+	r.clusters.Store(&built)
 	for _, spec := range clusters {
 		d, err := spec.build()
 		if err != nil {
 			r.Close()
 			return nil, err
 		}
-		r.clusters = append(r.clusters, registered{spec, d})
+		built = append(built, registered{spec, d})
 	}
 	return r, nil
 }
+
+// readSpecs reads the text of a file and checks all that can be checked without the
+// backends.
+func readSpecs(path, text string) (*conffile.File, []clusterSpec, error) {
+	f, err := conffile.Parse(path, text, fileKeys)
+	if err != nil {
+		return nil, nil, err
+	}
+	clusters, err := specs(f)
+	if err == nil {
+		err = f.Expand(os.LookupEnv)
+	}
+	return f, clusters, err
+}
+
+// all returns the clusters.
+func (r *Registry) all() []registered { return *r.clusters.Load() }
 
 // RegisterFile is [Load] and [Registry.Register] in one. After it,
 // [database/sql.Open] knows every cluster of the file by its name, with any
@@ -152,31 +173,46 @@ func (c *clusterSpec) conflict(err error) error {
 	return c.file.Conflict(c.in, problem(err), keys...)
 }
 
+// nodes returns the nodes that the spec describes.
+func (c *clusterSpec) nodes() ([]wantedNode, error) {
+	all := make([]wantedNode, len(c.in.Nodes))
+	for i := range c.in.Nodes {
+		n := &c.in.Nodes[i]
+		dsn, err := dsnOf(n)
+		if err != nil {
+			return nil, n.Wrong(err)
+		}
+		opts, _ := nodeOptions(n.Settings) // no error: specs has checked them
+		settings, _ := newNodeConfig(opts)
+		all[i] = wantedNode{Node: Node{Name: n.Name, DSN: dsn, Priority: settings.Priority, Weight: settings.Weight}, origin: originFile}
+	}
+	return all, nil
+}
+
+// wrongNode returns err as an error about a node of the file.
+func (c *clusterSpec) wrongNode(i int, err error) error {
+	return c.in.Nodes[i].Wrong(fmt.Errorf("%s: write it as driver %q takes it", err, c.driver))
+}
+
 // build makes the cluster that the spec describes.
 func (c *clusterSpec) build() (Driver, error) {
-	dsns := make([]string, len(c.in.Nodes))
-	for i := range c.in.Nodes {
-		var err error
-		if dsns[i], err = dsnOf(&c.in.Nodes[i]); err != nil {
-			return Driver{}, c.in.Nodes[i].Wrong(err)
-		}
-	}
-	backend, err := backendFor(c.driver, dsns[0])
+	nodes, err := c.nodes()
 	if err != nil {
-		return Driver{}, c.in.Wrong("driver", c.redacted(err, dsns[0]))
+		return Driver{}, err
+	}
+	backend, err := backendFor(c.driver, nodes[0].DSN)
+	if err != nil {
+		return Driver{}, c.in.Wrong("driver", c.redacted(err, nodes[0].DSN))
 	}
 	if err := c.cfg.validateFor(backend); err != nil {
 		return Driver{}, c.conflict(err)
 	}
 	d := NewDriver(backend, c.name, func(cfg *Config) { *cfg = c.cfg })
-	d.m.origin = "file"
-	for i := range c.in.Nodes {
-		n := &c.in.Nodes[i]
-		opts, _ := nodeOptions(n.Settings) // no error: specs has checked them
-		if err := d.AddNode(n.Name, dsns[i], opts...); err != nil {
+	for i, n := range nodes {
+		if err := d.m.addDSN(n.Name, n.DSN, n.options(), n.origin); err != nil {
 			d.Close()
 			prefix := fmt.Sprintf("clustersql: cluster %q: node %q: ", c.name, n.Name)
-			return Driver{}, n.Wrong(fmt.Errorf("%s: write it as driver %q takes it", strings.TrimPrefix(err.Error(), prefix), c.driver))
+			return Driver{}, c.wrongNode(i, errors.New(strings.TrimPrefix(err.Error(), prefix)))
 		}
 	}
 	return d, nil
@@ -203,13 +239,23 @@ func (r *Registry) Register() error {
 	if r.closed.Load() {
 		return ErrClosed
 	}
+	if err := registerAll(r.all()); err != nil {
+		return err
+	}
+	r.known.Store(true)
+	return nil
+}
+
+// registerAll makes clusters known to database/sql, or none of them. The caller
+// holds registering.
+func registerAll(clusters []registered) error {
 	taken := sql.Drivers()
-	for _, c := range r.clusters {
+	for _, c := range clusters {
 		if slices.Contains(taken, c.spec.name) {
 			return c.spec.in.Wrong("name", fmt.Errorf("database/sql has a driver %q already: give the cluster another name, and register a file only once", c.spec.name))
 		}
 	}
-	for _, c := range r.clusters {
+	for _, c := range clusters {
 		if err := register(c.spec.name, c.driver); err != nil {
 			return c.spec.in.Wrong("name", err)
 		}
@@ -231,8 +277,9 @@ func register(name string, d Driver) (err error) {
 
 // Names returns the clusters' names in the order of the file.
 func (r *Registry) Names() []string {
-	names := make([]string, len(r.clusters))
-	for i, c := range r.clusters {
+	clusters := r.all()
+	names := make([]string, len(clusters))
+	for i, c := range clusters {
 		names[i] = c.spec.name
 	}
 	return names
@@ -240,12 +287,21 @@ func (r *Registry) Names() []string {
 
 // Driver returns the cluster with the given name.
 func (r *Registry) Driver(name string) (d Driver, ok bool) {
-	for _, c := range r.clusters {
+	for _, c := range r.all() {
 		if c.spec.name == name {
 			return c.driver, true
 		}
 	}
 	return Driver{}, false
+}
+
+// Describe returns the clusters as they are configured now; see [Driver.Describe].
+func (r *Registry) Describe() []Description {
+	var all []Description
+	for _, c := range r.all() {
+		all = append(all, c.driver.m.description(c.spec.driver))
+	}
+	return all
 }
 
 // Selftest returns the file's settings for the tests.
@@ -257,7 +313,7 @@ func (r *Registry) Selftest() Selftest { return r.selftest }
 func (r *Registry) Close() error {
 	r.closed.Store(true)
 	var errs []error
-	for _, c := range r.clusters {
+	for _, c := range r.all() {
 		errs = append(errs, c.driver.Close())
 	}
 	return errors.Join(errs...)

@@ -179,3 +179,67 @@ func problem(err error) error {
 	}
 	return err
 }
+
+// settingChanges returns the settings that differ, in the order of the fields.
+func settingChanges(cluster string, before, after *Config) []Change {
+	var all []Change
+	b, a, t := reflect.ValueOf(before).Elem(), reflect.ValueOf(after).Elem(), reflect.TypeFor[Config]()
+	for i := range t.NumField() {
+		key := t.Field(i).Tag.Get("toml")
+		if key == "-" || sameSetting(b.Field(i), a.Field(i)) {
+			continue
+		}
+		all = append(all, Change{
+			Cluster: cluster, Kind: ChangeSetting, Setting: key, When: Takes(t.Field(i).Tag.Get("reload")),
+			From: settingText(b.Field(i)), To: settingText(a.Field(i)),
+		})
+	}
+	return all
+}
+
+// sameSetting compares two values of a setting. Funcs are the same if they are one
+// func of a package.
+func sameSetting(a, b reflect.Value) bool {
+	switch a.Kind() {
+	case reflect.Func:
+		return a.Pointer() == b.Pointer()
+	case reflect.Struct: // a Strategy
+		return a.Interface().(Strategy).same(b.Interface().(Strategy))
+	}
+	return a.Interface() == b.Interface()
+}
+
+// settingText returns a value as a file has it.
+func settingText(v reflect.Value) string {
+	switch value := v.Interface().(type) {
+	case Check:
+		for name, check := range namedChecks {
+			if reflect.ValueOf(check).Pointer() == v.Pointer() {
+				return strconv.Quote(name)
+			}
+		}
+		if value == nil {
+			return "the dialect's"
+		}
+		return "the program's"
+	case fmt.Stringer:
+		return strconv.Quote(value.String())
+	}
+	if v.Kind() == reflect.String {
+		return strconv.Quote(v.String())
+	}
+	return fmt.Sprint(v.Interface())
+}
+
+// keeping returns the settings with which a running cluster goes on: what changes
+// at a restart only is as it was.
+func (c *Config) keeping(before *Config) *Config {
+	kept := *c
+	to, from, t := reflect.ValueOf(&kept).Elem(), reflect.ValueOf(before).Elem(), reflect.TypeFor[Config]()
+	for i := range t.NumField() {
+		if t.Field(i).Tag.Get("reload") == string(TakesRestart) {
+			to.Field(i).Set(from.Field(i))
+		}
+	}
+	return &kept
+}

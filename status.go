@@ -33,6 +33,8 @@ type ClusterStatus struct {
 	Unknown      uint64 `json:"unknown_outcome"` // errors that are an [ErrUnknownOutcome]
 
 	Nodes []NodeStatus `json:"nodes"` // sorted by name
+
+	Reload ReloadStatus `json:"reload,omitzero"` // of the last one
 }
 
 // NodeStatus is a snapshot of one node. Its counters start when the node is
@@ -40,7 +42,8 @@ type ClusterStatus struct {
 type NodeStatus struct {
 	Name     string `json:"name"`
 	Address  string `json:"address,omitempty"` // host and port, or the socket, of its DSN; empty if it is not known
-	Origin   string `json:"origin"`            // who has added it: "code", "file" (a configuration file) or "dsn" (a DSN with a list of hosts)
+	Origin   string `json:"origin"`            // who has added it: "code", "file" (a configuration file), "dsn" (a DSN with a list of hosts), or the source of discovery
+	Pending  string `json:"pending,omitempty"` // what a reload or discovery has asked for, and what it waits for; empty if nothing waits
 	Priority int    `json:"priority"`          // see [NodeConfig]
 	Weight   int    `json:"weight"`
 
@@ -184,6 +187,9 @@ func (m *manager) status() ClusterStatus {
 	}
 	if s.Usable > 0 || !s.Open {
 		s.AllDownSince = time.Time{}
+	}
+	if r := m.reloaded.Load(); r != nil {
+		s.Reload = *r
 	}
 	m.explain(&s, nodes, now)
 	return s
@@ -340,7 +346,7 @@ func (n *node) shown(now time.Time) NodeStatus {
 	open, cuttable := n.conns.count()
 	load, _ := n.load.of(generation)
 	status := NodeStatus{
-		Name: n.name, Address: n.address(), Origin: t.origin, Priority: set.Priority, Weight: set.Weight,
+		Name: n.name, Address: n.address(), Origin: set.origin, Priority: set.Priority, Weight: set.Weight,
 		State: State(n.effective(s)), Reason: s.reason, Since: s.since, NextCheck: s.nextCheck,
 		Returning: n.returning(s, now), Full: s.fullUntil.After(now), Donor: s.donor, SameAs: s.alias, ConfID: s.view.Conf,
 		Generation: generation, OpenConns: open, Cuttable: cuttable, Load: load,
@@ -350,7 +356,7 @@ func (n *node) shown(now time.Time) NodeStatus {
 		MostConns: int(t.most.Load()), Chosen: t.chosen.Load(), Outrun: t.outrun.Load(), Moved: t.moved.Load(), Unknown: t.unknown.Load(),
 		Added: s.added, LastSuccess: s.lastSuccess, LastError: s.lastErrorAt, LastErrorMessage: s.lastErrorText,
 		ProbeLatency: Latency{s.probeLatency}, OpenLatency: Latency{s.openLatency},
-		OpenTimes: histogram(&t.opens), ProbeTimes: histogram(&t.trips),
+		OpenTimes: histogram(&t.opens), ProbeTimes: histogram(&t.trips), Pending: n.pending(),
 		LagUnknown: "the node has not told its part in replication",
 	}
 	if r := t.check.Load(); r != nil {

@@ -2,6 +2,7 @@ package clustersql
 
 import (
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/balance"
@@ -107,6 +108,13 @@ func (s Strategy) Plan(nodes []NodeStatus) []Launch {
 
 // valid reports whether the strategy can plan.
 func (s Strategy) valid() bool { return s.plan != nil || s.custom != nil }
+
+// same reports whether two strategies are one: of this package, or with the same
+// name and func.
+func (s Strategy) same(o Strategy) bool {
+	return s.name == o.name && s.goal == o.goal && (s.custom == nil) == (o.custom == nil) &&
+		reflect.ValueOf(s.custom).Pointer() == reflect.ValueOf(o.custom).Pointer()
+}
 
 // UnmarshalText sets the strategy from its name in config.toml.
 func (s *Strategy) UnmarshalText(text []byte) error {

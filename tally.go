@@ -1,6 +1,7 @@
 package clustersql
 
 import (
+	"cmp"
 	"math"
 	"sync/atomic"
 	"time"
@@ -16,7 +17,6 @@ type tally struct {
 	// immutable
 	cluster *clusterTally
 	added   time.Time
-	origin  string // where the node comes from
 
 	// shared
 	address  atomic.Pointer[address] // nil before the first look
@@ -96,7 +96,7 @@ type address struct {
 func (n *node) address() string {
 	r, known := n.dial.recipe(), n.tally.address.Load()
 	if known == nil || known.of != r {
-		known = &address{r, n.dial.hide(addressOf(n.dial.dialect, r.dsn))}
+		known = &address{r, cmp.Or(r.addr, n.dial.hide(addressOf(n.dial.dialect, r.dsn)))}
 		n.tally.address.Store(known)
 	}
 	return known.text

@@ -118,15 +118,16 @@ func (f *File) Conflict(c *Cluster, err error, keys ...string) error {
 // environment variable [PathVariable] names, or else [DefaultPath]. The error
 // is a [*Mistake] and holds no secret.
 func Read(path string, keys Keys) (*File, error) {
-	text, path, err := read(path)
+	text, path, err := ReadText(path)
 	if err != nil {
 		return nil, err
 	}
 	return Parse(path, text, keys)
 }
 
-// read returns the text of a file, and the path under which it was found.
-func read(path string) (text, found string, err error) {
+// ReadText returns the text of the file that Read reads, and the path under which it
+// was found.
+func ReadText(path string) (text, found string, err error) {
 	cure := "create it, or name another file"
 	if path == "" {
 		path = os.Getenv(PathVariable)

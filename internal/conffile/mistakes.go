@@ -14,7 +14,7 @@ const most = 1000
 // file each time. A mistake that hides others, such as one of the syntax, is the
 // last one that is found.
 func Mistakes(path string, keys Keys, more func(*File) error) []error {
-	text, path, err := read(path)
+	text, path, err := ReadText(path)
 	if err != nil {
 		return []error{err}
 	}

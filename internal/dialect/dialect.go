@@ -52,6 +52,16 @@ type Dialect interface {
 	// Parameters whose name begins with prefix, in upper or lower case, are the
 	// cluster's own. The error holds no secret of the DSN.
 	SplitHosts(dsn, prefix string) (HostList, error)
+	// Host returns the address that the DSN of one node leads to, as host:port. ok
+	// is false if there is none, as in the DSN of a socket's file, or if there are
+	// several, or if the DSN cannot be parsed.
+	Host(dsn string) (addr string, ok bool)
+	// Rehost returns a DSN that leads to another address and is the same in all
+	// else. The error holds nothing of the DSN.
+	Rehost(dsn, addr string) (string, error)
+	// Renewed reports whether two DSNs differ in their passwords, and in nothing
+	// else. It is false if one of them cannot be parsed.
+	Renewed(before, after string) bool
 
 	// Classify returns what an error of the database or of its driver says
 	// about the node. ok is false for errors of neither.
@@ -178,6 +188,15 @@ func (Generic) Claims(string) bool { return false }
 
 // SplitHosts fails: the form of the DSN is not known.
 func (Generic) SplitHosts(string, string) (HostList, error) { return HostList{}, errNoDriver }
+
+// Host knows no address.
+func (Generic) Host(string) (string, bool) { return "", false }
+
+// Rehost fails: the form of the DSN is not known.
+func (Generic) Rehost(string, string) (string, error) { return "", errNoDriver }
+
+// Renewed reports false.
+func (Generic) Renewed(string, string) bool { return false }
 
 // Classify knows no error.
 func (Generic) Classify(error) (health.Class, bool) { return health.Neutral, false }

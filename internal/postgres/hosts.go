@@ -142,7 +142,12 @@ func strategyOf(own []dialect.Parameter, prefix string) string {
 // with returns a DSN with one host. Where the whole DSN says what a server must
 // be, the driver is told that any will do: else it would ask the environment.
 func (c *conninfo) with(a hostPort, others []param) string {
-	judged := c.has(targetKey)
+	return c.rewritten(a, others, c.has(targetKey))
+}
+
+// rewritten returns the DSN with one host and the given parameters. judged says
+// that the driver is told that any server will do.
+func (c *conninfo) rewritten(a hostPort, others []param, judged bool) string {
 	if c.scheme == "" {
 		var words []string
 		for _, p := range others {

@@ -1,0 +1,44 @@
+package mysql
+
+import (
+	"errors"
+	"strings"
+)
+
+// Host returns the address of a DSN on network tcp.
+func (Dialect) Host(dsn string) (addr string, ok bool) {
+	cfg, err := parse(dsn)
+	if err != nil || !strings.HasPrefix(cfg.Net, "tcp") || strings.Contains(cfg.Addr, ",") {
+		return "", false
+	}
+	return cfg.Addr, true
+}
+
+// Rehost puts another address in the place of the one that the DSN has. The rest
+// of the DSN stays as it is written.
+func (d Dialect) Rehost(dsn, addr string) (string, error) {
+	slash := strings.LastIndexByte(dsn, '/')
+	if _, ok := d.Host(dsn); !ok || slash < 0 {
+		return "", errors.New("the DSN has no address on network tcp: write it as user:password@tcp(host:3306)/database")
+	}
+	at := strings.LastIndexByte(dsn[:slash], '@') + 1
+	network, _, _ := strings.Cut(dsn[at:slash], "(")
+	if network == "" {
+		network = "tcp"
+	}
+	return dsn[:at] + network + "(" + addr + ")" + dsn[slash:], nil
+}
+
+// Renewed compares what the driver reads, but for the passwords.
+func (Dialect) Renewed(before, after string) bool {
+	b, err := parse(before)
+	if err != nil {
+		return false
+	}
+	a, err := parse(after)
+	if err != nil || a.Passwd == b.Passwd {
+		return false
+	}
+	a.Passwd, b.Passwd = "", ""
+	return a.FormatDSN() == b.FormatDSN()
+}
