@@ -11,23 +11,23 @@ import (
 // A change is what a cluster is to become. All that may fail has been done when
 // it is made: commit carries it out at once, and cancel leaves nothing of it.
 type change struct {
-	m     *manager
-	cfg   *Config
-	base  []wantedNode // configured
-	nodes []nodeChange
-	fresh map[string]*node   // of nodes that are added or replaced
-	made  map[string]*origin // of nodes that get another recipe
-	diff  Diff
+	m         *manager
+	cfg       *Config
+	templates []wantedNode // see manager.templates
+	nodes     []nodeChange
+	fresh     map[string]*node   // of nodes that are added or replaced
+	made      map[string]*origin // of nodes that get another recipe
+	diff      Diff
 }
 
-// prepare makes a change. base are the nodes as they are to be configured, and
-// wanted those that the cluster is to have. wrong words an error about the node
+// prepare makes a change. templates are those of discovery, and
+// wanted the nodes that the cluster is to have. wrong words an error about the node
 // at an index of wanted. The caller holds the turn.
-func (m *manager) prepare(cfg *Config, base, wanted []wantedNode, wrong func(i int, err error) error) (_ *change, err error) {
+func (m *manager) prepare(cfg *Config, templates, wanted []wantedNode, wrong func(i int, err error) error) (_ *change, err error) {
 	if m.invalid != nil {
 		return nil, m.invalid
 	}
-	c := &change{m: m, cfg: cfg, base: base, fresh: make(map[string]*node), made: make(map[string]*origin)}
+	c := &change{m: m, cfg: cfg, templates: templates, fresh: make(map[string]*node), made: make(map[string]*origin)}
 	defer func() {
 		if err != nil {
 			c.cancel()
@@ -107,7 +107,7 @@ func (c *change) commit() error {
 		return ErrClosed
 	}
 	before := m.conf.Swap(c.cfg)
-	m.base, m.refused = c.base, nil
+	m.templates, m.refused = c.templates, nil
 	nodes := slices.Clone(*m.nodes.Load())
 	var gone []*node
 	for i := range c.nodes {
@@ -178,7 +178,7 @@ func (m *manager) applied(nodes []Node, opts []Option) (Diff, error) {
 		base[i] = wantedNode{Node: n, origin: originCode}
 		base[i].Conns = 0
 	}
-	c, err := m.prepare(&cfg, base, base, func(i int, err error) error { return m.wrong(base[i].Name, err) })
+	c, err := m.prepare(&cfg, nil, base, func(i int, err error) error { return m.wrong(base[i].Name, err) })
 	if err != nil {
 		return Diff{}, err
 	}

@@ -47,7 +47,7 @@ type manager struct {
 	leaving    []*life                 // the lives of removed nodes, until the last goroutine of each has ended
 	closing    []<-chan struct{}       // of connectors that giveUp closes; each is closed when that has ended
 	closed     bool                    // for good
-	base       []wantedNode            // the nodes as they are configured
+	templates  []wantedNode            // what is configured and no node: discovery finds nodes for it
 	refused    error                   // why the last AddNode or AddConnector failed; nil after one that worked
 }
 

@@ -168,7 +168,7 @@ func (m *manager) addWanted(w wantedNode, opts []NodeOption) error {
 	if err != nil {
 		return m.refuse(w.Name, err)
 	}
-	if err := m.enlist(n, w); err != nil {
+	if err := m.enlist(n); err != nil {
 		return m.refuse(w.Name, err)
 	}
 	m.tellUnknown(n.dial.dialect)
@@ -236,7 +236,7 @@ func (m *manager) backendOf(c driver.Connector) (backend driver.Driver) {
 }
 
 // enlist makes a node a member. If that fails, the node is dropped.
-func (m *manager) enlist(n *node, w wantedNode) error {
+func (m *manager) enlist(n *node) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	old := *m.nodes.Load()
@@ -250,7 +250,6 @@ func (m *manager) enlist(n *node, w wantedNode) error {
 	}
 	nodes := slices.Insert(slices.Clone(old), i, n)
 	m.nodes.Store(&nodes)
-	m.base = append(m.base, w)
 	m.refused = nil
 	if m.connectors > 0 {
 		n.start(m.ctx, true)
@@ -306,7 +305,6 @@ func (m *manager) remove(name string) error {
 		m.mu.Unlock()
 		return m.unknown(name)
 	}
-	m.base = slices.DeleteFunc(m.base, func(w wantedNode) bool { return w.Name == name })
 	nodes := slices.Delete(slices.Clone(old), i, i+1)
 	m.nodes.Store(&nodes)
 	gone := []*node{old[i]}

@@ -21,7 +21,7 @@ type recipe struct {
 	owned     *ownedConnector // nil if the cluster need not close the connector
 	check     Check
 	redact    redact.Redactor
-	former    []redact.Redactor // of the recipes before, the latest first: errors of older connections may come late
+	former    *formerly // of the recipes before, the latest first: errors of older connections may come late
 }
 
 // formerRedactors is how many recipes back secrets are taken out of texts.
@@ -55,17 +55,29 @@ func newRecipes(r recipe) *atomic.Pointer[recipe] {
 // hide returns a text without the recipe's secrets and those of the recipes before.
 func (r *recipe) hide(text string) string {
 	text = r.redact.Text(text)
-	for _, f := range r.former {
-		text = f.Text(text)
+	for f := r.former; f != nil; f = f.before {
+		text = f.redact.Text(text)
 	}
 	return text
+}
+
+// A formerly is what was secret in a recipe that was replaced.
+type formerly struct {
+	redact redact.Redactor
+	before *formerly
 }
 
 // after returns the recipe as the successor of another one of the same node.
 func (r recipe) after(old *recipe) *recipe {
 	r.former = old.former
-	if r.dsn != old.dsn {
-		r.former = append([]redact.Redactor{old.redact}, old.former[:min(len(old.former), formerRedactors-1)]...)
+	if r.dsn == old.dsn {
+		return &r
+	}
+	r.former = &formerly{redact: old.redact}
+	last := r.former
+	for i, f := 1, old.former; f != nil && i < formerRedactors; i, f = i+1, f.before {
+		last.before = &formerly{redact: f.redact}
+		last = last.before
 	}
 	return &r
 }

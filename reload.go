@@ -189,7 +189,7 @@ func (t *reloading) prepare(spec clusterSpec) error {
 	}
 	m.turn <- struct{}{}
 	t.turns = append(t.turns, m)
-	c, err := m.prepare(&spec.cfg, nodes, nodes, spec.wrongNode)
+	c, err := m.prepare(&spec.cfg, nil, nodes, spec.wrongNode)
 	if err != nil {
 		return err
 	}
