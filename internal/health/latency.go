@@ -20,9 +20,10 @@ type Latency struct {
 	window          *[windowSize]time.Duration // never written once it is published; nil without samples
 }
 
-// LatencyOf returns the latency that has these values.
+// LatencyOf returns the latency that has these values. They may be anything: of a
+// count that its samples do not fit to, the samples are believed.
 func LatencyOf(count uint64, mean, deviation time.Duration, samples []time.Duration) Latency {
-	l := Latency{mean: float64(mean), deviation: float64(deviation), count: count}
+	l := Latency{mean: float64(mean), deviation: float64(deviation)}
 	if n := min(len(samples), windowSize); n > 0 {
 		l.count = max(count, uint64(n))
 		l.window = new([windowSize]time.Duration)
@@ -51,7 +52,7 @@ func (l Latency) Deviation() time.Duration { return time.Duration(math.Round(l.d
 // Percentile returns the value that p of the last 64 samples do not exceed,
 // by the nearest-rank method; p runs from 0 to 1. It is 0 without samples.
 func (l Latency) Percentile(p float64) time.Duration {
-	n := min(int(l.count), windowSize)
+	n := int(min(l.count, windowSize))
 	if n == 0 {
 		return 0
 	}
@@ -63,7 +64,7 @@ func (l Latency) Percentile(p float64) time.Duration {
 
 // Samples returns the last 64 samples, the oldest first.
 func (l Latency) Samples() []time.Duration {
-	n := min(int(l.count), windowSize)
+	n := int(min(l.count, windowSize))
 	switch {
 	case n == 0:
 		return nil

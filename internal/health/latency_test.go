@@ -57,3 +57,16 @@ func TestLatencyIsImmutable(t *testing.T) {
 		t.Errorf("a: %v, b: %v", a, b)
 	}
 }
+
+// What a program reads of another one's times may be anything: none of it panics.
+func TestLatencyOfAnything(t *testing.T) {
+	for _, count := range []uint64{0, 1, 8, windowSize, 1000, 1 << 63, math.MaxUint64} {
+		for _, samples := range [][]time.Duration{nil, make([]time.Duration, 3), make([]time.Duration, windowSize), make([]time.Duration, 1000)} {
+			l := LatencyOf(count, 1, 1, samples)
+			if l.Percentile(0.5) != 0 || len(l.Samples()) != min(len(samples), windowSize) {
+				t.Errorf("count %d, %d samples: %d samples", count, len(samples), len(l.Samples()))
+			}
+			l.Add(time.Second)
+		}
+	}
+}
