@@ -31,6 +31,9 @@ func TestPostgreSQL(t *testing.T) {
 	for name, backend := range backends {
 		t.Run(name, func(t *testing.T) {
 			s.backend = backend
+			if name == "pgx" {
+				t.Run("what a probe costs", s.probesCost)
+			}
 			t.Run("a refused login costs no session", func(t *testing.T) { s.loginRefused(t) })
 			t.Run("a full server stays up", func(t *testing.T) { s.full(t) })
 			t.Run("a read-only transaction is no read-only node", func(t *testing.T) { s.ownTransaction(t) })
