@@ -69,7 +69,7 @@ func squeeze(s string) string { return strings.Join(strings.Fields(s), " ") }
 // is compiled and run.
 func TestDocsSnippetsAreCompiled(t *testing.T) {
 	var sources []string
-	for _, pattern := range []string{"example*_test.go", "compat/*.go", "pgx/*.go", "examples/*/*.go"} {
+	for _, pattern := range []string{"example*_test.go", "compat/*.go", "pgx/*.go", "examples/*/*.go", "statuspage/example*_test.go"} {
 		paths, err := filepath.Glob(pattern)
 		if err != nil || len(paths) == 0 {
 			t.Fatal(pattern, "finds nothing", err)
@@ -191,7 +191,7 @@ func docsTestExists(t *testing.T, command string) {
 
 // Links between the documents lead to a file and to a heading that are there.
 func TestDocsLinksResolve(t *testing.T) {
-	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	link := regexp.MustCompile(`(?:\]\(|src="|srcset=")([^)"\s]+)[)"]`)
 	for _, d := range documents(t) {
 		for _, m := range link.FindAllStringSubmatch(d.prose(), -1) {
 			if strings.Contains(m[1], "://") {

@@ -41,6 +41,8 @@ var arrows = map[string][]string{
 	"internal/socket":   {},
 	"internal/sqltext":  {},
 
+	"statuspage": {"."},
+
 	// These serve tests, the demo and the benchmarks. Nothing above imports
 	// them.
 	"internal/fakedb":     {},

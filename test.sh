@@ -28,7 +28,7 @@ cd "$(dirname "$0")" || exit
 # Each module is tested as it stands, also where a workspace joins them.
 export GOWORK=off
 
-modules=(. demo compat pgx cmd/clustersql bench tools tools/testtable)
+modules=(. demo compat pgx cmd/clustersql statuspage/browsertest bench tools tools/testtable)
 platforms=(GOOS=darwin GOOS=windows GOARCH=386)
 
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/clustersql-bin.XXXXXX") || exit # what is built on the way
@@ -74,16 +74,29 @@ install_packages() {
   command -v ss >/dev/null || missing+=(iproute2)
   command -v tmux >/dev/null || missing+=(tmux)                  # a terminal for the command's screen
   [ -x /usr/sbin/haproxy ] || command -v haproxy >/dev/null || missing+=(haproxy)
-  [ ${#missing[@]} -gt 0 ] || return 0
+  command -v chromium >/dev/null || missing+=(chromium fonts-dejavu-core) # looks at the page
+  command -v npm >/dev/null || missing+=(npm)                    # which gets axe-core
+  install_missing "${missing[@]}" && install_axe
+}
+
+# install_axe gets what judges the page's accessibility. It is no part of the
+# repository.
+install_axe() {
+  [ -e statuspage/browsertest/node_modules/axe-core/axe.min.js ] ||
+    (cd statuspage/browsertest && npm ci --ignore-scripts --no-audit --no-fund)
+}
+
+install_missing() {
+  [ $# -gt 0 ] || return 0
   if ! command -v apt-get >/dev/null; then
-    echo "test.sh: not Debian: install these by hand: ${missing[*]}" >&2
+    echo "test.sh: not Debian: install these by hand: $*" >&2
     return 1
   fi
-  echo "installing ${missing[*]}"
+  echo "installing $*"
   as_root apt-get update -q || return
   # The tests start servers of their own; the packaged service stays off.
   as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
-    apt-get install -q -y --no-install-recommends "${missing[@]}"
+    apt-get install -q -y --no-install-recommends "$@"
 }
 
 # These packages of the root module start real servers.

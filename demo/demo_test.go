@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"strings"
@@ -164,6 +165,57 @@ func interrupted(t *testing.T, at string, args ...string) string {
 	return seen.String()
 }
 
+// The page is there while the scenario runs, and with -page until an interrupt.
+func TestPageStaysUntilAnInterrupt(t *testing.T) {
+	cmd := command(t, "-page", "127.0.0.1:0", "-duration", "2s")
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var seen strings.Builder
+	lines := bufio.NewScanner(stdout)
+	next := func(text string) string {
+		for lines.Scan() {
+			fmt.Fprintln(&seen, lines.Text())
+			if strings.Contains(lines.Text(), text) {
+				return lines.Text()
+			}
+		}
+		t.Fatalf("no %q in\n%s", text, seen.String())
+		return ""
+	}
+	_, address, _ := strings.Cut(next("the page in a browser: "), "browser: ")
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	look := func() {
+		answer, err := client.Get(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		text, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantLines(t, string(text), "<h1>clustersql demo</h1>", "read_conn", "node3", "write_conn", "node3")
+	}
+	look()
+	stays := next("the page stays at ")
+	wantLines(t, seen.String(), "failed operations: none", stays)
+	look()
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	for lines.Scan() {
+		fmt.Fprintln(&seen, lines.Text())
+	}
+	if status := statusOfExit(t, cmd.Wait()); status != statusOK {
+		t.Errorf("status %d:\n%s", status, seen.String())
+	}
+}
+
 // demandNodes ends a test that cannot have real nodes.
 func demandNodes(t *testing.T, err error) {
 	t.Helper()
@@ -247,6 +299,7 @@ func TestMistakesHaveTheirStatus(t *testing.T) {
 		{"argument", []string{"fast"}, statusUsage, "no arguments but flags"},
 		{"no time", []string{"-duration", "0s"}, statusUsage, "must be positive"},
 		{"two databases", []string{"-galera", "-postgres"}, statusUsage, "exclude each other"},
+		{"no address", []string{"-page", "nowhere"}, statusFailed, "-page: listen tcp: address nowhere: missing port"},
 		{"help", []string{"-h"}, statusOK, "-galera"},
 		{"help", []string{"-h"}, statusOK, "-postgres"},
 	}

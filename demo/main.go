@@ -8,6 +8,9 @@
 //	go -C demo run . -galera    three MariaDB Galera nodes
 //	go -C demo run . -postgres  a PostgreSQL primary and two standbys
 //
+// Meanwhile a page shows the same in a browser; the demo prints its address. With
+// -page 127.0.0.1:8080 it is there, and stays after the scenario until Ctrl-C.
+//
 // On PostgreSQL one standby also falls behind, and the primary is killed: the
 // demo plays the failover manager, promotes a standby, and brings the old
 // primary back as a standby.
@@ -56,6 +59,7 @@ type options struct {
 	outage   bool
 	duration time.Duration
 	config   string // empty: the one of the database
+	page     string // the page's address, which then stays; empty: on any port, while the scenario runs
 }
 
 // run runs the demo. If ctx is done it ends early and leaves nothing behind.
@@ -89,6 +93,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.BoolVar(&opts.outage, "outage", false, "take all three nodes away instead: operations fail, and the exit status is 1")
 	flags.DurationVar(&opts.duration, "duration", 12*time.Second, "how long the scenario takes, without the time that nodes need to stop and to start")
 	flags.StringVar(&opts.config, "config", "", "the clusters' configuration (default config.toml, and with -postgres postgres.toml)")
+	flags.StringVar(&opts.page, "page", "", "serve the page on this address, as in 127.0.0.1:8080, and keep it after the scenario until Ctrl-C")
 	if err := flags.Parse(args); err != nil {
 		return opts, err
 	}

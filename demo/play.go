@@ -54,8 +54,18 @@ func play(ctx context.Context, opts options, out io.Writer) (clean bool, err err
 		return false, err
 	}
 	defer app.close()
+	page, err := servePage(cmp.Or(opts.page, anyPort), opts.page != "")
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, page.close()) }()
+	fmt.Fprintf(out, "the page in a browser: %s\n", page.address)
 	s := newStage(opts, out, nodes, registry, app, journal)
-	return s.perform(ctx)
+	clean, err = s.perform(ctx)
+	if err == nil && opts.page != "" {
+		s.linger(ctx, page.address)
+	}
+	return clean, err
 }
 
 // timeout returns the time limit of one operation. In an outage it is short, so
