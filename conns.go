@@ -122,6 +122,7 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 		Ended:      ended,
 		Generation: &n.generation,
 		Born:       w.born,
+		Node:       n.name,
 		Report:     func(f session.Fault) session.Answer { return n.answer(f, w) },
 		Session:    n.session,
 		Pooled:     openedByPool(),

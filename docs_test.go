@@ -69,7 +69,7 @@ func squeeze(s string) string { return strings.Join(strings.Fields(s), " ") }
 // is compiled and run.
 func TestDocsSnippetsAreCompiled(t *testing.T) {
 	var sources []string
-	for _, pattern := range []string{"example*_test.go", "compat/*.go", "pgx/*.go", "examples/*/*.go", "statuspage/example*_test.go"} {
+	for _, pattern := range []string{"example*_test.go", "compat/*.go", "pgx/*.go", "metrics/*/*.go", "examples/*/*.go", "statuspage/example*_test.go"} {
 		paths, err := filepath.Glob(pattern)
 		if err != nil || len(paths) == 0 {
 			t.Fatal(pattern, "finds nothing", err)

@@ -277,6 +277,29 @@ type Conn interface {
 	Raw() driver.Conn
 }
 
+// NodeOf returns the name of the node to which a connection leads, and the
+// generation of the node in which it was opened; see [NodeStatus.Generation]. c is
+// what [database/sql.Conn.Raw] passes to its function: a [Conn], or the connection
+// of a driver that wraps the cluster's and gives it back from a method Raw. ok is
+// false for any other. NodeOf asks the server nothing.
+func NodeOf(c any) (node string, generation uint64, ok bool) {
+	for range 8 { // drivers around drivers
+		switch conn := c.(type) {
+		case interface {
+			Conn
+			Node() string
+			Generation() uint64
+		}:
+			return conn.Node(), conn.Generation(), true
+		case interface{ Raw() driver.Conn }:
+			c = conn.Raw()
+		default:
+			return "", 0, false
+		}
+	}
+	return "", 0, false
+}
+
 // A connector is one user of the cluster, usually one sql.DB.
 type connector struct {
 	m      *manager

@@ -279,3 +279,36 @@ func TestLatencySamples(t *testing.T) {
 		}
 	}
 }
+
+// around is a connection of a driver that wraps the cluster's.
+type around struct{ driver.Conn }
+
+func (a around) Raw() driver.Conn { return a.Conn }
+
+// A connection says to which node it leads, also through a driver that wraps the
+// cluster's.
+func TestNodeOf(t *testing.T) {
+	d := fakeCluster(t, fakedb.New(), 1)
+	db := openDB(t, d)
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	err = conn.Raw(func(c any) error {
+		for _, c := range []any{c, around{c.(driver.Conn)}, around{around{c.(driver.Conn)}}} {
+			if node, generation, ok := NodeOf(c); node != "n1" || generation != 0 || !ok {
+				t.Errorf("%T leads to %q, generation %d, %t", c, node, generation, ok)
+			}
+		}
+		for _, c := range []any{nil, c.(Conn).Raw(), around{nil}, 7} {
+			if node, _, ok := NodeOf(c); ok {
+				t.Errorf("%T leads to %q", c, node)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}

@@ -28,7 +28,7 @@ cd "$(dirname "$0")" || exit
 # Each module is tested as it stands, also where a workspace joins them.
 export GOWORK=off
 
-modules=(. demo compat pgx cmd/clustersql statuspage/browsertest bench tools tools/testtable)
+modules=(. demo compat pgx metrics/prometheus metrics/otel cmd/clustersql statuspage/browsertest bench tools tools/testtable)
 platforms=(GOOS=darwin GOOS=windows GOARCH=386)
 
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/clustersql-bin.XXXXXX") || exit # what is built on the way
@@ -74,6 +74,7 @@ install_packages() {
   command -v ss >/dev/null || missing+=(iproute2)
   command -v tmux >/dev/null || missing+=(tmux)                  # a terminal for the command's screen
   [ -x /usr/sbin/haproxy ] || command -v haproxy >/dev/null || missing+=(haproxy)
+  command -v promtool >/dev/null || missing+=(prometheus)        # the metrics are scraped by a real one
   command -v chromium >/dev/null || missing+=(chromium fonts-dejavu-core) # looks at the page
   command -v npm >/dev/null || missing+=(npm)                    # which gets axe-core
   install_missing "${missing[@]}" && install_axe

@@ -47,11 +47,12 @@ func Front(members []Member, order Order) (why []Behind, first int) {
 			near[plan[i].At] = true
 		}
 	}
+	start := startingPriority(members)
 	for i := range members {
 		if i == first || near[i] {
 			continue
 		}
-		why[i] = behind(&members[i], &members[first], order, startingPriority(members))
+		why[i] = behind(&members[i], &members[first], order, start)
 	}
 	return why, first
 }

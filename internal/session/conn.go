@@ -26,6 +26,7 @@ import (
 type Link struct {
 	Generation *atomic.Uint64       // the generation when the conn was opened
 	Born       uint64               // its value when the conn was opened
+	Node       string               // the name of the node
 	Report     func(f Fault) Answer // gets every error of the backend's Conn, Stmts and Txs, except driver.ErrSkip
 	Closed     func(by Closer)      // called once, after the backend's Close has returned
 	Session    dialect.Session      // what is known of every session on the node
@@ -117,6 +118,9 @@ func Wrap(backend driver.Conn, l Link) (driver.Conn, Handle) {
 
 // Generation returns the generation of its node to which the conn belongs.
 func (c *conn) Generation() uint64 { return c.link.Born }
+
+// Node returns the name of the conn's node.
+func (c *conn) Node() string { return c.link.Node }
 
 // Raw returns the backend's conn. It counts as a use: sql.Conn.Raw itself calls
 // no method of the conn, and the cluster must not close the backend's conn
