@@ -75,7 +75,7 @@ func TestStatusCountsTimesDown(t *testing.T) {
 		if n.State != StateUp || n.Downs != 1 || n.Downtime < down || n.Downtime > down+10*time.Second || n.Good != 0 {
 			t.Errorf("after it: %v, %d times, %v in all", n.State, n.Downs, n.Downtime)
 		}
-		if !n.Returning || n.ReturnedAt.Sub(time.Now()) <= 0 {
+		if !n.Returning || time.Until(n.ReturnedAt) <= 0 {
 			t.Errorf("returning %t until %v", n.Returning, n.ReturnedAt)
 		}
 	})
