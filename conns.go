@@ -4,7 +4,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"runtime"
 	"sync"
@@ -359,7 +358,7 @@ func (n *node) stuck() bool { return int(n.hanging.Load()) > n.cfg().MaxOpensPer
 func (n *node) tellStuck() {
 	if !n.loop.stuckTold {
 		n.loop.stuckTold = true
-		n.dial.log.print(slog.LevelWarn, "not probed on a new connection: the backend's Close does not return", "calls", n.hanging.Load())
+		n.dial.log.print(lineStuck, n.hanging.Load())
 	}
 }
 

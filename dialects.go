@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -74,8 +73,7 @@ func (c *Config) dialectOf(backend driver.Driver) dialect.Dialect {
 func (m *manager) tellUnknown(d dialect.Dialect) {
 	_, unknown := d.(generic)
 	if unknown && m.cfg().Dialect == DialectByBackend && m.cfg().Check == nil && m.cfg().CheckQuery == "" && !m.told.Swap(true) {
-		m.log.print(slog.LevelInfo, "the backend's database is not known: its nodes are checked with Ping only",
-			"cure", fmt.Sprintf("set dialect = %q or %q if it wraps a driver of these, else check_query or dialect = %q", string(DialectMySQL), string(DialectPostgres), string(DialectGeneric)))
+		m.log.print(lineUnknown, fmt.Sprintf("set dialect = %q or %q if it wraps a driver of these, else check_query or dialect = %q", string(DialectMySQL), string(DialectPostgres), string(DialectGeneric)))
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http/httptrace"
 	"net/netip"
@@ -349,7 +348,7 @@ func (d *dialer) contain(what string, err *error) {
 
 func (d *dialer) panicked(what string, with any) error {
 	text := d.hide(fmt.Sprint(with))
-	d.log.print(slog.LevelError, "backend panicked", "in", what, "panic", text, "stack", d.hide(string(debug.Stack())))
+	d.log.print(lineBackendPanic, what, text, d.hide(string(debug.Stack())))
 	return &panicError{fmt.Sprintf("the backend panicked in %s: %s", what, text)}
 }
 

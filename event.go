@@ -75,51 +75,12 @@ type Event struct {
 	Dropped int
 }
 
-// level returns Warn for bad news and Info for the rest.
-func (e *Event) level() slog.Level {
-	switch e.Kind {
-	case EventState:
-		if e.To == StateDown || e.To == StateSuspect {
-			return slog.LevelWarn
-		}
-		return slog.LevelInfo
-	case EventRetired, EventFailback, EventRole:
-		return slog.LevelInfo
-	}
-	return slog.LevelWarn
-}
-
-// log writes one line for the event.
-func (e *Event) log(l logger) {
-	if e.Kind == EventState {
-		args := []any{"from", e.From.String(), "reason", e.Reason}
-		if e.Lag > 0 {
-			args = append(args, "lag", e.Lag.String())
-		}
-		l.print(e.level(), "node "+e.To.String(), args...)
-		return
-	}
-	if e.Kind == EventHeld {
-		l.print(e.level(), "node held", "reason", e.Reason)
-		return
-	}
-	if e.Kind == EventRole {
-		l.print(e.level(), "node's role", "role", e.Role.String(), "reason", e.Reason)
-		return
-	}
-	if e.Kind == EventFailback {
-		l.print(e.level(), "node preferred again", "reason", e.Reason)
-		return
-	}
-	l.print(e.level(), "connections "+e.Kind.String(), "count", e.Conns, "reason", e.Reason)
-}
-
 // callHook calls the program's hook with an event. If the hook panics,
 // callHook recovers and logs that.
 func (n *node) callHook(e *Event) {
 	defer func() {
 		if r := recover(); r != nil {
-			n.dial.log.print(slog.LevelError, "OnEvent panicked", "event", e.Kind.String(), "panic", n.dial.hide(fmt.Sprint(r)))
+			n.dial.log.print(lineHookPanic, e.Kind.String(), n.dial.hide(fmt.Sprint(r)))
 		}
 	}()
 	n.cfg().OnEvent(*e)
@@ -131,7 +92,8 @@ func (n *node) callHook(e *Event) {
 func (n *node) emit(e Event) {
 	e.Time, e.Cluster, e.Node = time.Now(), n.dial.log.cluster, n.name
 	n.tally.note(&e)
-	e.log(n.dial.log)
+	line, values := e.line()
+	n.dial.log.print(line, values...)
 	if n.cfg().OnEvent == nil {
 		return
 	}
@@ -140,7 +102,7 @@ func (n *node) emit(e Event) {
 		n.callHook(&e)
 	})
 	if dropped == 1 {
-		n.dial.log.print(slog.LevelWarn, "OnEvent has not returned: events are dropped", "waiting", queueRoom)
+		n.dial.log.print(lineHookHangs, queueRoom)
 	}
 }
 
@@ -179,23 +141,31 @@ type logger struct {
 	lines         *callQueue // makes the calls of the handler; nil: print makes them, for a caller of the API
 }
 
-// print writes one line. It does not wait for the program's handler, which may
-// hang, if the line is about a node.
-func (l logger) print(level slog.Level, msg string, args ...any) {
-	line := slog.NewRecord(time.Now(), level, msg, 0)
-	line.Add(args...)
+// print writes one line, with values for its attributes; the last of them may be
+// left out. It does not wait for the program's handler, which may hang, if the line
+// is about a node.
+func (l logger) print(kind *logLine, values ...any) {
+	line := kind.record(values...)
 	if l.lines == nil {
 		l.write(line)
 		return
 	}
 	l.lines.put(func(dropped int) {
 		if dropped > 0 {
-			lost := slog.NewRecord(time.Now(), slog.LevelWarn, "log lines dropped", 0)
-			lost.Add("count", dropped)
-			l.write(lost)
+			l.write(lineDropped.record(dropped))
 		}
 		l.write(line)
 	})
+}
+
+// record returns a line of the kind.
+func (k *logLine) record(values ...any) slog.Record {
+	line := slog.NewRecord(time.Now(), k.level, k.message, 0)
+	line.Add("event", k.name)
+	for i, v := range values {
+		line.Add(k.attrs[i], v)
+	}
+	return line
 }
 
 // write calls the program's handler. It recovers from a panic of it.

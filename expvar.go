@@ -3,7 +3,6 @@ package clustersql
 import (
 	"expvar"
 	"fmt"
-	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -35,7 +34,7 @@ const expvarFirst = "FirstInstanciated"
 // shown.
 func (x *exporter) publish(m *manager) {
 	if !x.claim(m) {
-		m.log.print(slog.LevelWarn, "expvar has another variable of the cluster's name; the cluster is not shown there")
+		m.log.print(lineExpvar)
 	}
 }
 

@@ -2,7 +2,6 @@ package clustersql
 
 import (
 	"fmt"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -260,7 +259,7 @@ func (n *node) noteAlias() {
 func (n *node) tellAlias() {
 	if pair := n.loop.facts.alias + "\n" + n.loop.facts.server.Text; n.loop.memory().toldAlias != pair {
 		n.loop.memory().toldAlias = pair
-		n.dial.log.print(slog.LevelWarn, "one server under two names: it gets one share", "same", n.loop.facts.alias)
+		n.dial.log.print(lineAlias, n.loop.facts.alias)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -98,9 +97,9 @@ func (r *Registry) noteReload(diff Diff, err error) {
 		m.noteReload(changes, err)
 		switch {
 		case err != nil && i == 0:
-			m.log.print(slog.LevelError, "the configuration was not reloaded: all is as it was", "error", err.Error())
+			m.log.print(lineNotReloaded, err.Error())
 		case err == nil && changes > 0:
-			m.log.print(slog.LevelInfo, "configuration reloaded", "changes", changes)
+			m.log.print(lineReloaded, changes)
 		}
 	}
 }

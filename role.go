@@ -3,7 +3,6 @@ package clustersql
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
 	"slices"
 	"strconv"
@@ -246,7 +245,7 @@ func (n *node) tellHidden(p *part) {
 		return
 	}
 	n.loop.memory().hiddenTold = true
-	n.dial.log.print(slog.LevelWarn, "the node does not tell its lag", "reason", p.Hidden)
+	n.dial.log.print(lineHidden, p.Hidden)
 }
 
 // hold makes a good probe evidence against a node that is held back because of
