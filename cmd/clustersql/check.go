@@ -104,8 +104,12 @@ func (c *checkCommand) Run(e *env) error {
 	reached := 0
 	shared := make(map[string]int)
 	for _, cl := range t.clusters {
+		once := make(map[string]bool)
 		for i := range cl.nodes {
-			shared[addressOf(cl.kind, cl.nodes[i].dsn)]++
+			once[addressOf(cl.kind, cl.nodes[i].dsn)] = true
+		}
+		for address := range once {
+			shared[address]++
 		}
 	}
 	stop := t.run()
@@ -193,6 +197,7 @@ func (r *report) run(e *env) {
 	asking.Wait()
 	r.states = r.settled(e.ctx)
 	r.judgeReached()
+	r.judgeAddresses()
 	r.judgeStates()
 	if r.kind == kindMySQL {
 		r.judgeMySQL()
@@ -244,6 +249,23 @@ func (r *report) judgeReached() {
 			r.add(isFailed, "works", f.name, f.text(f.err), "DO 1 runs", "%s", f.cure(r.kind))
 		default:
 			r.add(isOK, "reached", f.name, "in "+round(f.connect), "an answer", "")
+		}
+	}
+}
+
+// judgeAddresses is about two nodes with one address. Of a server that has several
+// the cluster itself finds out.
+func (r *report) judgeAddresses() {
+	seen := make(map[string]string)
+	for _, f := range r.facts {
+		other, twice := seen[f.address]
+		switch {
+		case f.address == "":
+		case !twice:
+			seen[f.address] = f.name
+		case !slices.ContainsFunc(r.states, func(s clustersql.NodeStatus) bool { return s.Name == f.name && s.SameAs != "" }):
+			r.add(isFailed, "same server", f.name, "the address of "+other, "a server of its own",
+				"correct the dsn of one of the two, or take one out: one server cannot take its own place")
 		}
 	}
 }

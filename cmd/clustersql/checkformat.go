@@ -25,13 +25,12 @@ func writeRows(to io.Writer, format string, rows []row) error {
 func writeTSV(to io.Writer, rows []row) error {
 	var b strings.Builder
 	b.WriteString("cluster\tcheck\tnode\tverdict\thave\twant\tnote\n")
-	flat := strings.NewReplacer("\t", " ", "\n", " ", "\r", " ")
 	for _, r := range rows {
 		for i, field := range []string{r.Cluster, r.Check, r.Node, string(r.Verdict), r.Have, r.Want, r.Note} {
 			if i > 0 {
 				b.WriteByte('\t')
 			}
-			b.WriteString(flat.Replace(field))
+			b.WriteString(tame(field))
 		}
 		b.WriteByte('\n')
 	}
@@ -46,7 +45,6 @@ const widest = 44
 // share a line; rows of one check stand together.
 func writeTable(to io.Writer, rows []row) error {
 	var b strings.Builder
-	flat := strings.NewReplacer("\n", " ", "\r", " ", "\t", " ")
 	for len(rows) > 0 {
 		n := slices.IndexFunc(rows, func(r row) bool { return r.Cluster != rows[0].Cluster })
 		if n < 0 {
@@ -55,10 +53,10 @@ func writeTable(to io.Writer, rows []row) error {
 		if b.Len() > 0 {
 			b.WriteByte('\n')
 		}
-		fmt.Fprintf(&b, "cluster %s\n", rows[0].Cluster)
+		fmt.Fprintf(&b, "cluster %s\n", tame(rows[0].Cluster))
 		lines := [][]string{{"", "check", "node", "have", "want", "note"}}
 		for _, r := range joined(rows[:n]) {
-			lines = append(lines, []string{string(r.Verdict), r.Check, r.Node, flat.Replace(r.Have), r.Want, flat.Replace(r.Note)})
+			lines = append(lines, []string{string(r.Verdict), tame(r.Check), tame(r.Node), tame(r.Have), tame(r.Want), tame(r.Note)})
 		}
 		writeColumns(&b, lines)
 		rows = rows[n:]

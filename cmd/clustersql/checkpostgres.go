@@ -79,14 +79,18 @@ func (r *report) judgePostgres() {
 	for _, s := range pgSettings {
 		r.judgeAlike(told, s.name, s.harm+": ALTER SYSTEM SET "+s.name+" alike on all nodes", func(f *facts) string { return f.vars[strings.ToLower(s.name)] })
 	}
-	primaries := 0
+	primaries := make(map[string]bool) // by address
 	for _, f := range told {
 		standby := f.status["recovery"] == "true"
 		if !standby {
-			primaries++
+			primaries[f.address] = true
 		}
 		r.judgeTLS(f)
-		r.judge(f.status["super"] != "true", isWarning, "rights", f.name, "a superuser", "rights on its database only", "it takes the connections that are kept for administrators: use another account in the dsn")
+		account := "no superuser"
+		if f.status["super"] == "true" {
+			account = "a superuser"
+		}
+		r.judge(f.status["super"] != "true", isWarning, "rights", f.name, account, "rights on its database only", "it takes the connections that are kept for administrators: use another account in the dsn")
 		r.judgeRole(f, standby)
 		r.judgeRoom(f, number(f.vars["max_connections"])-number(f.vars["superuser_reserved_connections"])-number(f.vars["reserved_connections"]), number(f.status["used"]))
 		if limit := number(f.status["limit"]); limit > 0 {
@@ -96,7 +100,7 @@ func (r *report) judgePostgres() {
 		r.judgeIdle(f, "idle_session_timeout", time.Duration(number(f.vars["idle_session_timeout"]))*time.Millisecond)
 	}
 	if len(told) > 0 {
-		r.judge(primaries == 1, isFailed, "primary", "", fmt.Sprintf("%d primaries", primaries), "1",
+		r.judge(len(primaries) == 1, isFailed, "primary", "", fmt.Sprintf("%d primaries", len(primaries)), "1",
 			"with none nothing can be written, and with two their data part: promote one, or take the wrong one out and rebuild it")
 	}
 }

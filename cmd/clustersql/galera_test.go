@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 
@@ -99,6 +100,25 @@ func wantFaults(t *testing.T, rows []row, faults ...fault) {
 	}
 }
 
+// wantIllnesses runs doctor, and wants it to find all of these: by rule and node,
+// with these words in text and cure.
+func wantIllnesses(t *testing.T, file string, all ...illness) {
+	t.Helper()
+	r := invoke(t, nil, "doctor", "--format=json", "--for=200ms", file)
+	wantNoSecret(t, r)
+	var found []illness
+	if err := json.Unmarshal([]byte(r.stdout), &found); err != nil || r.code != doctorFindings {
+		t.Fatalf("%v, exit code %d\n%s%s", err, r.code, r.stdout, r.stderr)
+	}
+	for _, want := range all {
+		if !slices.ContainsFunc(found, func(f illness) bool {
+			return f.Rule == want.Rule && f.Node == want.Node && strings.Contains(f.Text, want.Text) && strings.Contains(f.Cure, want.Cure)
+		}) {
+			t.Errorf("not found: %+v, but\n%s", want, r.stdout)
+		}
+	}
+}
+
 // wantNoSecret fails if a password of the tests is in what a command has printed.
 func wantNoSecret(t *testing.T, r result) {
 	t.Helper()
@@ -112,6 +132,7 @@ func wantNoSecret(t *testing.T, r result) {
 // TestGalera has misconfigurations made on purpose, on real nodes. Each is found,
 // with its cure.
 func TestGalera(t *testing.T) {
+	t.Parallel() // most of it waits
 	l := lab{galera.StartT(t, galera.Options{FastFailure: true})}
 	t.Run("well", l.well)
 	t.Run("settings", l.settings)
@@ -163,6 +184,9 @@ func (l lab) settings(t *testing.T) {
 		fault{"init_connect", "n3", isWarning, "timestamp", "SET GLOBAL init_connect"},
 		fault{"spare", "", isOK, "2 of 3", ""},
 	)
+	wantIllnesses(t, l.file(t, "check = \"galera\"\nrequire = \"writable\"\n", l.dsns()...),
+		illness{Node: "n2", Rule: "down", Text: "read-only", Cure: "SET GLOBAL read_only = OFF"},
+		illness{Node: "n3", Rule: "donor", Text: "desynced", Cure: "wsrep_desync = OFF"})
 	l.set(t, 0, "GRANT SUPER ON *.* TO "+galera.User, "REVOKE SUPER ON *.* FROM "+galera.User)
 	rows = checkRows(t, 0, rights, "--no-rehearsal")
 	wantFaults(t, rows,
@@ -179,7 +203,6 @@ func (l lab) settings(t *testing.T) {
 func (l lab) wrongNodes(t *testing.T) {
 	good := l.dsns()
 	account := galera.User + ":" + galera.Password + "@"
-	t.Setenv("CHECK_WRONG", "wrong%pass/42")
 	file := l.file(t, "check = \"galera\"\n",
 		strings.Replace(good[0], account, galera.User+":${CHECK_WRONG}@", 1),
 		strings.Replace(good[1], "/"+galera.Database, "/nosuch", 1),
@@ -192,6 +215,11 @@ func (l lab) wrongNodes(t *testing.T) {
 		fault{"same server", "n4", isFailed, "the server of n3", "take one out"},
 		fault{"reached", "n5", isFailed, "refused", "nothing listens"},
 	)
+	wantIllnesses(t, file,
+		illness{Node: "n1", Rule: "down", Text: "Access denied", Cure: "correct user and password"},
+		illness{Node: "n2", Rule: "down", Text: "nosuch", Cure: "correct the database in its dsn"},
+		illness{Node: "n4", Rule: "same-server", Text: "same server as n3", Cure: "take one out"},
+		illness{Node: "n5", Rule: "down", Text: "refused", Cure: "start the server"})
 	rows = checkRows(t, 0, l.file(t, "check = \"galera\"\n", good[0], good[1]), "--no-rehearsal")
 	wantFaults(t, rows, fault{"members", "", isWarning, "3 in the group, 2 in the file", "[[cluster.node]]"})
 	rows = checkRows(t, 0, dsnOfAll(l), "--no-rehearsal")
@@ -232,6 +260,10 @@ func (l lab) groups(t *testing.T) {
 		fault{"spare", "", isWarning, "1 of 3", "take the place"},
 		fault{"failover", "", isSkipped, "1 usable", "fail over"},
 	)
+	wantIllnesses(t, l.file(t, "check = \"galera\"\n", l.dsns()...),
+		illness{Rule: "no-spare", Text: "1 of 3", Cure: "another node back"},
+		illness{Node: "n1", Rule: "down", Text: "1047", Cure: "wsrep_reject_queries"},
+		illness{Node: "n3", Rule: "down", Text: "not ready", Cure: "refuses work"})
 }
 
 // waitStatusOf waits until a status variable of a node has a value.

@@ -49,7 +49,7 @@ func (f finding) String() string {
 	if f.Where != "" {
 		where = f.Where + ": "
 	}
-	return fmt.Sprintf("%s: %s: %s%s [%s]", place, f.Level, where, f.Text, f.Rule)
+	return tame(fmt.Sprintf("%s: %s: %s%s [%s]", place, f.Level, where, f.Text, f.Rule))
 }
 
 // Run prints the findings of a file.

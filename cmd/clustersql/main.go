@@ -55,7 +55,7 @@ type env struct {
 
 // note prints a line that is no data.
 func (e *env) note(format string, args ...any) {
-	fmt.Fprintf(e.stderr, format+"\n", args...)
+	fmt.Fprintln(e.stderr, tame(fmt.Sprintf(format, args...)))
 }
 
 // An exit ends the command with a code. Its text, if there is one, goes to stderr.

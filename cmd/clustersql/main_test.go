@@ -13,6 +13,9 @@ import (
 	"time"
 )
 
+// variables are those of the environment that files of the tests have.
+var variables = []string{"LINT_PW=hunter22", "CHECK_WRONG=wrong%pass/42"}
+
 // binary is the program, built for the tests: they run it as users do.
 var binary string
 
@@ -26,6 +29,10 @@ func testMain(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "clustersql")
+	for _, v := range variables {
+		name, value, _ := strings.Cut(v, "=")
+		os.Setenv(name, value)
+	}
 	args := []string{"build", "-o", binary}
 	if raceEnabled {
 		args = append(args, "-race")
@@ -37,7 +44,7 @@ func testMain(m *testing.M) int {
 	return m.Run()
 }
 
-// A run is what the program has printed, and its exit code.
+// A result is what the program has printed, and its exit code.
 type result struct {
 	stdout, stderr string
 	code           int
@@ -59,6 +66,14 @@ func invoke(t *testing.T, env []string, args ...string) result {
 		t.Fatalf("%s: %v", strings.Join(args, " "), err)
 	}
 	return result{out.String(), errs.String(), cmd.ProcessState.ExitCode()}
+}
+
+// inProcess runs a command line in this process, which is faster.
+func inProcess(t *testing.T, args ...string) result {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code := run(&env{ctx: t.Context(), stdout: &out, stderr: &errs}, args)
+	return result{out.String(), errs.String(), code}
 }
 
 // writeFile writes a file into a folder of the test's own and returns its path.

@@ -125,7 +125,7 @@ func (r *report) newRehearsal() (*rehearsal, error) {
 	for _, f := range r.facts {
 		c, err := h.connector(r.kind, f, r.config.ProbeTimeout/3)
 		if err == nil {
-			err = h.driver.AddConnector(f.name, c, clustersql.WithPriority(f.priority), clustersql.WithWeight(max(1, f.weight)))
+			err = h.driver.AddConnector(f.name, c, clustersql.WithPriority(f.priority), clustersql.WithWeight(f.weight))
 		}
 		if err != nil {
 			h.close()

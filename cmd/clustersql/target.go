@@ -123,30 +123,17 @@ func openTarget(arg string) (*target, error) {
 		return nil, err
 	}
 	t := &target{name: f.Path(), registry: registry}
-	if err := f.Expand(os.LookupEnv); err != nil {
-		t.close()
-		return nil, err
-	}
-	for i := range f.Clusters {
-		if err := t.add(&f.Clusters[i]); err != nil {
-			t.close()
-			return nil, err
+	for _, description := range registry.Describe() {
+		if d, ok := registry.Driver(description.Name); ok {
+			t.add(d, description)
 		}
 	}
 	return t, nil
 }
 
-// add adds one cluster of the file.
-func (t *target) add(in *conffile.Cluster) error {
-	name := in.Name
-	if in.Original {
-		name = clustersql.DefaultName
-	}
-	d, ok := t.registry.Driver(name)
-	if !ok {
-		return fmt.Errorf("%s: cluster %q is gone from the file", t.name, name)
-	}
-	c := &cluster{name: name, driver: d, config: d.Config(), kind: kindOf(in.Driver)}
+// add adds a cluster.
+func (t *target) add(d clustersql.Driver, description clustersql.Description) {
+	c := &cluster{name: description.Name, driver: d, config: description.Config, kind: kindOf(description.Driver)}
 	switch c.config.Dialect {
 	case clustersql.DialectMySQL:
 		c.kind = kindMySQL
@@ -155,37 +142,15 @@ func (t *target) add(in *conffile.Cluster) error {
 	case clustersql.DialectGeneric:
 		c.kind = kindOther
 	}
-	for i := range in.Nodes {
-		dsn, err := dsnOf(&in.Nodes[i])
-		if err != nil {
-			return err
+	for _, in := range description.Nodes {
+		n := node{name: in.Name, dsn: in.DSN, priority: in.Priority, weight: max(1, in.Weight), hide: redact.New(in.DSN, nil, false)}
+		if d := c.kind.dialect(); d != nil {
+			secrets, known := d.Secrets(in.DSN)
+			n.hide = redact.New(in.DSN, secrets, known)
 		}
-		c.add(in.Nodes[i].Name, dsn)
+		c.nodes = append(c.nodes, n)
 	}
 	t.clusters = append(t.clusters, c)
-	return nil
-}
-
-// add adds a node. Priority and weight are those that the cluster has.
-func (c *cluster) add(name, dsn string) {
-	n := node{name: name, dsn: dsn, hide: redact.New(dsn, nil, false)}
-	if d := c.kind.dialect(); d != nil {
-		secrets, known := d.Secrets(dsn)
-		n.hide = redact.New(dsn, secrets, known)
-	}
-	for _, s := range c.driver.Status().Nodes {
-		if s.Name == name {
-			n.priority, n.weight = s.Priority, s.Weight
-		}
-	}
-	c.nodes = append(c.nodes, n)
-}
-
-func dsnOf(n *conffile.Node) (string, error) {
-	if n.Account != nil {
-		return mysqldialect.Account(*n.Account).DSN()
-	}
-	return n.DSN, nil
 }
 
 // kindOf returns the kind of a driver by its name in database/sql.
@@ -250,22 +215,17 @@ func openDSN(arg string) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &target{name: "the DSN", db: db}
-	k := kindMySQL
-	if (postgres.Dialect{}).Claims(dsn) {
-		k = kindPostgres
-	}
 	d, ok := db.Driver().(clustersql.Driver)
-	list, err := k.dialect().SplitHosts(dsn, "clustersql.")
-	if err != nil || !ok {
-		t.close()
-		return nil, fmt.Errorf("the DSN cannot be split into its hosts: %w", err)
+	if !ok {
+		db.Close()
+		return nil, errors.New("the DSN makes no cluster")
 	}
-	c := &cluster{name: d.Status().Name, driver: d, config: d.Config(), kind: k}
-	for _, h := range list.Hosts {
-		c.add(h.Name, h.DSN)
+	description := d.Describe()
+	if (postgres.Dialect{}).Claims(dsn) {
+		description.Driver = clusterpgx.Name
 	}
-	t.clusters = []*cluster{c}
+	t := &target{name: "the DSN", db: db}
+	t.add(d, description)
 	return t, nil
 }
 

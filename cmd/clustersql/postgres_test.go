@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/EnumApps/clustersql/internal/pgcluster"
+)
+
+// TestPostgres has a primary and a standby: as they should be, with a rehearsal, and
+// with misconfigurations that are found, each with its cure.
+func TestPostgres(t *testing.T) {
+	t.Parallel() // most of it waits
+	c := pgcluster.StartT(t, pgcluster.Options{Nodes: 2})
+	file := func(settings string, dsns ...string) string {
+		text := "[[cluster]]\nname = \"pg\"\ndriver = \"clustersql-pgx\"\n" + fast + settings
+		for i, dsn := range dsns {
+			text += fmt.Sprintf("[[cluster.node]]\nname = \"n%d\"\ndsn = %q\n", i+1, dsn)
+		}
+		return writeFile(t, "config.toml", text)
+	}
+	dsns := []string{c.Nodes[0].DSN(""), c.Nodes[1].DSN("")}
+
+	rows := checkRows(t, 0, file("require = \"prefer-standby\"\n", dsns...), "--processes=2", "--pool=5", "--strict")
+	for _, r := range rows {
+		if r.Verdict != isOK {
+			t.Errorf("%+v", r)
+		}
+	}
+	wantFaults(t, rows,
+		fault{"primary", "", isOK, "1 primaries", ""},
+		fault{"group", "n2", isOK, "system ", ""},
+		fault{"failover: refuse", "n2", isOK, "down after", ""},
+		fault{"failover: freeze", "n1", isOK, "back after", ""},
+		fault{"failover: slow", "n2", isOK, "0 failed", ""},
+	)
+
+	rows = checkRows(t, 0, file("require = \"read-write\"\n", dsns...), "--rehearsal")
+	wantFaults(t, rows,
+		fault{"used", "n2", isOK, "read-only", ""},
+		fault{"spare", "", isWarning, "1 of 2", "take the place"},
+		fault{"failover", "", isSkipped, "1 usable", "fail over"},
+	)
+
+	if err := c.Nodes[1].Set(t.Context(), "statement_timeout", "5s"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Nodes[0].Query(t.Context(), "ALTER ROLE "+pgcluster.User+" CONNECTION LIMIT 8"); err != nil {
+		t.Fatal(err)
+	}
+	lost := "postgres://app:hunter22@" + closedPort(t) + "/app?sslmode=disable"
+	rows = checkRows(t, checkFailed, file("", dsns[0], dsns[1], lost, c.Nodes[0].DSNOf("nobody", ""), dsns[0]), "--no-rehearsal", "--processes=10", "--pool=50")
+	wantFaults(t, rows,
+		fault{"statement_timeout", "", isWarning, "", "ALTER SYSTEM SET statement_timeout"},
+		fault{"connections", "n1", isFailed, "CONNECTION LIMIT 8", "ALTER ROLE"},
+		fault{"connections", "n1", isFailed, "max_connections", "raise max_connections"},
+		fault{"read_only", "n2", isWarning, "standby", "prefer-standby"},
+		fault{"reached", "n3", isFailed, "refused", "nothing listens"},
+		fault{"reached", "n4", isFailed, "nobody", "pg_hba.conf"},
+		fault{"same server", "", isFailed, "the address of n1", "take one out"},
+	)
+	if r := invoke(t, nil, "check", "postgres://"+pgcluster.User+"@"+c.Nodes[0].Addr()+","+c.Nodes[1].Addr()+"/app?sslmode=disable&target_session_attrs=any", "--no-rehearsal"); r.code != 0 {
+		t.Errorf("by a URI: %+v", r)
+	}
+	if r := invoke(t, nil, "watch", "--once", "--until=up>=2", file("", dsns...)); r.code != 0 {
+		t.Errorf("watch: %+v", r)
+	}
+}
