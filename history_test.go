@@ -3,6 +3,7 @@ package clustersql
 import (
 	"encoding/json"
 	"reflect"
+	"regexp"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -128,5 +129,89 @@ func TestHistoryOfAFlappingNode(t *testing.T) {
 	}
 	if p.downs != 5*changesKept || p.downFor != 5*changesKept*time.Second {
 		t.Errorf("down %d times, for %v", p.downs, p.downFor)
+	}
+}
+
+// fillIn sets every field that v has to a value that is not empty.
+func fillIn(t *testing.T, v reflect.Value) {
+	t.Helper()
+	switch p := v.Addr().Interface().(type) {
+	case *time.Time:
+		*p = time.Date(2026, 1, 2, 3, 4, 5, 600, time.UTC)
+		return
+	case *time.Duration:
+		*p = 1500 * time.Millisecond
+		return
+	case *Latency:
+		p.l = p.l.Add(3 * time.Millisecond).Add(7 * time.Millisecond)
+		return
+	case *Histogram:
+		p.counts[3], p.sum = 5, time.Second
+		return
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			fillIn(t, v.Field(i))
+		}
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fillIn(t, v.Index(0))
+	case reflect.Map:
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(reflect.ValueOf("key"), reflect.ValueOf(uint64(9)))
+	case reflect.String:
+		v.SetString("text")
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int, reflect.Int64:
+		v.SetInt(7)
+	case reflect.Uint8: // a state, a role, an access or a kind
+		v.SetUint(1)
+	case reflect.Uint64:
+		v.SetUint(8)
+	default:
+		t.Fatalf("a field of type %s", v.Type())
+	}
+}
+
+// JSON has every field, and its names are in lower case with underscores.
+func TestJSONHasEveryField(t *testing.T) {
+	event, role := Event{}, Event{}
+	fillIn(t, reflect.ValueOf(&event).Elem())
+	role = event
+	event.Kind, event.Role = EventState, 0
+	role.Kind, role.From, role.To = EventRole, 0, 0
+	var status ClusterStatus
+	fillIn(t, reflect.ValueOf(&status).Elem())
+	var history NodeHistory
+	fillIn(t, reflect.ValueOf(&history).Elem())
+	for _, v := range []any{status, event, role, history} {
+		text, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back := reflect.New(reflect.TypeOf(v))
+		if err := json.Unmarshal(text, back.Interface()); err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+		if got := back.Elem().Interface(); !reflect.DeepEqual(got, v) {
+			t.Errorf("%+v\nbecame\n%+v", v, got)
+		}
+		for _, m := range regexp.MustCompile(`"([^"]*)":`).FindAllSubmatch(text, -1) {
+			if name := string(m[1]); !regexp.MustCompile(`^[a-z][a-z0-9_]*$`).MatchString(name) {
+				t.Errorf("the name %q", name)
+			}
+		}
+	}
+	for _, bad := range []string{`{"state":"drunk"}`, `{"last_probe":7}`, `{"changes":[{"to":9}]}`, `[]`} {
+		var n NodeStatus
+		if err := json.Unmarshal([]byte(bad), &n); err == nil {
+			t.Errorf("%s was read", bad)
+		}
+	}
+	var n NodeStatus
+	if err := json.Unmarshal([]byte(`{"name":"n1","something_new":{}}`), &n); err != nil || n.Name != "n1" {
+		t.Errorf("a field of a newer version: %v", err)
 	}
 }

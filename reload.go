@@ -23,12 +23,12 @@ func (r *Registry) saw(text string) {
 // [Registry.Reload], [Registry.Watch] or [Driver.Apply]. The zero value says that it
 // was not.
 type ReloadStatus struct {
-	At      time.Time // of the last one
-	Err     string    // why it failed; empty if it did not
-	Applied time.Time // of the last one that did not fail
-	Changes int       // lines of its Diff about this cluster
-	Count   uint64    // how many there were
-	Failed  uint64    // how many of them failed
+	At      time.Time `json:"at,omitzero"`      // of the last one
+	Err     string    `json:"err,omitempty"`    // why it failed; empty if it did not
+	Applied time.Time `json:"applied,omitzero"` // of the last one that did not fail
+	Changes int       `json:"changes"`          // lines of its Diff about this cluster
+	Count   uint64    `json:"count"`            // how many there were
+	Failed  uint64    `json:"failed"`           // how many of them failed
 }
 
 // noteReload notes how a reload of the cluster ended.

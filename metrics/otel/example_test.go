@@ -34,7 +34,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	fmt.Println(all.ScopeMetrics[0].Metrics[0].Name)
-	// Output: clustersql.failures.masked
+	// Output: clustersql.config.reloads
 }
 
 // A span says on which node its statements run.

@@ -99,6 +99,9 @@ func (b *batch) cluster(s *clustersql.ClusterStatus) {
 	b.total(own{"clustersql.statements.moved", "{call}", "Calls that a node refused or whose connection was gone, and that could be repeated on another one."}, s.Moved, self)
 	b.total(own{"clustersql.failures.masked", "{failure}", "Failures of nodes in opens that gave a connection all the same."}, s.Masked, self)
 	b.total(own{"clustersql.outcomes.unknown", "{error}", "Errors of statements that may have been run."}, s.Unknown, self)
+	reloads := own{"clustersql.config.reloads", "{reload}", "Changes of the configuration as a whole, by result."}
+	b.total(reloads, s.Reload.Count-s.Reload.Failed, self, resultKey.String("ok"))
+	b.total(reloads, s.Reload.Failed, self, resultKey.String("error"))
 	for i := range s.Nodes {
 		b.node(s.ID, &s.Nodes[i])
 	}

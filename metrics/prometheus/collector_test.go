@@ -144,11 +144,36 @@ func TestMetrics(t *testing.T) {
 		}
 		for _, m := range metrics {
 			if !slices.ContainsFunc(got, func(line string) bool { return strings.HasPrefix(line, m.name) }) &&
-				m != nodeLag && m != nodeClosed { // which this cluster has no value for
+				!slices.Contains([]*metric{nodeLag, nodeClosed, reloadOK, reloadTime}, m) { // which this cluster has no value for
 				t.Errorf("nothing of %s", m.name)
 			}
 		}
 	})
+}
+
+// A change of the configuration that fails shows.
+func TestReloadMetrics(t *testing.T) {
+	d := fakeCluster(t, fakedb.New(), "reloaded_conn", nil, "n1")
+	defer d.Close()
+	c := NewCollector(d)
+	want := func(lines ...string) {
+		t.Helper()
+		got := scrape(t, c)
+		for _, line := range lines {
+			if !slices.Contains(got, line) {
+				t.Errorf("no %s", line)
+			}
+		}
+	}
+	want(`clustersql_config_reloads_total{cluster="reloaded_conn",result="ok"} 0`, `clustersql_config_reloads_total{cluster="reloaded_conn",result="error"} 0`)
+	if _, err := d.Apply(nil); err == nil {
+		t.Fatal("a cluster without nodes was applied")
+	}
+	want(`clustersql_config_last_reload_successful{cluster="reloaded_conn"} 0`, `clustersql_config_reloads_total{cluster="reloaded_conn",result="error"} 1`)
+	if _, err := d.Apply([]clustersql.Node{{Name: "n1", DSN: "n1"}}); err != nil {
+		t.Fatal(err)
+	}
+	want(`clustersql_config_last_reload_successful{cluster="reloaded_conn"} 1`, `clustersql_config_reloads_total{cluster="reloaded_conn",result="ok"} 1`)
 }
 
 // The labels are the cluster, the node and words of fixed lists. No address, no

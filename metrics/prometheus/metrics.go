@@ -18,6 +18,9 @@ var (
 	masked        = desc("masked_failures_total", "Failures of nodes in opens that gave a connection all the same.", "cluster")
 	unknown       = desc("unknown_outcomes_total", "Errors of statements that may have been run.", "cluster")
 	info          = desc("info", "The version of clustersql, and the cluster's strategy; always 1.", "cluster", "strategy", "version")
+	reloadOK      = desc("config_last_reload_successful", "Whether the last change of the configuration as a whole was a success; missing before the first.", "cluster")
+	reloadTime    = desc("config_last_reload_success_timestamp_seconds", "When the configuration was last changed as a whole; missing before the first.", "cluster")
+	reloads       = desc("config_reloads_total", "Changes of the configuration as a whole, by result.", "cluster", "result")
 	nodeState     = desc("node_state", "1 for the state of the node, and 0 for the others.", "cluster", "node", "state")
 	nodeUsable    = desc("node_usable", "Whether opens go to the node.", "cluster", "node")
 	nodeSince     = desc("node_state_since_timestamp_seconds", "When the present state began.", "cluster", "node")
@@ -82,6 +85,14 @@ func (c *cluster) collect(s *clustersql.ClusterStatus, version string, b *batch)
 	b.counter(moved, c.plain, float64(s.Moved))
 	b.counter(masked, c.plain, float64(s.Masked))
 	b.counter(unknown, c.plain, float64(s.Unknown))
+	if r := &s.Reload; !r.At.IsZero() {
+		b.gauge(reloadOK, c.plain, flag(r.Err == ""))
+		if !r.Applied.IsZero() {
+			b.gauge(reloadTime, c.plain, float64(r.Applied.UnixMilli())/1000)
+		}
+	}
+	b.counter(reloads, c.with("result", "error"), float64(s.Reload.Failed))
+	b.counter(reloads, c.with("result", "ok"), float64(s.Reload.Count-s.Reload.Failed))
 	b.gauge(info, pairs("cluster", c.id, "strategy", s.Strategy, "version", version), 1)
 }
 
