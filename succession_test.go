@@ -123,3 +123,43 @@ func TestOldPrimaryIsHeldAfterTheFollowedOneDies(t *testing.T) {
 		})
 	}
 }
+
+// After the primary's death the writers wait. They are on the new primary within half
+// a second of its promotion where probes come every 200 ms, and within 1.5 s with the
+// defaults.
+func TestWritersFollowThePromotionInTime(t *testing.T) {
+	for _, tc := range []struct {
+		opts   []Option
+		within time.Duration
+	}{
+		{nil, 1500 * time.Millisecond},
+		{[]Option{WithProbe(200*time.Millisecond, 200*time.Millisecond)}, 500 * time.Millisecond},
+	} {
+		for at := range 10 { // the promotion comes at any time between two probes
+			synctest.Test(t, func(t *testing.T) {
+				b := fakedb.New()
+				nodes := pgNodes(b, 3)
+				d := fakeCluster(t, b, 3, append([]Option{WithDialect(DialectPostgres), WithRequire(RequireReadWrite), WithStrategy(Ordered)}, tc.opts...)...)
+				db := openDB(t, d)
+				time.Sleep(10 * time.Second)
+				kill(b.Node("n1"))
+				time.Sleep(2*time.Second + time.Duration(at)*137*time.Millisecond)
+				wrote := make(chan error)
+				go func() {
+					_, err := db.Exec("INSERT")
+					wrote <- err
+				}()
+				time.Sleep(2 * time.Second)
+				synctest.Wait()
+				promoted := time.Now()
+				nodes[1].set(func(p *pgScript) { p.standby, p.timeline = false, 2 })
+				if err := <-wrote; err != nil {
+					t.Error(err)
+				}
+				if took := time.Since(promoted); took > tc.within || nodes[1].taken() != 1 {
+					t.Errorf("the write was on the new primary after %s, bound %s", took, tc.within)
+				}
+			})
+		}
+	}
+}
