@@ -20,6 +20,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type fault struct {
 	name string
 	row  func(*stage)
+	// planned says that no statement outside a transaction may fail, unless the new
+	// primary comes later than an open waits.
+	planned bool
 }
 
 var faults = []fault{
@@ -29,7 +32,7 @@ var faults = []fault{
 	{name: "SIGSTOP of the primary", row: primaryFrozen},
 	{name: "restart of a standby", row: standbyRestarts},
 	{name: "restart of the primary", row: primaryRestarts},
-	{name: "switchover, read-only", row: switchoverReadOnly},
+	{name: "switchover, read-only", row: switchoverReadOnly, planned: true},
 	{name: "switchover, shutdown", row: switchoverShutdown},
 	{name: "old primary is back", row: oldPrimaryBack},
 	{name: "replay paused", row: replayPaused},

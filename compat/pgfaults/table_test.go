@@ -157,6 +157,7 @@ func (s *stage) judge(l tally) {
 		{"double", l.double == 0, fmt.Sprintf("%d inserts are there twice", l.double)},
 		{"told", l.told == 0, fmt.Sprintf("%d inserts are there though their errors say that they were not run", l.told)},
 		{old, l.old == 0, fmt.Sprintf("%d inserts were run on an old primary", l.old)},
+		{"switchover", !s.fault.planned || l.writesFailed == 0 || l.writeGap > usual.OpenTimeout, fmt.Sprintf("%d writes failed in a planned switchover", l.writesFailed)},
 		{moved, !l.promoted || l.moved >= 0 && l.moved <= movesWithin, fmt.Sprintf("the writers were on the new primary after %s", l.moved)},
 		{"toll", l.toll.conns == 0 && l.toll.nodes == 0, fmt.Sprintf("%d good connections lost, %d good nodes taken down:\n%s", l.toll.conns, l.toll.nodes, strings.Join(l.toll.why, "\n"))},
 	} {
