@@ -11,7 +11,7 @@ import (
 
 // probesCost counts what the probes of a cluster cost each server, by the server's own
 // count, and fails the test if that is more than it may be. A server tells all of it
-// when a session has ended. So two clusters are compared, of which one lives for ten
+// when a session has ended. So two clusters are compared, of which one lives for five
 // probes more. A probe that comes too late is followed by another one: then it counts
 // anew.
 func (s pgStage) probesCost(t *testing.T) {
@@ -29,11 +29,11 @@ func (s pgStage) probesCost(t *testing.T) {
 				t.Fatal("the probes were never left alone")
 			}
 			short, quiet := s.live(t, 4, tc.opts)
-			long, still := s.live(t, 14, tc.opts)
+			long, still := s.live(t, 9, tc.opts)
 			alone, statements, sessions = quiet && still, nil, nil
 			for i := range short {
-				statements = append(statements, (long[i].statements-short[i].statements)/10)
-				sessions = append(sessions, (long[i].sessions-short[i].sessions)/10)
+				statements = append(statements, (long[i].statements-short[i].statements)/5)
+				sessions = append(sessions, (long[i].sessions-short[i].sessions)/5)
 			}
 		}
 		t.Logf("%s: a probe costs %v statements and %v connections", tc.name, statements, sessions)
@@ -54,9 +54,9 @@ type pgCost struct{ statements, sessions float64 }
 func (s pgStage) live(t *testing.T, probes uint64, opts []clustersql.Option) (costs []pgCost, ok bool) {
 	t.Helper()
 	ok = true
-	for _, n := range s.Nodes { // one after the other: they are not probed at the same moments
+	for _, n := range s.Nodes[:2] { // a primary and a standby, one after the other: they are not probed at the same moments
 		before := costOf(t, n)
-		d, db, _ := s.cluster(t, pgcluster.User, []*pgcluster.Node{n}, 1, append([]clustersql.Option{clustersql.WithProbe(200*time.Millisecond, 200*time.Millisecond)}, opts...)...)
+		d, db, _ := s.cluster(t, pgcluster.User, []*pgcluster.Node{n}, 1, append([]clustersql.Option{clustersql.WithProbe(150*time.Millisecond, 150*time.Millisecond)}, opts...)...)
 		until(t, "the probes", func() bool { return d.Status().Nodes[0].Probes >= probes })
 		is := d.Status().Nodes[0]
 		db.Close()

@@ -65,7 +65,7 @@ type probed struct {
 
 // counted is how many probes are counted: a multiple of those after which the status
 // is looked at.
-const counted = 10
+const counted = 5
 
 // probesCost counts what the probes of a cluster cost each server, and fails the test
 // if that is more than it may be. Nothing else must go on there. A probe that comes

@@ -237,6 +237,8 @@ func TestOutranked(t *testing.T) {
 		return &Replication{Role: RolePrimary, System: "s", Timeline: timeline, Server: server}
 	}
 	follower := Fellow{Name: "r", Replication: &Replication{Role: RoleReplica, Source: "2", Stream: StreamRuns}}
+	silent := Fellow{Name: "r", Silent: true, Replication: follower.Replication}
+	broken := Fellow{Name: "r2", Replication: &Replication{Role: RoleReplica, Source: "2", Stream: StreamBroken}}
 	other := *primary(9, "")
 	other.System = "t"
 	equal := Replication{Role: RolePrimary, Equal: true}
@@ -255,7 +257,9 @@ func TestOutranked(t *testing.T) {
 		"promoted before the other": {own: primary(0, "1"), promoted: noon, fellows: []Fellow{{Name: "q", Replication: primary(0, "2"), Promoted: noon.Add(1)}}, want: true},
 		"two names, promoted apart": {own: primary(2, ""), promoted: noon, fellows: []Fellow{{Name: "q", Replication: primary(2, ""), Promoted: noon.Add(1)}}},
 		"two names, no timelines":   {own: primary(0, "1"), promoted: noon, fellows: []Fellow{{Name: "q", Replication: primary(0, "1"), Promoted: noon.Add(1)}}},
-		"followed by a silent one":  {own: primary(0, "1"), fellows: []Fellow{{Name: "q", Replication: primary(0, "2")}, {Name: "r", Silent: true, Replication: follower.Replication}}},
+		"followed by a silent one":  {own: primary(0, "1"), fellows: []Fellow{{Name: "q", Replication: primary(0, "2")}, silent}, want: true},
+		"followed by a broken one":  {own: primary(0, "1"), fellows: []Fellow{{Name: "q", Silent: true, Replication: primary(0, "2")}, broken}, want: true},
+		"one that receives counts":  {own: primary(0, "2"), fellows: []Fellow{{Name: "q", Replication: primary(0, "3")}, silent, broken, {Name: "r3", Replication: &Replication{Role: RoleReplica, Source: "3", Stream: StreamRuns}}}, want: true},
 		"others follow the other":   {own: primary(0, "1"), fellows: []Fellow{{Name: "q", Replication: primary(0, "2")}, follower}, want: true},
 		"others follow this one":    {own: primary(0, "2"), fellows: []Fellow{{Name: "q", Replication: primary(0, "1")}, follower}},
 		"nothing tells":             {own: primary(0, "1"), fellows: []Fellow{{Name: "q", Replication: primary(0, "2")}}},
