@@ -136,6 +136,7 @@ func (c *change) commit() error {
 		c.check(nodes)
 	}
 	m.unsettled.Store(true)
+	m.find()
 	m.dismiss(gone)
 	m.mu.Unlock()
 	m.dismissed(gone)
@@ -146,6 +147,7 @@ func (c *change) commit() error {
 	m.settle()
 	m.news.notify()
 	c.wake(before != c.cfg)
+	m.askAgain()
 	return nil
 }
 
@@ -178,7 +180,8 @@ func (m *manager) applied(nodes []Node, opts []Option) (Diff, error) {
 		base[i] = wantedNode{Node: n, origin: originCode}
 		base[i].Conns = 0
 	}
-	c, err := m.prepare(&cfg, nil, base, func(i int, err error) error { return m.wrong(base[i].Name, err) })
+	templates, wanted, _ := m.split(&cfg, base)
+	c, err := m.prepare(&cfg, templates, wanted, func(i int, err error) error { return m.wrong(wanted[i].Name, err) })
 	if err != nil {
 		return Diff{}, err
 	}
@@ -261,6 +264,14 @@ func (c *change) wake(settings bool) {
 	}
 	for _, l := range leaving {
 		l.checkNow()
+	}
+}
+
+// afterChange is called when the state of a node has changed.
+func (m *manager) afterChange() {
+	m.settle()
+	if m.cfg().discovers() && slices.ContainsFunc(*m.nodes.Load(), func(n *node) bool { return n.snapshot.Load().state == health.Down }) {
+		m.askAgain() // the node may be somewhere else now
 	}
 }
 
@@ -355,42 +366,4 @@ func (n *node) onRenewed(l *life) {
 	}
 	n.loop.sinceStatus = health.StatusEvery
 	n.probeNow(l)
-}
-
-// describe returns the nodes that the cluster has, or is about to have.
-func (m *manager) describe() []describedNode {
-	nodes := *m.nodes.Load()
-	all := make([]describedNode, len(nodes))
-	for i, n := range nodes {
-		d := describedNode{wantedNode: n.wanted(), departing: n.departing.Load()}
-		if h := n.heir.Load(); h != nil {
-			own := d.wantedNode
-			d.wantedNode, d.own = h.wanted(), &own
-		}
-		d.Conns, _ = n.conns.count()
-		all[i] = d
-	}
-	return all
-}
-
-// wanted returns the node as it is configured.
-func (n *node) wanted() wantedNode {
-	r, s := n.dial.recipe(), n.settings.Load()
-	w := wantedNode{Node: Node{Name: n.name, DSN: r.dsn, Priority: s.Priority, Weight: s.Weight}, addr: r.addr, origin: s.origin}
-	if r.dsn == "" {
-		w.Connector = r.connector
-	}
-	return w
-}
-
-// description returns the cluster as it is configured. A node that is about to
-// leave is not in it.
-func (m *manager) description(driver string) Description {
-	d := Description{Name: m.name, Driver: driver, Config: *m.cfg()}
-	for _, n := range m.describe() {
-		if !n.departing {
-			d.Nodes = append(d.Nodes, n.Node)
-		}
-	}
-	return d
 }

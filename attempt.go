@@ -121,7 +121,7 @@ type attempt struct {
 
 // newAttempt returns the attempt for a request. Its time runs.
 func (n *node) newAttempt(l *life, r *request) *attempt {
-	a := &attempt{node: n, life: l, req: r, born: n.generation.Load(), began: r.began, socket: &socket.Slot{UserTimeout: n.cfg().TCPUserTimeout}}
+	a := &attempt{node: n, life: l, req: r, born: n.generation.Load(), began: r.began, socket: &socket.Slot{UserTimeout: n.cfg().TCPUserTimeout, Resolver: n.cfg().resolver()}}
 	a.mu.Lock() // overdue waits for it before it reads what follows
 	defer a.mu.Unlock()
 	a.limit = deadline.New(r.values, n.cfg().AttemptTimeout, n.attemptTimeout(), a.overdue)

@@ -165,6 +165,35 @@ type Config struct {
 	// before its connections are cut. A reload changes it live.
 	DrainTimeout time.Duration `toml:"drain_timeout" reload:"live"`
 
+	// Discover says where nodes are found, beside those that are configured. With
+	// DiscoverDNS and DiscoverSRV the host of a DSN is a name, and its nodes are what
+	// the name service gives for it; a DSN with an IP address stays a node. TLS
+	// verifies the name in the DSN. A reload changes it live.
+	Discover Discover `toml:"discover" reload:"live"`
+	// DiscoverEvery is about the time between two questions to each source. When nodes
+	// fail they come sooner. A reload changes it live.
+	DiscoverEvery time.Duration `toml:"discover_every" reload:"live"`
+	// DiscoverMissing is how many answers in a row must leave a node out before it
+	// drains. Errors and empty answers do not count. At most half of the nodes that
+	// were found go at once. A reload changes it live.
+	DiscoverMissing int `toml:"discover_missing" reload:"live"`
+	// DiscoverFloor is how many of the nodes that were found stay, whatever is
+	// answered. A reload changes it live.
+	DiscoverFloor int `toml:"discover_floor" reload:"live"`
+	// DiscoverNetworks are the networks in which nodes may be found, as in
+	// "10.0.0.0/8, fd00::/8". If it is empty, all may. A reload changes it live.
+	DiscoverNetworks string `toml:"discover_networks" reload:"live"`
+	// DiscoverAddresses leads from addresses that were found to those under which the
+	// program reaches them, as in "10.0.0.5=127.0.0.1:13306". A reload changes it live.
+	DiscoverAddresses string `toml:"discover_addresses" reload:"live"`
+	// NameServer is the address of the name service that is asked, for discovery and
+	// for the hosts that are dialled with [Dial]. If it is empty, it is the system's.
+	// A reload changes it live.
+	NameServer string `toml:"name_server" reload:"live"`
+	// Source finds nodes in a way of the program's own.
+	// A reload leaves it as it is: it changes at a restart.
+	Source Source `toml:"-" reload:"at restart"`
+
 	// Idempotent lets reads run again if their connection is lost before the
 	// first row. It covers what a Query outside a transaction sends, if that
 	// begins with SELECT, SHOW, WITH, VALUES, TABLE, DESCRIBE or EXPLAIN and
@@ -215,6 +244,9 @@ func DefaultConfig() Config {
 		RebalanceAfter:  5 * time.Second,
 		FailbackAfter:   30 * time.Second,
 		DrainTimeout:    30 * time.Second,
+		DiscoverEvery:   10 * time.Second,
+		DiscoverMissing: 3,
+		DiscoverFloor:   1,
 		Rise:            2,
 		Fall:            2,
 	}
@@ -277,6 +309,7 @@ func (c *Config) validateRanges() error {
 		{"attempt_timeout", c.AttemptTimeout, longestWait},
 		{"loser_grace", c.LoserGrace, longestWait},
 		{"probe_interval", c.ProbeInterval, longestWait},
+		{"discover_every", c.DiscoverEvery, longestWait},
 		{"probe_timeout", c.ProbeTimeout, longestWait},
 		{"donor_after", c.DonorAfter, longestDelay},
 		{"silence_hold", c.SilenceHold, longestDelay},
@@ -300,6 +333,7 @@ func (c *Config) validateRanges() error {
 		n, most int
 	}{
 		{"max_opens_per_node", c.MaxOpensPerNode, mostOpens}, {"rise", c.Rise, mostChecks}, {"fall", c.Fall, mostChecks},
+		{"discover_missing", c.DiscoverMissing, mostChecks}, {"discover_floor", c.DiscoverFloor, mostChecks},
 	}
 	for _, s := range counts {
 		switch {
@@ -354,5 +388,5 @@ func (c *Config) validate() error {
 			return &SettingError{s.key, s.problem.Error()}
 		}
 	}
-	return nil
+	return c.validateDiscovery()
 }

@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http/httptrace"
 	"net/netip"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
 
 	"github.com/EnumApps/clustersql/internal/dialect"
+	"github.com/EnumApps/clustersql/internal/discovery"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/socket"
 )
@@ -29,26 +29,29 @@ import (
 // With any other ctx Dial is a plain dial. On Linux a TCP connection gets
 // [Config.TCPUserTimeout].
 func Dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	traced, slot := ctx, socket.Of(ctx)
-	if slot != nil {
-		slot.Begin()
-		traced = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-			DNSStart: func(httptrace.DNSStartInfo) { slot.Resolve(false) },
-			DNSDone:  func(i httptrace.DNSDoneInfo) { slot.Resolve(i.Err == nil) },
-		})
+	slot := socket.Of(ctx)
+	if slot == nil {
+		return discovery.Dial(ctx, net.DefaultResolver, network, addr, func(bool) {})
 	}
-	conn, err := new(net.Dialer).DialContext(traced, network, addr)
+	slot.Begin()
+	conn, err := discovery.Dial(ctx, slot.NameService(), network, addr, slot.Resolve)
 	if err != nil {
-		if slot != nil {
-			slot.Fail(err)
-		}
+		slot.Fail(err)
 		return nil, err
 	}
-	if slot != nil {
-		slot.Limit(conn)
-	}
+	slot.Limit(conn)
 	TrackSocket(ctx, conn)
 	return conn, nil
+}
+
+// dialTo returns a dial that leads to another address than it is asked for: the
+// backend knows the name of the node, and does not know its address. Without an
+// address it is Dial.
+func dialTo(at string) dialect.Dial {
+	if at == "" {
+		return Dial
+	}
+	return func(ctx context.Context, network, _ string) (net.Conn, error) { return Dial(ctx, network, at) }
 }
 
 // TrackSocket lets the cluster cut a connection that your own dialer has made.

@@ -315,3 +315,41 @@ func changeOf(all []nodeChange, name string) *nodeChange {
 	}
 	return &all[i]
 }
+
+// describe returns the nodes that the cluster has, or is about to have.
+func (m *manager) describe() []describedNode {
+	nodes := *m.nodes.Load()
+	all := make([]describedNode, len(nodes))
+	for i, n := range nodes {
+		d := describedNode{wantedNode: n.wanted(), departing: n.departing.Load()}
+		if h := n.heir.Load(); h != nil {
+			own := d.wantedNode
+			d.wantedNode, d.own = h.wanted(), &own
+		}
+		d.Conns, _ = n.conns.count()
+		all[i] = d
+	}
+	return all
+}
+
+// wanted returns the node as it is configured.
+func (n *node) wanted() wantedNode {
+	r, s := n.dial.recipe(), n.settings.Load()
+	w := wantedNode{Node: Node{Name: n.name, DSN: r.dsn, Priority: s.Priority, Weight: s.Weight}, addr: r.addr, origin: s.origin}
+	if r.dsn == "" {
+		w.Connector = r.connector
+	}
+	return w
+}
+
+// description returns the cluster as it is configured. A node that is about to
+// leave is not in it.
+func (m *manager) description(driver string) Description {
+	d := Description{Name: m.name, Driver: driver, Config: *m.cfg()}
+	for _, n := range m.describe() {
+		if !n.departing {
+			d.Nodes = append(d.Nodes, n.Node)
+		}
+	}
+	return d
+}

@@ -141,7 +141,7 @@ func TestDocsNamesFieldsAndKinds(t *testing.T) {
 	}
 	for _, v := range []any{
 		ClusterStatus{}, NodeStatus{}, Event{}, OpenError{}, AttemptError{}, NodeError{}, SettingError{}, Launch{},
-		NodeConfig{}, Selftest{}, Node{}, Description{}, Diff{}, Change{}, ReloadStatus{},
+		NodeConfig{}, Selftest{}, Node{}, Description{}, Diff{}, Change{}, ReloadStatus{}, SourceStatus{}, UnusedNode{},
 	} {
 		for _, field := range reflect.VisibleFields(reflect.TypeOf(v)) {
 			if field.IsExported() {

@@ -34,11 +34,14 @@ const (
 	EventHeld
 	// EventRole is about a node that has another role than before; see Role.
 	EventRole
+	// EventDiscovery is about what was found, or about a source that gives no answer
+	// any more. It has no node.
+	EventDiscovery
 )
 
 // String returns the kind's name in lower case.
 func (k EventKind) String() string {
-	names := [...]string{"state", "lost", "retired", "failback", "cut", "held", "role"}
+	names := [...]string{"state", "lost", "retired", "failback", "cut", "held", "role", "discovery"}
 	if int(k) < len(names) {
 		return names[k]
 	}

@@ -2,6 +2,7 @@ package clustersql_test
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"log"
 	"os"
@@ -73,4 +74,29 @@ func ExamplePlan() {
 	registry.Close()
 	// Output:
 	// planned_conn: node galera1: tune priority 0, weight 1 -> priority 1, weight 1 (live; moves no connection)
+}
+
+// nodesFromRegistry stands for a registry of services.
+func nodesFromRegistry(context.Context) ([]clustersql.Node, error) {
+	return []clustersql.Node{{Name: "galera1", DSN: "app:secret@tcp(dbhost1:3306)/db"}}, nil
+}
+
+func ExampleWithSource() {
+	d := clustersql.NewDriver(mysql.MySQLDriver{}, "found_conn",
+		clustersql.WithSource(func(ctx context.Context) ([]clustersql.Node, error) {
+			return nodesFromRegistry(ctx)
+		}, 10*time.Second))
+	defer d.Close()
+	fmt.Println(d.Config().DiscoverEvery)
+	// Output: 10s
+}
+
+func ExampleDiscover() {
+	db, err := sql.Open("clustersql", "app:pw@tcp(galera.db.svc:3306)/db?clustersql.discover=dns")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer db.Close()
+	fmt.Println(db.Driver().(clustersql.Driver).Config().Discover)
+	// Output: dns
 }

@@ -24,7 +24,7 @@ const modulePath = "github.com/EnumApps/clustersql"
 var arrows = map[string][]string{
 	".": {
 		"internal/balance", "internal/conffile", "internal/dialect", "internal/gate", "internal/health", "internal/mysql",
-		"internal/deadline", "internal/postgres", "internal/redact", "internal/session", "internal/socket",
+		"internal/deadline", "internal/discovery", "internal/postgres", "internal/redact", "internal/session", "internal/socket",
 	},
 
 	"internal/conffile": {"internal/redact"},
@@ -32,19 +32,21 @@ var arrows = map[string][]string{
 	"internal/postgres": {"internal/dialect", "internal/health", "internal/redact"},
 	"internal/session":  {"internal/dialect", "internal/health", "internal/sqltext"},
 
-	"internal/balance":  {"internal/health"},
-	"internal/deadline": {},
-	"internal/dialect":  {"internal/health"},
-	"internal/gate":     {},
-	"internal/health":   {},
-	"internal/redact":   {},
-	"internal/socket":   {},
-	"internal/sqltext":  {},
+	"internal/balance":   {"internal/health"},
+	"internal/deadline":  {},
+	"internal/dialect":   {"internal/health"},
+	"internal/gate":      {},
+	"internal/health":    {},
+	"internal/redact":    {},
+	"internal/discovery": {},
+	"internal/socket":    {},
+	"internal/sqltext":   {},
 
 	"statuspage": {"."},
 
 	// These serve tests, the demo and the benchmarks. Nothing above imports
 	// them.
+	"internal/dnstest":    {},
 	"internal/fakedb":     {},
 	"internal/galera":     {"internal/throwaway"},
 	"internal/galeratest": {"internal/fakedb"},

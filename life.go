@@ -194,6 +194,7 @@ type remains struct {
 	stop    context.CancelCauseFunc // nil if the cluster was never used
 	lives   []*life
 	closing []<-chan struct{}
+	told    []*callQueue // about the cluster
 }
 
 // remains returns what has not ended: the latest life of each node, the lives
@@ -201,7 +202,10 @@ type remains struct {
 func (m *manager) remains() remains {
 	m.leaving = slices.DeleteFunc(m.leaving, (*life).ended)
 	m.closing = slices.DeleteFunc(m.closing, isClosed)
-	h := remains{m.stop, slices.Clone(m.leaving), slices.Clone(m.closing)}
+	h := remains{stop: m.stop, lives: slices.Clone(m.leaving), closing: slices.Clone(m.closing), told: []*callQueue{&m.lines, &m.hook}}
+	if m.finder.over != nil {
+		h.closing = append(h.closing, m.finder.over)
+	}
 	for _, member := range *m.nodes.Load() {
 		for _, n := range []*node{member, member.heir.Load()} {
 			if n == nil {
@@ -230,6 +234,11 @@ func (h remains) end(limit time.Duration) {
 	}
 	for _, closed := range h.closing {
 		if !closedBefore(closed, over.Done()) {
+			return
+		}
+	}
+	for _, q := range h.told {
+		if !q.wait(over.Done()) {
 			return
 		}
 	}

@@ -45,6 +45,9 @@ var (
 	lineDropped      = newLogLine(slog.LevelWarn, "lines_dropped", "log lines dropped", "count")
 	lineExpvar       = newLogLine(slog.LevelWarn, "expvar_taken", "expvar has another variable of the cluster's name; the cluster is not shown there")
 	lineUnknown      = newLogLine(slog.LevelInfo, "database_unknown", "the backend's database is not known: its nodes are checked with Ping only", "cure")
+	lineFound        = newLogLine(slog.LevelInfo, "nodes_found", "discovery", "reason")
+	lineUnanswered   = newLogLine(slog.LevelWarn, "source_unanswered", "discovery: a source gives no answer", "reason")
+	lineUnusable     = newLogLine(slog.LevelError, "found_unusable", "what was found cannot be used", "error")
 	lineReloaded     = newLogLine(slog.LevelInfo, "config_reloaded", "configuration reloaded", "changes")
 	lineNotReloaded  = newLogLine(slog.LevelError, "config_not_reloaded", "the configuration was not reloaded: all is as it was", "error")
 )
@@ -61,6 +64,11 @@ func (e *Event) line() (line *logLine, values []any) {
 		return lineHeld, []any{e.Cause, e.Reason}
 	case EventRole:
 		return lineRole, []any{e.Role.String(), e.Cause, e.Reason}
+	case EventDiscovery:
+		if e.Cause == causeUnanswered {
+			return lineUnanswered, []any{e.Reason}
+		}
+		return lineFound, []any{e.Reason}
 	case EventFailback:
 		return lineFailback, []any{e.Cause, e.Reason}
 	case EventCut:

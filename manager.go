@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/EnumApps/clustersql/internal/discovery"
 	"github.com/EnumApps/clustersql/internal/gate"
 )
 
@@ -35,9 +36,11 @@ type manager struct {
 	gate  *gate.Gate
 	tally clusterTally
 
-	reloaded  atomic.Pointer[ReloadStatus] // nil before the first
-	turn      chan struct{}                // has room for one: whoever changes the members as a whole
-	unsettled atomic.Bool                  // there are nodes that wait to become members, or to leave; see settle
+	reloaded    atomic.Pointer[ReloadStatus] // nil before the first
+	shownFound  atomic.Pointer[foundStatus]  // nil before the first round of discovery
+	lines, hook callQueue                    // for lines and events about the cluster
+	turn        chan struct{}                // has room for one: whoever changes the members as a whole
+	unsettled   atomic.Bool                  // there are nodes that wait to become members, or to leave; see settle
 
 	mu sync.Mutex // guards what follows; never held across a wait, a dial, a Close or a callback
 
@@ -48,11 +51,15 @@ type manager struct {
 	closing    []<-chan struct{}       // of connectors that giveUp closes; each is closed when that has ended
 	closed     bool                    // for good
 	templates  []wantedNode            // what is configured and no node: discovery finds nodes for it
+	found      []discovery.Found       // what discovery has found and the guard rails let in; never changed, only replaced
+	finder     finder                  // what finds nodes
+	finding    context.Context         // of the life for which the finder was last started
 	refused    error                   // why the last AddNode or AddConnector failed; nil after one that worked
 }
 
 func newManager(backend driver.Driver, name string, opts []Option) *manager {
 	m := &manager{name: name, backend: backend, gate: gate.New(opensAtOnce, quickOpen), turn: make(chan struct{}, 1)}
+	m.finder = finder{m: m, kick: make(chan struct{}, 1)}
 	cfg := DefaultConfig()
 	for _, opt := range opts {
 		opt(&cfg)
@@ -98,6 +105,7 @@ func (m *manager) acquire() error {
 		}
 	}
 	m.connectors++
+	m.find()
 	m.mu.Unlock()
 	m.moved(gone, came)
 	return nil
@@ -120,6 +128,9 @@ func (m *manager) noNodes() error {
 	defer m.mu.Unlock()
 	if m.refused != nil {
 		return fmt.Errorf("%w (the last one was refused: %w)", ErrNoNodes, m.refused)
+	}
+	if err := m.discoveryError(); err != nil {
+		return fmt.Errorf("%w (%w)", ErrNoNodes, err)
 	}
 	return ErrNoNodes
 }

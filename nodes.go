@@ -141,7 +141,7 @@ func (m *manager) resolve(d dialect.Dialect, w *wantedNode, cfg *Config) (driver
 	case dsn == "":
 		return nil, errors.New("the DSN is empty: give the one that you would give the backend driver")
 	case d.Owns(m.backend) && cfg.Dial == DialCluster:
-		return d.Connector(dsn, Dial)
+		return d.Connector(dsn, dialTo(w.addr))
 	case w.addr != "":
 		var err error
 		if dsn, err = d.Rehost(dsn, w.addr); err != nil {
@@ -167,6 +167,12 @@ func (m *manager) addWanted(w wantedNode, opts []NodeOption) error {
 	n, err := m.newMember(&w, m.cfg())
 	if err != nil {
 		return m.refuse(w.Name, err)
+	}
+	if cfg := m.cfg(); cfg.isTemplate(n.dial.dialect, &w) {
+		if err := m.enlistTemplate(n, w); err != nil {
+			return m.refuse(w.Name, err)
+		}
+		return nil
 	}
 	if err := m.enlist(n); err != nil {
 		return m.refuse(w.Name, err)
@@ -209,7 +215,7 @@ func (m *manager) newMember(w *wantedNode, cfg *Config) (*node, error) {
 	n.tally.cluster = &m.tally
 	n.session, n.members, n.draws = o.session, &m.nodes, m.draws
 	n.news, n.room, n.waiting = &m.news, &m.room, &m.room.waiting
-	n.afterChange = m.settle
+	n.afterChange = m.afterChange
 	return n, nil
 }
 
@@ -254,6 +260,25 @@ func (m *manager) enlist(n *node) error {
 	if m.connectors > 0 {
 		n.start(m.ctx, true)
 	}
+	return nil
+}
+
+// enlistTemplate adds what nodes are to be found for. Its node has shown that the DSN
+// is right, and is dropped.
+func (m *manager) enlistTemplate(n *node, w wantedNode) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.giveUp(n.dial.recipe().owned, nil)
+	switch {
+	case m.closed:
+		return ErrClosed
+	case slices.ContainsFunc(m.templates, func(o wantedNode) bool { return o.Name == w.Name }):
+		return errors.New("the name is taken: DelNode the other one first")
+	}
+	m.templates = append(slices.Clone(m.templates), w)
+	m.refused = nil
+	m.find()
+	m.askAgain()
 	return nil
 }
 
@@ -302,8 +327,15 @@ func (m *manager) remove(name string) error {
 	old := *m.nodes.Load()
 	i, found := findNode(old, name)
 	if !found {
+		before := len(m.templates)
+		m.templates = slices.DeleteFunc(slices.Clone(m.templates), func(w wantedNode) bool { return w.Name == name })
+		gone := len(m.templates) < before
 		m.mu.Unlock()
-		return m.unknown(name)
+		if !gone {
+			return m.unknown(name)
+		}
+		m.askAgain()
+		return nil
 	}
 	nodes := slices.Delete(slices.Clone(old), i, i+1)
 	m.nodes.Store(&nodes)

@@ -164,3 +164,31 @@ func nodeOptions(settings []conffile.Setting) ([]NodeOption, error) {
 	}
 	return opts, nil
 }
+
+// WithDiscover sets [Config.Discover] and [Config.DiscoverEvery].
+func WithDiscover(what Discover, every time.Duration) Option {
+	return func(c *Config) { c.Discover, c.DiscoverEvery = what, every }
+}
+
+// WithDiscoverLimits sets [Config.DiscoverMissing] and [Config.DiscoverFloor].
+func WithDiscoverLimits(missing, floor int) Option {
+	return func(c *Config) { c.DiscoverMissing, c.DiscoverFloor = missing, floor }
+}
+
+// WithDiscoverNetworks sets [Config.DiscoverNetworks].
+func WithDiscoverNetworks(networks string) Option {
+	return func(c *Config) { c.DiscoverNetworks = networks }
+}
+
+// WithDiscoverAddresses sets [Config.DiscoverAddresses].
+func WithDiscoverAddresses(addresses string) Option {
+	return func(c *Config) { c.DiscoverAddresses = addresses }
+}
+
+// WithNameServer sets [Config.NameServer].
+func WithNameServer(server string) Option { return func(c *Config) { c.NameServer = server } }
+
+// WithSource sets [Config.Source] and [Config.DiscoverEvery].
+func WithSource(s Source, every time.Duration) Option {
+	return func(c *Config) { c.Source, c.DiscoverEvery = s, every }
+}

@@ -163,7 +163,7 @@ func (n *node) probe(l *life, parent context.Context, conn driver.Conn, timeout 
 	fresh := conn == nil
 	overdue, end := context.Context(limit), limit
 	if fresh {
-		overdue = socket.With(overdue, new(socket.Slot)) // for what the name service does
+		overdue = socket.With(overdue, &socket.Slot{Resolver: n.cfg().resolver()}) // for what the name service does
 	}
 	ctx := overdue
 	if !fresh {

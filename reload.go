@@ -188,7 +188,11 @@ func (t *reloading) prepare(spec clusterSpec) error {
 	}
 	m.turn <- struct{}{}
 	t.turns = append(t.turns, m)
-	c, err := m.prepare(&spec.cfg, nil, nodes, spec.wrongNode)
+	templates, wanted, _ := m.split(&spec.cfg, nodes)
+	c, err := m.prepare(&spec.cfg, templates, wanted, func(i int, err error) error {
+		at := slices.IndexFunc(nodes, func(n wantedNode) bool { return n.Name == wanted[i].Name })
+		return spec.wrongNode(max(0, at), err)
+	})
 	if err != nil {
 		return err
 	}

@@ -1,10 +1,8 @@
 package clustersql
 
 import (
-	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/balance"
@@ -34,7 +32,9 @@ type ClusterStatus struct {
 
 	Nodes []NodeStatus `json:"nodes"` // sorted by name
 
-	Reload ReloadStatus `json:"reload,omitzero"` // of the last one
+	Reload  ReloadStatus   `json:"reload,omitzero"`   // of the last one
+	Sources []SourceStatus `json:"sources,omitempty"` // of discovery
+	Unused  []UnusedNode   `json:"unused,omitempty"`  // what discovery has found and does not use
 }
 
 // NodeStatus is a snapshot of one node. Its counters start when the node is
@@ -191,56 +191,11 @@ func (m *manager) status() ClusterStatus {
 	if r := m.reloaded.Load(); r != nil {
 		s.Reload = *r
 	}
+	if f := m.shownFound.Load(); f != nil && m.cfg().discovers() {
+		s.Sources, s.Unused = f.sources, f.unused
+	}
 	m.explain(&s, nodes, now)
 	return s
-}
-
-// waitReady waits until at least want nodes are up.
-func (m *manager) waitReady(ctx context.Context, want int) error {
-	running, err := m.running()
-	if err != nil {
-		return err
-	}
-	for {
-		news := m.news.next()
-		s := m.status()
-		if s.up() >= want {
-			return nil
-		}
-		select {
-		case <-news:
-		case <-running.Done():
-			return ErrClosed
-		case <-ctx.Done():
-			return fmt.Errorf("clustersql: cluster %q: %d of %d wanted nodes up%s: %w", m.name, s.up(), want, s.missing(), context.Cause(ctx))
-		}
-	}
-}
-
-func (s *ClusterStatus) up() int {
-	up := 0
-	for i := range s.Nodes {
-		if s.Nodes[i].State == StateUp {
-			up++
-		}
-	}
-	return up
-}
-
-// missing lists the nodes that are not up, each with its reason.
-func (s *ClusterStatus) missing() string {
-	var b strings.Builder
-	sep := ": "
-	for i := range s.Nodes {
-		if n := &s.Nodes[i]; n.State != StateUp {
-			fmt.Fprintf(&b, "%s%s is %s", sep, n.Name, n.State)
-			if n.Reason != "" {
-				fmt.Fprintf(&b, " (%s)", n.Reason)
-			}
-			sep = "; "
-		}
-	}
-	return b.String()
 }
 
 // A snapshot is what a node's actor knows at one moment. The actor publishes it

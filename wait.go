@@ -5,6 +5,7 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -44,7 +45,14 @@ func (o *opening) run(ctx context.Context) (winner, error) {
 		news := o.m.news.next()
 		nodes := *o.m.nodes.Load()
 		if len(nodes) == 0 {
-			return winner{}, o.m.noNodes()
+			if !o.m.cfg().discovers() {
+				return winner{}, o.m.noNodes()
+			}
+			o.wait(ctx, nil, news) // for the first answer
+			if cause := o.over(ctx); cause != nil && len(*o.m.nodes.Load()) == 0 {
+				return winner{}, fmt.Errorf("%w: %w", o.m.noNodes(), cause)
+			}
+			continue
 		}
 		plan, err := o.plan(nodes)
 		if err != nil {

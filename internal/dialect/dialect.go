@@ -10,6 +10,7 @@ package dialect
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"net"
 
 	"github.com/EnumApps/clustersql/internal/health"
@@ -93,6 +94,10 @@ type Dialect interface {
 	// Observe looks at what the Report of ctx wants and no check has looked at,
 	// and notes it there. A node that does not tell is not judged for it.
 	Observe(ctx context.Context, conn driver.Conn) error
+	// Members asks a node who the members of its group are. It returns their
+	// addresses as host:port, as the server tells them, and what it tells that is no
+	// address, each with a reason. The error says why the node does not know any.
+	Members(ctx context.Context, conn driver.Conn) (addrs []string, unused []Unaddressed, err error)
 	// Ask runs a query of the program and returns its first rows, as [QueryRows]
 	// does. The answer is the node's own state: the query does not wait for other
 	// nodes.
@@ -106,6 +111,9 @@ type Dialect interface {
 	// on a conn.
 	Tidy(ctx context.Context, conn driver.Conn) error
 }
+
+// An Unaddressed is a member that has told no address, and why that is so.
+type Unaddressed struct{ Told, Why string }
 
 // A Depth says how much a node is asked about its part in replication.
 type Depth uint8
@@ -231,6 +239,11 @@ func (Generic) Works(ctx context.Context, _ driver.Conn) error {
 
 // Observe does nothing.
 func (Generic) Observe(context.Context, driver.Conn) error { return nil }
+
+// Members fails: nobody knows what to ask.
+func (Generic) Members(context.Context, driver.Conn) ([]string, []Unaddressed, error) {
+	return nil, nil, errors.New("the database is not known: discover \"members\" asks MariaDB and MySQL")
+}
 
 // Ask is [QueryRows].
 func (Generic) Ask(ctx context.Context, conn driver.Conn, query string, limit int) ([][]string, error) {

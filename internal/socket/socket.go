@@ -42,6 +42,9 @@ type Slot struct {
 	// leaves it to the system. It is set before the Slot is used, and never
 	// changed.
 	UserTimeout time.Duration
+	// Resolver is asked for the addresses of names; nil stands for the system's. It is
+	// set before the Slot is used, and never changed.
+	Resolver *net.Resolver
 
 	mu   sync.Mutex // guards the fields below
 	conn net.Conn   // nil while none is known
@@ -60,6 +63,14 @@ func (s *Slot) Limit(conn net.Conn) {
 	if tcp, ok := conn.(*net.TCPConn); ok && s.UserTimeout > 0 {
 		setUserTimeout(tcp, s.UserTimeout)
 	}
+}
+
+// NameService returns the resolver that is asked for names.
+func (s *Slot) NameService() *net.Resolver {
+	if s.Resolver == nil {
+		return net.DefaultResolver
+	}
+	return s.Resolver
 }
 
 // Begin notes that a dial begins.

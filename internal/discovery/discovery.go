@@ -1,0 +1,250 @@
+// Package discovery decides which of the nodes that were found a cluster is to
+// have, and asks the name service for them. An answer may be wrong, empty, late or
+// hostile: the guard rails are here, and are pure.
+//
+// State and what it is made of have no goroutine, channel, lock or clock. Resolver
+// and Dial use the network, and Dial has goroutines, all of which have ended when it
+// returns or soon after. The root imports the package; it imports no other package
+// of this module.
+package discovery
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Most is the largest number of nodes that one source may find. An answer with more
+// is a mistake.
+const Most = 1000
+
+// A Found is one node that a source has found.
+type Found struct {
+	Addr     string // IP address and port
+	Template string // the configured node whose DSN it gets
+	Source   string
+	Priority int
+	Weight   int
+	Own      any // what a source of the program has given; else nil
+}
+
+// An Answer is what one source has said in one round.
+type Answer struct {
+	Source string
+	Found  []Found
+	Unused []Unused // what the source itself could not use
+	Err    error    // of the question; nil if there was an answer
+}
+
+// An Unused is something found that is no node of the cluster.
+type Unused struct{ Addr, Source, Why string }
+
+// A Source is what is known of one source.
+type Source struct {
+	Name     string
+	Asked    time.Time // when it was last asked
+	Answered time.Time // when it last gave an answer that counts; zero if it never did
+	Addrs    []string  // of that answer
+	Err      string    // why the last answer does not count; empty if it does
+	last     []Found
+}
+
+// Rules are the guard rails.
+type Rules struct {
+	Counts   bool // a node that is missing in this round has been missing once more
+	Missing  int  // so many answers in a row must leave out a node before it goes
+	Floor    int  // so many nodes stay, whatever is answered
+	Networks []netip.Prefix
+	Static   func(addr string) (name string, ok bool) // a node that is configured with this address
+	// Bad says why a node of the program's own source cannot be used; empty if nothing
+	// is known against it.
+	Bad func(f Found) string
+	// Hide takes secrets out of the text of an error.
+	Hide func(string) string
+}
+
+// A State is what is known of all sources and of the nodes that they have found. The
+// zero State knows nothing.
+type State struct {
+	sources []Source
+	members []member
+}
+
+type member struct {
+	Found
+	missing int // answers in a row without it
+}
+
+// A Round is what follows from the answers of one round.
+type Round struct {
+	Members []Found // sorted by address
+	Unused  []Unused
+	Sources []Source
+	Changed bool // the members are others than before
+}
+
+// Take takes the answers of one round. Sources that have no answer in it are
+// forgotten, with what they have found.
+func (s *State) Take(answers []Answer, rules Rules, now time.Time) Round {
+	var r Round
+	found, unsure := make(map[string]Found), make(map[string]bool)
+	var order []string
+	var sources []Source
+	for _, a := range answers {
+		src := s.source(a.Source)
+		before := src
+		src.take(a, rules, now)
+		if src.Err == "" && !slices.ContainsFunc(src.last, rules.counts) {
+			for _, f := range src.last {
+				r.Unused = append(r.Unused, Unused{f.Addr, f.Source, rules.refuses(f)})
+			}
+			src = before
+			src.Asked, src.Err = now, "nothing of the answer can be used"
+		}
+		sources = append(sources, src)
+		if src.Err != "" {
+			unsure[src.Name] = true
+		} else {
+			r.Unused = append(r.Unused, a.Unused...)
+		}
+		for _, f := range src.last {
+			if why := rules.refuses(f); why != "" {
+				r.Unused = append(r.Unused, Unused{f.Addr, f.Source, why})
+			} else if first, twice := found[f.Addr]; !twice {
+				found[f.Addr] = f
+				order = append(order, f.Addr)
+			} else if first.Source != f.Source || first.Template != f.Template {
+				r.Unused = append(r.Unused, Unused{f.Addr, f.Source, "it is one node with what " + first.Source + " has found"})
+			}
+		}
+	}
+	s.sources = sources
+	r.Sources = slices.Clone(sources)
+	r.Changed = s.update(found, order, unsure, rules, &r)
+	for _, m := range s.members {
+		r.Members = append(r.Members, m.Found)
+	}
+	return r
+}
+
+func (s *State) source(name string) Source {
+	if i := slices.IndexFunc(s.sources, func(o Source) bool { return o.Name == name }); i >= 0 {
+		return s.sources[i]
+	}
+	return Source{Name: name}
+}
+
+// take notes an answer. One that is an error, or empty, or too large, does not count:
+// the one before it does.
+func (src *Source) take(a Answer, rules Rules, now time.Time) {
+	src.Asked = now
+	switch {
+	case a.Err != nil:
+		src.Err = rules.Hide(fmt.Sprint(a.Err))
+	case len(a.Found) == 0:
+		src.Err = "the answer is empty"
+	case len(a.Found) > Most:
+		src.Err = fmt.Sprintf("the answer has %d nodes; %d are the most", len(a.Found), Most)
+	default:
+		src.Err, src.Answered, src.last = "", now, slices.Clone(a.Found)
+		src.Addrs = nil
+		for i := range src.last {
+			src.last[i].Source = a.Source
+			src.last[i].Addr, _ = Literal(src.last[i].Addr)
+			src.Addrs = append(src.Addrs, src.last[i].Addr)
+		}
+		slices.Sort(src.Addrs)
+	}
+}
+
+// counts reports whether a node that was found is one, be it configured as well.
+func (r *Rules) counts(f Found) bool {
+	_, static := r.Static(f.Addr)
+	return static || r.refuses(f) == ""
+}
+
+// refuses returns why a node that was found is not to be used.
+func (r *Rules) refuses(f Found) string {
+	if f.Own != nil {
+		if why := r.Bad(f); why != "" {
+			return why
+		}
+	}
+	if name, ok := r.Static(f.Addr); ok {
+		return "it is one node with " + name + ", which is configured"
+	}
+	at, err := netip.ParseAddrPort(f.Addr)
+	if err != nil {
+		if f.Own != nil {
+			return ""
+		}
+		return "it is no address"
+	}
+	if len(r.Networks) > 0 && !slices.ContainsFunc(r.Networks, func(p netip.Prefix) bool { return p.Contains(at.Addr().Unmap()) }) {
+		return "it is not in discover_networks"
+	}
+	return ""
+}
+
+// update brings the members in line with what was found. It reports whether they
+// have changed.
+func (s *State) update(found map[string]Found, order []string, unsure map[string]bool, rules Rules, r *Round) (changed bool) {
+	var gone []int
+	for i := range s.members {
+		m := &s.members[i]
+		f, there := found[m.Addr]
+		switch {
+		case there:
+			changed = changed || m.Own == nil && f.Own == nil && m.Found != f
+			m.Found, m.missing = f, 0
+		case !unsure[m.Source] && rules.Counts:
+			m.missing++
+		}
+		if !there && m.missing >= rules.Missing {
+			gone = append(gone, i)
+		}
+		if there && m.Own != nil {
+			changed = true // the program's own nodes are compared by the cluster
+		}
+	}
+	known := make(map[string]bool, len(s.members))
+	for _, m := range s.members {
+		known[m.Addr] = true
+	}
+	for _, addr := range order {
+		if !known[addr] {
+			s.members = append(s.members, member{Found: found[addr]})
+			changed = true
+		}
+	}
+	if s.leave(gone, rules, r) {
+		changed = true
+	}
+	slices.SortFunc(s.members, func(a, b member) int { return cmp.Compare(a.Addr, b.Addr) })
+	return changed
+}
+
+// leave takes members out: half of them at most, and never so many that fewer than
+// the floor stay. When some go, the others have to be missing anew.
+func (s *State) leave(gone []int, rules Rules, r *Round) bool {
+	room := max(0, min(len(s.members)/2, len(s.members)-rules.Floor))
+	slices.SortStableFunc(gone, func(a, b int) int { return cmp.Compare(s.members[b].missing, s.members[a].missing) })
+	for _, i := range gone[min(room, len(gone)):] {
+		r.Unused = append(r.Unused, Unused{s.members[i].Addr, s.members[i].Source, "it is missing in the answers, and stays because no more than half may go at once, nor so many that fewer than discover_floor are left"})
+	}
+	gone = gone[:min(room, len(gone))]
+	if len(gone) == 0 {
+		return false
+	}
+	var stay []member
+	for i, m := range s.members {
+		if !slices.Contains(gone, i) {
+			m.missing = 0
+			stay = append(stay, m)
+		}
+	}
+	s.members = stay
+	return true
+}

@@ -1,0 +1,147 @@
+package discovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/EnumApps/clustersql/internal/dnstest"
+)
+
+func nameService(t *testing.T) *dnstest.Server {
+	t.Helper()
+	s, err := dnstest.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// A real name service is asked, and what it says becomes nodes.
+func TestAskDNSAndSRV(t *testing.T) {
+	s := nameService(t)
+	r := Resolver(s.Addr())
+	s.Set("db.test.", "10.0.0.2", "10.0.0.1", "fd00::1")
+	found, err := AskDNS(t.Context(), r, "db.test.:3306")
+	var addrs []string
+	for _, f := range found {
+		addrs = append(addrs, f.Addr)
+	}
+	slices.Sort(addrs)
+	if err != nil || !slices.Equal(addrs, []string{"10.0.0.1:3306", "10.0.0.2:3306", "[fd00::1]:3306"}) {
+		t.Errorf("%v, %v", err, addrs)
+	}
+	s.SetSRV("_mysql._tcp.db.test.", dnstest.SRV{Target: "a.test.", Port: 3307, Priority: 1, Weight: 0}, dnstest.SRV{Target: "b.test.", Port: 3308, Priority: 0, Weight: 7})
+	s.Set("a.test.", "10.0.0.3")
+	s.Set("b.test.", "10.0.0.4", "10.0.0.5")
+	found, err = AskSRV(t.Context(), r, "_mysql._tcp.db.test.")
+	want := map[string]Found{
+		"10.0.0.3:3307": {Addr: "10.0.0.3:3307", Priority: 1, Weight: 1}, "10.0.0.4:3308": {Addr: "10.0.0.4:3308", Weight: 7},
+		"10.0.0.5:3308": {Addr: "10.0.0.5:3308", Weight: 7},
+	}
+	if err != nil || len(found) != 3 || slices.ContainsFunc(found, func(f Found) bool { return f != want[f.Addr] }) {
+		t.Errorf("%v, %+v", err, found)
+	}
+	s.Fail("b.test.", dnstest.Failed)
+	if _, err := AskSRV(t.Context(), r, "_mysql._tcp.db.test."); err == nil {
+		t.Error("half an answer counts")
+	}
+	for _, code := range []uint16{dnstest.Failed, dnstest.NotFound, dnstest.Refused} {
+		s.Fail("db.test.", code)
+		if found, err := AskDNS(t.Context(), r, "db.test.:3306"); err == nil || len(found) > 0 {
+			t.Errorf("code %d: %v, %v", code, found, err)
+		}
+	}
+	s.Set("db.test.")
+	if found, err := AskDNS(t.Context(), r, "db.test.:3306"); len(found) > 0 {
+		t.Errorf("empty: %v, %v", found, err)
+	}
+	if _, err := AskDNS(t.Context(), r, "db.test."); err == nil {
+		t.Error("an address without a port")
+	}
+}
+
+// A silent name service has half of the time, and its silence is its own.
+func TestASilentNameServiceHasItsOwnDeadline(t *testing.T) {
+	s := nameService(t)
+	s.Hush("db.test.")
+	ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
+	defer cancel()
+	var states []bool
+	_, err := Dial(ctx, Resolver(s.Addr()), "tcp", "db.test.:3306", func(done bool) { states = append(states, done) })
+	var e *net.DNSError
+	if !errors.As(err, &e) || !e.IsTimeout || ctx.Err() != nil || !slices.Equal(states, []bool{false}) {
+		t.Errorf("%v, %v, %v", err, ctx.Err(), states)
+	}
+}
+
+// Every address of a name is tried, and the first that answers counts. The others are
+// closed.
+func TestDialTriesEveryAddress(t *testing.T) {
+	s := nameService(t)
+	l, err := net.Listen("tcp4", "127.0.0.3:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	accepted := make(chan net.Conn, 8)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- c
+		}
+	}()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	for name, addrs := range map[string][]string{
+		"all.test.": {"127.0.0.1", "127.0.0.2", "127.0.0.3"}, "one.test.": {"127.0.0.3"}, "both.test.": {"::1", "127.0.0.3"},
+	} {
+		s.Set(name, addrs...)
+		done := false
+		conn, err := Dial(t.Context(), Resolver(s.Addr()), "tcp", name+":"+port, func(d bool) { done = d })
+		if err != nil || !done {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		conn.Close()
+		(<-accepted).Close()
+	}
+	s.Set("none.test.", "127.0.0.1", "127.0.0.2")
+	if _, err := Dial(t.Context(), Resolver(s.Addr()), "tcp", "none.test.:"+port, func(bool) {}); err == nil {
+		t.Error("nobody listens there")
+	}
+	s.Set("six.test.", "::1")
+	if _, err := Dial(t.Context(), Resolver(s.Addr()), "tcp4", "six.test.:"+port, func(bool) {}); !errors.Is(err, errNoAddress) {
+		t.Error(err)
+	}
+	if conn, err := Dial(t.Context(), Resolver(s.Addr()), "tcp", l.Addr().String(), func(bool) { t.Error("an address was asked for") }); err != nil {
+		t.Error(err)
+	} else {
+		conn.Close()
+	}
+}
+
+func TestAddressesTakeTurns(t *testing.T) {
+	s := nameService(t)
+	s.Set("turns.test.", "10.0.0.1", "10.0.0.2", "fd00::1", "fd00::2", "fd00::3")
+	all, err := Addresses(t.Context(), Resolver(s.Addr()), "turns.test.:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	turns := byTurns(all, "tcp")
+	for i := range 3 {
+		if turns[i].Addr().Is4() == turns[i+1].Addr().Is4() {
+			t.Error(turns)
+		}
+	}
+	if len(turns) != 5 || len(byTurns(all, "tcp6")) != 3 || len(byTurns(all, "tcp4")) != 2 {
+		t.Error(fmt.Sprint(turns))
+	}
+}
