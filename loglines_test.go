@@ -68,8 +68,8 @@ func TestEveryEventHasALine(t *testing.T) {
 			}
 		}
 	}
-	if len(seen) != int(EventRole) {
-		t.Errorf("%d kinds of events have %d lines", EventRole, len(seen))
+	if len(seen) != int(EventDiscovery) {
+		t.Errorf("%d kinds of events have %d lines", EventDiscovery, len(seen))
 	}
 }
 

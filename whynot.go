@@ -33,7 +33,9 @@ func (m *manager) explain(s *ClusterStatus, nodes []*node, now time.Time) {
 			if p.behind = behind[at]; p.behind == balance.InFront && p.open {
 				continue
 			}
-			p.first = &s.Nodes[nodeAt(nodes, front.nodes[first])]
+			if first >= 0 { // a strategy of the program's own has told no order
+				p.first = &s.Nodes[nodeAt(nodes, front.nodes[first])]
+			}
 		} else if at, usable := findNode(r.nodes, n.name); usable {
 			p.last = lastWhy(&r.members[at])
 		}
