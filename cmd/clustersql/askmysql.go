@@ -131,9 +131,16 @@ func (f *facts) askCausal(ctx context.Context, conn *sql.Conn) {
 		f.causalBy = err
 		return
 	}
-	began := time.Now()
-	var n int
-	f.causalBy = conn.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.SCHEMATA").Scan(&n)
-	f.causal = time.Since(began)
+	var all []time.Duration
+	for range trips {
+		began := time.Now()
+		var n int
+		if f.causalBy = conn.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.SCHEMATA").Scan(&n); f.causalBy != nil {
+			return
+		}
+		all = append(all, time.Since(began))
+	}
+	slices.Sort(all)
+	f.causal = all[len(all)/2]
 	// The connection is closed after this, so its setting goes with it.
 }

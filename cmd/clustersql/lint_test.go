@@ -71,7 +71,7 @@ func TestLint(t *testing.T) {
 	for _, c := range lintCases {
 		t.Run(c.name, func(t *testing.T) {
 			file := writeFile(t, "config.toml", c.text)
-			r := invoke(t, nil, "lint", file)
+			r := inProcess(t, "lint", file)
 			wantNoSecret(t, r)
 			code, found := 0, false
 			for line := range strings.Lines(r.stdout) {
@@ -150,6 +150,33 @@ func TestLintFormats(t *testing.T) {
 	}
 	if r := invoke(t, nil, "lint", "--format=json", writeFile(t, "ok.toml", "[[cluster]]\nname = \"a\"\n"+nodesOf("tcp(h1)/db", "tcp(h2)/db"))); r.stdout != "[]\n" {
 		t.Errorf("without findings: %q", r.stdout)
+	}
+}
+
+// The exit codes of the program itself.
+func TestLintExitCodes(t *testing.T) {
+	well := writeFile(t, "well.toml", "[[cluster]]\nname = \"a\"\n"+nodesOf(dsn1, dsn2))
+	odd := writeFile(t, "odd.toml", "[[cluster]]\nname = \"a\"\n"+nodesOf(dsn1))
+	wrong := writeFile(t, "wrong.toml", "[[cluster]]\nname = \"a\"\nstrategy = 1\n"+nodesOf(dsn1))
+	for _, c := range []struct {
+		args []string
+		code int
+	}{
+		{[]string{well}, 0},
+		{[]string{well, "--fatal-warnings"}, 0},
+		{[]string{odd}, 0},
+		{[]string{odd, "--fatal-warnings"}, lintWarnings},
+		{[]string{odd, "--fatal-warnings", "--format=json"}, lintWarnings},
+		{[]string{wrong}, lintErrors},
+		{[]string{wrong, "--fatal-warnings"}, lintErrors},
+		{[]string{wrong, "--format=sarif"}, lintErrors},
+		{[]string{well, "--format=xml"}, exitUsage},
+		{[]string{well, odd}, exitUsage},
+	} {
+		r := invoke(t, nil, append([]string{"lint"}, c.args...)...)
+		if r.code != c.code || (r.stderr != "") != (c.code == exitUsage) {
+			t.Errorf("%v: want %d, got %+v", c.args, c.code, r)
+		}
 	}
 }
 

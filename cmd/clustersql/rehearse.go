@@ -250,10 +250,9 @@ func (h *rehearsal) gather(ctx context.Context, name string, config clustersql.C
 
 // lose breaks the way to one node, and mends it when the cluster has found out.
 func (r *report) lose(ctx context.Context, h *rehearsal, name string, fault relayMode) {
-	what := map[relayMode]string{relayRefuse: "refuse", relayFreeze: "freeze", relaySlow: "slow"}[fault]
 	relay := h.relays[name]
 	if !h.gather(ctx, name, r.config) {
-		r.add(isFailed, "failover: "+what, name, "no statement ran on it", "the clients use it", "it refuses connections although it is up: see the rows of used above")
+		r.add(isFailed, "failover: "+fault.String(), name, "no statement ran on it", "the clients use it", "it refuses connections although it is up: see the rows of used above")
 		return
 	}
 	h.since()
@@ -282,52 +281,72 @@ func (r *report) lose(ctx context.Context, h *rehearsal, name string, fault rela
 	if ctx.Err() != nil {
 		return
 	}
+	r.judgeLoss(name, loss{fault, calls, later, down, back, returned, relay.delay, err})
+}
+
+// A loss is what was seen while the way to a node was broken.
+type loss struct {
+	fault        relayMode
+	calls, later []call        // that ended until the fault was found, and after that
+	down         time.Duration // until the node was taken down; negative if it was not
+	back         bool          // the node was used again
+	returned     time.Duration // how long that took
+	delay        time.Duration // of a slow relay
+	err          error         // of the relay
+}
+
+func (m relayMode) String() string {
+	return [...]string{"open", "refuse", "freeze", "slow"}[m]
+}
+
+// judgeLoss adds the row about a loss.
+func (r *report) judgeLoss(name string, l loss) {
 	longest, failed, lost := time.Duration(0), 0, 0
-	for _, c := range slices.Concat(calls, later) {
+	for _, c := range slices.Concat(l.calls, l.later) {
 		longest = max(longest, c.took)
 	}
-	for _, c := range calls {
+	for _, c := range l.calls {
 		if c.err != nil {
 			failed++
 		}
 	}
-	for _, c := range later {
+	for _, c := range l.later {
 		if c.err != nil {
 			lost++
 		}
 	}
-	have := fmt.Sprintf("%d statements, %d failed, longest %s", len(calls)+len(later), failed+lost, round(longest))
-	if fault != relaySlow {
-		if down >= 0 {
-			have += ", down after " + round(down)
+	have := fmt.Sprintf("%d statements, %d failed, longest %s", len(l.calls)+len(l.later), failed+lost, round(longest))
+	if l.fault != relaySlow {
+		if l.down >= 0 {
+			have += ", down after " + round(l.down)
 		} else {
 			have += ", not taken down"
 		}
-		if back {
-			have += ", back after " + round(returned)
+		if l.back {
+			have += ", back after " + round(l.returned)
 		} else {
 			have += ", not back"
 		}
 	}
-	check := "failover: " + what
+	check := "failover: " + l.fault.String()
 	want := "only those under way fail"
 	switch {
-	case err != nil:
-		r.add(isFailed, check, name, "the relay did not come back: "+err.Error(), want, "try again")
-	case len(later) == 0:
+	case l.err != nil:
+		r.add(isFailed, check, name, "the relay did not come back: "+l.err.Error(), want, "try again")
+	case len(l.later) == 0:
 		r.add(isFailed, check, name, have, want, "no statement ended while the way to the node was broken: another node must take its place: see the rows of used above")
-	case lost > 0 || fault == relaySlow && failed > 0:
+	case lost > 0 || l.fault == relaySlow && failed > 0:
 		r.add(isFailed, check, name, have, want, "statements failed although other nodes work: see whether they have room (connections above)")
 	case failed > clients:
 		r.add(isFailed, check, name, have, fmt.Sprintf("at most %d fail", clients), "more failed than were under way: see whether the other nodes have room (connections above)")
-	case fault != relaySlow && down < 0:
+	case l.fault != relaySlow && l.down < 0:
 		r.add(isFailed, check, name, have, "taken down", "lower probe_timeout, probe_interval or fall")
-	case !back:
+	case !l.back:
 		r.add(isFailed, check, name, have, "used again", "raise probe_timeout, or lower rise")
 	case longest > r.config.OpenTimeout:
 		r.add(isWarning, check, name, have, "longest under "+round(r.config.OpenTimeout), "lower probe_interval, probe_timeout or attempt_timeout, or give statements a deadline")
-	case fault == relaySlow:
-		r.add(isOK, check, name, have, fmt.Sprintf("%s late, none fails", round(relay.delay)), "")
+	case l.fault == relaySlow:
+		r.add(isOK, check, name, have, fmt.Sprintf("%s late, none fails", round(l.delay)), "")
 	default:
 		r.add(isOK, check, name, have, want, "")
 	}
