@@ -169,6 +169,8 @@ var clusterFigures = []column[clusterRow]{
 	{key: "waiting", label: "waiting", help: "opens that wait until a node may be asked", value: func(r *clusterRow) string { return count(r.Waiting) }},
 	{key: "masked", label: "masked", help: "failures of nodes in opens that gave a connection all the same: the program did not see them", value: func(r *clusterRow) string { return count(r.Masked) }},
 	{key: "moved", label: "moved", help: "calls that a node refused and another one could take", value: func(r *clusterRow) string { return count(r.Moved) }},
+	{key: "met", label: "met no node", help: "opens that have met no usable node", value: func(r *clusterRow) string { return countIf(r.OpensAllDown) }},
+	{key: "unknown", label: "unknown outcome", help: "errors that were an ErrUnknownOutcome", value: func(r *clusterRow) string { return countIf(r.Unknown) }},
 }
 
 // clusterColumns are all columns of a cluster.
@@ -202,6 +204,14 @@ func known[T interface {
 		return ""
 	}
 	return v.String()
+}
+
+// countIf returns a number, and nothing for 0: the page then leaves out its label.
+func countIf(n uint64) string {
+	if n == 0 {
+		return ""
+	}
+	return count(n)
 }
 
 func tookIf(known bool, d time.Duration) string {

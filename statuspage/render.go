@@ -170,20 +170,22 @@ func (c column[T]) Label() string { return c.label }
 // help says what the figures are. The texts need no escapes but for what
 // HTMLEscapeString does.
 var help = func() template.HTML {
-	var b strings.Builder
-	write := func(title string, columns []column[nodeRow]) {
-		b.WriteString(`<div class="group"><h3>` + title + `</h3><dl>`)
-		for i := range columns {
-			b.WriteString(`<div><dt>` + columns[i].label + `</dt><dd>` + template.HTMLEscapeString(columns[i].help) + `</dd></div>`)
-		}
-		b.WriteString("</dl></div>\n")
-	}
+	text := helpOf("Cluster", clusterFigures)
 	for i := range nodeGroups {
-		write(nodeGroups[i].title, nodeGroups[i].columns)
+		text += helpOf(nodeGroups[i].title, nodeGroups[i].columns)
 	}
-	write("Times", probeColumns)
-	return template.HTML(b.String())
+	return template.HTML(text + helpOf("Times", probeColumns))
 }()
+
+func helpOf[T any](title string, columns []column[T]) string {
+	var b strings.Builder
+	b.WriteString(`<div class="group"><h3>` + title + `</h3><dl>`)
+	for i := range columns {
+		b.WriteString(`<div><dt>` + columns[i].label + `</dt><dd>` + template.HTMLEscapeString(columns[i].help) + `</dd></div>`)
+	}
+	b.WriteString("</dl></div>\n")
+	return b.String()
+}
 
 var legend = []legendEntry{
 	{KindUp, "up", "used"},

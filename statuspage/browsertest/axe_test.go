@@ -46,7 +46,7 @@ type violation struct {
 func TestAccessibility(t *testing.T) {
 	t.Parallel()
 	program := axe(t)
-	s := newStage(t, prefix, map[string]int{"axe_conn": 4, "axe_conn_2": 2}, statuspage.AllowDrain())
+	s := newStage(t, prefix, map[string]int{"axe_conn": 3, "axe_conn_2": 1}, statuspage.AllowDrain())
 	s.kill("axe_conn", "node2")
 	s.until(t, "axe_conn", "node2", clustersql.StateDown)
 	if err := s.clusters[0].Drain("node3"); err != nil {

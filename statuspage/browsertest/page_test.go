@@ -62,6 +62,8 @@ func TestPageFollowsAFault(t *testing.T) {
 		}
 	}
 
+	b.until(`[...document.querySelectorAll('#eventlist li')].some((e) => e.dataset.level === 'bad' && e.innerText.includes('read_conn node2') && e.innerText.includes('down, was '))`)
+
 	s.revive("read_conn", "node2")
 	since = s.until(t, "read_conn", "node2", clustersql.StateUp)
 	b.until(kindOf("read_conn", "node2") + " === 'up'")
@@ -232,6 +234,30 @@ func TestPageSaysThatItIsOld(t *testing.T) {
 	b.well(s.page)
 	s.stop()
 	b.until(`document.body.classList.contains('stale') && document.querySelector('#link').textContent.startsWith('No answer for')`)
+}
+
+// A tab in the background is not told anything after ten seconds, and is told
+// again when somebody looks.
+func TestHiddenPageCostsNothing(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, prefix, map[string]int{"hidden_conn": 2})
+	b := open(t)
+	b.do(chromedp.Navigate(s.page))
+	b.until(live + " && " + kindOf("hidden_conn", "node1") + " === 'up'")
+	hide := func(hidden bool) {
+		eval[bool](b, fmt.Sprintf(`Object.defineProperty(document, 'hidden', {value: %v, configurable: true}), document.dispatchEvent(new Event('visibilitychange'))`, hidden))
+	}
+	hide(true)
+	b.until(`document.querySelector('#link').textContent === 'Connecting …'`)
+	s.kill("hidden_conn", "node1")
+	s.until(t, "hidden_conn", "node1", clustersql.StateDown)
+	time.Sleep(1200 * time.Millisecond) // two ticks
+	if got := eval[string](b, kindOf("hidden_conn", "node1")); got != "up" {
+		t.Errorf("while it is hidden it shows %q", got)
+	}
+	hide(false)
+	b.until(kindOf("hidden_conn", "node1") + " === 'down'")
+	b.well(s.page)
 }
 
 // Everything can be done with the keyboard alone.
