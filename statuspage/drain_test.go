@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/EnumApps/clustersql"
 )
@@ -24,22 +25,27 @@ func press(h http.Handler, target, action, cluster, node string, header ...strin
 }
 
 func TestButtonsDrainAndUndrain(t *testing.T) {
-	s := newStage(t, true, 2)
-	page := http.StripPrefix("/stripped", Handler(Clusters(s.clusters...), AllowDrain()))
-	draining := func() bool { return s.clusters[0].Status().Nodes[1].State == clustersql.StateDraining }
-	r := press(page, "http://host/stripped/?only=ill&figures=all", "drain", "c1", "n2", "Sec-Fetch-Site", "same-origin")
-	if r.StatusCode != http.StatusSeeOther || r.Header.Get("Location") != "?only=ill&figures=all" {
-		t.Errorf("it answers %s, Location %q", r.Status, r.Header.Get("Location"))
-	}
-	if !draining() {
-		t.Error("the node is not drained")
-	}
-	if r := press(page, "http://host/stripped/", "undrain", "c1", "n2", "Origin", "http://host"); r.StatusCode != http.StatusSeeOther || r.Header.Get("Location") != "?" {
-		t.Errorf("it answers %s, Location %q", r.Status, r.Header.Get("Location"))
-	}
-	if draining() {
-		t.Error("the node is still drained")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, true, 2)
+		page := http.StripPrefix("/stripped", Handler(Clusters(s.clusters...), AllowDrain()))
+		draining := func() bool {
+			synctest.Wait() // for the node's actor
+			return s.clusters[0].Status().Nodes[1].State == clustersql.StateDraining
+		}
+		r := press(page, "http://host/stripped/?only=ill&figures=all", "drain", "c1", "n2", "Sec-Fetch-Site", "same-origin")
+		if r.StatusCode != http.StatusSeeOther || r.Header.Get("Location") != "?only=ill&figures=all" {
+			t.Errorf("it answers %s, Location %q", r.Status, r.Header.Get("Location"))
+		}
+		if !draining() {
+			t.Error("the node is not drained")
+		}
+		if r := press(page, "http://host/stripped/", "undrain", "c1", "n2", "Origin", "http://host"); r.StatusCode != http.StatusSeeOther || r.Header.Get("Location") != "?" {
+			t.Errorf("it answers %s, Location %q", r.Status, r.Header.Get("Location"))
+		}
+		if draining() {
+			t.Error("the node is still drained")
+		}
+	})
 }
 
 func TestButtonsAreForThePageAlone(t *testing.T) {

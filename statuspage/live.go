@@ -21,7 +21,11 @@ func (f *frame) news(from uint64) []byte {
 }
 
 func (f *frame) encode(from uint64) []byte {
-	b := append(make([]byte, 0, 512), `{"shape":`...)
+	room := 512 + 64*len(f.rows)
+	if from == 0 { // all cells
+		room += 1200 * len(f.rows)
+	}
+	b := append(make([]byte, 0, room), `{"shape":`...)
 	b = appendQuoted(b, f.shape)
 	b = append(b, `,"version":`...)
 	b = strconv.AppendUint(b, f.version, 10)
