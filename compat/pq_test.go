@@ -73,9 +73,73 @@ func TestPqInATransaction(t *testing.T) {
 	if err := plain.QueryRow("SELECT count(*) FROM killed").Scan(&rows); err != nil || rows != 0 {
 		t.Errorf("%d rows were committed: %v", rows, err)
 	}
+	t.Run("COPY, LISTEN and errors", func(t *testing.T) { pqItself(t, ours) })
 	if s := d.Status().Nodes[0]; s.State != clustersql.StateUp || s.Generation != 0 {
 		t.Errorf("%+v", s)
 	}
+}
+
+// pqItself uses what lib/pq has beside database/sql.
+func pqItself(t *testing.T, db *sql.DB) {
+	var e *pq.Error
+	if _, err := db.Exec("INSERT INTO nowhere VALUES (1)"); !errors.As(err, &e) || e.Code != "42P01" {
+		t.Errorf("an error: %v", err)
+	}
+	tx, err := db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := tx.Prepare("COPY killed (who) FROM STDIN")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, who := range []string{"one", "two"} {
+		if _, err := in.Exec(who); err != nil {
+			t.Error(err)
+		}
+	}
+	_, err = in.Exec()
+	if err := errors.Join(err, in.Close(), tx.Commit()); err != nil {
+		t.Error(err)
+	}
+	rows := 0
+	if err := db.QueryRow("SELECT count(*) FROM killed WHERE who = ANY($1)", pq.Array([]string{"one", "two"})).Scan(&rows); err != nil || rows != 2 {
+		t.Errorf("%d rows were copied: %v", rows, err)
+	}
+
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	heard := make(chan *pq.Notification, 1)
+	err = conn.Raw(func(c any) error {
+		pq.SetNotificationHandler(c.(clustersql.Conn).Raw(), func(n *pq.Notification) { heard <- n })
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.ExecContext(t.Context(), "LISTEN news"); err != nil {
+		t.Error(err)
+	}
+	if _, err := db.Exec("NOTIFY news, 'hello'"); err != nil {
+		t.Error(err)
+	}
+	until(t, "the notification", func() bool { // lib/pq reads what has come with the next answer
+		if _, err := conn.ExecContext(t.Context(), "SELECT 1"); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case n := <-heard:
+			if n.Extra != "hello" {
+				t.Errorf("heard %q", n.Extra)
+			}
+			return true
+		default:
+			return false
+		}
+	})
 }
 
 // A pqTx is a transaction and a statement that was prepared in it.
