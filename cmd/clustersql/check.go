@@ -100,6 +100,11 @@ func (c *checkCommand) Run(e *env) error {
 		return exitf(checkNotTried, "%v", err)
 	}
 	defer t.close()
+	stop := t.run()
+	defer stop()
+	for _, cl := range t.clusters {
+		cl.discover(e.ctx, c.Timeout)
+	}
 	var rows []row
 	reached := 0
 	shared := make(map[string]int)
@@ -112,8 +117,6 @@ func (c *checkCommand) Run(e *env) error {
 			shared[address]++
 		}
 	}
-	stop := t.run()
-	defer stop()
 	for _, cl := range t.clusters {
 		r := &report{checkCommand: c, cluster: cl, shared: shared}
 		r.run(e)

@@ -77,6 +77,14 @@ func (d *doctor) cluster(s *clustersql.ClusterStatus) {
 	if s.OpensAllDown > 0 && s.Usable > 0 {
 		d.add("", "were-all-down", "a node of another rack or data centre, with priority = 1, would have been there", "%d opens have met no usable node so far", s.OpensAllDown)
 	}
+	for _, src := range s.Sources {
+		if src.Err != "" {
+			d.add("", "source", "clustersql discover says what each source says; the last good answer counts until then", "%s gives no answer that counts: %s", src.Name, src.Err)
+		}
+	}
+	for _, u := range s.Unused {
+		d.add("", "unused", "see discover_networks and discover_addresses, or correct the source", "%s, which %s has found, is not used: %s", u.Address, u.Source, u.Why)
+	}
 	d.primaries(s)
 	d.race(s)
 	d.churn(s)

@@ -55,6 +55,12 @@ func TestDiagnose(t *testing.T) {
 		{"waiting", "", "12 opens wait", "max_opens_per_node", func(v *clusterView) { v.Status.Waiting = 12 }},
 		{"unknown-outcome", "", "3 statements", "ErrUnknownOutcome", func(v *clusterView) { v.Status.Unknown = 3 }},
 		{"were-all-down", "", "7 opens", "priority", func(v *clusterView) { v.Status.OpensAllDown = 7 }},
+		{"source", "", "dns db gives no answer that counts: no such host", "clustersql discover", func(v *clusterView) {
+			v.Status.Sources = []clustersql.SourceStatus{{Name: "dns db", Err: "no such host"}}
+		}},
+		{"unused", "", "10.0.0.9:3306, which members", "discover_networks", func(v *clusterView) {
+			v.Status.Unused = []clustersql.UnusedNode{{Address: "10.0.0.9:3306", Source: "members", Why: "in no network of discover_networks"}}
+		}},
 		{"primaries", "", "n1, n2", "take the other out", func(v *clusterView) {
 			v.Status.Nodes[0].Role, v.Status.Nodes[1].Role = clustersql.RolePrimary, clustersql.RolePrimary
 			v.Status.Nodes = append(v.Status.Nodes, clustersql.NodeStatus{Name: "n3", State: clustersql.StateUp, Role: clustersql.RoleReplica})

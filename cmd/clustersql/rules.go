@@ -66,9 +66,11 @@ func (l *linter) run() []finding {
 		for j := range c.Nodes {
 			nodes[j] = readNode(k, &c.Nodes[j])
 		}
-		l.nodes(c, nodes)
-		l.addresses(nodes)
 		config := configOf(slices.Concat(l.file.Settings, c.Settings))
+		if config.Discover == clustersql.DiscoverOff { // else there may be more nodes
+			l.nodes(c, nodes)
+		}
+		l.addresses(nodes)
 		l.strategy(c, config, nodes)
 		l.times(c, config, nodes)
 	}

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -142,6 +143,13 @@ func (t *target) add(d clustersql.Driver, description clustersql.Description) {
 	case clustersql.DialectGeneric:
 		c.kind = kindOther
 	}
+	c.take(description)
+	t.clusters = append(t.clusters, c)
+}
+
+// take takes the nodes of a description.
+func (c *cluster) take(description clustersql.Description) {
+	c.nodes = nil
 	for _, in := range description.Nodes {
 		n := node{name: in.Name, dsn: in.DSN, priority: in.Priority, weight: max(1, in.Weight), hide: redact.New(in.DSN, nil, false)}
 		if d := c.kind.dialect(); d != nil {
@@ -150,7 +158,16 @@ func (t *target) add(d clustersql.Driver, description clustersql.Description) {
 		}
 		c.nodes = append(c.nodes, n)
 	}
-	t.clusters = append(t.clusters, c)
+}
+
+// discover waits for what the sources of the cluster find, if it has any, and takes
+// the nodes that there are then. The cluster must run.
+func (c *cluster) discover(ctx context.Context, limit time.Duration) {
+	if c.config.Discover == clustersql.DiscoverOff {
+		return
+	}
+	answered(ctx, c.driver, limit)
+	c.take(c.driver.Describe())
 }
 
 // kindOf returns the kind of a driver by its name in database/sql.

@@ -75,6 +75,7 @@ func (s *ownSource) close() {
 // ready waits until every node has been judged, or for as long as that may take.
 func (s *ownSource) ready(ctx context.Context) {
 	for _, c := range s.clusters {
+		c.discover(ctx, 2*c.config.AttemptTimeout)
 		r := report{cluster: c}
 		r.settled(ctx)
 	}
