@@ -44,6 +44,7 @@ type group[T any] struct {
 var nodeGroups = []group[nodeRow]{
 	{"State", []column[nodeRow]{
 		{key: "reason", label: "reason", help: "why it is suspect or down", value: func(r *nodeRow) string { return r.Reason }},
+		{key: "pending", label: "pending", help: "what a reload or discovery has asked for, and what it waits for", value: func(r *nodeRow) string { return r.Pending }},
 		{key: "until", label: "wait ends", help: "when a node is used again that is held, full or returning", as: asIn, value: func(r *nodeRow) string { return stamp(r.until()) }},
 		{key: "downs", label: "times down", help: "how often it went down", value: func(r *nodeRow) string { return count(r.Downs) }},
 		{key: "downtime", label: "downtime", help: "how long it was down in all", value: func(r *nodeRow) string { return lasting(r.Downtime) }},
@@ -60,7 +61,7 @@ var nodeGroups = []group[nodeRow]{
 	}},
 	{"Place", []column[nodeRow]{
 		{key: "address", label: "address", help: "host and port of its DSN", value: func(r *nodeRow) string { return r.Address }},
-		{key: "origin", label: "origin", help: "who added it: code, file or dsn", value: func(r *nodeRow) string { return r.Origin }},
+		{key: "origin", label: "origin", help: "who added it: code, file, dsn, or the source that has found it", value: func(r *nodeRow) string { return r.Origin }},
 		{key: "priority", label: "priority", help: "its tier: the lowest number is used first", value: func(r *nodeRow) string { return strconv.Itoa(r.Priority) }},
 		{key: "weight", label: "weight", help: "its share in balanced", value: func(r *nodeRow) string { return strconv.Itoa(r.Weight) }},
 		{key: "role", label: "role", help: "its part in replication, at the last look", value: func(r *nodeRow) string { return known(r.Role, clustersql.RoleUnknown) }},
@@ -180,6 +181,7 @@ var clusterColumns = slices.Concat([]column[clusterRow]{
 	{key: "word", value: func(r *clusterRow) string { return r.Level.word() }},
 	{key: "summary", value: func(r *clusterRow) string { return r.Summary }},
 	{key: "hidden", value: (*clusterRow).hidden},
+	{key: "sources", value: (*clusterRow).sources},
 }, clusterFigures)
 
 // pageColumns are those of the line at the top.

@@ -96,6 +96,8 @@ func inWords(e *clustersql.Event) (text string, level Level, shape Kind) {
 		what = "held"
 	case clustersql.EventRole:
 		what, level, shape = "is "+e.Role.String()+" now", LevelWell, KindStandby
+	case clustersql.EventDiscovery:
+		what, level, shape = "discovery", LevelWell, KindUnknown
 	}
 	return sentence(what, e.Reason), level, shape
 }

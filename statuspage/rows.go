@@ -54,6 +54,33 @@ func (r *clusterRow) hidden() string {
 	return fmt.Sprintf("%d nodes that are well are hidden.", well)
 }
 
+// sources says what discovery has found, and what it does not use of that.
+func (r *clusterRow) sources() string {
+	var parts []string
+	for _, s := range r.Sources {
+		text := fmt.Sprintf("%s has %d addresses", s.Name, len(s.Addresses))
+		if len(s.Addresses) == 1 {
+			text = s.Name + " has 1 address"
+		}
+		if s.Err != "" {
+			text += " and now fails: " + s.Err
+		}
+		parts = append(parts, text)
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	text := "Found: " + strings.Join(parts, "; ") + "."
+	var unused []string
+	for _, u := range r.Unused {
+		unused = append(unused, fmt.Sprintf("%s of %s (%s)", u.Address, u.Source, u.Why))
+	}
+	if len(unused) > 0 {
+		text += " Not used: " + some(unused, 6, "and %d more") + "."
+	}
+	return text
+}
+
 // stripText says what the strip shows.
 func (r *nodeRow) stripText() string {
 	const most = 4

@@ -103,6 +103,38 @@ func TestClustersSayWhichNodesAreIll(t *testing.T) {
 	}
 }
 
+// What discovery has found, and what of it is not used, stands under the
+// cluster's name.
+func TestClusterSaysWhatWasFound(t *testing.T) {
+	r := clusterRow{ClusterStatus: new(clustersql.ClusterStatus)}
+	if got := r.sources(); got != "" {
+		t.Errorf("without discovery it says %q", got)
+	}
+	r.Sources = []clustersql.SourceStatus{
+		{Name: "dns db.example", Addresses: []string{"10.0.0.1:3306", "10.0.0.2:3306"}}, {Name: "members", Addresses: []string{"10.0.0.1:3306"}, Err: "no answer"},
+	}
+	r.Unused = []clustersql.UnusedNode{{Address: "192.0.2.1:3306", Source: "members", Why: "its network is not allowed"}}
+	const want = "Found: dns db.example has 2 addresses; members has 1 address and now fails: no answer. " +
+		"Not used: 192.0.2.1:3306 of members (its network is not allowed)."
+	if got := r.sources(); got != want {
+		t.Errorf("it says %q, want %q", got, want)
+	}
+}
+
+// Every kind of event has words of its own.
+func TestEveryKindOfEventHasWords(t *testing.T) {
+	kinds := 0
+	for k := clustersql.EventKind(0); !strings.HasPrefix(k.String(), "EventKind("); k++ {
+		kinds++
+		if text, _, shape := inWords(&clustersql.Event{Kind: k, Conns: 2, Reason: "why"}); strings.HasPrefix(text, "something") || !strings.HasSuffix(text, ": why.") || shape == "" {
+			t.Errorf("%s: %q, shape %q", k, text, shape)
+		}
+	}
+	if kinds < 8 {
+		t.Errorf("only %d kinds were found", kinds)
+	}
+}
+
 // What happened is on the page in words, the newest first, and a page that is
 // open gets what is new alone.
 func TestEventsAreInWords(t *testing.T) {
