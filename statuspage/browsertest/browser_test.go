@@ -77,7 +77,7 @@ func open(t *testing.T) *tab {
 	if err := chromedp.Listen(ctx, b.hear); err != nil {
 		t.Fatal(err)
 	}
-	limited, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	limited, cancel := context.WithTimeout(ctx, 6*time.Minute)
 	t.Cleanup(cancel)
 	b.ctx = limited
 	call(b, log.Enable, cdp.Empty{})
@@ -137,7 +137,7 @@ func eval[T any](b *tab, expression string) T {
 
 // patience is how long a test waits for what comes at once on a machine that has
 // nothing else to do. No test passes because of it.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // until waits until an expression is true in the page. While a page is loaded it
 // may have no value.
