@@ -118,7 +118,7 @@ func TestLogHandlerThatHangsHoldsBackNobody(t *testing.T) {
 		synctest.Wait()
 		db = openDB(t, d)
 		toggle(t, d, 1)
-		if !strings.Contains(log.String(), "log lines dropped\" cluster="+t.Name()+" node=n1 count=944") {
+		if !strings.Contains(log.String(), "log lines dropped\" cluster="+t.Name()+" node=n1 event=lines_dropped count=944") {
 			t.Errorf("the log does not say how many:\n%s", log.String()[max(0, log.Len()-1000):])
 		}
 		db.Close()

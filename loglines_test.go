@@ -78,7 +78,7 @@ func TestLogHasALineForEachChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
 		var log bytes.Buffer
-		d := fakeCluster(t, b, 2, WithLogger(slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))))
+		d := fakeCluster(t, b, 2, WithStrategy(Ordered), WithLogger(slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))))
 		db := openDB(t, d)
 		time.Sleep(time.Second)
 		b.Node("n1").OnStatement(func(context.Context, string, []driver.NamedValue) error { return io.ErrUnexpectedEOF })
