@@ -5,6 +5,7 @@
 #                          with -race, the oldest Go, faults on real servers, bench-quick
 #   ./test.sh quick        the root module's tests without real database servers
 #   ./test.sh integration  every fault of a node under load, on real servers; with tables of them; all of it has Galera's
+#   ./test.sh members      nodes that come back under new addresses, five of them; all of it has three
 #   ./test.sh lint         gofmt, vet, staticcheck, other platforms, go.mod files, known vulnerabilities
 #   ./test.sh oldest       the quick tests with the oldest Go that go.mod allows
 #   ./test.sh bench        clustersql beside a plain driver and HAProxy; writes bench/RESULTS.md
@@ -323,6 +324,10 @@ case "${1:-all}" in
   all) install_step; lint_steps; test_steps; faults_steps; step live "bench, in small" bench_quick ;;
   quick) step tests "tests without real servers" quick ;;
   integration) install_step; faults_steps; replication_faults_steps ;;
+  members)
+    install_step
+    watch_flags=(-v)
+    step tests "members come, go and change: real servers" faults . ./integration -run '^TestMembers$' -members.nodes 5 ;;
   lint) lint_steps ;;
   oldest) step tests "oldest Go" oldest ;;
   bench-quick) install_step; step live "bench, in small" bench_quick ;;

@@ -32,8 +32,11 @@ type Relay struct {
 
 // NewRelay starts a relay to target, on a port of its own. Whoever made it must
 // close it.
-func NewRelay(target string) (*Relay, error) {
-	listener, err := net.Listen("tcp", Addr(0))
+func NewRelay(target string) (*Relay, error) { return NewRelayAt(Addr(0), target) }
+
+// NewRelayAt is NewRelay on a given address of loopback, such as 127.0.0.9:3306.
+func NewRelayAt(addr, target string) (*Relay, error) {
+	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, err
 	}
