@@ -24,14 +24,15 @@ type finder struct {
 	state discovery.State
 	rand  *rand.Rand
 	busy  map[string]chan discovery.Answer // of sources that have not returned
-	bad   map[string]badNode               // by name: what the program's own source gave and no node can be made of
+	bad   map[string]badNode               // by name: what the program's own source gave
 	told  map[string]string                // the last error of each source that a line was written about
 
 	// guarded by m.mu
 	over chan struct{} // closed when the present life has ended; nil before the first
 }
 
-// A badNode is a node that cannot be: it is not tried again before it has another DSN.
+// A badNode is what is known of a DSN of the program's own source: why no node can be
+// made of it, or nothing. It is not tried again before the node has another DSN.
 type badNode struct{ dsn, why string }
 
 // whyBad returns what is known against a node of the program's own source.
@@ -40,11 +41,23 @@ func (f *finder) whyBad(found discovery.Found) string {
 	if b, ok := f.bad[own.Name]; ok && b.dsn == own.DSN {
 		return b.why
 	}
-	delete(f.bad, own.Name)
-	if err := f.m.nameable(own.Name); err != nil {
-		return err.Error()
+	b := badNode{dsn: own.DSN}
+	o, err := origin{}, f.m.nameable(own.Name)
+	if err == nil {
+		o, err = f.m.originOf(&wantedNode{Node: *own}, f.m.cfg())
 	}
-	return ""
+	if err != nil {
+		b.why = f.m.wrong(own.Name, err).Error()
+	} else {
+		f.m.mu.Lock()
+		f.m.giveUp(newOwnedConnector(o.owned), nil)
+		f.m.mu.Unlock()
+	}
+	if len(f.bad) > 4*discovery.Most {
+		clear(f.bad)
+	}
+	f.bad[own.Name] = b
+	return b.why
 }
 
 // A foundStatus is what the finder shows. It is never changed.
@@ -233,7 +246,7 @@ func (f *finder) apply(r discovery.Round) []UnusedNode {
 	templates, wanted, unused := m.split(cfg, m.configured())
 	wanted = slices.DeleteFunc(wanted, func(w wantedNode) bool {
 		b, ok := f.bad[w.Name]
-		return ok && b.dsn == w.DSN && w.origin == sourceName
+		return ok && b.why != "" && b.dsn == w.DSN && w.origin == sourceName
 	})
 	bad := -1
 	for {
