@@ -24,6 +24,7 @@ func TestSettingsCoverConfig(t *testing.T) {
 		reflect.TypeFor[DialMode]():      "backend",
 		reflect.TypeFor[Groups]():        "any",
 		reflect.TypeFor[Dialect]():       "mysql",
+		reflect.TypeFor[Discover]():      "dns",
 	}
 	texts := map[reflect.Type]string{reflect.TypeFor[int](): "7", reflect.TypeFor[bool](): "true"}
 	for i := range reflect.TypeFor[Config]().NumField() {
