@@ -140,10 +140,16 @@ func TestASourceIsNotTrusted(t *testing.T) {
 		if u := d.Status().Unused; len(u) != 1 || u[0].Address != "bad" || !strings.Contains(u[0].Why, "boom") {
 			t.Errorf("%+v", u)
 		}
+		if s := d.Status(); s.DiscoveryChanges != 2 || s.DiscoveryErrors != 0 {
+			t.Errorf("%d changes, %d errors", s.DiscoveryChanges, s.DiscoveryErrors)
+		}
 		r.mu.Lock()
 		r.hangs = true
 		r.mu.Unlock()
 		time.Sleep(time.Minute)
+		if s := d.Status(); s.DiscoveryChanges != 2 || s.DiscoveryErrors < 2 { // asked every 15 s or so, with the wait for the answer
+			t.Errorf("%d changes, %d errors", s.DiscoveryChanges, s.DiscoveryErrors)
+		}
 		if err := db.Ping(); err != nil || d.Status().Sources[0].Err == "" || len(seen.of("", EventDiscovery)) != 2 {
 			t.Errorf("%v, %+v, %v", err, d.Status().Sources, seen.of("", EventDiscovery))
 		}

@@ -30,6 +30,9 @@ type ClusterStatus struct {
 	Moved        uint64 `json:"moved"`           // statements and other calls that a node refused, and that database/sql could send to another one
 	Unknown      uint64 `json:"unknown_outcome"` // errors that are an [ErrUnknownOutcome]
 
+	DiscoveryChanges uint64 `json:"discovery_changes"` // of nodes, that discovery has made
+	DiscoveryErrors  uint64 `json:"discovery_errors"`  // questions to sources that got no answer that counts
+
 	Nodes []NodeStatus `json:"nodes"` // sorted by name
 
 	Reload  ReloadStatus   `json:"reload,omitzero"`   // of the last one
@@ -175,6 +178,7 @@ func (m *manager) status() ClusterStatus {
 	s := ClusterStatus{
 		Name: m.name, ID: m.id, Time: now, Strategy: m.cfg().Strategy.name, Open: err == nil, Waiting: int(m.room.waiting.Load()), MaxOpens: m.cfg().MaxOpensPerNode,
 		OpensAllDown: m.tally.allDown.Load(), Masked: m.tally.masked.Load(), Moved: m.tally.moved.Load(), Unknown: m.tally.unknown.Load(),
+		DiscoveryChanges: m.tally.found.Load(), DiscoveryErrors: m.tally.unheard.Load(),
 		Nodes: make([]NodeStatus, len(nodes)),
 	}
 	for i, n := range nodes {

@@ -43,6 +43,8 @@ type clusterTally struct {
 	unknown atomic.Uint64
 	masked  atomic.Uint64
 	allDown atomic.Uint64
+	found   atomic.Uint64 // changes that discovery has made
+	unheard atomic.Uint64 // answers of sources that do not count, and those that did not come
 	history history
 }
 

@@ -12,6 +12,7 @@ package otel
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -75,6 +76,7 @@ const (
 	resultKey = attribute.Key("clustersql.result")
 	reasonKey = attribute.Key("clustersql.reason")
 	classKey  = attribute.Key("clustersql.error.class")
+	sourceKey = attribute.Key("clustersql.source")
 	roleKey   = attribute.Key("clustersql.role")
 )
 
@@ -102,6 +104,18 @@ func (b *batch) cluster(s *clustersql.ClusterStatus) {
 	reloads := own{"clustersql.config.reloads", "{reload}", "Changes of the configuration as a whole, by result."}
 	b.total(reloads, s.Reload.Count-s.Reload.Failed, self, resultKey.String("ok"))
 	b.total(reloads, s.Reload.Failed, self, resultKey.String("error"))
+	for i, src := range s.Sources {
+		if slices.ContainsFunc(s.Sources[:i], func(other clustersql.SourceStatus) bool { return other.Name == src.Name }) {
+			continue // two nodes are configured with the same name for discovery
+		}
+		answered := 0.0
+		if !src.Answered.IsZero() {
+			answered = float64(src.Answered.UnixMilli()) / 1000
+		}
+		b.gauge(own{"clustersql.discovery.last_success", "s", "When the source of discovery last gave an answer that counts, in Unix time; 0 before the first."}, answered, self, sourceKey.String(src.Name))
+	}
+	b.total(own{"clustersql.discovery.changes", "{change}", "Changes of nodes that discovery has made."}, s.DiscoveryChanges, self)
+	b.total(own{"clustersql.discovery.errors", "{error}", "Questions to sources of discovery that got no answer that counts."}, s.DiscoveryErrors, self)
 	for i := range s.Nodes {
 		b.node(s.ID, &s.Nodes[i])
 	}

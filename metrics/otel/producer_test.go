@@ -154,6 +154,42 @@ func TestMetrics(t *testing.T) {
 	})
 }
 
+// A source of discovery shows when it last answered, and what it has not answered.
+func TestDiscoveryMetrics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		source := func(context.Context) ([]clustersql.Node, error) { // never called twice at once
+			if asked++; asked > 1 {
+				return nil, errors.New("the test has stopped it")
+			}
+			return []clustersql.Node{{Name: "n1", DSN: "n1"}}, nil
+		}
+		d := clustersql.NewDriver(fakedb.New().Driver(), "found_conn", clustersql.WithLogger(slog.New(slog.DiscardHandler)), clustersql.WithSeed(1), clustersql.WithSource(source, 10*time.Second))
+		defer d.Close()
+		db := sql.OpenDB(d.Connector())
+		defer db.Close()
+		time.Sleep(time.Minute)
+		got, s := collected(t, NewProducer(d)), d.Status()
+		manual, err := os.ReadFile("../../docs/metrics.md")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{
+			fmt.Sprintf(`clustersql.discovery.last_success{clustersql.cluster=found_conn,clustersql.source=source} %v`, float64(s.Sources[0].Answered.UnixMilli())/1000),
+			`clustersql.discovery.changes{clustersql.cluster=found_conn} 1`,
+			fmt.Sprintf(`clustersql.discovery.errors{clustersql.cluster=found_conn} %d`, s.DiscoveryErrors),
+		} {
+			name, _, _ := strings.Cut(want, "{")
+			if !slices.Contains(got, want) || !strings.Contains(string(manual), "`"+name+"`") {
+				t.Errorf("no %s:\n%s", want, strings.Join(got, "\n"))
+			}
+		}
+		if s.DiscoveryErrors < 3 {
+			t.Errorf("%d errors in a minute", s.DiscoveryErrors)
+		}
+	})
+}
+
 // The series of a node that is removed end, and so do those of a closed cluster.
 // A node that hangs holds no collection up.
 func TestSeriesEndWithTheirNode(t *testing.T) {

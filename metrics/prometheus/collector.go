@@ -4,9 +4,10 @@
 //
 // A scrape reads one snapshot of each cluster. It waits for no node and starts no
 // query, so a node that hangs holds nothing up. The series of a node or a cluster
-// end when it is removed. The labels are the cluster's ID, the node's name, and
-// words of fixed lists: no address, no text of an error and no connection is ever
-// one. The page docs/metrics.md of clustersql has every name.
+// end when it is removed. The labels are the cluster's ID, the node's name, the name
+// of a source of discovery, and words of fixed lists: no text of an error and no
+// connection is ever one, and no address but that in the name of a node that
+// discovery has found. The page docs/metrics.md of clustersql has every name.
 package prometheus
 
 import (

@@ -4,11 +4,14 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -144,7 +147,7 @@ func TestMetrics(t *testing.T) {
 		}
 		for _, m := range metrics {
 			if !slices.ContainsFunc(got, func(line string) bool { return strings.HasPrefix(line, m.name) }) &&
-				!slices.Contains([]*metric{nodeLag, nodeClosed, reloadOK, reloadTime}, m) { // which this cluster has no value for
+				!slices.Contains([]*metric{nodeLag, nodeClosed, reloadOK, reloadTime, sourceTime}, m) { // which this cluster has no value for
 				t.Errorf("nothing of %s", m.name)
 			}
 		}
@@ -176,6 +179,54 @@ func TestReloadMetrics(t *testing.T) {
 	want(`clustersql_config_last_reload_successful{cluster="reloaded_conn"} 1`, `clustersql_config_reloads_total{cluster="reloaded_conn",result="ok"} 1`)
 }
 
+// A source of discovery that has never answered has the time 0, and one that has keeps
+// the time of its answer when it fails.
+func TestDiscoveryMetrics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var answer []clustersql.Node
+		err := errRefused
+		var mu sync.Mutex
+		source := func(context.Context) ([]clustersql.Node, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			return answer, err
+		}
+		d := fakeCluster(t, fakedb.New(), "found_conn", []clustersql.Option{clustersql.WithSource(source, 10*time.Second)})
+		defer d.Close()
+		c := NewCollector(d)
+		want := func(lines ...string) {
+			t.Helper()
+			got := scrape(t, c)
+			for _, line := range lines {
+				if !slices.Contains(got, line) {
+					t.Errorf("no %s:\n%s", line, strings.Join(got, "\n"))
+				}
+			}
+		}
+		want(`clustersql_discovery_errors_total{cluster="found_conn"} 0`)
+		db := sql.OpenDB(d.Connector())
+		defer db.Close()
+		synctest.Wait()
+		want(`clustersql_discovery_last_success_timestamp_seconds{cluster="found_conn",source="source"} 0`,
+			`clustersql_discovery_errors_total{cluster="found_conn"} 1`, `clustersql_discovery_changes_total{cluster="found_conn"} 0`)
+		mu.Lock()
+		answer, err = []clustersql.Node{{Name: "n1", DSN: "n1"}, {Name: "n2", DSN: "n2"}}, nil
+		mu.Unlock()
+		time.Sleep(5 * time.Second)
+		mu.Lock()
+		err = errRefused
+		mu.Unlock()
+		time.Sleep(time.Minute)
+		s := d.Status()
+		if answered := s.Sources[0].Answered; time.Since(answered) < 40*time.Second || s.DiscoveryErrors < 3 {
+			t.Errorf("answered %s ago, %d errors", time.Since(answered), s.DiscoveryErrors)
+		}
+		want(fmt.Sprintf(`clustersql_discovery_last_success_timestamp_seconds{cluster="found_conn",source="source"} %s`,
+			strconv.FormatFloat(float64(s.Sources[0].Answered.UnixMilli())/1000, 'g', -1, 64)),
+			fmt.Sprintf(`clustersql_discovery_errors_total{cluster="found_conn"} %d`, s.DiscoveryErrors), `clustersql_discovery_changes_total{cluster="found_conn"} 2`)
+	})
+}
+
 // The labels are the cluster, the node and words of fixed lists. No address, no
 // error and no password is one.
 func TestLabelsAreFew(t *testing.T) {
@@ -196,7 +247,7 @@ func TestLabelsAreFew(t *testing.T) {
 		if err := db.PingContext(ctx); err == nil {
 			t.Fatal("the node works")
 		}
-		known := []string{"cluster", "node", "state", "to", "cause", "result", "reason", "class", "role", "le", "strategy", "version"}
+		known := []string{"cluster", "node", "state", "to", "cause", "result", "reason", "class", "role", "le", "strategy", "version", "source"}
 		label := regexp.MustCompile(`[{,](\w+)="((?:[^"\\]|\\.)*)"`)
 		for _, line := range scrape(t, NewCollector(d)) {
 			for _, m := range label.FindAllStringSubmatch(line, -1) {

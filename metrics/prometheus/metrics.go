@@ -1,6 +1,8 @@
 package prometheus
 
 import (
+	"slices"
+
 	client "github.com/prometheus/client_golang/prometheus"
 
 	"github.com/EnumApps/clustersql"
@@ -21,6 +23,9 @@ var (
 	reloadOK      = desc("config_last_reload_successful", "Whether the last change of the configuration as a whole was a success; missing before the first.", "cluster")
 	reloadTime    = desc("config_last_reload_success_timestamp_seconds", "When the configuration was last changed as a whole; missing before the first.", "cluster")
 	reloads       = desc("config_reloads_total", "Changes of the configuration as a whole, by result.", "cluster", "result")
+	sourceTime    = desc("discovery_last_success_timestamp_seconds", "When the source of discovery last gave an answer that counts; 0 before the first.", "cluster", "source")
+	found         = desc("discovery_changes_total", "Changes of nodes that discovery has made.", "cluster")
+	unheard       = desc("discovery_errors_total", "Questions to sources of discovery that got no answer that counts.", "cluster")
 	nodeState     = desc("node_state", "1 for the state of the node, and 0 for the others.", "cluster", "node", "state")
 	nodeUsable    = desc("node_usable", "Whether opens go to the node.", "cluster", "node")
 	nodeSince     = desc("node_state_since_timestamp_seconds", "When the present state began.", "cluster", "node")
@@ -93,6 +98,18 @@ func (c *cluster) collect(s *clustersql.ClusterStatus, version string, b *batch)
 	}
 	b.counter(reloads, c.with("result", "error"), float64(s.Reload.Failed))
 	b.counter(reloads, c.with("result", "ok"), float64(s.Reload.Count-s.Reload.Failed))
+	for i, src := range s.Sources {
+		if slices.ContainsFunc(s.Sources[:i], func(other clustersql.SourceStatus) bool { return other.Name == src.Name }) {
+			continue // two nodes are configured with the same name for discovery
+		}
+		answered := 0.0
+		if !src.Answered.IsZero() {
+			answered = float64(src.Answered.UnixMilli()) / 1000
+		}
+		b.gauge(sourceTime, c.with("source", src.Name), answered)
+	}
+	b.counter(found, c.plain, float64(s.DiscoveryChanges))
+	b.counter(unheard, c.plain, float64(s.DiscoveryErrors))
 	b.gauge(info, pairs("cluster", c.id, "strategy", s.Strategy, "version", version), 1)
 }
 
