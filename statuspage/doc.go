@@ -12,7 +12,7 @@
 // The page has no DSN, no password, and no text of a server that was not
 // redacted. It has the names of clusters and nodes and the texts of their
 // errors, so a program shows it to its operators only: the handler asks nobody
-// who they are. It changes nothing, unless [AllowDrain] is given.
+// who they are. It changes nothing, unless [AllowDrain] or [AllowReload] is given.
 //
 // Nothing runs while nobody looks. While somebody does, one goroutine takes a
 // snapshot twice a second, however many look.

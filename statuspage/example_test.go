@@ -1,6 +1,7 @@
 package statuspage_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log"
@@ -41,12 +42,16 @@ func Example() {
 func ExampleHandler() {
 	writer := clustersql.NewDriver(mysql.MySQLDriver{}, "write_conn")
 	defer writer.Close()
+	reload := func(context.Context) (clustersql.Diff, error) {
+		return writer.Apply([]clustersql.Node{{Name: "galera1", DSN: "user:password@tcp(dbhost1:3306)/db"}})
+	}
 
 	mux := http.NewServeMux()
 	mux.Handle("/debug/clusters/", statuspage.Handler(
 		statuspage.Clusters(writer),      // and not all of the process
 		statuspage.Title("shop: writer"), // the heading
 		statuspage.AllowDrain(),          // buttons that drain a node
+		statuspage.AllowReload(reload),   // and one that reloads the configuration
 	))
 }
 

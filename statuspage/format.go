@@ -15,10 +15,10 @@ import (
 	"github.com/EnumApps/clustersql"
 )
 
-func writeJSON(w io.Writer, s *Snapshot) {
+func writeJSON(w io.Writer, v any) {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
-	_ = e.Encode(s) // an error is one of w, whose reader has gone
+	_ = e.Encode(v) // an error is one of w, whose reader has gone
 }
 
 // writeCSV writes a line for each node, and one for a cluster without nodes. The

@@ -1,6 +1,7 @@
 package statuspage
 
 import (
+	"context"
 	"fmt"
 	"mime"
 	"net/http"
@@ -19,12 +20,6 @@ func Clusters(clusters ...clustersql.Driver) Option {
 	return func(p *page) { p.source = func() []clustersql.Driver { return clusters } }
 }
 
-// AllowDrain puts buttons on the page that drain a node, and end that. They work
-// for requests that come from the page itself: a browser that was sent by
-// another site is refused. A program that asks nobody who they are should not
-// allow it.
-func AllowDrain() Option { return func(p *page) { p.drain = true } }
-
 // Title sets the page's heading. Without it the heading is "clusters".
 func Title(title string) Option { return func(p *page) { p.title = title } }
 
@@ -38,8 +33,8 @@ func Title(title string) Option { return func(p *page) { p.title = title } }
 // method Unwrap of [http.ResponseController], or Flush; else the page asks
 // every two seconds instead of being told.
 //
-// The handler answers GET, HEAD and, with [AllowDrain], POST. ?format=json
-// returns a [Snapshot], ?format=csv the same as a table with a line for each
+// The handler answers GET, HEAD and, with [AllowDrain] or [AllowReload], POST.
+// ?format=json returns a [Snapshot], ?format=csv the same as a table with a line for each
 // node.
 func Handler(options ...Option) http.Handler {
 	p := &page{source: clustersql.Clusters, title: "clusters", guard: http.NewCrossOriginProtection()}
@@ -56,6 +51,7 @@ type page struct {
 	source func() []clustersql.Driver
 	title  string
 	drain  bool
+	reload func(context.Context) (clustersql.Diff, error) // nil if it is not allowed
 	guard  *http.CrossOriginProtection
 	hub    *hub
 
@@ -76,7 +72,7 @@ func (p *page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Vary", "Accept")
 	switch {
-	case r.Method == http.MethodPost && p.drain:
+	case r.Method == http.MethodPost && p.acts():
 		p.post(w, r)
 		return
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
@@ -98,7 +94,7 @@ func (p *page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *page) methods() string {
-	if p.drain {
+	if p.acts() {
 		return "GET, HEAD, POST"
 	}
 	return "GET, HEAD"
@@ -164,52 +160,6 @@ func accepted(accept string) string {
 		}
 	}
 	return found
-}
-
-// post drains a node or ends that, and sends the browser back to the page.
-func (p *page) post(w http.ResponseWriter, r *http.Request) {
-	if err := p.guard.Check(r); err != nil {
-		refuse(w, http.StatusForbidden, "the request comes from another site: use the buttons of the page")
-		return
-	}
-	r.Body = http.MaxBytesReader(w, r.Body, 1<<16)
-	if err := r.ParseForm(); err != nil {
-		refuse(w, http.StatusBadRequest, "no form can be read")
-		return
-	}
-	action, cluster, node := r.PostForm.Get("action"), r.PostForm.Get("cluster"), r.PostForm.Get("node")
-	var change func(clustersql.Driver) error
-	switch action {
-	case "drain":
-		change = func(d clustersql.Driver) error { return d.Drain(node) }
-	case "undrain":
-		change = func(d clustersql.Driver) error { return d.Undrain(node) }
-	default:
-		refuse(w, http.StatusBadRequest, "no such action: write action=drain or action=undrain")
-		return
-	}
-	d, ok := p.find(cluster)
-	if !ok {
-		refuse(w, http.StatusNotFound, fmt.Sprintf("there is no cluster %q", cluster))
-		return
-	}
-	if err := change(d); err != nil {
-		refuse(w, http.StatusNotFound, err.Error())
-		return
-	}
-	// The address is relative: nobody has told this handler where it is mounted.
-	w.Header().Set("Location", viewOf(r.URL.Query()).address())
-	w.WriteHeader(http.StatusSeeOther)
-}
-
-// find returns the cluster with an ID.
-func (p *page) find(id string) (d clustersql.Driver, ok bool) {
-	for _, d := range p.source() {
-		if d.Status().ID == id {
-			return d, true
-		}
-	}
-	return clustersql.Driver{}, false
 }
 
 // poll answers a page that asks for news instead of being told.

@@ -82,7 +82,7 @@ func TestPageWorksUnderAnyPrefix(t *testing.T) {
 
 // Whatever the answer is, the browser runs and loads nothing but the page's own.
 func TestEveryAnswerHasThePolicy(t *testing.T) {
-	page := Handler(Clusters(newStage(t, false, 1).clusters...), AllowDrain())
+	page := Handler(Clusters(newStage(t, false, 1).clusters...), AllowDrain(), AllowReload(noReload))
 	for _, target := range []string{"/", "/?format=json", "/?format=csv", "/?format=no", "/?asset=page.js", "/?asset=no", "/?news=1"} {
 		h := ask(page, "GET", target).Header
 		if got := h.Get("Content-Security-Policy"); got != "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'" {
@@ -98,7 +98,7 @@ func TestEveryAnswerHasThePolicy(t *testing.T) {
 
 // The policy forbids script and style inside the page. So there is none.
 func TestPageHasNoInlineScriptOrStyle(t *testing.T) {
-	html := text(t, ask(Handler(Clusters(newStage(t, false, 3, 2).clusters...), AllowDrain()), "GET", "/"))
+	html := text(t, ask(Handler(Clusters(newStage(t, false, 3, 2).clusters...), AllowDrain(), AllowReload(noReload)), "GET", "/"))
 	for _, bad := range []string{`<style`, ` style=`, `<script>`, `javascript:`, `http://`, `https://`, `//`} {
 		if strings.Contains(html, bad) {
 			t.Errorf("the page has %q", bad)

@@ -108,6 +108,7 @@ type (
 		Zone     string
 		View     view
 		Drain    bool
+		Reload   bool
 		Frame    *frameData
 		Legend   []legendEntry
 		Help     template.HTML
@@ -262,7 +263,7 @@ func (p *page) data(f *frame, v view) *pageData {
 		return c
 	}
 	d := &pageData{
-		Title: p.title, Edition: edition, Refresh: int(refresh / time.Second), Zone: zone, View: v, Drain: p.drain,
+		Title: p.title, Edition: edition, Refresh: int(refresh / time.Second), Zone: zone, View: v, Drain: p.drain, Reload: p.reload != nil,
 		Legend: legend, Help: help,
 		ClusterFigures: clusterFigures, Events: newestFirst(f.eventsAfter(0)),
 		Frame: &frameData{

@@ -1,7 +1,7 @@
 // Command clustersql looks at clusters of clustersql, and works on them: it finds
 // mistakes in a configuration file, tries the nodes before production, watches
-// them, says what is odd, and drains a node of a running program. docs/commands.md
-// is its manual.
+// them, says what is odd, drains a node of a running program, and has one reload its
+// file. docs/commands.md is its manual.
 //
 // Each command is in a file of its own, which registers it.
 package main

@@ -17,10 +17,11 @@ func init() {
 }
 
 type serveCommand struct {
-	Target     string        `arg:"" optional:"" name:"file-or-dsn" help:"The file, or a DSN with a list of hosts."`
-	Listen     string        `default:"127.0.0.1:8080" help:"Where to listen. The page asks nobody who they are."`
-	AllowDrain bool          `help:"Let the page drain nodes: of this process, and of no other."`
-	Every      time.Duration `default:"5s" help:"How often to look whether the file has changed, and to follow it; 0 for never. A SIGHUP always does."`
+	Target      string        `arg:"" optional:"" name:"file-or-dsn" help:"The file, or a DSN with a list of hosts."`
+	Listen      string        `default:"127.0.0.1:8080" help:"Where to listen. The page asks nobody who they are."`
+	AllowDrain  bool          `help:"Let the page drain nodes: of this process, and of no other."`
+	AllowReload bool          `help:"Let the page reload the file."`
+	Every       time.Duration `default:"5s" help:"How often to look whether the file has changed, and to follow it; 0 for never. A SIGHUP always does."`
 }
 
 // Run serves until it is interrupted.
@@ -38,6 +39,12 @@ func (c *serveCommand) Run(e *env) error {
 	options := []statuspage.Option{statuspage.Title(t.name)}
 	if c.AllowDrain {
 		options = append(options, statuspage.AllowDrain())
+	}
+	if c.AllowReload {
+		if t.registry == nil {
+			return exitf(exitUsage, "--allow-reload needs a FILE: a DSN cannot be read again")
+		}
+		options = append(options, statuspage.AllowReload(func(context.Context) (clustersql.Diff, error) { return t.registry.Reload("") }))
 	}
 	l, err := net.Listen("tcp", c.Listen)
 	if err != nil {

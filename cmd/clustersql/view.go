@@ -150,17 +150,27 @@ func withoutURL(err error) error {
 	return err
 }
 
-// post sends the form that a button of the page sends.
-func (p *page) post(ctx context.Context, action, cluster, node string) error {
-	form := url.Values{"action": {action}, "cluster": {cluster}, "node": {node}}
+// send sends the form that a button of the page sends. Whoever calls it closes the
+// answer's body.
+func (p *page) send(ctx context.Context, form url.Values) (*http.Response, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.address.String(), strings.NewReader(form.Encode()))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Accept", "application/json")
 	answer, err := p.client.Do(r)
 	if err != nil {
-		return fmt.Errorf("%s: %w", p.name(), withoutURL(err))
+		return nil, fmt.Errorf("%s: %w", p.name(), withoutURL(err))
+	}
+	return answer, nil
+}
+
+// post drains a node, or ends that.
+func (p *page) post(ctx context.Context, action, cluster, node string) error {
+	answer, err := p.send(ctx, url.Values{"action": {action}, "cluster": {cluster}, "node": {node}})
+	if err != nil {
+		return err
 	}
 	defer answer.Body.Close()
 	text, _ := io.ReadAll(io.LimitReader(answer.Body, 1<<10))
