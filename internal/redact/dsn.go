@@ -113,10 +113,17 @@ func (p pair) isSecret() bool {
 	return len(p.value) >= minSecret && !syntaxWords[strings.ToLower(p.value)]
 }
 
-// isOdd reports whether the value is to be shown, and looks as if it held
-// another key with its value, or a password before an @: the DSN is written in
-// another way. Some servers have users like app@server.
-func (p pair) isOdd() bool { return publicKeys[plainKey(p.key)] && p.looksOdd() }
+// isOdd reports whether the value looks as if the DSN were written in another way.
+// One that is to be shown may hold another key with its value, or a password before
+// an @: some servers have users like app@server. One that is a secret by itself may
+// be the end of user:password@net(address): its key is then a part of the password.
+func (p pair) isOdd() bool {
+	if publicKeys[plainKey(p.key)] {
+		return p.looksOdd()
+	}
+	_, after, found := strings.Cut(p.value, "@")
+	return found && (!p.isPassword() || strings.Contains(after, "("))
+}
 
 func (p pair) looksOdd() bool {
 	key := plainKey(p.key)

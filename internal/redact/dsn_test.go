@@ -56,6 +56,8 @@ func TestTextsStayReadable(t *testing.T) {
 		{"a user with a server", "host=h user=app@server password=hunter22", "hunter22 of app@server", "*** of app@server"},
 		{"two forms, one of them odd", "host=:;ba =@tcp()/db", ";ba =", "***"},
 		{"cannot be read: a user that looks like a key", "host=:hunter22@tcp(h1)/db", "hunter22", "***"},
+		{"cannot be read: a password that looks like a key", "db=db: 2=tcp@tcp())/x", " 2=tcp", "***"},
+		{"cannot be read: a password that looks like a key of one", "db=db: pw=tcp@tcp())/x", " pw=tcp", "***"},
 		{"cannot be read: two addresses", "app:hunter22@tcp(@h1())/db", "hunter22", "***"},
 		{"hosts without names", "postgresql:///shop?host=/run/pg&password=hunter22", "shop on /run/pg with hunter22", "shop on /run/pg with ***"},
 		{"a backend's words", words, "failed to connect to `user=role database=exist`: dbhost (10.0.0.1): dial tcp 10.0.0.1:5432: connect: connection refused", ""},
