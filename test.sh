@@ -237,13 +237,18 @@ oldest() {
 # Modules that start database servers are in the lane of those.
 with_servers=(demo compat pgx cmd/clustersql)
 
-test_steps() {
+# servers_steps need real servers and little else, so they go beside the rest.
+servers_steps() {
   local m
-  step tests "tests: ." test_short
   beside tests "tests of real servers: ." test_servers
   for m in "${with_servers[@]}"; do
     beside tests "tests: $m" test_module "$m"
   done
+}
+
+test_steps() {
+  local m
+  step tests "tests: ." test_short
   for m in "${modules[@]:1}"; do
     case " ${with_servers[*]} " in *" $m "*) continue ;; esac
     ! has_packages "$m" || step tests "tests: $m" test_module "$m"
@@ -321,7 +326,7 @@ soak() { go test -json -race -count=1 -timeout "$(($1 + 10))m" -run '^TestSoak$'
 install_step() { step check "install what the tests need" install_packages; }
 
 case "${1:-all}" in
-  all) install_step; lint_steps; test_steps; faults_steps; step live "bench, in small" bench_quick ;;
+  all) install_step; servers_steps; lint_steps; test_steps; faults_steps; step live "bench, in small" bench_quick ;;
   quick) step tests "tests without real servers" quick ;;
   integration) install_step; faults_steps; replication_faults_steps ;;
   members)
