@@ -9,15 +9,16 @@ import (
 )
 
 // ParseNetworks parses a list of networks in CIDR form, or single addresses, with
-// commas between.
+// commas between. The error quotes nothing: what is no network may be a secret at the
+// wrong key.
 func ParseNetworks(text string) ([]netip.Prefix, error) {
 	var all []netip.Prefix
-	for _, word := range words(text) {
+	for i, word := range words(text) {
 		p, err := netip.ParsePrefix(word)
 		if err != nil {
 			addr, addrErr := netip.ParseAddr(word)
 			if addrErr != nil {
-				return nil, fmt.Errorf("%q is no network: write it as in 10.0.0.0/8, with commas between several", word)
+				return nil, fmt.Errorf("entry %d is no network: write it as in 10.0.0.0/8, with commas between several", i+1)
 			}
 			p = netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen())
 		}
@@ -40,17 +41,18 @@ func words(text string) []string {
 // reaches them. A key is a host, or a host with a port; the longer one counts.
 type Map map[string]string
 
-// ParseMap parses a list like 10.0.0.5=127.0.0.1:13306, 10.0.0.6=127.0.0.2.
+// ParseMap parses a list like 10.0.0.5=127.0.0.1:13306, 10.0.0.6=127.0.0.2. The error
+// quotes nothing, as that of ParseNetworks.
 func ParseMap(text string) (Map, error) {
 	m := Map{}
-	for _, word := range words(text) {
+	for i, word := range words(text) {
 		from, to, found := strings.Cut(word, "=")
 		from, to = strings.TrimSpace(from), strings.TrimSpace(to)
 		switch {
 		case !found || from == "" || to == "":
-			return nil, fmt.Errorf("%q is no pair of addresses: write it as in 10.0.0.5:3306=127.0.0.1:13306", word)
+			return nil, fmt.Errorf("entry %d is no pair of addresses: write it as in 10.0.0.5:3306=127.0.0.1:13306", i+1)
 		case m[from] != "":
-			return nil, fmt.Errorf("%q is there twice: take one out", from)
+			return nil, fmt.Errorf("entry %d has the address of one before it: take one out", i+1)
 		}
 		m[from] = to
 	}
