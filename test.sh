@@ -201,7 +201,7 @@ lint_steps() {
 quick() { short_packages && go test -json -race -short -count=1 -skip '^TestConfiguredClusters$' "${list[@]}"; }
 
 # These tests are a target or a step of their own.
-apart='^(TestFaults|TestReplicationFaults|TestGroupReplication|TestMySQLReplication)$'
+apart='^(TestFaults|TestReplicationFaults|TestGroupReplication|TestMySQLReplication|TestSoak)$'
 
 test_module() { cd "$1" && go test -json -race -timeout 15m -count=1 -skip "$apart" ./...; }
 
@@ -258,20 +258,16 @@ test_steps() {
   step tests "oldest Go" oldest
 }
 
-# Galera's table is two runs, side by side, each with a cluster of its own. What
-# the first takes the second leaves out.
-first_faults='^TestFaults$/^(kill_-9|SIGSTOP_and_SIGCONT|isolated|rejecting|shutdown|read_only|state_transfer)$'
-
+# What the table shows are times, so nothing runs beside it.
 faults_steps() {
   watch_flags=(-show '^Test(Replication)?Faults$')
-  step tests "faults under load: Galera, nodes that fail" faults . ./integration -run "$first_faults"
-  beside tests "faults under load: Galera, the others" faults . ./integration -run '^TestFaults$' -skip "$first_faults"
+  alone tests "faults under load: Galera" faults . ./integration -run '^TestFaults$'
 }
 
 # The other tables take as long again: they are not in the run of everything.
 replication_faults_steps() {
-  step tests "faults under load: replicas of MariaDB" faults . ./integration -run '^TestReplicationFaults$'
-  step tests "faults under load: PostgreSQL" faults compat ./pgfaults -run '^TestFaults$'
+  alone tests "faults under load: replicas of MariaDB" faults . ./integration -run '^TestReplicationFaults$'
+  alone tests "faults under load: PostgreSQL" faults compat ./pgfaults -run '^TestFaults$'
 }
 
 bench_quick() { go -C bench run . -quick; }
@@ -327,7 +323,7 @@ soak() { go test -json -race -count=1 -timeout "$(($1 + 10))m" -run '^TestSoak$'
 install_step() { step check "install what the tests need" install_packages; }
 
 case "${1:-all}" in
-  all) install_step; servers_steps; lint_steps; test_steps; faults_steps; step live "bench, in small" bench_quick ;;
+  all) install_step; servers_steps; lint_steps; test_steps; step live "bench, in small" bench_quick; faults_steps ;;
   quick) step tests "tests without real servers" quick ;;
   integration) install_step; faults_steps; replication_faults_steps ;;
   members)

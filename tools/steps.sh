@@ -6,6 +6,7 @@
 #   step check NAME COMMAND...   COMMAND is quiet; its output is shown if it fails
 #   step live NAME COMMAND...    COMMAND's output is worth watching
 #   beside KIND NAME COMMAND...  the same for the other lane
+#   alone KIND NAME COMMAND...   the same, when the other lane is through
 #   run_steps                    runs them; 1 if one failed
 #
 # The steps of a lane run one after the other, in the order in which they were
@@ -29,6 +30,7 @@ step() {
 }
 
 beside() { local lane=beside; step "$@"; }
+alone() { local lane=alone; step "$@"; }
 
 # What watch prints beside the progress of tests; see tools/testtable.
 watch_flags=()
@@ -45,17 +47,19 @@ run_steps() {
   go build -C tools/testtable -o "$scratch/testtable" . || return
   logs=$(mktemp -d "${TMPDIR:-/tmp}/clustersql-test.XXXXXX") || return
   for ((k = 0; k < n; k++)); do
-    if [ "${lanes[k]}" = beside ]; then
-      [ -n "$other" ] || start_beside
-    else
-      run_step "$k"
-    fi
+    case ${lanes[k]} in
+      beside) [ -n "$other" ] || start_beside; continue ;;
+      alone) await_beside ;;
+    esac
+    run_step "$k"
   done
-  if [ -n "$other" ]; then
-    wait "$other"
-    other=
-  fi
+  await_beside
   end_steps
+}
+
+await_beside() {
+  [ -z "$other" ] || wait "$other"
+  other=
 }
 
 # start_beside gives the other lane a process group of its own, so that all of it
