@@ -85,14 +85,6 @@ func readSpecs(path, text string) (*conffile.File, []clusterSpec, error) {
 	return f, clusters, err
 }
 
-// all returns the clusters.
-func (r *Registry) all() []registered {
-	if all := r.clusters.Load(); all != nil {
-		return *all
-	}
-	return nil // of the zero Registry
-}
-
 // RegisterFile is [Load] and [Registry.Register] in one. After it,
 // [database/sql.Open] knows every cluster of the file by its name, with any
 // DSN.
