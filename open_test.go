@@ -19,6 +19,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/EnumApps/clustersql/internal/race"
 	"github.com/EnumApps/clustersql/internal/seedtest"
 )
 
@@ -220,8 +221,11 @@ func wantOpenError(t *testing.T, err error, nodes int) {
 // Whatever happens, every open is answered in time and nothing is left.
 func TestOpenRandomly(t *testing.T) {
 	rounds, together := 10_000, 500 // so many rounds in one bubble; see TestRaceOfThree
-	if testing.Short() {
+	switch {
+	case testing.Short():
 		rounds, together = 200, 200
+	case race.Enabled: // which makes a round several times as long
+		rounds = 3000
 	}
 	r := seedtest.Rand(t)
 	for first := 0; first < rounds; first += together {
