@@ -93,8 +93,8 @@ func (w *witness) walk(what string, v reflect.Value, depth int) {
 	}
 	switch v.Kind() {
 	case reflect.Pointer:
-		if v.Type() == reflect.TypeFor[*Registry]() {
-			return // a Registry must not be copied
+		if v.Type() == reflect.TypeFor[*Registry]() || v.Type() == reflect.TypeFor[*connector]() {
+			return // these must not be copied
 		}
 		w.walk(what, v.Elem(), depth+1)
 	case reflect.Slice, reflect.Array:
