@@ -24,6 +24,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/fakedb"
 	"github.com/EnumApps/clustersql/internal/health"
+	"github.com/EnumApps/clustersql/internal/logline"
 	"github.com/EnumApps/clustersql/internal/redact"
 	"github.com/EnumApps/clustersql/internal/session"
 	"github.com/EnumApps/clustersql/internal/socket"
@@ -113,7 +114,7 @@ func TestRefusedStatementsMoveUnseen(t *testing.T) {
 func TestGenerationIsRaisedBeforeTheReport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := DefaultConfig()
-		n := newNode("n", fixed(&cfg), NodeConfig{}, dialer{dialect: generic{}, log: logger{base: slog.New(slog.DiscardHandler)}})
+		n := newNode("n", fixed(&cfg), NodeConfig{}, dialer{dialect: generic{}, log: logline.Logger{Base: slog.New(slog.DiscardHandler)}})
 		n.waiting = new(atomic.Int64)
 		ctx, cancel := context.WithCancel(t.Context())
 		l := newLife(ctx, false)

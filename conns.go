@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/health"
+	"github.com/EnumApps/clustersql/internal/logline"
 	"github.com/EnumApps/clustersql/internal/session"
 	"github.com/EnumApps/clustersql/internal/socket"
 )
@@ -358,7 +359,7 @@ func (n *node) stuck() bool { return int(n.hanging.Load()) > n.cfg().MaxOpensPer
 func (n *node) tellStuck() {
 	if !n.loop.stuckTold {
 		n.loop.stuckTold = true
-		n.dial.log.print(lineStuck, n.hanging.Load())
+		n.dial.log.Print(logline.Stuck, n.hanging.Load())
 	}
 }
 

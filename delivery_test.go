@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/EnumApps/clustersql/internal/calls"
 	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
@@ -69,13 +70,13 @@ func TestHookThatNeverReturnsCostsOneGoroutine(t *testing.T) {
 		synctest.Wait()
 		toggle(t, d, 1)
 		events := told.of("n1", EventState)
-		if len(events) != 1+queueRoom+3 {
+		if len(events) != 1+calls.Room+3 {
 			t.Fatalf("%d events", len(events))
 		}
 		for i, e := range events {
 			want := 0
-			if i == 1+queueRoom {
-				want = 1 + 1200 - (1 + queueRoom)
+			if i == 1+calls.Room {
+				want = 1 + 1200 - (1 + calls.Room)
 			}
 			if e.Dropped != want {
 				t.Errorf("event %d: %d dropped, want %d", i, e.Dropped, want)

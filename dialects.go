@@ -11,6 +11,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/conffile"
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/health"
+	"github.com/EnumApps/clustersql/internal/logline"
 	"github.com/EnumApps/clustersql/internal/mysql"
 	"github.com/EnumApps/clustersql/internal/postgres"
 )
@@ -73,7 +74,7 @@ func (c *Config) dialectOf(backend driver.Driver) dialect.Dialect {
 func (m *manager) tellUnknown(d dialect.Dialect) {
 	_, unknown := d.(generic)
 	if unknown && m.cfg().Dialect == DialectByBackend && m.cfg().Check == nil && m.cfg().CheckQuery == "" && !m.told.Swap(true) {
-		m.log.print(lineUnknown, fmt.Sprintf("set dialect = %q or %q if it wraps a driver of these, else check_query or dialect = %q", string(DialectMySQL), string(DialectPostgres), string(DialectGeneric)))
+		m.log.Print(logline.Unknown, fmt.Sprintf("set dialect = %q or %q if it wraps a driver of these, else check_query or dialect = %q", string(DialectMySQL), string(DialectPostgres), string(DialectGeneric)))
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/discovery"
 	"github.com/EnumApps/clustersql/internal/health"
+	"github.com/EnumApps/clustersql/internal/logline"
 	"github.com/EnumApps/clustersql/internal/socket"
 )
 
@@ -69,7 +70,7 @@ type dialer struct {
 	recipes *atomic.Pointer[recipe] // the node's; see recipe
 	known   *dialerFacts
 	dialect dialect.Dialect
-	log     logger
+	log     logline.Logger
 }
 
 // dialerFacts are what a dialer needs to know beside its backend.
@@ -351,7 +352,7 @@ func (d *dialer) contain(what string, err *error) {
 
 func (d *dialer) panicked(what string, with any) error {
 	text := d.hide(fmt.Sprint(with))
-	d.log.print(lineBackendPanic, what, text, d.hide(string(debug.Stack())))
+	d.log.Print(logline.BackendPanic, what, text, d.hide(string(debug.Stack())))
 	return &panicError{fmt.Sprintf("the backend panicked in %s: %s", what, text)}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/EnumApps/clustersql/internal/discovery"
 	"github.com/EnumApps/clustersql/internal/health"
+	"github.com/EnumApps/clustersql/internal/logline"
 )
 
 // A finder is the discovery of one cluster. While a connector is open and something
@@ -268,7 +269,7 @@ func (f *finder) apply(r discovery.Round) []UnusedNode {
 			}
 			return unused
 		case bad < 0:
-			m.log.print(lineUnusable, err.Error())
+			m.log.Print(logline.Unusable, err.Error())
 			return unused
 		}
 		w := &wanted[bad]
@@ -336,16 +337,16 @@ func (m *manager) emit(e Event) {
 	e.Time, e.Cluster = time.Now(), m.name
 	(&tally{cluster: &m.tally}).note(&e)
 	log := m.log
-	log.lines = &m.lines
+	log.Lines = &m.lines
 	line, values := e.line()
-	log.print(line, values...)
+	log.Print(line, values...)
 	if m.cfg().OnEvent == nil {
 		return
 	}
-	m.hook.put(func(dropped int) {
+	m.hook.Put(func(dropped int) {
 		defer func() {
 			if r := recover(); r != nil {
-				log.print(lineHookPanic, e.Kind.String(), redacted(*m.nodes.Load(), fmt.Sprint(r)))
+				log.Print(logline.HookPanic, e.Kind.String(), redacted(*m.nodes.Load(), fmt.Sprint(r)))
 			}
 		}()
 		e.Dropped = dropped

@@ -1,13 +1,12 @@
 package clustersql
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
-	"sync"
 	"time"
 
+	"github.com/EnumApps/clustersql/internal/calls"
 	"github.com/EnumApps/clustersql/internal/health"
+	"github.com/EnumApps/clustersql/internal/logline"
 )
 
 // EventKind is the kind of an [Event].
@@ -83,7 +82,7 @@ type Event struct {
 func (n *node) callHook(e *Event) {
 	defer func() {
 		if r := recover(); r != nil {
-			n.dial.log.print(lineHookPanic, e.Kind.String(), n.dial.hide(fmt.Sprint(r)))
+			n.dial.log.Print(logline.HookPanic, e.Kind.String(), n.dial.hide(fmt.Sprint(r)))
 		}
 	}()
 	n.cfg().OnEvent(*e)
@@ -93,19 +92,19 @@ func (n *node) callHook(e *Event) {
 // for neither: they may take their time, or use this cluster. Only run calls
 // it.
 func (n *node) emit(e Event) {
-	e.Time, e.Cluster, e.Node = time.Now(), n.dial.log.cluster, n.name
+	e.Time, e.Cluster, e.Node = time.Now(), n.dial.log.Cluster, n.name
 	n.tally.note(&e)
 	line, values := e.line()
-	n.dial.log.print(line, values...)
+	n.dial.log.Print(line, values...)
 	if n.cfg().OnEvent == nil {
 		return
 	}
-	dropped := n.hook.put(func(dropped int) {
+	dropped := n.hook.Put(func(dropped int) {
 		e.Dropped = dropped
 		n.callHook(&e)
 	})
 	if dropped == 1 {
-		n.dial.log.print(lineHookHangs, queueRoom)
+		n.dial.log.Print(logline.HookHangs, calls.Room)
 	}
 }
 
@@ -135,148 +134,31 @@ func (n *node) flushLosses() {
 	n.loop.lossReported = false
 }
 
-// A logger writes lines that name the cluster and the node. If base is nil it
-// uses [slog.Default], looked up for each line, because programs often set that
-// after they have made their clusters.
-type logger struct {
-	base          *slog.Logger
-	cluster, node string
-	lines         *callQueue // makes the calls of the handler; nil: print makes them, for a caller of the API
-}
-
-// print writes one line, with values for its attributes; the last of them may be
-// left out. It does not wait for the program's handler, which may hang, if the line
-// is about a node.
-func (l logger) print(kind *logLine, values ...any) {
-	line := kind.record(values...)
-	if l.lines == nil {
-		l.write(line)
-		return
-	}
-	l.lines.put(func(dropped int) {
-		if dropped > 0 {
-			l.write(lineDropped.record(dropped))
+// line returns the kind of the event's line, and the values of its attributes.
+func (e *Event) line() (line *logline.Line, values []any) {
+	switch e.Kind {
+	case EventState:
+		if values = []any{e.From.String(), e.Cause, e.Reason}; e.Lag > 0 {
+			values = append(values, e.Lag.String())
 		}
-		l.write(line)
-	})
-}
-
-// record returns a line of the kind.
-func (k *logLine) record(values ...any) slog.Record {
-	line := slog.NewRecord(time.Now(), k.level, k.message, 0)
-	line.Add("event", k.name)
-	for i, v := range values {
-		line.Add(k.attrs[i], v)
-	}
-	return line
-}
-
-// write calls the program's handler. It recovers from a panic of it.
-func (l logger) write(line slog.Record) {
-	defer func() { _ = recover() }()
-	ctx, h := context.Background(), l.to().Handler()
-	if h.Enabled(ctx, line.Level) {
-		_ = h.Handle(ctx, line)
-	}
-}
-
-// to returns the logger for one line.
-func (l logger) to() *slog.Logger {
-	base := l.base
-	if base == nil {
-		base = slog.Default()
-	}
-	base = base.With("cluster", l.cluster)
-	if l.node != "" {
-		base = base.With("node", l.node)
-	}
-	return base
-}
-
-// queueRoom is how many calls may wait in a callQueue.
-const queueRoom = 256
-
-// A callQueue makes calls of the program's code, which may hang. It makes them in
-// order and one at a time, in a goroutine that ends when none is left. It drops
-// those for which it has no room. Anyone may call the methods.
-type callQueue struct {
-	mu      sync.Mutex // guards what follows; never held across a call
-	waiting []queued
-	dropped int           // since the last one that found room
-	idle    chan struct{} // closed when no call is left; nil if none is
-}
-
-type queued struct {
-	call    func(dropped int)
-	dropped int // calls that were dropped just before this one
-}
-
-// put adds a call, or drops it. It returns how many were dropped in a row by
-// now. The call gets the number of those that were dropped just before it.
-func (q *callQueue) put(call func(dropped int)) (dropped int) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if len(q.waiting) == queueRoom {
-		q.dropped++
-		return q.dropped
-	}
-	q.waiting = append(q.waiting, queued{call, q.dropped})
-	q.dropped = 0
-	if q.idle == nil {
-		q.idle = make(chan struct{})
-		go q.run()
-	}
-	return 0
-}
-
-// run makes the calls. A call may end its goroutine, as the FailNow of a test
-// does; another goroutine then makes the rest.
-func (q *callQueue) run() {
-	done := false
-	defer func() {
-		if !done {
-			go q.run()
+		return logline.State[e.To], values
+	case EventHeld:
+		return logline.Held, []any{e.Cause, e.Reason}
+	case EventRole:
+		return logline.Role, []any{e.Role.String(), e.Cause, e.Reason}
+	case EventDiscovery:
+		if e.Cause == causeUnanswered {
+			return logline.Unanswered, []any{e.Reason}
 		}
-	}()
-	for {
-		next, ok := q.next()
-		if !ok {
-			done = true
-			return
-		}
-		next.call(next.dropped)
+		return logline.Found, []any{e.Reason}
+	case EventFailback:
+		return logline.Failback, []any{e.Cause, e.Reason}
+	case EventCut:
+		line = logline.Cut
+	case EventRetired:
+		line = logline.Retired
+	default:
+		line = logline.Lost
 	}
-}
-
-// next takes the oldest call. If there is none, the queue is idle.
-func (q *callQueue) next() (next queued, ok bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if len(q.waiting) == 0 {
-		q.waiting = nil
-		close(q.idle)
-		q.idle = nil
-		return queued{}, false
-	}
-	next, q.waiting[0] = q.waiting[0], queued{}
-	q.waiting = q.waiting[1:]
-	return next, true
-}
-
-// wait waits until no call is left, or until limit is closed. It reports whether
-// none is left.
-func (q *callQueue) wait(limit <-chan struct{}) bool {
-	idle := q.busy()
-	return idle == nil || closedBefore(idle, limit)
-}
-
-// busy returns a channel that is closed when no call is left, or nil if none is
-// left now.
-func (q *callQueue) busy() <-chan struct{} {
-	if q == nil {
-		return nil
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.idle
+	return line, []any{e.Conns, e.Cause, e.Reason}
 }

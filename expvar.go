@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 	"weak"
+
+	"github.com/EnumApps/clustersql/internal/logline"
 )
 
 // exported is what this process shows in expvar: one map per cluster name. A
@@ -34,7 +36,7 @@ const expvarFirst = "FirstInstanciated"
 // shown.
 func (x *exporter) publish(m *manager) {
 	if !x.claim(m) {
-		m.log.print(lineExpvar)
+		m.log.Print(logline.Expvar)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/health"
+	"github.com/EnumApps/clustersql/internal/logline"
 )
 
 // A node is judged among its fellows, the other nodes of its cluster. Each actor
@@ -259,7 +260,7 @@ func (n *node) noteAlias() {
 func (n *node) tellAlias() {
 	if pair := n.loop.facts.alias + "\n" + n.loop.facts.server.Text; n.loop.memory().toldAlias != pair {
 		n.loop.memory().toldAlias = pair
-		n.dial.log.print(lineAlias, n.loop.facts.alias)
+		n.dial.log.Print(logline.Alias, n.loop.facts.alias)
 	}
 }
 

@@ -23,8 +23,8 @@ const modulePath = "github.com/EnumApps/clustersql"
 // so is an entry that is not in the code.
 var arrows = map[string][]string{
 	".": {
-		"internal/balance", "internal/conffile", "internal/dialect", "internal/gate", "internal/health", "internal/mysql",
-		"internal/deadline", "internal/discovery", "internal/postgres", "internal/redact", "internal/session", "internal/socket",
+		"internal/balance", "internal/calls", "internal/conffile", "internal/dialect", "internal/gate", "internal/health", "internal/mysql",
+		"internal/deadline", "internal/discovery", "internal/logline", "internal/postgres", "internal/redact", "internal/session", "internal/socket",
 	},
 
 	"internal/conffile": {"internal/redact"},
@@ -33,10 +33,12 @@ var arrows = map[string][]string{
 	"internal/session":  {"internal/dialect", "internal/health", "internal/sqltext"},
 
 	"internal/balance":   {"internal/health"},
+	"internal/calls":     {},
 	"internal/deadline":  {},
 	"internal/dialect":   {"internal/health"},
 	"internal/gate":      {},
 	"internal/health":    {},
+	"internal/logline":   {"internal/calls", "internal/health"},
 	"internal/redact":    {},
 	"internal/discovery": {},
 	"internal/socket":    {},
@@ -282,8 +284,8 @@ func TestTheRootIsWhatAReaderCanHold(t *testing.T) {
 			t.Errorf("%s has %d lines; 400 are enough", f.path(), f.lines)
 		}
 	}
-	if root > 48 {
-		t.Errorf("the root has %d source files; 48 are enough", root)
+	if root > 47 {
+		t.Errorf("the root has %d source files; 47 are enough", root)
 	}
 	for _, name := range []string{
 		"go.mod", "go.sum", "manager.go", "nodeactor.go", "dialer.go", "registry.go", "expvar.go",

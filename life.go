@@ -7,6 +7,7 @@ import (
 	"time"
 	"weak"
 
+	"github.com/EnumApps/clustersql/internal/calls"
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
@@ -23,7 +24,7 @@ type life struct {
 	check   chan struct{}         // from anyone: probe soon; has room for one
 
 	late bool            // the node was added to a cluster in use
-	told []*callQueue    // what the loop and its goroutines put events and log lines into
+	told []*calls.Queue  // what the loop and its goroutines put events and log lines into
 	ctx  context.Context // done when the life is to end; its cause is the reason
 	stop context.CancelCauseFunc
 
@@ -94,7 +95,7 @@ func (l *life) checkNow() {
 // ended reports whether the life's last goroutine has ended, and all events and
 // log lines of the node have been delivered.
 func (l *life) ended() bool {
-	return l.busy.Load() == 0 && !slices.ContainsFunc(l.told, func(q *callQueue) bool { return q.busy() != nil })
+	return l.busy.Load() == 0 && !slices.ContainsFunc(l.told, func(q *calls.Queue) bool { return q.Busy() != nil })
 }
 
 // wait waits until the life has ended, or until limit is closed. It reports
@@ -104,7 +105,7 @@ func (l *life) wait(limit <-chan struct{}) bool {
 		return false
 	}
 	for _, q := range l.told {
-		if !q.wait(limit) {
+		if !q.Wait(limit) {
 			return false
 		}
 	}
@@ -194,7 +195,7 @@ type remains struct {
 	stop    context.CancelCauseFunc // nil if the cluster was never used
 	lives   []*life
 	closing []<-chan struct{}
-	told    []*callQueue // about the cluster
+	told    []*calls.Queue // about the cluster
 }
 
 // remains returns what has not ended: the latest life of each node, the lives
@@ -202,7 +203,7 @@ type remains struct {
 func (m *manager) remains() remains {
 	m.leaving = slices.DeleteFunc(m.leaving, (*life).ended)
 	m.closing = slices.DeleteFunc(m.closing, isClosed)
-	h := remains{stop: m.stop, lives: slices.Clone(m.leaving), closing: slices.Clone(m.closing), told: []*callQueue{&m.lines, &m.hook}}
+	h := remains{stop: m.stop, lives: slices.Clone(m.leaving), closing: slices.Clone(m.closing), told: []*calls.Queue{&m.lines, &m.hook}}
 	if m.finder.over != nil {
 		h.closing = append(h.closing, m.finder.over)
 	}
@@ -238,7 +239,7 @@ func (h remains) end(limit time.Duration) {
 		}
 	}
 	for _, q := range h.told {
-		if !q.wait(over.Done()) {
+		if !q.Wait(over.Done()) {
 			return
 		}
 	}

@@ -9,8 +9,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/EnumApps/clustersql/internal/calls"
 	"github.com/EnumApps/clustersql/internal/discovery"
 	"github.com/EnumApps/clustersql/internal/gate"
+	"github.com/EnumApps/clustersql/internal/logline"
 )
 
 // A manager is one cluster: its nodes, and when their actors run. How it opens
@@ -21,7 +23,7 @@ type manager struct {
 	id      string // the name, or with a number behind it; unique among the clusters in use
 	backend driver.Driver
 	invalid error // why the settings cannot work; nil if they can
-	log     logger
+	log     logline.Logger
 	told    atomic.Bool // that the backend is not known
 	draws   *lockedRand // random numbers for callers' goroutines
 	// draw returns a random number from 0 to n-1 for an open. The strategies of
@@ -38,7 +40,7 @@ type manager struct {
 
 	reloaded    atomic.Pointer[ReloadStatus] // nil before the first
 	shownFound  atomic.Pointer[foundStatus]  // nil before the first round of discovery
-	lines, hook callQueue                    // for lines and events about the cluster
+	lines, hook calls.Queue                  // for lines and events about the cluster
 	turn        chan struct{}                // has room for one: whoever changes the members as a whole
 	unsettled   atomic.Bool                  // there are nodes that wait to become members, or to leave; see settle
 
@@ -77,7 +79,7 @@ func newManager(backend driver.Driver, name string, opts []Option) *manager {
 	if err != nil {
 		m.invalid = fmt.Errorf("clustersql: cluster %q: %w", name, err)
 	}
-	m.log = logger{base: m.cfg().Logger, cluster: name}
+	m.log = logline.Logger{Base: m.cfg().Logger, Cluster: name}
 	m.nodes.Store(new([]*node))
 	return m
 }

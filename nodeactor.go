@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/EnumApps/clustersql/internal/calls"
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/health"
 )
@@ -50,7 +51,7 @@ type node struct {
 	renewed    atomic.Bool   // the recipe is another one, and the loop has not seen that yet
 	awaiting   atomic.Bool   // a cut is due, and waits for an answer of another node
 	looking    atomic.Bool   // a full node will look for idle conns soon
-	hook       callQueue     // calls of OnEvent
+	hook       calls.Queue   // calls of OnEvent
 	deaf       atomic.Int64  // attempts and probes that are past their deadline and whose backend has not returned
 	tally      *tally        // counters
 	hanging    atomic.Int64  // Closes of ours that take longer than attempt_timeout and have not returned
@@ -126,7 +127,7 @@ func (n *node) cfg() *Config { return n.conf.Load() }
 func (n *node) start(parent context.Context, late bool) {
 	prev := n.life.Load()
 	l := newLife(parent, late)
-	l.told = []*callQueue{&n.hook, n.dial.log.lines}
+	l.told = []*calls.Queue{&n.hook, n.dial.log.Lines}
 	n.life.Store(l)
 	go n.run(l, prev)
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/EnumApps/clustersql/internal/calls"
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/redact"
 )
@@ -208,7 +209,7 @@ func (m *manager) newMember(w *wantedNode, cfg *Config) (*node, error) {
 		return nil, err
 	}
 	log := m.log
-	log.node, log.lines = w.Name, new(callQueue)
+	log.Node, log.Lines = w.Name, new(calls.Queue)
 	d := dialer{recipes: newRecipes(o.recipe(cfg)), known: &dialerFacts{nodes: &m.nodes}, dialect: o.dialect, log: log}
 	n := newNode(w.Name, &m.conf, settings, d)
 	n.settings.Load().origin = w.origin

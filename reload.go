@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/conffile"
+	"github.com/EnumApps/clustersql/internal/logline"
 )
 
 // A contentSum stands for what a file holds. It is no secret.
@@ -105,9 +106,9 @@ func (r *Registry) noteReload(diff Diff, err error) {
 		m.noteReload(changes, err)
 		switch {
 		case err != nil && i == 0:
-			m.log.print(lineNotReloaded, err.Error())
+			m.log.Print(logline.NotReloaded, err.Error())
 		case err == nil && changes > 0:
-			m.log.print(lineReloaded, changes)
+			m.log.Print(logline.Reloaded, changes)
 		}
 	}
 }

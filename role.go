@@ -11,6 +11,7 @@ import (
 
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/health"
+	"github.com/EnumApps/clustersql/internal/logline"
 )
 
 // readRole reads the answer to role_query: one row, with a word for the role and
@@ -245,7 +246,7 @@ func (n *node) tellHidden(p *part) {
 		return
 	}
 	n.loop.memory().hiddenTold = true
-	n.dial.log.print(lineHidden, p.Hidden)
+	n.dial.log.Print(logline.Hidden, p.Hidden)
 }
 
 // hold makes a good probe evidence against a node that is held back because of

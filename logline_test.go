@@ -3,6 +3,7 @@ package clustersql
 import (
 	"bytes"
 	"context"
+	"database/sql/driver"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -13,9 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"database/sql/driver"
-
 	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/EnumApps/clustersql/internal/logline"
 )
 
 // The table of log lines in docs/operations.md is that of the code: names,
@@ -27,20 +27,20 @@ func TestDocsLogLines(t *testing.T) {
 		told[m[1]] = m[2:]
 	}
 	attr := regexp.MustCompile("`(\\w+)`")
-	for _, line := range logLines {
-		m := told[line.name]
+	for _, line := range logline.All {
+		m := told[line.Name]
 		if m == nil {
-			t.Errorf("docs/operations.md does not have the line %s", line.name)
+			t.Errorf("docs/operations.md does not have the line %s", line.Name)
 			continue
 		}
 		var attrs []string
 		for _, a := range attr.FindAllStringSubmatch(m[2], -1) {
 			attrs = append(attrs, a[1])
 		}
-		if m[0] != line.message || m[1] != strings.ToLower(line.level.String()) || !slices.Equal(attrs, line.attrs) {
+		if m[0] != line.Message || m[1] != strings.ToLower(line.Level.String()) || !slices.Equal(attrs, line.Attrs) {
 			t.Errorf("docs/operations.md has %q for %+v", m, *line)
 		}
-		delete(told, line.name)
+		delete(told, line.Name)
 	}
 	for name := range told {
 		t.Errorf("docs/operations.md has the line %s, and the code does not", name)
@@ -50,21 +50,21 @@ func TestDocsLogLines(t *testing.T) {
 // Every kind of event has a line, and no two kinds of lines have one name.
 func TestEveryEventHasALine(t *testing.T) {
 	names := map[string]bool{}
-	for _, line := range logLines {
-		if names[line.name] {
-			t.Errorf("two lines are %s", line.name)
+	for _, line := range logline.All {
+		if names[line.Name] {
+			t.Errorf("two lines are %s", line.Name)
 		}
-		names[line.name] = true
+		names[line.Name] = true
 	}
 	seen := map[string]bool{}
 	for kind := EventState; !strings.HasPrefix(kind.String(), "EventKind("); kind++ {
 		for to := StateUnknown; to <= StateDraining; to++ {
 			line, values := (&Event{Kind: kind, To: to, Lag: time.Second}).line()
-			if line == nil || to == StateDown && len(values) != len(line.attrs) {
+			if line == nil || to == StateDown && len(values) != len(line.Attrs) {
 				t.Errorf("%v to %v: %v, %v", kind, to, line, values)
 			}
 			if kind != EventState {
-				seen[line.name] = true
+				seen[line.Name] = true
 			}
 		}
 	}
