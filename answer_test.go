@@ -115,7 +115,7 @@ func TestGenerationIsRaisedBeforeTheReport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := DefaultConfig()
 		n := newNode("n", fixed(&cfg), NodeConfig{}, dialer{dialect: generic{}, log: logline.Logger{Base: slog.New(slog.DiscardHandler)}})
-		n.waiting = new(atomic.Int64)
+		n.room = new(waitingRoom)
 		ctx, cancel := context.WithCancel(t.Context())
 		l := newLife(ctx, false)
 		n.life.Store(l) // no loop runs

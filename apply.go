@@ -145,7 +145,7 @@ func (c *change) commit() error {
 		exported.addNode(m, n)
 	}
 	m.settle()
-	m.news.notify()
+	m.news.Notify()
 	c.wake(before != c.cfg)
 	m.askAgain()
 	return nil

@@ -46,6 +46,10 @@ func (r *request) release() {
 	}
 }
 
+// Ended reports whether the open has ended: an attempt that has not started by then
+// never starts.
+func (r *request) Ended() bool { return r.ctx.Err() != nil }
+
 // fail answers the open. Only the first answer counts; later ones are dropped.
 func (r *request) fail(why *dialError) {
 	if r.why.CompareAndSwap(nil, why) {
@@ -308,7 +312,7 @@ func (n *node) slots() int {
 // node. Opens must not spend time on testing a down node, and only one at a
 // time may test a full node.
 func (n *node) refuseWaiting() {
-	if n.loop.waiting.empty() {
+	if n.loop.waiting.Empty() {
 		return
 	}
 	why := n.loop.fullWhy
@@ -320,7 +324,12 @@ func (n *node) refuseWaiting() {
 	case why == nil:
 		return
 	}
-	n.loop.waiting.refuse(why)
+	n.refuseAll(why)
+}
+
+// refuseAll answers all requests that wait with the same failure.
+func (n *node) refuseAll(why *dialError) {
+	n.loop.waiting.Clear(func(r *request) { r.fail(why) })
 }
 
 // allowRetry grows the retry epoch: an open that failed here may ask again.
@@ -331,10 +340,10 @@ func (n *node) allowRetry() { n.loop.facts.retryEpoch++ }
 // however small the room is, and nobody else wakes.
 func (n *node) invite() {
 	n.loop.invites = false
-	if n.waiting.Load() == 0 || !n.loop.waiting.empty() {
+	if n.room.Waiting() == 0 || !n.loop.waiting.Empty() {
 		return
 	}
-	n.room.invite(n, n.slots()-int(n.inflight.Load()))
+	n.room.Invite(n, n.slots()-int(n.inflight.Load()))
 }
 
 // reportOutrun notifies the actor. It returns when the loop has taken the

@@ -7,9 +7,9 @@ import (
 	"net"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/EnumApps/clustersql/internal/counts"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/logline"
 	"github.com/EnumApps/clustersql/internal/session"
@@ -28,7 +28,7 @@ type conns struct {
 // A heldConn is one connection that database/sql holds.
 type heldConn struct {
 	conn   session.Handle
-	place  *loadPlace
+	place  *counts.Place
 	born   uint64 // the node's generation when its attempt began
 	opened time.Time
 	aging  float64 // how much of max_age it gets
@@ -113,7 +113,7 @@ func (c *conns) filter(want func(heldConn) bool) []heldConn {
 // conn. closed may be nil; it is called once the conn is closed. It may wait
 // for the life's goroutines.
 func (n *node) wrap(w winner, closed func()) driver.Conn {
-	place := n.load.join(w.born)
+	place := n.load.Join(w.born)
 	var ended func() bool
 	if !n.session.Closes { // a driver that closes its connection by itself looks by itself too
 		ended = w.socket.Watch()
@@ -129,7 +129,7 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 		Closed: func(by session.Closer) {
 			last := n.conns.remove(w.socket)
 			n.countEnd(by, w)
-			place.leave()
+			place.Leave()
 			if last && n.draining.Load() {
 				n.checkNow()
 			}
@@ -145,7 +145,7 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 	now := time.Now()
 	n.tally.noteOpen(n.conns.add(w.socket, heldConn{handle, place, w.born, now, aging(n.draws)}))
 	n.applyCut(w)
-	n.load.planned.Add(-1)
+	n.load.Planned.Add(-1)
 	return wrapped
 }
 
@@ -234,65 +234,6 @@ func (n *node) report(e health.Evidence, born uint64) {
 	case l.report <- &e:
 	case <-l.ctx.Done():
 	}
-}
-
-// nodeLoad is how much work this cluster has on a node: connections of the
-// node's present generation, and opens under way. Any goroutine may use it.
-type nodeLoad struct {
-	// planned counts launches whose open has not ended. An open raises it as it
-	// launches, so that opens of the same moment see each other.
-	planned atomic.Int64
-	// conns is the count of the newest generation that has one.
-	conns atomic.Pointer[generationCount]
-}
-
-// A generationCount counts the connections of one generation. Connections of
-// older generations may stay in database/sql's pool until they are next asked
-// for, and are not part of the load.
-type generationCount struct {
-	generation uint64
-	open       atomic.Int64
-}
-
-// A loadPlace is the part of one connection in a generationCount.
-type loadPlace struct {
-	open *atomic.Int64
-	left atomic.Bool
-}
-
-// leave ends the counting of the connection. Only the first call has an effect.
-func (s *loadPlace) leave() {
-	if s.left.CompareAndSwap(false, true) {
-		s.open.Add(-1)
-	}
-}
-
-// join counts a connection of a generation until its loadPlace is left.
-func (l *nodeLoad) join(generation uint64) *loadPlace { return &loadPlace{open: l.count(generation)} }
-
-func (l *nodeLoad) count(generation uint64) *atomic.Int64 {
-	for {
-		t := l.conns.Load()
-		if t == nil || t.generation != generation {
-			fresh := &generationCount{generation: generation}
-			older := t != nil && t.generation > generation // older than the newest: not part of the load
-			if !older && !l.conns.CompareAndSwap(t, fresh) {
-				continue
-			}
-			t = fresh
-		}
-		t.open.Add(1)
-		return &t.open
-	}
-}
-
-// of returns the load if the given generation is the present one, and how many
-// connections are in it.
-func (l *nodeLoad) of(generation uint64) (load, conns int) {
-	if t := l.conns.Load(); t != nil && t.generation == generation {
-		conns = int(t.open.Load())
-	}
-	return int(l.planned.Load()) + conns, conns
 }
 
 // errCut is in the tree of the errors that calls on a cut connection return.

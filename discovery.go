@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/discovery"
+	"github.com/EnumApps/clustersql/internal/draw"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/logline"
 )
@@ -99,7 +100,7 @@ const askedAtMost = time.Second
 // run asks until ctx is done, or until there is nothing to ask.
 func (f *finder) run(ctx context.Context) {
 	if f.rand == nil {
-		f.rand = newRand(f.m.cfg().Seed, "\x00discovery") // no node has that name
+		f.rand = draw.New(f.m.cfg().Seed, "\x00discovery") // no node has that name
 		f.busy, f.told = make(map[string]chan discovery.Answer), make(map[string]string)
 		f.bad = make(map[string]badNode)
 	}
@@ -174,7 +175,7 @@ func (f *finder) round(ctx context.Context, counts bool) {
 		f.tell(src)
 	}
 	m.shownFound.Store(s)
-	m.news.notify()
+	m.news.Notify()
 }
 
 // What led to an event about discovery.

@@ -26,7 +26,7 @@ func (m *manager) drain(name string, on bool) error {
 		n.generation.Add(1)
 	}
 	n.checkNow()
-	m.news.notify()
+	m.news.Notify()
 	return nil
 }
 

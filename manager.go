@@ -7,10 +7,10 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/EnumApps/clustersql/internal/calls"
 	"github.com/EnumApps/clustersql/internal/discovery"
+	"github.com/EnumApps/clustersql/internal/draw"
 	"github.com/EnumApps/clustersql/internal/gate"
 	"github.com/EnumApps/clustersql/internal/logline"
 )
@@ -24,8 +24,8 @@ type manager struct {
 	backend driver.Driver
 	invalid error // why the settings cannot work; nil if they can
 	log     logline.Logger
-	told    atomic.Bool // that the backend is not known
-	draws   *lockedRand // random numbers for callers' goroutines
+	told    atomic.Bool  // that the backend is not known
+	draws   *draw.Source // random numbers for callers' goroutines
 	// draw returns a random number from 0 to n-1 for an open. The strategies of
 	// this package draw with it.
 	draw func(n int) int
@@ -33,7 +33,7 @@ type manager struct {
 	// shared; what these point to is never changed, only replaced
 	conf  atomic.Pointer[Config]  // see cfg
 	nodes atomic.Pointer[[]*node] // sorted by name
-	news  changes
+	news  gate.News
 	room  waitingRoom
 	gate  *gate.Gate
 	tally clusterTally
@@ -69,7 +69,7 @@ func newManager(backend driver.Driver, name string, opts []Option) *manager {
 	if cfg.Seed == 0 {
 		cfg.Seed = rand.Uint64()
 	}
-	m.draws = &lockedRand{rand: newRand(cfg.Seed, "")} // no node has that name
+	m.draws = draw.NewSource(cfg.Seed, "") // no node has that name
 	m.draw = m.draws.IntN
 	err := cfg.settle()
 	if err == nil {
@@ -144,37 +144,4 @@ func (m *manager) names() []string {
 		names[i] = n.name
 	}
 	return names
-}
-
-// changes tells waiting goroutines that something has changed in the cluster:
-// the state of a node, or the list of nodes. A writer publishes the change
-// first and calls notify after that. So a reader must call next first and look
-// at the cluster after that.
-type changes struct {
-	current  atomic.Pointer[chan struct{}]
-	notified atomic.Int64 // time of the last notify, in Unix nanoseconds
-}
-
-// next returns a channel that the next notify closes.
-func (c *changes) next() <-chan struct{} {
-	for {
-		if ch := c.current.Load(); ch != nil {
-			return *ch
-		}
-		ch := make(chan struct{})
-		c.current.CompareAndSwap(nil, &ch)
-	}
-}
-
-// age returns how long ago the last notify was.
-func (c *changes) age(now time.Time) time.Duration { return now.Sub(time.Unix(0, c.notified.Load())) }
-
-// touch notes a change that nobody waits for.
-func (c *changes) touch() { c.notified.Store(time.Now().UnixNano()) }
-
-func (c *changes) notify() {
-	c.touch()
-	if ch := c.current.Swap(nil); ch != nil {
-		close(*ch)
-	}
 }

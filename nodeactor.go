@@ -9,7 +9,10 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/calls"
+	"github.com/EnumApps/clustersql/internal/counts"
 	"github.com/EnumApps/clustersql/internal/dialect"
+	"github.com/EnumApps/clustersql/internal/draw"
+	"github.com/EnumApps/clustersql/internal/gate"
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
@@ -23,10 +26,9 @@ type node struct {
 	dial        dialer
 	session     dialect.Session          // what holds for every session on the node
 	members     *atomic.Pointer[[]*node] // the cluster's nodes, with this one
-	news        *changes                 // notified when the state has changed
+	news        *gate.News               // notified when the state has changed
 	room        *waitingRoom             // the opens of the cluster that wait for a node
-	waiting     *atomic.Int64            // how many they are
-	draws       *lockedRand              // the cluster's random numbers, for callers' goroutines
+	draws       *draw.Source             // the cluster's random numbers, for callers' goroutines
 	afterChange func()                   // called when the state has changed; see manager.settle
 
 	// owned by run; each life takes it over from the life before
@@ -41,7 +43,7 @@ type node struct {
 	generation atomic.Uint64
 	conns      conns                    // the connections that database/sql holds
 	cutOrder   atomic.Pointer[cutOrder] // the latest one; nil before the first
-	load       nodeLoad
+	load       counts.Load
 	opens      atomic.Uint64 // attempts started so far; only run adds
 	inflight   atomic.Int64  // attempts that hold a slot; run adds, the attempt subtracts
 	draining   atomic.Bool   // the node takes nothing new
@@ -64,8 +66,8 @@ type loopState struct {
 	rand   *rand.Rand // for the waits between probes
 	facts  snapshot   // what publish copies into the next snapshot
 
-	waiting  queue      // requests that wait for a slot
-	attempts []*attempt // those that have not reported how they ended
+	waiting  gate.Queue[*request] // requests that wait for a slot
+	attempts []*attempt           // those that have not reported how they ended
 
 	probeConn   driver.Conn // the lasting probe connection; nil while a probe has it
 	giveUp      func()      // ends the latest probe of it, which may be late; nil if a dial has been answered since
@@ -109,7 +111,7 @@ func newNode(name string, conf *atomic.Pointer[Config], settings NodeConfig, d d
 	now := time.Now()
 	n := &node{name: name, conf: conf, dial: d, tally: &tally{cluster: new(clusterTally), added: now}, afterChange: func() {}}
 	n.settings.Store(&nodeSettings{NodeConfig: settings})
-	n.loop.rand = newRand(n.cfg().Seed, name)
+	n.loop.rand = draw.New(n.cfg().Seed, name)
 	n.loop.health.Since = now
 	n.loop.facts = snapshot{added: now}
 	n.publish()
@@ -154,7 +156,7 @@ func (n *node) run(l *life, prev *life) {
 		n.tellFellows()
 		if n.loop.changed {
 			n.loop.changed = false
-			n.news.notify()
+			n.news.Notify()
 			n.afterChange()
 		}
 		if n.loop.invites {
@@ -186,7 +188,7 @@ func (n *node) run(l *life, prev *life) {
 // requests come with every open.
 func (n *node) onOpen(l *life, r *request) {
 	n.loop.learnt = false
-	n.loop.waiting.push(r)
+	n.loop.waiting.Push(r)
 	n.fillSlots(l)
 }
 
@@ -208,8 +210,8 @@ func (n *node) launch(l *life, r *request) {
 // fillSlots starts waiting requests while there are free slots.
 func (n *node) fillSlots(l *life) {
 	for int(n.inflight.Load()) < n.slots() {
-		r := n.loop.waiting.pop()
-		if r == nil {
+		r, ok := n.loop.waiting.Pop()
+		if !ok {
 			return
 		}
 		n.launch(l, r)
@@ -237,7 +239,7 @@ func (n *node) onOutcome(l *life, o outcome) {
 		s.lastSuccess = time.Now()
 		n.allowRetry()
 		if n.loop.full.End() {
-			n.news.touch() // the nodes may rebalance now
+			n.news.Touch() // the nodes may rebalance now
 		}
 		n.loop.fullWhy = nil
 		n.loop.room.made = 0
@@ -251,7 +253,7 @@ func (n *node) onOutcome(l *life, o outcome) {
 			n.loop.fullWhy = o.failed
 			if n.loop.full.Again(time.Now(), n.loop.rand) {
 				n.allowRetry()
-				time.AfterFunc(time.Until(n.loop.full.Until), func() { n.room.invite(n, 1) })
+				time.AfterFunc(time.Until(n.loop.full.Until), func() { n.room.Invite(n, 1) })
 			}
 		}
 	}
@@ -369,7 +371,7 @@ func (n *node) emitRetired(reason, cause string) {
 // whose backend has returned reports at once. Attempts and a probe close the
 // conns that they hold when they return.
 func (n *node) end(l *life) {
-	n.loop.waiting.refuse(n.dial.failure(health.Neutral, context.Cause(l.ctx)))
+	n.refuseAll(n.dial.failure(health.Neutral, context.Cause(l.ctx)))
 	n.flushLosses()
 	under := len(n.loop.attempts)
 	n.loop.attempts = slices.DeleteFunc(n.loop.attempts, (*attempt).abandon)

@@ -179,7 +179,7 @@ func (m *manager) addWanted(w wantedNode, opts []NodeOption) error {
 		return m.refuse(w.Name, err)
 	}
 	m.tellUnknown(n.dial.dialect)
-	m.news.notify()
+	m.news.Notify()
 	exported.addNode(m, n)
 	return nil
 }
@@ -215,7 +215,7 @@ func (m *manager) newMember(w *wantedNode, cfg *Config) (*node, error) {
 	n.settings.Load().origin = w.origin
 	n.tally.cluster = &m.tally
 	n.session, n.members, n.draws = o.session, &m.nodes, m.draws
-	n.news, n.room, n.waiting = &m.news, &m.room, &m.room.waiting
+	n.news, n.room = &m.news, &m.room
 	n.afterChange = m.afterChange
 	return n, nil
 }
@@ -376,6 +376,6 @@ func (m *manager) dismissed(nodes []*node) {
 		exported.removeNode(m, n)
 	}
 	if len(nodes) > 0 {
-		m.news.notify()
+		m.news.Notify()
 	}
 }

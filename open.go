@@ -213,7 +213,7 @@ func (r *round) start(released context.Context, group *errgroup.Group, values co
 		if i > next && r.plan[i].wait > 0 {
 			return i
 		}
-		n.load.planned.Add(1)
+		n.load.Planned.Add(1)
 		n.tally.chosen.Add(1)
 		f := &failure{
 			node:  n,
@@ -231,7 +231,7 @@ func (r *round) start(released context.Context, group *errgroup.Group, values co
 func (r *round) releaseLoad() {
 	for _, f := range r.failures {
 		if f.node != r.winner.node {
-			f.node.load.planned.Add(-1)
+			f.node.load.Planned.Add(-1)
 		}
 	}
 }

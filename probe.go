@@ -27,7 +27,7 @@ func (n *node) probeNow(l *life) {
 
 // onTimer starts the probe that is due, and does the other work of each tick.
 func (n *node) onTimer(l *life) {
-	n.loop.waiting.dropReleased()
+	n.loop.waiting.DropEnded()
 	n.fillSlots(l)
 	n.flushLosses()
 	n.rebalance(l)
@@ -330,7 +330,7 @@ func (n *node) scheduleNext() {
 		n.schedule(n.regular())
 	case n.loop.health.Good > 0, !n.loop.health.Answered.IsZero():
 		n.schedule(health.BackoffFirst)
-	case n.waiting.Load() > 0:
+	case n.room.Waiting() > 0:
 		n.schedule(min(health.Backoff(0, n.loop.rand), n.regular()))
 	case n.loop.health.Class.Unsuited() && n.loop.probeConn != nil:
 		n.schedule(n.regular()) // it works, and may become what is asked for

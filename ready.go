@@ -13,7 +13,7 @@ func (m *manager) waitReady(ctx context.Context, want int) error {
 		return err
 	}
 	for {
-		news := m.news.next()
+		news := m.news.Next()
 		s := m.status()
 		if s.up() >= want {
 			return nil

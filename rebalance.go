@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/balance"
+	"github.com/EnumApps/clustersql/internal/draw"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/session"
 )
@@ -43,7 +44,7 @@ func (n *node) rebalance(l *life) {
 		return // makeRoom is at work
 	}
 	now, generation := time.Now(), n.generation.Load()
-	recent := n.news.age(now) < rebalanceWindow+n.cfg().RebalanceAfter || b.shares.Begun()
+	recent := n.news.Age(now) < rebalanceWindow+n.cfg().RebalanceAfter || b.shares.Begun()
 	if !recent && n.cfg().MaxAge == 0 {
 		return
 	}
@@ -139,7 +140,7 @@ const roomEvery = 100 * time.Millisecond
 
 // crowded reports whether the node is full while opens wait.
 func (n *node) crowded() bool {
-	return n.loop.full.Refused > 0 && n.waiting.Load() > 0 && n.loop.health.State.Usable()
+	return n.loop.full.Refused > 0 && n.room.Waiting() > 0 && n.loop.health.State.Usable()
 }
 
 // makeRoom closes conns that lie idle on a full node while opens wait. The pool
@@ -164,7 +165,7 @@ func (n *node) makeRoom(l *life) {
 		n.checkNow()
 	})
 	members := max(1, len(*n.members.Load()))
-	wanted := (int(n.waiting.Load())+members-1)/members - r.made
+	wanted := (n.room.Waiting()+members-1)/members - r.made
 	generation, closed := n.generation.Load(), 0
 	for _, h := range n.conns.filter(func(h heldConn) bool { return h.born == generation }) {
 		if closed < wanted && h.conn.TakeRested() {
@@ -183,7 +184,7 @@ func (n *node) makeRoom(l *life) {
 // closeTaken closes a conn that the caller has taken out of use.
 func (n *node) closeTaken(l *life, h heldConn, why end) {
 	n.tally.trouble().closed[why].Add(1)
-	h.place.leave()
+	h.place.Leave()
 	l.start(func() {
 		defer n.watchClose()()
 		var err error
@@ -274,7 +275,7 @@ func (n *node) emitFailback() {
 
 // aging draws how much of max_age a conn gets: 90 to 110 percent, so that conns
 // opened together are not retired together.
-func aging(draws *lockedRand) float64 { return 0.9 + 0.2*draws.Float64() }
+func aging(draws *draw.Source) float64 { return 0.9 + 0.2*draws.Float64() }
 
 // ageLimit returns the age at which the conn is old. A max_age that has changed
 // counts for it too.

@@ -193,7 +193,7 @@ func (n *node) noteRole(said *health.Replication, fellows []health.Fellow, now t
 		return p
 	}
 	p.since, p.promoted = now, time.Time{}
-	n.news.touch() // the nodes may rebalance now
+	n.news.Touch() // the nodes may rebalance now
 	if was != nil {
 		if p.Role == health.RolePrimary && promotes(was, &p.Replication, without(fellows, func(f health.Fellow) bool { return f.Silent })) {
 			p.promoted = now

@@ -48,51 +48,8 @@ func TestCrowdSleepsWhileThereIsNoRoom(t *testing.T) {
 		}
 		b.Node("n2").Set(fakedb.Script{})
 		wg.Wait()
-		if open := d.m.room.waiting.Load(); open != 0 || d.m.room.opens.Len() != 0 {
+		if open := d.m.room.Waiting(); open != 0 {
 			t.Errorf("%d opens are left in the room", open)
-		}
-	})
-}
-
-// A node has room for one and calls the oldest open. That one leaves before it
-// has asked, so the next one is called. An open that has asked passes on
-// nothing.
-func TestCallIsPassedOn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d := fakeCluster(t, fakedb.New(), 1)
-		_ = openDB(t, d)
-		synctest.Wait()
-		n := (*d.m.nodes.Load())[0]
-		room := &d.m.room
-		var opens [3]*opening
-		for i := range opens {
-			opens[i] = &opening{m: d.m}
-			if !room.enter(opens[i]) || room.enter(opens[i]) {
-				t.Error("an open waits twice")
-			}
-		}
-		called := func() (who []int) {
-			for i, o := range opens {
-				select {
-				case <-o.called:
-					who = append(who, i)
-				default:
-				}
-			}
-			return who
-		}
-		room.invite(n, 1)
-		if who := called(); len(who) != 1 || who[0] != 0 {
-			t.Errorf("%v were called", who)
-		}
-		room.depart(opens[0])
-		if who := called(); len(who) != 1 || who[0] != 1 {
-			t.Errorf("%v were called instead of the one that left", who)
-		}
-		room.leave(opens[1])
-		room.depart(opens[1])
-		if who := called(); len(who) != 0 || room.waiting.Load() != 1 {
-			t.Errorf("%v were called, %d wait", who, room.waiting.Load())
 		}
 	})
 }
@@ -107,13 +64,14 @@ func TestOnlyThoseWhoMayAskAreCalled(t *testing.T) {
 		n := (*d.m.nodes.Load())[0]
 		asked := &opening{m: d.m, failures: map[*node]*failure{n: {node: n, retryEpoch: n.snapshot.Load().retryEpoch}}}
 		others := []*opening{{m: d.m}, {m: d.m}, {m: d.m}}
-		d.m.room.enter(asked)
+		d.m.room.Enter(asked)
 		for _, o := range others {
-			d.m.room.enter(o)
+			d.m.room.Enter(o)
 		}
-		d.m.room.invite(n, 2)
-		if len(asked.called) != 0 || len(others[0].called) != 1 || len(others[1].called) != 1 || len(others[2].called) != 0 {
-			t.Error("called:", len(asked.called), len(others[0].called), len(others[1].called), len(others[2].called))
+		d.m.room.Invite(n, 2)
+		calls := func(o *opening) int { return len(o.seat.Called()) }
+		if calls(asked) != 0 || calls(others[0]) != 1 || calls(others[1]) != 1 || calls(others[2]) != 0 {
+			t.Error("called:", calls(asked), calls(others[0]), calls(others[1]), calls(others[2]))
 		}
 	})
 }

@@ -144,28 +144,6 @@ func TestOldConnsAreNoLoad(t *testing.T) {
 	})
 }
 
-// A conn whose node went down while it was on its way does not count. It does
-// not change the connection count of the newer generation.
-func TestLoadByGeneration(t *testing.T) {
-	var l nodeLoad
-	of := func(generation uint64) int { load, _ := l.of(generation); return load }
-	first, second := l.join(1), l.join(2)
-	late := l.join(1)
-	if of(1) != 0 || of(2) != 1 || of(3) != 0 {
-		t.Errorf("loads %d, %d, %d", of(1), of(2), of(3))
-	}
-	first.leave()
-	late.leave()
-	late.leave()
-	if l.join(2).open != second.open || of(2) != 2 {
-		t.Errorf("load %d", of(2))
-	}
-	l.planned.Add(1)
-	if of(2) != 3 || of(3) != 1 {
-		t.Errorf("with one planned: %d, %d", of(2), of(3))
-	}
-}
-
 // A failed open leaves no load.
 func TestFailedOpensAreNoLoad(t *testing.T) {
 	for name, strategy := range strategies {

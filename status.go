@@ -176,7 +176,7 @@ func (m *manager) status() ClusterStatus {
 	nodes, now := *m.nodes.Load(), time.Now()
 	_, err := m.running()
 	s := ClusterStatus{
-		Name: m.name, ID: m.id, Time: now, Strategy: m.cfg().Strategy.name, Open: err == nil, Waiting: int(m.room.waiting.Load()), MaxOpens: m.cfg().MaxOpensPerNode,
+		Name: m.name, ID: m.id, Time: now, Strategy: m.cfg().Strategy.name, Open: err == nil, Waiting: m.room.Waiting(), MaxOpens: m.cfg().MaxOpensPerNode,
 		OpensAllDown: m.tally.allDown.Load(), Masked: m.tally.masked.Load(), Moved: m.tally.moved.Load(), Unknown: m.tally.unknown.Load(),
 		DiscoveryChanges: m.tally.found.Load(), DiscoveryErrors: m.tally.unheard.Load(),
 		Nodes: make([]NodeStatus, len(nodes)),
@@ -303,7 +303,7 @@ func (n *node) shown(now time.Time) NodeStatus {
 	p := unpacked(t.progress.Load())
 	generation := n.generation.Load()
 	open, cuttable := n.conns.count()
-	load, _ := n.load.of(generation)
+	load, _ := n.load.Of(generation)
 	status := NodeStatus{
 		Name: n.name, Address: n.address(), Origin: set.origin, Priority: set.Priority, Weight: set.Weight,
 		State: State(n.effective(s)), Reason: s.reason, Since: s.since, NextCheck: s.nextCheck,
@@ -338,7 +338,7 @@ func (n *node) shown(now time.Time) NodeStatus {
 // know.
 func (n *node) member(now time.Time) balance.Member {
 	s, set := n.snapshot.Load(), n.settings.Load()
-	load, current := n.load.of(n.generation.Load())
+	load, current := n.load.Of(n.generation.Load())
 	return balance.Member{
 		Name: n.name, Priority: set.Priority, Weight: set.Weight,
 		State: n.effective(s), Since: s.since, Returning: n.returning(s, now), Full: s.fullUntil.After(now), Donor: s.donor,

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/EnumApps/clustersql/internal/draw"
 	"github.com/EnumApps/clustersql/internal/fakedb"
 	"github.com/EnumApps/clustersql/internal/seedtest"
 )
@@ -117,7 +118,7 @@ func TestStrategySeesUsableNodes(t *testing.T) {
 
 // Plans outside of a cluster repeat with the seed of their draws.
 func TestPlanOutsideOfAClusterRepeats(t *testing.T) {
-	defer func(before *lockedRand) { outside = before }(outside)
+	defer func(before *draw.Source) { outside = before }(outside)
 	nodes := make([]NodeStatus, 8)
 	for i := range nodes {
 		nodes[i] = NodeStatus{Name: fmt.Sprint("n", i), Weight: 1, State: StateUp}
@@ -125,7 +126,7 @@ func TestPlanOutsideOfAClusterRepeats(t *testing.T) {
 	seed := seedtest.Of(t)
 	var plans [2]string
 	for i := range plans {
-		outside = &lockedRand{rand: newRand(seed, "")}
+		outside = draw.NewSource(seed, "")
 		for range 20 {
 			plans[i] += fmt.Sprintln(Balanced.Plan(nodes))
 		}

@@ -212,7 +212,7 @@ func TestConnectBesideClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := d.Connector().(*connector)
-	d.m.draws.mu.Lock() // where a winner draws the age at which it is given up
+	release := d.m.draws.Hold() // where a winner draws the age at which it is given up
 	answer := make(chan error, 1)
 	go func() {
 		conn, err := c.Connect(context.Background())
@@ -225,7 +225,7 @@ func TestConnectBesideClose(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	d.Close()
-	d.m.draws.mu.Unlock()
+	release()
 	if err := <-answer; err != ErrClosed {
 		t.Errorf("Connect after Close: %v", err)
 	}

@@ -2,15 +2,13 @@ package clustersql
 
 import (
 	"cmp"
-	"container/list"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/EnumApps/clustersql/internal/gate"
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
@@ -29,20 +27,28 @@ type opening struct {
 	dark  bool // it was counted as one that found no usable node
 	eager bool // the open was called, or has begun to wait after a round; not woken with all others
 
-	place  *list.Element // in the waiting room; guarded by its lock; nil while the open is not there
-	called chan struct{} // has room for one call out of the waiting room; nil before the first wait
-	caller *node         // who has called and was not asked yet; guarded by the waiting room's lock
+	seat gate.Seat[*node] // in the waiting room
 }
+
+// A waitingRoom holds the opens of a cluster that wait until a node may be asked
+// again. A node that has room calls as many as it has room for.
+type waitingRoom = gate.Room[*node, *opening]
+
+// Seat returns the open's seat in the waiting room.
+func (o *opening) Seat() *gate.Seat[*node] { return &o.seat }
+
+// MayAsk reports whether the open may ask a node that calls it.
+func (o *opening) MayAsk(n *node) bool { return o.mayAsk(n, true) }
 
 // run asks the usable nodes as the strategy plans it. If none gives a
 // connection, or none is usable, it waits until a node comes up and asks again,
 // until ctx is done or open_timeout is over. It gives up earlier if waiting
 // cannot help; see mayRecover.
 func (o *opening) run(ctx context.Context) (winner, error) {
-	defer o.m.room.depart(o)
+	defer o.m.room.Depart(o)
 	defer o.stop()
 	for {
-		news := o.m.news.next()
+		news := o.m.news.Next()
 		nodes := *o.m.nodes.Load()
 		if len(nodes) == 0 {
 			if !o.m.cfg().discovers() {
@@ -61,14 +67,14 @@ func (o *opening) run(ctx context.Context) (winner, error) {
 		o.noteDark(nodes)
 		switch {
 		case len(plan) > 0:
-			o.m.room.leave(o)
+			o.m.room.Leave(o)
 			w, won := o.round(ctx, plan)
 			if won {
 				return w, nil
 			}
 		case !o.mayRecover(nodes):
 			return winner{}, o.openError(nodes, nil)
-		case o.m.room.enter(o):
+		case o.m.room.Enter(o):
 			o.eager = true
 			// Changes are not missed from here on. There may have been one
 			// since the look at the nodes.
@@ -245,101 +251,12 @@ func (o *opening) wait(ctx context.Context, nodes []*node, news <-chan struct{})
 	select {
 	case <-news:
 		o.eager = false
-	case <-o.called:
+	case <-o.seat.Called():
 		o.eager = true
 	case <-o.alarm(time.Time{}):
 	case <-o.ended:
 	case <-ctx.Done():
 	}
-}
-
-// A waitingRoom holds the opens of a cluster that wait until a node may be asked
-// again, the oldest first. A node that has room calls as many as it has room
-// for. All others sleep on: what each of them costs does not grow with their
-// number.
-type waitingRoom struct {
-	waiting atomic.Int64 // how many there are
-
-	mu    sync.Mutex // guards what follows, and the openings' places; never held across a wait
-	opens list.List  // of *opening
-}
-
-// enter makes an open wait. It reports false if the open waits already.
-func (r *waitingRoom) enter(o *opening) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if o.place != nil {
-		return false
-	}
-	if o.called == nil {
-		o.called = make(chan struct{}, 1)
-	}
-	o.place = r.opens.PushBack(o)
-	r.waiting.Add(1)
-	return true
-}
-
-// leave ends the waiting of an open, because it asks nodes now.
-func (r *waitingRoom) leave(o *opening) {
-	if o.called != nil {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.remove(o)
-		o.caller = nil
-	}
-}
-
-// depart ends the waiting of an open that has ended. If a node has called it and
-// was not asked, another open is called instead.
-func (r *waitingRoom) depart(o *opening) {
-	if o.called == nil {
-		return
-	}
-	r.mu.Lock()
-	r.remove(o)
-	caller := o.caller
-	r.mu.Unlock()
-	if caller != nil {
-		r.invite(caller, 1)
-	}
-}
-
-// remove takes an open out, if it is there. The caller holds the lock.
-func (r *waitingRoom) remove(o *opening) {
-	if o.place != nil {
-		r.opens.Remove(o.place)
-		o.place = nil
-		r.waiting.Add(-1)
-	}
-}
-
-// invite calls the oldest opens that may ask a node, at most so many.
-func (r *waitingRoom) invite(n *node, most int) {
-	for range most {
-		o := r.next(n)
-		if o == nil {
-			return
-		}
-		select {
-		case o.called <- struct{}{}:
-		default: // an earlier call is there still
-		}
-	}
-}
-
-// next takes out the oldest open that may ask a node. It returns nil if there is
-// none.
-func (r *waitingRoom) next(n *node) *opening {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for e := r.opens.Front(); e != nil; e = e.Next() {
-		if o := e.Value.(*opening); o.mayAsk(n, true) {
-			r.remove(o)
-			o.caller = n
-			return o
-		}
-	}
-	return nil
 }
 
 // openError returns the error of an open without a winner. It lists every
