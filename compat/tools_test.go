@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -74,7 +75,7 @@ func throughADeath(t *testing.T, c *galera.Cluster, dsn string) {
 	}
 	close(dead)
 	finishMigrations(t, migrations)
-	time.Sleep(4 * time.Second)
+	waitForRows(all)
 	close(over)
 	runs.Wait()
 	db, err := sql.Open("mysql", dsns[c.Nodes[0].Name])
@@ -92,6 +93,17 @@ func throughADeath(t *testing.T, c *galera.Cluster, dsn string) {
 	}
 }
 
+// waitForRows waits until each has written and read some rows after the death. The
+// others notice that after 5 to 6 s; how long it may take in all is a minute, which
+// only bounds the test.
+func waitForRows(all []*run) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if !slices.ContainsFunc(all, func(r *run) bool { return r.after.Load() < 20 }) {
+			return
+		}
+	}
+}
+
 // transacts says of a tool that it writes each row in a transaction.
 func transacts(tool string) bool { return strings.HasPrefix(tool, "gorm") }
 
@@ -100,6 +112,7 @@ type run struct {
 	name       string
 	session    *session
 	seen       atomic.Int64
+	after      atomic.Int64 // rows since the death
 	id         int
 	undone     []int         // rows whose transaction was lost before its commit
 	dead, over chan struct{} // closed when the node is dead, and at the end
@@ -116,7 +129,7 @@ func closed(c chan struct{}) bool {
 
 // loop writes and reads until the end, and closes the session.
 func (r *run) loop(t *testing.T) {
-	before, after, unknown := 0, 0, 0
+	before, unknown := 0, 0
 	for !closed(r.over) {
 		died := closed(r.dead)
 		switch err := r.once(t.Context()); {
@@ -127,12 +140,13 @@ func (r *run) loop(t *testing.T) {
 		case err != nil:
 			t.Errorf("%s: %v", r.name, err)
 		case died:
-			after++
+			r.after.Add(1)
 		default:
 			before++
 		}
 		time.Sleep(5 * time.Millisecond) // leaves the servers some of the cores
 	}
+	after := int(r.after.Load())
 	if before == 0 || after == 0 || unknown+len(r.undone) > 2 {
 		t.Errorf("%s: %d rows before the death, %d after, %d writes without a known outcome, %d lost before their commit", r.name, before, after, unknown, len(r.undone))
 	}
