@@ -85,7 +85,7 @@ func TestNodesComeBackUnderNewAddresses(t *testing.T) {
 				}
 				time.Sleep(5 * time.Second)
 				fill(t, db, 12)
-				work := newCrowd(t, db, 8, 5*time.Millisecond)
+				work := newCrowd(t, db, 8, 25*time.Millisecond)
 				time.Sleep(5 * time.Second)
 				for i := range 3 {
 					hosts[i] = fmt.Sprintf("10.0.0.%d", 4+i)

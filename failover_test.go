@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/EnumApps/clustersql/internal/race"
 	"github.com/EnumApps/clustersql/internal/seedtest"
 )
 
@@ -126,7 +127,11 @@ func (r *replicaSet) write(i, timeline int) {
 // the new one was heard of, and when things are well again the primary is written to.
 func TestNoWriteOnAnOldPrimary(t *testing.T) {
 	seed := seedtest.Of(t)
-	for round := range 20 {
+	rounds := 20
+	if race.Enabled { // which makes a round ten times as long
+		rounds = 8 // every strategy, and both words
+	}
+	for round := range rounds {
 		synctest.Test(t, func(t *testing.T) {
 			b := fakedb.New()
 			r := &replicaSet{t: t, b: b, nodes: pgNodes(b, 3), dead: make([]bool, 3), draws: rand.New(rand.NewPCG(seed, uint64(round))), since: time.Now()}

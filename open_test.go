@@ -118,7 +118,7 @@ func TestRaceOfThree(t *testing.T) {
 			for _, b := range behaviours {
 				for _, c := range behaviours {
 					orders := weakOrders[:]
-					if testing.Short() {
+					if testing.Short() || race.Enabled { // without it all orders have a run of their own
 						one := r.IntN(len(weakOrders))
 						orders = weakOrders[one : one+1]
 					}
@@ -225,7 +225,7 @@ func TestOpenRandomly(t *testing.T) {
 	case testing.Short():
 		rounds, together = 200, 200
 	case race.Enabled: // which makes a round several times as long
-		rounds = 3000
+		rounds = 1000
 	}
 	r := seedtest.Rand(t)
 	for first := 0; first < rounds; first += together {

@@ -4,7 +4,7 @@
 #   ./test.sh              all of it: install what the tests need, lint, the tests of every module
 #                          with -race, the oldest Go, faults on real servers, bench-quick
 #   ./test.sh quick        the root module's tests without real database servers
-#   ./test.sh integration  every fault of a node under load, on real servers; with tables of them; all of it has Galera's
+#   ./test.sh integration  every fault of a node under load, on real servers; with tables of them; all of it has the main ones of Galera
 #   ./test.sh members      nodes that come back under new addresses, five of them; all of it has three
 #   ./test.sh lint         gofmt, vet, staticcheck, other platforms, go.mod files, known vulnerabilities
 #   ./test.sh oldest       the quick tests with the oldest Go that go.mod allows
@@ -211,8 +211,11 @@ test_short() { short_packages && nice -n 5 go test -json -race -timeout 15m -cou
 # A cluster at a time is enough.
 test_servers() { server_packages && go test -json -race -p 1 -timeout 15m -count=1 -skip "$apart" "${list[@]}"; }
 
-# -race falsifies memory and allocations.
-measure() { short_packages && go test -json -count=1 -run 'Small|Alloc' "${list[@]}"; }
+# -race falsifies memory and allocations. And it makes a round of a random test ten
+# times as long, so those have all their rounds here.
+rounds='^(TestRaceOfThree|TestOpenRandomly|TestSecretsAreShownNowhere|TestNoWriteOnAnOldPrimary|TestSimulation|TestRolesSimulation|TestMembersChangeAtRandom)$'
+
+without_race() { short_packages && go test -json -timeout 15m -count=1 -run "Small|Alloc|$rounds" "${list[@]}"; }
 
 # What clients see of every fault; the tests' own tables are the result.
 faults() { cd "$1" && go test -json -race -count=1 -timeout 15m "${@:3}" "$2"; }
@@ -254,18 +257,22 @@ test_steps() {
     case " ${with_servers[*]} " in *" $m "*) continue ;; esac
     ! has_packages "$m" || step tests "tests: $m" test_module "$m"
   done
-  step tests "memory and allocations" measure
+  step tests "without the race detector" without_race
   step tests "oldest Go" oldest
 }
 
-# What the table shows are times, so nothing runs beside it.
+# What the tables show are times, so nothing runs beside them. The run of everything
+# has the rows of these faults only.
+main_faults='kill_-9|SIGSTOP_and_SIGCONT|rejecting|max_connections|all_frozen|sessions|DelNode_and_AddNode'
+
+main_faults_step() {
+  watch_flags=(-show '^TestFaults$')
+  alone tests "faults under load: Galera, the main ones" faults . ./integration -run "^TestFaults\$/^($main_faults)\$"
+}
+
 faults_steps() {
   watch_flags=(-show '^Test(Replication)?Faults$')
   alone tests "faults under load: Galera" faults . ./integration -run '^TestFaults$'
-}
-
-# The other tables take as long again: they are not in the run of everything.
-replication_faults_steps() {
   alone tests "faults under load: replicas of MariaDB" faults . ./integration -run '^TestReplicationFaults$'
   alone tests "faults under load: PostgreSQL" faults compat ./pgfaults -run '^TestFaults$'
 }
@@ -323,9 +330,9 @@ soak() { go test -json -race -count=1 -timeout "$(($1 + 10))m" -run '^TestSoak$'
 install_step() { step check "install what the tests need" install_packages; }
 
 case "${1:-all}" in
-  all) install_step; servers_steps; lint_steps; test_steps; step live "bench, in small" bench_quick; faults_steps ;;
+  all) install_step; servers_steps; lint_steps; test_steps; step live "bench, in small" bench_quick; main_faults_step ;;
   quick) step tests "tests without real servers" quick ;;
-  integration) install_step; faults_steps; replication_faults_steps ;;
+  integration) install_step; faults_steps ;;
   members)
     install_step
     watch_flags=(-v)

@@ -30,7 +30,7 @@ func memberSeeds() uint64 {
 	case testing.Short():
 		return 40
 	case race.Enabled:
-		return 60
+		return 30
 	}
 	return 400
 }

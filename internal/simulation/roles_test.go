@@ -49,7 +49,7 @@ func TestRolesSimulation(t *testing.T) {
 	case testing.Short():
 		count = 15
 	case race.Enabled: // which makes a seed ten times as long
-		count = 40
+		count = 15
 	}
 	sum := make(map[string]int)
 	for seed := first; seed < first+count && (end.IsZero() || time.Now().Before(end)); seed++ {
