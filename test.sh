@@ -4,7 +4,8 @@
 #   ./test.sh              all of it: install what the tests need, lint, the tests of every module
 #                          with -race, the oldest Go, faults on real servers, bench-quick
 #   ./test.sh quick        the root module's tests without real database servers
-#   ./test.sh integration  every fault of a node under load, on real servers; with tables of them; all of it has the main ones of Galera
+#   ./test.sh integration  every fault of a node under load, on real servers, as tables; all of it
+#                          has the main ones of Galera
 #   ./test.sh members      nodes that come back under new addresses, five of them; all of it has three
 #   ./test.sh lint         gofmt, vet, staticcheck, other platforms, go.mod files, known vulnerabilities
 #   ./test.sh oldest       the quick tests with the oldest Go that go.mod allows
@@ -106,13 +107,9 @@ servers='/(integration|internal/galera|internal/pgcluster)$'
 
 # short_packages sets list to the packages of the root module that need no real
 # servers. An empty list would be taken for this folder alone.
-short_packages() { list_packages -v; }
-
-server_packages() { list_packages; }
-
-list_packages() {
+short_packages() {
   local all
-  all=$(go list ./... | grep "$@" -E "$servers") || return
+  all=$(go list ./... | grep -v -E "$servers") || return
   mapfile -t list <<<"$all"
 }
 
@@ -208,8 +205,13 @@ test_module() { cd "$1" && go test -json -race -timeout 15m -count=1 -skip "$apa
 # What is timed on real servers goes before what has virtual time, hence nice.
 test_short() { short_packages && nice -n 5 go test -json -race -timeout 15m -count=1 "${list[@]}"; }
 
-# A cluster at a time is enough.
-test_servers() { server_packages && go test -json -race -p 1 -timeout 15m -count=1 -skip "$apart" "${list[@]}"; }
+# The throwaway clusters are tested side by side, and then they are used.
+test_servers() {
+  local code=0
+  go test -json -race -p 2 -timeout 15m -count=1 ./internal/galera ./internal/pgcluster || code=1
+  go test -json -race -timeout 15m -count=1 -skip "$apart" ./integration || code=1
+  return "$code"
+}
 
 # -race falsifies memory and allocations. And it makes a round of a random test ten
 # times as long, so those have all their rounds here.
