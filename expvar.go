@@ -11,6 +11,11 @@ import (
 	"github.com/EnumApps/clustersql/internal/logline"
 )
 
+// expvarClusters is the variable that has, by ID, all of the process's clusters
+// as they are now: their status in JSON, without the nodes. In the map of a
+// cluster everything but the time is a node, so nothing else can be there.
+const expvarClusters = "clustersql.clusters"
+
 // exported is what this process shows in expvar: one map per cluster name. A
 // map is published with the first driver of its name and is never removed,
 // because expvar cannot remove a name. It shows the newest open driver of the
@@ -50,12 +55,26 @@ func (x *exporter) claim(m *manager) bool {
 			return false
 		}
 		vars.Set(expvarFirst, expvarString(timeText(time.Now())))
+		publishVar(expvarClusters, expvar.Func(clustersVars))
 		e = &exportedMap{vars: vars}
 		x.maps[m.name] = e
 	}
 	e.owners = append(e.owners, weak.Make(m))
 	e.show()
 	return true
+}
+
+// clustersVars returns the status of each cluster, without its nodes.
+func clustersVars() any {
+	type nodeless struct {
+		ClusterStatus
+		Nodes any `json:"nodes,omitempty"` // hides the nodes
+	}
+	all := make(map[string]nodeless)
+	for _, d := range Clusters() {
+		all[d.m.id] = nodeless{ClusterStatus: d.Status()}
+	}
+	return all
 }
 
 // publishVar publishes v and reports whether the name was free. It recovers
@@ -164,15 +183,32 @@ func (n *node) vars() *expvar.Map {
 
 // statusVars returns the part of the status that has no key of its own.
 func statusVars(s *NodeStatus) any {
-	return map[string]any{
+	vars := map[string]any{
 		"Since": timeOrNull(s.Since), "NextCheck": timeOrNull(s.NextCheck), "Added": timeOrNull(s.Added),
-		"Origin": s.Origin, "Pending": textOrNull(s.Pending),
-		"Donor": s.Donor, "Full": s.Full, "Returning": s.Returning, "ConfID": s.ConfID, "Generation": s.Generation, "Priority": s.Priority, "Weight": s.Weight,
-		"OpenConns": s.OpenConns, "Cuttable": s.Cuttable, "Load": s.Load, "Attempts": s.Attempts, "Deaf": s.Deaf,
-		"Opens": s.Opens, "Won": s.Won, "Lost": s.Lost, "Errors": s.Errors,
-		"Probes": s.Probes, "ProbeErrors": s.ProbeErrors,
+		"Address": s.Address, "Origin": s.Origin, "Pending": textOrNull(s.Pending), "Priority": s.Priority, "Weight": s.Weight,
+		"Donor": s.Donor, "Full": s.Full, "FullUntil": timeOrNull(s.FullUntil), "Returning": s.Returning, "ReturnedAt": timeOrNull(s.ReturnedAt),
+		"HeldUntil": timeOrNull(s.HeldUntil), "SameAs": textOrNull(s.SameAs), "ConfID": s.ConfID,
+		"Role": s.Role.String(), "Access": s.Access.String(), "Timeline": s.Timeline, "Lag": nil, "LagUnknown": textOrNull(s.LagUnknown),
+		"Good": s.Good, "Rise": s.Rise, "Bad": s.Bad, "Fall": s.Fall, "Generation": s.Generation,
+		"OpenConns": s.OpenConns, "IdleConns": s.IdleConns, "RetiredConns": s.RetiredConns, "MostConns": s.MostConns,
+		"Cuttable": s.Cuttable, "Load": s.Load, "Attempts": s.Attempts, "Deaf": s.Deaf,
+		"Chosen": s.Chosen, "Opens": s.Opens, "Won": s.Won, "Lost": s.Lost, "Errors": s.Errors, "Outrun": s.Outrun,
+		"Moved": s.Moved, "Unknown": s.Unknown, "Probes": s.Probes, "Probing": s.Probing, "ProbeErrors": s.ProbeErrors, "Downs": s.Downs, "Downtime": s.Downtime.Seconds(),
+		"ErrorsByClass": countsVars(s.ErrorsByClass), "RefusedByClass": countsVars(s.RefusedByClass), "ClosedBy": countsVars(s.ClosedBy),
 		"ProbeLatency": latencyVars(s.ProbeLatency), "OpenLatency": latencyVars(s.OpenLatency),
 	}
+	if s.LagUnknown == "" {
+		vars["Lag"] = s.Lag.Seconds()
+	}
+	return vars
+}
+
+// countsVars shows that nothing was counted as {} and not as null.
+func countsVars(counts map[string]uint64) any {
+	if counts == nil {
+		return struct{}{}
+	}
+	return counts
 }
 
 // latencyVars returns a latency in milliseconds.

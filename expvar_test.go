@@ -4,7 +4,9 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"expvar"
+	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -74,6 +76,32 @@ func TestExpvarShowsTheOriginalsKeysAndMore(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Every field of a node's status has a key, and so has every fact of the cluster.
+func TestExpvarHasTheWholeStatus(t *testing.T) {
+	d := fakeCluster(t, fakedb.New(), 1)
+	node := exportedVars(t, t.Name())["n1"].(map[string]any)
+	status := node["Status"].(map[string]any)
+	elsewhere := []string{"Name", "LastErrorMessage", "LastError", "LastSuccess", "State", "Reason"} // keys of the node's map, or its own
+	elsewhere = append(elsewhere, "WhyNot")                                                          // it is the cluster's word about the node
+	large := []string{"LastProbe", "Changes", "ProbeTimes", "OpenTimes"}                             // for the page and the metrics
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[NodeStatus]()) {
+		if _, there := status[f.Name]; !there && !slices.Contains(elsewhere, f.Name) && !slices.Contains(large, f.Name) {
+			t.Errorf("%s is not shown", f.Name)
+		}
+	}
+	d.m.noteReload(0, errBoom)
+	all := exportedVars(t, expvarClusters)
+	mine, _ := all[d.Status().ID].(map[string]any)
+	reload, _ := mine["reload"].(map[string]any)
+	if reload["err"] != "boom" || mine["strategy"] != "race" || mine["nodes"] != nil {
+		t.Errorf("%v", all)
+	}
+	d.Close()
+	if left := exportedVars(t, expvarClusters)[t.Name()]; left != nil {
+		t.Errorf("after Close: %v", left)
+	}
 }
 
 // As with the original, a program can walk the expvar map by type.
