@@ -154,7 +154,7 @@ func (c *change) commit() error {
 // apply makes the nodes those of the cluster, and changes settings.
 func (m *manager) apply(nodes []Node, opts []Option) (Diff, error) {
 	diff, err := m.applied(nodes, opts)
-	m.noteReload(len(diff.Changes), err)
+	m.noteReload(diff, err, m.emit)
 	return diff, err
 }
 

@@ -536,3 +536,31 @@ func FuzzPlan(f *testing.F) {
 		}
 	})
 }
+
+// A reload and an Apply are events: what they have changed, or why they were refused.
+func TestReloadsAreEvents(t *testing.T) {
+	b := fakedb.New()
+	d := fakeCluster(t, b, 1)
+	if _, err := d.Apply([]Node{{Name: "n1", DSN: "n1"}, {Name: "n2", DSN: "n2"}}, WithRiseFall(2, 7)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Apply([]Node{{Name: "n1", DSN: "n1"}, {Name: "n2", DSN: "n2"}}); err != nil {
+		t.Fatal(err) // it changes nothing, and is no event
+	}
+	if _, err := d.Apply(nil); err == nil {
+		t.Fatal("no mistake")
+	}
+	var got []string
+	for _, e := range d.Events() {
+		if e.Kind == EventReload {
+			got = append(got, e.Cause+": "+e.Reason)
+		}
+	}
+	want := []string{
+		"changed: fall, add n2",
+		fmt.Sprintf("mistake: clustersql: cluster %q: there is no node to apply: name at least one, or close the cluster", t.Name()),
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+}

@@ -97,6 +97,21 @@ func (d Diff) String() string {
 	return b.String()
 }
 
+// brief says in a few words what changes.
+func (c *Change) brief() string {
+	text := string(c.Kind)
+	if c.Setting != "" {
+		text = c.Setting
+	}
+	if c.Node != "" {
+		text += " " + c.Node
+	}
+	if c.When == TakesRestart {
+		text += " (at the restart)"
+	}
+	return text
+}
+
 // String returns the change as one line.
 func (c Change) String() string {
 	where := c.Cluster

@@ -290,7 +290,7 @@ func summary(d Diff) string {
 		if i > 0 {
 			text += ", "
 		}
-		text += string(c.Kind) + " " + c.Node
+		text += c.brief()
 	}
 	return text
 }
@@ -335,12 +335,19 @@ func (m *manager) discoveryError() error {
 // emit logs an event about the cluster, and calls the hook after the events of the
 // cluster before it. It waits for neither.
 func (m *manager) emit(e Event) {
-	e.Time, e.Cluster = time.Now(), m.name
-	(&tally{cluster: &m.tally}).note(&e)
 	log := m.log
 	log.Lines = &m.lines
 	line, values := e.line()
 	log.Print(line, values...)
+	m.tell(e)
+}
+
+// tell is emit without a line in the log.
+func (m *manager) tell(e Event) {
+	e.Time, e.Cluster = time.Now(), m.name
+	(&tally{cluster: &m.tally}).note(&e)
+	log := m.log
+	log.Lines = &m.lines
 	if m.cfg().OnEvent == nil {
 		return
 	}

@@ -36,11 +36,14 @@ const (
 	// EventDiscovery is about what was found, or about a source that gives no answer
 	// any more. It has no node.
 	EventDiscovery
+	// EventReload is about what a reload or an Apply has changed, or why it has
+	// changed nothing. It has no node.
+	EventReload
 )
 
 // String returns the kind's name in lower case.
 func (k EventKind) String() string {
-	names := [...]string{"state", "lost", "retired", "failback", "cut", "held", "role", "discovery"}
+	names := [...]string{"state", "lost", "retired", "failback", "cut", "held", "role", "discovery", "reload"}
 	if int(k) < len(names) {
 		return names[k]
 	}
@@ -151,6 +154,11 @@ func (e *Event) line() (line *logline.Line, values []any) {
 			return logline.Unanswered, []any{e.Reason}
 		}
 		return logline.Found, []any{e.Reason}
+	case EventReload:
+		if e.Cause == causeMistake {
+			return logline.NotReloaded, []any{e.Reason}
+		}
+		return logline.Reloaded, []any{e.Reason}
 	case EventFailback:
 		return logline.Failback, []any{e.Cause, e.Reason}
 	case EventCut:

@@ -91,7 +91,7 @@ func TestExpvarHasTheWholeStatus(t *testing.T) {
 			t.Errorf("%s is not shown", f.Name)
 		}
 	}
-	d.m.noteReload(0, errBoom)
+	d.m.noteReload(Diff{}, errBoom, d.m.emit)
 	all := exportedVars(t, expvarClusters)
 	mine, _ := all[d.Status().ID].(map[string]any)
 	reload, _ := mine["reload"].(map[string]any)

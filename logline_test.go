@@ -68,8 +68,8 @@ func TestEveryEventHasALine(t *testing.T) {
 			}
 		}
 	}
-	if len(seen) != int(EventDiscovery) {
-		t.Errorf("%d kinds of events have %d lines", EventDiscovery, len(seen))
+	if len(seen) != int(EventReload) {
+		t.Errorf("%d kinds of events have %d lines", EventReload, len(seen))
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/conffile"
-	"github.com/EnumApps/clustersql/internal/logline"
 )
 
 // A contentSum stands for what a file holds. It is no secret.
@@ -40,8 +39,24 @@ type ReloadStatus struct {
 	Failed  uint64    `json:"failed"`           // how many of them failed
 }
 
-// noteReload notes how a reload of the cluster ended.
-func (m *manager) noteReload(changes int, err error) {
+// These are the causes of an EventReload.
+const (
+	causeChanged = "changed"
+	causeMistake = "mistake"
+)
+
+// noteReload notes how a reload of the cluster ended, and tells that to emit.
+func (m *manager) noteReload(diff Diff, err error, emit func(Event)) {
+	m.setReload(len(diff.Changes), err)
+	switch {
+	case err != nil:
+		emit(Event{Kind: EventReload, Cause: causeMistake, Reason: err.Error()})
+	case len(diff.Changes) > 0:
+		emit(Event{Kind: EventReload, Cause: causeChanged, Reason: summary(diff)})
+	}
+}
+
+func (m *manager) setReload(changes int, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := ReloadStatus{}
@@ -93,23 +108,21 @@ func (r *Registry) reloadText(path, text string) (Diff, error) {
 	return diff, err
 }
 
-// noteReload notes in every cluster how a reload ended, and writes lines about it.
+// noteReload notes in every cluster how a reload ended, and emits events about it.
+// The log has one line for a mistake, and not one for each cluster.
 func (r *Registry) noteReload(diff Diff, err error) {
 	for i, c := range r.all() {
-		m := c.driver.m
-		changes := 0
+		m, mine := c.driver.m, Diff{}
 		for _, ch := range diff.Changes {
 			if ch.Cluster == m.name {
-				changes++
+				mine.add(ch)
 			}
 		}
-		m.noteReload(changes, err)
-		switch {
-		case err != nil && i == 0:
-			m.log.Print(logline.NotReloaded, err.Error())
-		case err == nil && changes > 0:
-			m.log.Print(logline.Reloaded, changes)
+		emit := m.emit
+		if err != nil && i > 0 {
+			emit = m.tell
 		}
+		m.noteReload(mine, err, emit)
 	}
 }
 

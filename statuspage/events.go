@@ -98,6 +98,11 @@ func inWords(e *clustersql.Event) (text string, level Level, shape Kind) {
 		what, level, shape = "is "+e.Role.String()+" now", LevelWell, KindStandby
 	case clustersql.EventDiscovery:
 		what, level, shape = "discovery", LevelWell, KindUnknown
+	case clustersql.EventReload:
+		what, level, shape = "reloaded", LevelWell, KindUnknown
+		if e.Cause == "mistake" {
+			what, level = "not reloaded: all is as it was", LevelWarn
+		}
 	}
 	return sentence(what, e.Reason), level, shape
 }

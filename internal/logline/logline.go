@@ -61,7 +61,7 @@ var (
 	Found        = newLine(slog.LevelInfo, "nodes_found", "discovery", "reason")
 	Unanswered   = newLine(slog.LevelWarn, "source_unanswered", "discovery: a source gives no answer", "reason")
 	Unusable     = newLine(slog.LevelError, "found_unusable", "what was found cannot be used", "error")
-	Reloaded     = newLine(slog.LevelInfo, "config_reloaded", "configuration reloaded", "changes")
+	Reloaded     = newLine(slog.LevelInfo, "config_reloaded", "configuration reloaded", "reason")
 	NotReloaded  = newLine(slog.LevelError, "config_not_reloaded", "the configuration was not reloaded: all is as it was", "error")
 )
 
