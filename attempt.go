@@ -365,7 +365,7 @@ func (n *node) onOutrun(l *life, e outrun) {
 		return
 	}
 	if took := e.at.Sub(e.req.began); took >= e.headStart {
-		n.tally.outrun.Add(1)
+		n.tally.Outrun.Add(1)
 		n.learn(l, health.Evidence{Class: health.Slow, Took: took, Reason: health.SlowReason})
 	}
 }

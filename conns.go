@@ -143,7 +143,7 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 		},
 	})
 	now := time.Now()
-	n.tally.noteOpen(n.conns.add(w.socket, heldConn{handle, place, w.born, now, aging(n.draws)}))
+	n.tally.NoteOpen(n.conns.add(w.socket, heldConn{handle, place, w.born, now, aging(n.draws)}))
 	n.applyCut(w)
 	n.load.Planned.Add(-1)
 	return wrapped
@@ -203,7 +203,7 @@ func (n *node) answer(f session.Fault, w winner) (a session.Answer) {
 	if !own && (!f.Left || f.Class != health.Lost) {
 		n.report(health.Evidence{Class: f.Class, Need: health.NeedOf(f.Err, known), Reason: failed.reason(), Err: failed.err}, w.born)
 	}
-	n.tally.countRefused(f.Class, v.Moves && f.Op != session.OpPool, v.Unknown)
+	n.tally.Refused(&n.tally.cluster.Cluster, f.Class, v.Moves && f.Op != session.OpPool, v.Unknown)
 	if v == (session.Verdict{}) {
 		return session.Answer{Err: f.Err, Spent: own || errors.Is(f.Err, driver.ErrBadConn), Lost: lost}
 	}

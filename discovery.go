@@ -170,7 +170,7 @@ func (f *finder) round(ctx context.Context, counts bool) {
 	for _, src := range r.Sources {
 		s.sources = append(s.sources, SourceStatus{Name: src.Name, Asked: src.Asked, Answered: src.Answered, Addresses: src.Addrs, Err: src.Err})
 		if src.Err != "" {
-			m.tally.unheard.Add(1)
+			m.tally.Unheard.Add(1)
 		}
 		f.tell(src)
 	}
@@ -265,7 +265,7 @@ func (f *finder) apply(r discovery.Round) []UnusedNode {
 			return unused
 		case err == nil:
 			if c.commit() == nil {
-				m.tally.found.Add(uint64(len(c.diff.Changes)))
+				m.tally.Found.Add(uint64(len(c.diff.Changes)))
 				m.emit(Event{Kind: EventDiscovery, Reason: summary(c.diff), Cause: causeFound})
 			}
 			return unused

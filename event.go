@@ -1,11 +1,13 @@
 package clustersql
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/calls"
 	"github.com/EnumApps/clustersql/internal/health"
+	"github.com/EnumApps/clustersql/internal/jsonform"
 	"github.com/EnumApps/clustersql/internal/logline"
 )
 
@@ -169,4 +171,60 @@ func (e *Event) line() (line *logline.Line, values []any) {
 		line = logline.Lost
 	}
 	return line, []any{e.Conns, e.Cause, e.Reason}
+}
+
+// An eventJSON is an Event in JSON. What does not belong to the event's kind is
+// left out.
+type eventJSON struct {
+	Seq     uint64           `json:"seq"`
+	Time    time.Time        `json:"time"`
+	Cluster string           `json:"cluster"`
+	Node    string           `json:"node"`
+	Kind    EventKind        `json:"kind"`
+	Cause   string           `json:"cause,omitempty"`
+	From    *State           `json:"from,omitempty"`
+	To      *State           `json:"to,omitempty"`
+	Role    *Role            `json:"role,omitempty"`
+	Lag     jsonform.Seconds `json:"lag_seconds,omitempty"`
+	Conns   int              `json:"conns,omitempty"`
+	Reason  string           `json:"reason,omitempty"`
+	Dropped int              `json:"dropped,omitempty"`
+}
+
+// MarshalJSON writes the event with the names that the manual has.
+func (e Event) MarshalJSON() ([]byte, error) {
+	out := eventJSON{
+		Seq: e.Seq, Time: e.Time, Cluster: e.Cluster, Node: e.Node, Kind: e.Kind, Cause: e.Cause,
+		Lag: jsonform.Seconds(e.Lag), Conns: e.Conns, Reason: e.Reason, Dropped: e.Dropped,
+	}
+	switch e.Kind {
+	case EventState:
+		out.From, out.To = &e.From, &e.To
+	case EventRole:
+		out.Role = &e.Role
+	}
+	return json.Marshal(out)
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (e *Event) UnmarshalJSON(text []byte) error {
+	var from, to State
+	var role Role
+	in := eventJSON{From: &from, To: &to, Role: &role}
+	if err := json.Unmarshal(text, &in); err != nil {
+		return fmt.Errorf("clustersql: an event: %w", err)
+	}
+	*e = Event{
+		Seq: in.Seq, Time: in.Time, Cluster: in.Cluster, Node: in.Node, Kind: in.Kind, Cause: in.Cause,
+		From: from, To: to, Role: role, Lag: time.Duration(in.Lag), Conns: in.Conns, Reason: in.Reason, Dropped: in.Dropped,
+	}
+	return nil
+}
+
+// MarshalText returns the kind's name.
+func (k EventKind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText reads the kind's name.
+func (k *EventKind) UnmarshalText(text []byte) error {
+	return jsonform.Word(k, EventDiscovery, "kind of event", text)
 }

@@ -1,38 +1,33 @@
 package clustersql
 
 import (
-	"slices"
-	"sync"
+	"cmp"
+	"encoding/json"
+	"sync/atomic"
 	"time"
 
+	"github.com/EnumApps/clustersql/internal/counts"
 	"github.com/EnumApps/clustersql/internal/health"
+	"github.com/EnumApps/clustersql/internal/history"
+	"github.com/EnumApps/clustersql/internal/jsonform"
+	"github.com/EnumApps/clustersql/internal/session"
 )
 
-// eventsKept is how many events a cluster remembers.
-const eventsKept = 200
+// A tally is what is counted and remembered of one node, for whoever looks at its
+// status. It begins with the node. Anyone may count and read.
+type tally struct {
+	counts.Node
 
-// statesKept is for how long a node's states are remembered, and changesKept how
-// many changes of them at most.
-const (
-	statesKept  = 15 * time.Minute
-	changesKept = 128
-)
-
-// A history remembers what lately happened in a cluster. Its memory is bounded,
-// and taken when something happens.
-type history struct {
-	mu     sync.Mutex // guards what follows, and the past of every node; never held across a wait
-	events []Event    // the last eventsKept; a ring once it is full
-	seq    uint64     // of the latest event
+	cluster *clusterTally               // immutable
+	address atomic.Pointer[address]     // nil before the first look
+	check   atomic.Pointer[ProbeResult] // the last probe; nil before the first
+	past    history.Past                // guarded by the lock of the cluster's history
 }
 
-// A past is what a history remembers of one node.
-type past struct {
-	states  []StateSince // oldest first, without the one in which it was added; so empty at first
-	lost    bool         // there were older ones
-	changes []StateChanges
-	downs   uint64
-	downFor time.Duration // of the times down that are over
+// A clusterTally is what is counted and remembered of one cluster.
+type clusterTally struct {
+	counts.Cluster
+	history history.Log[Event]
 }
 
 // A StateSince is a state that a node came into.
@@ -58,79 +53,23 @@ type StateChanges struct {
 
 // note remembers an event, and gives it its number.
 func (t *tally) note(e *Event) {
-	h := &t.cluster.history
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.seq++
-	e.Seq = h.seq
-	if len(h.events) < eventsKept {
-		h.events = append(h.events, *e)
-	} else {
-		h.events[(h.seq-1)%eventsKept] = *e
-	}
-	if e.Kind == EventState {
-		t.past.note(e, t.added)
-	}
-}
-
-// note remembers a change of state.
-func (p *past) note(e *Event, added time.Time) {
-	if e.To == StateDown {
-		p.downs++
-	}
-	if e.From == StateDown {
-		p.downFor += e.Time.Sub(p.current(added).Since)
-	}
-	p.states = append(p.states, StateSince{e.To, e.Time})
-	old := max(0, len(p.states)-changesKept)
-	for old+1 < len(p.states) && e.Time.Sub(p.states[old+1].Since) > statesKept {
-		old++
-	}
-	p.states, p.lost = slices.Delete(p.states, 0, old), p.lost || old > 0
-	i := slices.IndexFunc(p.changes, func(c StateChanges) bool { return c.To == e.To && c.Cause == e.Cause })
-	if i < 0 {
-		i, p.changes = len(p.changes), append(p.changes, StateChanges{To: e.To, Cause: e.Cause})
-	}
-	p.changes[i].Count++
-}
-
-// current returns the present state.
-func (p *past) current(added time.Time) StateSince {
-	if len(p.states) == 0 {
-		return StateSince{StateUnknown, added}
-	}
-	return p.states[len(p.states)-1]
-}
-
-// all returns the states, the oldest first.
-func (p *past) all(added time.Time) []StateSince {
-	if p.lost {
-		return slices.Clone(p.states)
-	}
-	return append([]StateSince{{StateUnknown, added}}, p.states...)
+	t.cluster.history.Note(func(seq uint64) Event {
+		e.Seq = seq
+		if e.Kind == EventState {
+			t.past.Note(health.State(e.From), health.State(e.To), e.Cause, e.Time)
+		}
+		return *e
+	})
 }
 
 // fill fills in what a status says of the node's past.
 func (t *tally) fill(s *NodeStatus, now time.Time) {
-	t.cluster.history.mu.Lock()
-	defer t.cluster.history.mu.Unlock()
-	p := &t.past
-	s.Changes = slices.Clone(p.changes)
-	s.Downs, s.Downtime = p.downs, p.downFor
-	if c := p.current(t.added); c.State == StateDown {
-		s.Downtime += max(0, now.Sub(c.Since))
-	}
-}
-
-// recent returns the events, oldest first.
-func (h *history) recent() []Event {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if len(h.events) < eventsKept {
-		return slices.Clone(h.events)
-	}
-	first := h.seq % eventsKept
-	return slices.Concat(h.events[first:], h.events[:first])
+	t.cluster.history.Look(func() {
+		for _, c := range t.past.Changes {
+			s.Changes = append(s.Changes, StateChanges{State(c.To), c.Cause, c.Count})
+		}
+		s.Downs, s.Downtime = t.past.Downs, t.past.Downtime(now)
+	})
 }
 
 // Events returns what lately happened in the cluster, the oldest first: at most
@@ -141,7 +80,7 @@ func (d Driver) Events() []Event {
 	if d.m == nil {
 		return nil
 	}
-	return d.m.tally.history.recent()
+	return d.m.tally.history.Recent()
 }
 
 // History returns in which states each node was in the last 15 minutes, sorted by
@@ -152,12 +91,14 @@ func (d Driver) History() []NodeHistory {
 	}
 	nodes := *d.m.nodes.Load()
 	all := make([]NodeHistory, len(nodes))
-	h := &d.m.tally.history
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for i, n := range nodes {
-		all[i] = NodeHistory{n.name, n.tally.past.all(n.tally.added)}
-	}
+	d.m.tally.history.Look(func() {
+		for i, n := range nodes {
+			all[i].Node = n.name
+			for _, s := range n.tally.past.States() {
+				all[i].States = append(all[i].States, StateSince{State(s.State), s.Since})
+			}
+		}
+	})
 	return all
 }
 
@@ -177,4 +118,183 @@ func causeOf(e *health.Evidence) string {
 		return causeCheck
 	}
 	return e.Class.String()
+}
+
+// An address is the host and port of the DSN of a recipe, or its socket.
+type address struct {
+	of   *recipe
+	text string // empty if it is not known
+}
+
+// address returns where the node is.
+func (n *node) address() string {
+	r, known := n.dial.recipe(), n.tally.address.Load()
+	if known == nil || known.of != r {
+		known = &address{r, cmp.Or(r.addr, n.dial.hide(addressOf(n.dial.dialect, r.dsn)))}
+		n.tally.address.Store(known)
+	}
+	return known.text
+}
+
+// countEnd counts the end of a connection that database/sql has closed. Those that
+// the cluster closes are counted where it does so.
+func (n *node) countEnd(by session.Closer, w winner) {
+	why := counts.EndPool
+	switch {
+	case by == session.ByCluster:
+		return
+	case by == session.GivingWay:
+		why = n.tally.Asked()
+	case w.socket.Cause() != nil:
+		why = counts.EndCut
+	case n.generation.Load() != w.born:
+		why = n.retiredBy()
+	case by == session.Broken:
+		why = counts.EndError
+	}
+	n.tally.Closed(why)
+}
+
+// retiredBy says why the connections of older generations are closed.
+func (n *node) retiredBy() counts.End {
+	if n.draining.Load() {
+		return counts.EndDrain
+	}
+	return counts.EndGeneration
+}
+
+// publishProgress publishes what a status tells of the way down or up. Only run
+// calls it, except before the node's first start.
+func (n *node) publishProgress() {
+	h := &n.loop.health
+	held := int64(0)
+	if h.State == health.Down && h.SilentBefore && h.Conf != 0 && !h.Answered.IsZero() {
+		held = h.Answered.UnixNano()
+	}
+	n.tally.Held.Store(held)
+	n.tally.SetProgress(h.Good, h.Rises(n.cfg().Rise), h.Bad())
+	n.tally.Probing.Store(n.loop.probing)
+}
+
+// Latency summarises how long something took. It is an immutable value. The
+// zero Latency has no samples.
+type Latency struct{ l health.Latency }
+
+// Count returns the number of all samples since the start.
+func (l Latency) Count() uint64 { return l.l.Count() }
+
+// Mean returns the exponentially weighted moving average. A new sample has a
+// weight of 0.2; the first sample sets the average. Without samples it is 0.
+// The estimator is that of MongoDB's server selection specification.
+func (l Latency) Mean() time.Duration { return l.l.Mean() }
+
+// Deviation returns the smoothed mean deviation of RFC 6298. A new sample has a
+// weight of 0.25. With fewer than two samples it is 0.
+func (l Latency) Deviation() time.Duration { return l.l.Deviation() }
+
+// Percentile returns the value that a part p of the last 64 samples do not
+// exceed, by the nearest-rank method. p is from 0 to 1. Without samples it is
+// 0.
+func (l Latency) Percentile(p float64) time.Duration { return l.l.Percentile(p) }
+
+// Samples returns the last 64 samples, the oldest first. The slice is the
+// caller's.
+func (l Latency) Samples() []time.Duration { return l.l.Samples() }
+
+// A latencyJSON is a Latency in JSON. The samples are whole microseconds, to keep
+// them short.
+type latencyJSON struct {
+	Count     uint64           `json:"count"`
+	Mean      jsonform.Seconds `json:"mean_seconds"`
+	Deviation jsonform.Seconds `json:"deviation_seconds"`
+	P50       jsonform.Seconds `json:"p50_seconds"`
+	P99       jsonform.Seconds `json:"p99_seconds"`
+	Max       jsonform.Seconds `json:"max_seconds"`
+	Samples   []int64          `json:"samples_us,omitempty"`
+}
+
+// MarshalJSON writes the numbers of samples, the averages, percentiles of the last
+// 64 samples, and these samples in microseconds, the oldest first.
+func (l Latency) MarshalJSON() ([]byte, error) {
+	out := latencyJSON{
+		Count: l.Count(), Mean: jsonform.Seconds(l.Mean()), Deviation: jsonform.Seconds(l.Deviation()),
+		P50: shownPercentile(l, 0.5), P99: shownPercentile(l, 0.99), Max: shownPercentile(l, 1),
+	}
+	for _, d := range l.Samples() {
+		out.Samples = append(out.Samples, d.Microseconds())
+	}
+	return json.Marshal(out)
+}
+
+// shownPercentile returns a percentile as it is among the samples in JSON.
+func shownPercentile(l Latency, p float64) jsonform.Seconds {
+	return jsonform.Seconds(l.Percentile(p).Truncate(time.Microsecond))
+}
+
+// UnmarshalJSON reads what MarshalJSON writes. The percentiles are worked out from
+// the samples.
+func (l *Latency) UnmarshalJSON(text []byte) error {
+	var in latencyJSON
+	if err := json.Unmarshal(text, &in); err != nil {
+		return err
+	}
+	samples := make([]time.Duration, len(in.Samples))
+	for i, us := range in.Samples {
+		samples[i] = time.Duration(us) * time.Microsecond
+	}
+	l.l = health.LatencyOf(in.Count, time.Duration(in.Mean), time.Duration(in.Deviation), samples)
+	return nil
+}
+
+// A Histogram counts how long something took, in fixed buckets, since the node
+// was added. It is an immutable value. The zero Histogram has no samples.
+type Histogram struct{ h counts.Histogram }
+
+// Count returns the number of samples.
+func (h Histogram) Count() (n uint64) { return h.h.Count() }
+
+// Sum returns how long all samples took together.
+func (h Histogram) Sum() time.Duration { return h.h.Sum }
+
+// Buckets calls yield for every bucket but the last, which has no upper bound,
+// from the smallest: with the longest time that belongs to it, and with how many
+// samples took no longer than that. Every Histogram has the same buckets. It can be
+// used with range.
+func (h Histogram) Buckets(yield func(most time.Duration, atMost uint64) bool) {
+	n := uint64(0)
+	for i, bound := range counts.Bounds {
+		if n += h.h.Counts[i]; !yield(bound, n) {
+			return
+		}
+	}
+}
+
+// A histogramJSON is a Histogram in JSON. counts[i] is the number of samples in the
+// bucket i alone. The manual has the bounds of the buckets.
+type histogramJSON struct {
+	Count  uint64           `json:"count"`
+	Sum    jsonform.Seconds `json:"sum_seconds"`
+	Counts []uint64         `json:"counts,omitempty"`
+}
+
+// MarshalJSON writes the number of samples, their sum, and the number of samples
+// in each bucket, the last of which has no upper bound.
+func (h Histogram) MarshalJSON() ([]byte, error) {
+	out := histogramJSON{Count: h.Count(), Sum: jsonform.Seconds(h.h.Sum)}
+	if out.Count > 0 {
+		out.Counts = h.h.Counts[:]
+	}
+	return json.Marshal(out)
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (h *Histogram) UnmarshalJSON(text []byte) error {
+	var in histogramJSON
+	if err := json.Unmarshal(text, &in); err != nil {
+		return err
+	}
+	h.h.Sum = time.Duration(in.Sum)
+	clear(h.h.Counts[:])
+	copy(h.h.Counts[:], in.Counts)
+	return nil
 }

@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"reflect"
 	"regexp"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/EnumApps/clustersql/internal/history"
 )
 
 // What a cluster shows can be written as JSON and read again, and nothing of it
@@ -61,7 +63,7 @@ func TestHistoryIsBounded(t *testing.T) {
 		for i := range 150 { // Drain and Undrain are three changes: draining, unknown, up
 			synctest.Wait()
 			events := d.Events()
-			if len(events) > eventsKept || len(events) > 0 && events[0].Seq+uint64(len(events)) != events[len(events)-1].Seq+1 {
+			if len(events) > history.EventsKept || len(events) > 0 && events[0].Seq+uint64(len(events)) != events[len(events)-1].Seq+1 {
 				t.Fatalf("round %d: %d events, from %d to %d", i, len(events), events[0].Seq, events[len(events)-1].Seq)
 			}
 			if last := events[len(events)-1].Seq; last <= before {
@@ -79,13 +81,13 @@ func TestHistoryIsBounded(t *testing.T) {
 			time.Sleep(30 * time.Second)
 		}
 		synctest.Wait()
-		history := d.History()
-		n1, n2 := history[0].States, history[1].States
+		nodes := d.History()
+		n1, n2 := nodes[0].States, nodes[1].States
 		if len(n2) != 2 {
 			t.Errorf("the states of n2: %v", n2)
 		}
 		oldest, last := n1[0], n1[len(n1)-1]
-		if age := time.Since(oldest.Since); age < statesKept || age > statesKept+2*time.Minute {
+		if age := time.Since(oldest.Since); age < history.StatesKept || age > history.StatesKept+2*time.Minute {
 			t.Errorf("the oldest state of n1 began %v ago", age)
 		}
 		if last.State != StateUp {
@@ -113,25 +115,6 @@ func TestHistoryIsBounded(t *testing.T) {
 	})
 }
 
-// A node that changes all the time keeps as many changes as are drawn, and no more.
-func TestHistoryOfAFlappingNode(t *testing.T) {
-	var p past
-	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	for i := range 10 * changesKept {
-		e := Event{Kind: EventState, From: StateUp, To: StateDown, Time: now.Add(time.Duration(i) * time.Second)}
-		if i%2 == 1 {
-			e.From, e.To = e.To, e.From
-		}
-		p.note(&e, now)
-	}
-	if len(p.all(now)) != changesKept || cap(p.states) > 4*changesKept {
-		t.Errorf("%d states are kept, with room for %d", len(p.all(now)), cap(p.states))
-	}
-	if p.downs != 5*changesKept || p.downFor != 5*changesKept*time.Second {
-		t.Errorf("down %d times, for %v", p.downs, p.downFor)
-	}
-}
-
 // fillIn sets every field that v has to a value that is not empty.
 func fillIn(t *testing.T, v reflect.Value) {
 	t.Helper()
@@ -146,7 +129,7 @@ func fillIn(t *testing.T, v reflect.Value) {
 		p.l = p.l.Add(3 * time.Millisecond).Add(7 * time.Millisecond)
 		return
 	case *Histogram:
-		p.counts[3], p.sum = 5, time.Second
+		p.h.Counts[3], p.h.Sum = 5, time.Second
 		return
 	}
 	switch v.Kind() {
@@ -184,9 +167,9 @@ func TestJSONHasEveryField(t *testing.T) {
 	role.Kind, role.From, role.To = EventRole, 0, 0
 	var status ClusterStatus
 	fillIn(t, reflect.ValueOf(&status).Elem())
-	var history NodeHistory
-	fillIn(t, reflect.ValueOf(&history).Elem())
-	for _, v := range []any{status, event, role, history} {
+	var past NodeHistory
+	fillIn(t, reflect.ValueOf(&past).Elem())
+	for _, v := range []any{status, event, role, past} {
 		text, err := json.Marshal(v)
 		if err != nil {
 			t.Fatal(err)
@@ -213,5 +196,35 @@ func TestJSONHasEveryField(t *testing.T) {
 	var n NodeStatus
 	if err := json.Unmarshal([]byte(`{"name":"n1","something_new":{}}`), &n); err != nil || n.Name != "n1" {
 		t.Errorf("a field of a newer version: %v", err)
+	}
+}
+
+// Every kind, state, role and access that can be written can be read.
+func TestEveryWordIsRead(t *testing.T) {
+	for kind := EventState; !strings.HasPrefix(kind.String(), "EventKind("); kind++ {
+		e := Event{Seq: 1, Kind: kind}
+		text, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back Event
+		if err := json.Unmarshal(text, &back); err != nil || back.Kind != kind {
+			t.Errorf("%v became %v (%v)", kind, back.Kind, err)
+		}
+	}
+	for state := StateUnknown; !strings.HasPrefix(state.String(), "State("); state++ {
+		if back := StateUnknown; back.UnmarshalText([]byte(state.String())) != nil || back != state {
+			t.Errorf("%v became %v", state, back)
+		}
+	}
+	for role := RoleUnknown; !strings.HasPrefix(role.String(), "Role("); role++ {
+		if back := RoleUnknown; back.UnmarshalText([]byte(role.String())) != nil || back != role {
+			t.Errorf("%v became %v", role, back)
+		}
+	}
+	for access := AccessUnknown; !strings.HasPrefix(access.String(), "Access("); access++ {
+		if back := AccessUnknown; back.UnmarshalText([]byte(access.String())) != nil || back != access {
+			t.Errorf("%v became %v", access, back)
+		}
 	}
 }

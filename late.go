@@ -1,9 +1,13 @@
 package clustersql
 
 import (
+	"context"
 	"database/sql/driver"
+	"errors"
+	"time"
 
 	"github.com/EnumApps/clustersql/internal/health"
+	"github.com/EnumApps/clustersql/internal/socket"
 )
 
 // A probe of the lasting connection that is past its deadline goes on, for
@@ -70,4 +74,31 @@ func (n *node) keepProbe(l *life, conn driver.Conn, e *health.Evidence) {
 	default:
 		l.start(func() { n.close(conn) })
 	}
+}
+
+// noteProbe remembers how a probe went, for the status. Only run calls it.
+func (n *node) noteProbe(o *outcome) {
+	r := &ProbeResult{Time: time.Now(), OK: o.evidence.OK}
+	r.Took = r.Time.Sub(n.loop.probeStart)
+	if !r.OK {
+		r.Layer, r.Error = o.layer, o.evidence.Reason
+		if r.Layer == "" { // it passed, and the node is not used for what it showed
+			r.Layer = socket.LayerState
+		}
+	}
+	n.tally.check.Store(r)
+}
+
+// layerOf returns the layer at which a probe got an error. ctx is the probe's.
+func layerOf(ctx context.Context, err error) (layer string) {
+	defer func() {
+		if recover() != nil { // the methods of a backend's error
+			layer = socket.LayerHandshake
+		}
+	}()
+	var unfit *health.Unfit
+	if errors.As(err, &unfit) {
+		return socket.LayerState
+	}
+	return socket.LayerOf(ctx, err)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/draw"
 	"github.com/EnumApps/clustersql/internal/gate"
 	"github.com/EnumApps/clustersql/internal/health"
+	"github.com/EnumApps/clustersql/internal/history"
 )
 
 // A node is one named node of a cluster. While a connector is open it is an
@@ -109,7 +110,7 @@ type loopState struct {
 // one of the manager's nodes.
 func newNode(name string, conf *atomic.Pointer[Config], settings NodeConfig, d dialer) *node {
 	now := time.Now()
-	n := &node{name: name, conf: conf, dial: d, tally: &tally{cluster: new(clusterTally), added: now}, afterChange: func() {}}
+	n := &node{name: name, conf: conf, dial: d, tally: &tally{cluster: new(clusterTally), past: history.Past{Added: now}}, afterChange: func() {}}
 	n.settings.Store(&nodeSettings{NodeConfig: settings})
 	n.loop.rand = draw.New(n.cfg().Seed, name)
 	n.loop.health.Since = now
@@ -247,7 +248,7 @@ func (n *node) onOutcome(l *life, o outcome) {
 		s.lost++
 	case outcomeFailed:
 		s.errors++
-		n.tally.trouble().failed[o.evidence.Class].Add(1)
+		n.tally.Failed(o.evidence.Class)
 		n.noteError(o.evidence)
 		if o.evidence.Class == health.Saturated {
 			n.loop.fullWhy = o.failed
@@ -260,7 +261,7 @@ func (n *node) onOutcome(l *life, o outcome) {
 	n.forget(o.attempt)
 	if o.took > 0 {
 		s.openLatency = s.openLatency.Add(o.took)
-		observe(&n.tally.opens, o.took)
+		n.tally.Opens.Observe(o.took)
 	}
 	n.learn(l, o.evidence)
 	if o.req != nil {

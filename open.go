@@ -214,7 +214,7 @@ func (r *round) start(released context.Context, group *errgroup.Group, values co
 			return i
 		}
 		n.load.Planned.Add(1)
-		n.tally.chosen.Add(1)
+		n.tally.Chosen.Add(1)
 		f := &failure{
 			node:  n,
 			asked: time.Now(),

@@ -270,11 +270,11 @@ func (n *node) onProbe(l *life, o outcome) {
 		}
 		if o.trip > 0 {
 			s.probeLatency = s.probeLatency.Add(o.trip)
-			observe(&n.tally.trips, o.trip)
+			n.tally.Trips.Observe(o.trip)
 		}
 		if o.took > 0 {
 			s.openLatency = s.openLatency.Add(o.took)
-			observe(&n.tally.opens, o.took)
+			n.tally.Opens.Observe(o.took)
 		}
 		if n.loop.fresh {
 			s.server = *o.server
@@ -290,7 +290,7 @@ func (n *node) onProbe(l *life, o outcome) {
 	if !o.evidence.OK {
 		if !n.loop.charged {
 			s.probeErrors++
-			n.tally.trouble().failed[o.evidence.Class].Add(1)
+			n.tally.Failed(o.evidence.Class)
 			n.loop.charged = true
 		}
 		n.noteError(o.evidence)

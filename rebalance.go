@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/balance"
+	"github.com/EnumApps/clustersql/internal/counts"
 	"github.com/EnumApps/clustersql/internal/draw"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/session"
@@ -19,7 +20,7 @@ type rebalancing struct {
 	back                 time.Time        // when the node last came back; zero if it never did
 	due                  bool             // the event about its coming back is still to be emitted
 	wasUp                bool             // the node has been up before
-	end                  end              // why, for the counters
+	end                  counts.End       // why, for the counters
 	upAs                 uint64           // its generation when it last came up
 }
 
@@ -62,7 +63,7 @@ func (n *node) rebalance(l *life) {
 func (n *node) giveUpOld(l *life, conns []heldConn, now time.Time) {
 	if most := n.cfg().MaxAge; most > 0 {
 		old := only(conns, func(h heldConn) bool { return now.Sub(h.opened) >= h.ageLimit(most) })
-		n.giveWay(l, old, n.loop.balance.age.Turns(len(old), now), "older than max_age", endAge)
+		n.giveWay(l, old, n.loop.balance.age.Turns(len(old), now), "older than max_age", counts.EndAge)
 	}
 }
 
@@ -73,12 +74,12 @@ func (n *node) share(l *life, conns []heldConn, now time.Time) {
 	members := n.cluster(now)
 	goal := n.cfg().goal()
 	if goal != balance.Refresh && goal != balance.Stay && n.isAlias() {
-		n.giveWay(l, conns, b.shares.Turns(len(conns), now), "the server has its share under another name", endRebalance)
+		n.giveWay(l, conns, b.shares.Turns(len(conns), now), "the server has its share under another name", counts.EndRebalance)
 		return
 	}
 	if goal != balance.Refresh {
 		tooMany, why := balance.Excess(n.name, members, goal, n.cfg().RebalanceAfter, now, b.shares.Begun())
-		n.giveWay(l, conns, b.shares.Turns(tooMany, now), why, endRebalance)
+		n.giveWay(l, conns, b.shares.Turns(tooMany, now), why, counts.EndRebalance)
 		return
 	}
 	back := balance.LastReturn(n.name, members, n.cfg().RebalanceAfter, now)
@@ -89,7 +90,7 @@ func (n *node) share(l *life, conns []heldConn, now time.Time) {
 	if len(older) == 0 {
 		b.refreshed = back
 	}
-	n.giveWay(l, older, b.refresh.Turns(len(older), now), "another node has come back", endRebalance)
+	n.giveWay(l, older, b.refresh.Turns(len(older), now), "another node has come back", counts.EndRebalance)
 }
 
 func only(conns []heldConn, want func(heldConn) bool) []heldConn {
@@ -99,7 +100,7 @@ func only(conns []heldConn, want func(heldConn) bool) []heldConn {
 // giveWay retires some of the conns, turns at most. It first closes those that
 // have been idle since the last tick. It asks others to give way when they are
 // next put back into the pool.
-func (n *node) giveWay(l *life, conns []heldConn, turns int, why string, end end) {
+func (n *node) giveWay(l *life, conns []heldConn, turns int, why string, end counts.End) {
 	if turns == 0 || n.stuck() {
 		return
 	}
@@ -116,11 +117,11 @@ func (n *node) giveWay(l *life, conns []heldConn, turns int, why string, end end
 		}
 	}
 	if unused > 0 {
-		n.emit(Event{Kind: EventRetired, Conns: unused, Reason: why, Cause: endNames[end]})
+		n.emit(Event{Kind: EventRetired, Conns: unused, Reason: why, Cause: end.String()})
 	}
 	b := &n.loop.balance
 	b.why, b.end = why, end
-	n.tally.asked.Store(uint32(end))
+	n.tally.Ask(end)
 	for _, c := range busy[:min(turns-unused, len(busy))] {
 		if c.Ask() {
 			b.requested = append(b.requested, c)
@@ -169,7 +170,7 @@ func (n *node) makeRoom(l *life) {
 	generation, closed := n.generation.Load(), 0
 	for _, h := range n.conns.filter(func(h heldConn) bool { return h.born == generation }) {
 		if closed < wanted && h.conn.TakeRested() {
-			n.closeTaken(l, h, endRoom)
+			n.closeTaken(l, h, counts.EndRoom)
 			closed++
 			continue
 		}
@@ -177,13 +178,13 @@ func (n *node) makeRoom(l *life) {
 	}
 	r.made += closed
 	if closed > 0 {
-		n.emit(Event{Kind: EventRetired, Conns: closed, Reason: "the node is full, and opens wait", Cause: endNames[endRoom]})
+		n.emit(Event{Kind: EventRetired, Conns: closed, Reason: "the node is full, and opens wait", Cause: counts.EndRoom.String()})
 	}
 }
 
 // closeTaken closes a conn that the caller has taken out of use.
-func (n *node) closeTaken(l *life, h heldConn, why end) {
-	n.tally.trouble().closed[why].Add(1)
+func (n *node) closeTaken(l *life, h heldConn, why counts.End) {
+	n.tally.Closed(why)
 	h.place.Leave()
 	l.start(func() {
 		defer n.watchClose()()
@@ -221,7 +222,7 @@ func (n *node) withdrawRequests() {
 	clear(b.requested)
 	b.requested = b.requested[:0]
 	if retired > 0 {
-		n.emit(Event{Kind: EventRetired, Conns: retired, Reason: b.why, Cause: endNames[b.end]})
+		n.emit(Event{Kind: EventRetired, Conns: retired, Reason: b.why, Cause: b.end.String()})
 	}
 }
 

@@ -1,12 +1,11 @@
 package clustersql
 
 import (
+	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
-	"github.com/EnumApps/clustersql/internal/balance"
-	"github.com/EnumApps/clustersql/internal/health"
+	"github.com/EnumApps/clustersql/internal/jsonform"
 )
 
 // ClusterStatus is a snapshot of a cluster. Its counters start when the cluster is
@@ -171,189 +170,92 @@ func (s State) String() string {
 	return fmt.Sprintf("State(%d)", uint8(s))
 }
 
-// status returns a snapshot of the cluster. Each node's part is of one moment.
-func (m *manager) status() ClusterStatus {
-	nodes, now := *m.nodes.Load(), time.Now()
-	_, err := m.running()
-	s := ClusterStatus{
-		Name: m.name, ID: m.id, Time: now, Strategy: m.cfg().Strategy.name, Open: err == nil, Waiting: m.room.Waiting(), MaxOpens: m.cfg().MaxOpensPerNode,
-		OpensAllDown: m.tally.allDown.Load(), Masked: m.tally.masked.Load(), Moved: m.tally.moved.Load(), Unknown: m.tally.unknown.Load(),
-		DiscoveryChanges: m.tally.found.Load(), DiscoveryErrors: m.tally.unheard.Load(),
-		Nodes: make([]NodeStatus, len(nodes)),
-	}
-	for i, n := range nodes {
-		s.Nodes[i] = n.status()
-		if st := health.State(s.Nodes[i].State); st.Usable() {
-			s.Usable++
-		} else if s.Nodes[i].Since.After(s.AllDownSince) {
-			s.AllDownSince = s.Nodes[i].Since
-		}
-	}
-	if s.Usable > 0 || !s.Open {
-		s.AllDownSince = time.Time{}
-	}
-	if r := m.reloaded.Load(); r != nil {
-		s.Reload = *r
-	}
-	if f := m.shownFound.Load(); f != nil && m.cfg().discovers() {
-		s.Sources, s.Unused = f.sources, f.unused
-	}
-	m.explain(&s, nodes, now)
-	return s
+// A ProbeResult is how the last probe of a node went. The zero ProbeResult stands
+// for no probe.
+type ProbeResult struct {
+	Time time.Time     `json:"time,omitzero"` // when it ended
+	Took time.Duration `json:"-"`
+	OK   bool          `json:"ok"`
+	// Layer says where a probe has failed: "name" (the name service), "dial",
+	// "tls", "handshake", "query" or "state" (what the server says of its own
+	// state, or what the cluster makes of that). It is empty if the probe passed.
+	// Of a backend that does not dial with [Dial], name, dial and tls are known by
+	// its errors alone.
+	Layer string `json:"layer,omitempty"`
+	Error string `json:"error,omitempty"` // redacted; empty if it passed
 }
 
-// A snapshot is what a node's actor knows at one moment. The actor publishes it
-// and never changes it after that. Opens, the other nodes and Status read it.
-type snapshot struct {
-	state     health.State
-	class     health.Class // what took the node down
-	caused    time.Time    // when class became what it is
-	donor     bool         // a Galera donor, or desynced
-	reason    string       // why the node is suspect or down, redacted
-	since     time.Time
-	nextCheck time.Time
+// A status and an event are read and written by package encoding/json. The names
+// are in lower case with underscores. Durations are numbers of seconds, and the
+// names of these end with _seconds. States, kinds and roles are words.
 
-	retryEpoch uint64        // grows when an open that failed here may ask again
-	fullUntil  time.Time     // no open before that time; zero while there is room
-	back       time.Time     // when the node last came back; zero if it never did
-	view       health.View   // of the Galera group, at the last look; zero if the node showed none
-	viewAt     time.Time     // time of that look
-	part       *part         // in replication, at the last look; nil if the node has told nothing
-	server     health.Server // which one the last new probe connection reached
-	alias      string        // another node's name for the same server, which comes first; empty if there is none
-	answers    bool          // the last probe passed
-	answered   time.Time     // when a probe last passed
+type plainNodeStatus NodeStatus
 
-	won, lost, errors   uint64
-	probes, probeErrors uint64
-	probeLatency        health.Latency
-	openLatency         health.Latency
-
-	added, lastSuccess, lastErrorAt time.Time
-	lastErrorText                   string // redacted
-	lastErr                         error  // the error behind lastErrorText, not redacted; nil if there was none
+// A nodeJSON is a NodeStatus in JSON.
+type nodeJSON struct {
+	*plainNodeStatus
+	Lag      jsonform.Seconds `json:"lag_seconds"`
+	Downtime jsonform.Seconds `json:"downtime_seconds"`
 }
 
-// publish makes a snapshot of what the loop knows. Only run calls it, except
-// before the node's first start.
-func (n *node) publish() {
-	s := n.loop.facts
-	h := &n.loop.health
-	s.state, s.reason, s.since = h.State, h.Reason, h.Since
-	s.class, s.caused = h.Class, h.Caused
-	s.fullUntil, s.back = n.loop.full.Until, n.loop.balance.back
-	s.donor = !h.DonorSince.IsZero()
-	n.snapshot.Store(&s)
-	n.publishProgress()
+// MarshalJSON writes the status with the names that the manual has.
+func (s NodeStatus) MarshalJSON() ([]byte, error) {
+	return json.Marshal(nodeJSON{(*plainNodeStatus)(&s), jsonform.Seconds(s.Lag), jsonform.Seconds(s.Downtime)})
 }
 
-// effective returns the node's state. While the program drains the node it is
-// Draining, even if the actor has not seen that yet.
-func (n *node) effective(s *snapshot) health.State {
-	if n.draining.Load() {
-		return health.Draining
+// UnmarshalJSON reads what MarshalJSON writes. Names that it does not know are
+// skipped: a newer version may have written them.
+func (s *NodeStatus) UnmarshalJSON(text []byte) error {
+	in := nodeJSON{plainNodeStatus: new(plainNodeStatus)}
+	if err := json.Unmarshal(text, &in); err != nil {
+		return fmt.Errorf("clustersql: the status of a node: %w", err)
 	}
-	return s.state
+	*s = NodeStatus(*in.plainNodeStatus)
+	s.Lag, s.Downtime = time.Duration(in.Lag), time.Duration(in.Downtime)
+	return nil
 }
 
-// returning reports whether the node has been back for less than
-// failback_after.
-func (n *node) returning(s *snapshot, now time.Time) bool {
-	return s.back.Add(n.cfg().FailbackAfter).After(now)
+type plainProbeResult ProbeResult
+
+type probeJSON struct {
+	*plainProbeResult
+	Took jsonform.Seconds `json:"took_seconds"`
 }
 
-// status returns all that is known of the node, but for WhyNot. Anyone may call
-// it.
-func (n *node) status() NodeStatus {
-	now := time.Now()
-	status := n.shown(now)
-	t := n.tally
-	status.IdleConns, status.RetiredConns = n.conns.parts(status.Generation)
-	status.HeldUntil = n.heldUntil(now)
-	if u := t.troubles.Load(); u != nil {
-		status.ErrorsByClass = byName(u.failed[:], className)
-		status.RefusedByClass = byName(u.refused[:], className)
-		status.ClosedBy = byName(u.closed[:], func(i int) string { return endNames[i] })
-	}
-	t.fill(&status, now)
-	return status
+// MarshalJSON writes the result with the names that the manual has.
+func (r ProbeResult) MarshalJSON() ([]byte, error) {
+	return json.Marshal(probeJSON{(*plainProbeResult)(&r), jsonform.Seconds(r.Took)})
 }
 
-// heldUntil returns until when a node that was silent is held at the longest. It
-// is zero if the node is not held, or if other nodes decide that.
-func (n *node) heldUntil(now time.Time) time.Time {
-	held := n.tally.held.Load()
-	if held == 0 || slices.ContainsFunc(n.nodes(), func(other *node) bool {
-		s := other.snapshot.Load()
-		return other != n && s.state == health.Up && s.answers && s.view.Conf != 0
-	}) {
-		return time.Time{}
+// UnmarshalJSON reads what MarshalJSON writes.
+func (r *ProbeResult) UnmarshalJSON(text []byte) error {
+	in := probeJSON{plainProbeResult: new(plainProbeResult)}
+	if err := json.Unmarshal(text, &in); err != nil {
+		return err
 	}
-	if until := time.Unix(0, held).Add(n.cfg().SilenceHold); until.After(now) {
-		return until
-	}
-	return time.Time{}
+	*r = ProbeResult(*in.plainProbeResult)
+	r.Took = time.Duration(in.Took)
+	return nil
 }
 
-// shown returns the snapshot in the form for programs, and what else costs little:
-// opens call it too. Values that are counted outside the loop are as they are now.
-// Anyone may call it.
-func (n *node) shown(now time.Time) NodeStatus {
-	s, t, set := n.snapshot.Load(), n.tally, n.settings.Load()
-	p := unpacked(t.progress.Load())
-	generation := n.generation.Load()
-	open, cuttable := n.conns.count()
-	load, _ := n.load.Of(generation)
-	status := NodeStatus{
-		Name: n.name, Address: n.address(), Origin: set.origin, Priority: set.Priority, Weight: set.Weight,
-		State: State(n.effective(s)), Reason: s.reason, Since: s.since, NextCheck: s.nextCheck,
-		Returning: n.returning(s, now), Full: s.fullUntil.After(now), Donor: s.donor, SameAs: s.alias, ConfID: s.view.Conf,
-		Generation: generation, OpenConns: open, Cuttable: cuttable, Load: load,
-		Attempts: int(n.inflight.Load()), Deaf: int(max(0, n.deaf.Load()+n.hanging.Load())),
-		Opens: n.opens.Load(), Won: s.won, Lost: s.lost, Errors: s.errors, Probes: s.probes, ProbeErrors: s.probeErrors,
-		Good: int(p.good), Rise: int(p.rise), Bad: int(p.bad), Fall: n.cfg().Fall, Probing: t.probing.Load(),
-		MostConns: int(t.most.Load()), Chosen: t.chosen.Load(), Outrun: t.outrun.Load(), Moved: t.moved.Load(), Unknown: t.unknown.Load(),
-		Added: s.added, LastSuccess: s.lastSuccess, LastError: s.lastErrorAt, LastErrorMessage: s.lastErrorText,
-		ProbeLatency: Latency{s.probeLatency}, OpenLatency: Latency{s.openLatency},
-		OpenTimes: histogram(&t.opens), ProbeTimes: histogram(&t.trips), Pending: n.pending(),
-		LagUnknown: "the node has not told its part in replication",
-	}
-	if r := t.check.Load(); r != nil {
-		status.LastProbe = *r
-	}
-	if status.Returning {
-		status.ReturnedAt = s.back.Add(n.cfg().FailbackAfter)
-	}
-	if status.Full {
-		status.FullUntil = s.fullUntil
-	}
-	if p := s.part; p != nil {
-		status.Role, status.Access, status.Timeline = Role(p.Role), Access(p.Access), p.Timeline
-		status.Lag, status.LagUnknown = p.lag.For, p.lag.Why
-	}
-	return status
+// MarshalText returns the state's name.
+func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads the state's name.
+func (s *State) UnmarshalText(text []byte) error {
+	return jsonform.Word(s, StateDraining, "state", text)
 }
 
-// member returns what the strategies and the rebalancing of other nodes need to
-// know.
-func (n *node) member(now time.Time) balance.Member {
-	s, set := n.snapshot.Load(), n.settings.Load()
-	load, current := n.load.Of(n.generation.Load())
-	return balance.Member{
-		Name: n.name, Priority: set.Priority, Weight: set.Weight,
-		State: n.effective(s), Since: s.since, Returning: n.returning(s, now), Full: s.fullUntil.After(now), Donor: s.donor,
-		Second: n.cfg().Require.second(s.role()), Chosen: s.chosen(),
-		Load: load, Current: current, Back: s.back, LastSuccess: s.lastSuccess,
-		RoundTrip: s.probeLatency, Open: s.openLatency,
-	}
-}
+// MarshalText returns the role's name.
+func (r Role) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
-// member returns the part of a status that strategies need to know.
-func (s *NodeStatus) member() balance.Member {
-	return balance.Member{
-		Name: s.Name, Priority: s.Priority, Weight: s.Weight,
-		State: health.State(s.State), Since: s.Since, Returning: s.Returning, Full: s.Full, Donor: s.Donor,
-		Load: s.Load, LastSuccess: s.LastSuccess,
-		RoundTrip: s.ProbeLatency.l, Open: s.OpenLatency.l,
-	}
+// UnmarshalText reads the role's name.
+func (r *Role) UnmarshalText(text []byte) error { return jsonform.Word(r, RoleReplica, "role", text) }
+
+// MarshalText returns libpq's word for the access.
+func (a Access) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// UnmarshalText reads libpq's word for the access.
+func (a *Access) UnmarshalText(text []byte) error {
+	return jsonform.Word(a, AccessReadOnly, "access", text)
 }

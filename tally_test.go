@@ -12,7 +12,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/EnumApps/clustersql/internal/counts"
 	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/EnumApps/clustersql/internal/socket"
 )
 
 // nodeOf returns the status of a node.
@@ -50,7 +52,7 @@ func TestStatusCountsTimesDown(t *testing.T) {
 		if n.State != StateDown || n.Downs != 1 || n.Downtime != down {
 			t.Errorf("%v for %v, %d times, %v in all", n.State, down, n.Downs, n.Downtime)
 		}
-		if p := n.LastProbe; p.OK || p.Layer != layerHandshake || !strings.Contains(p.Error, "refused") || p.Time.IsZero() {
+		if p := n.LastProbe; p.OK || p.Layer != socket.LayerHandshake || !strings.Contains(p.Error, "refused") || p.Time.IsZero() {
 			t.Errorf("the last probe: %+v", p) // the fake's error is of no dial
 		}
 		sum := uint64(0)
@@ -91,7 +93,7 @@ func TestLayerOfAProbe(t *testing.T) {
 		b.Node("n1").SetHealth(errNotReady, 0, false)
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if p := nodeOf(t, d, "n1").LastProbe; p.Layer != layerQuery {
+		if p := nodeOf(t, d, "n1").LastProbe; p.Layer != socket.LayerQuery {
 			t.Errorf("%+v", p)
 		}
 	})
@@ -231,14 +233,14 @@ func TestStatusCountsMaskedFailures(t *testing.T) {
 
 // The times in a Histogram are in its buckets, and every Histogram has the same.
 func TestHistogram(t *testing.T) {
-	var p tally
-	if h := histogram(&p.opens); h.Count() != 0 || h.Sum() != 0 {
+	var p counts.Timings
+	if h := (Histogram{p.Histogram()}); h.Count() != 0 || h.Sum() != 0 {
 		t.Errorf("%+v", h)
 	}
 	for _, took := range []time.Duration{1, 500 * time.Microsecond, 501 * time.Microsecond, time.Second, time.Hour} {
-		observe(&p.opens, took)
+		p.Observe(took)
 	}
-	h := histogram(&p.opens)
+	h := Histogram{p.Histogram()}
 	if h.Count() != 5 || h.Sum() != time.Hour+time.Second+1001*time.Microsecond+1 {
 		t.Errorf("%d samples of %v", h.Count(), h.Sum())
 	}
@@ -247,7 +249,7 @@ func TestHistogram(t *testing.T) {
 		got[most] = atMost
 	}
 	want := map[time.Duration]uint64{}
-	for _, bound := range timeBounds {
+	for _, bound := range counts.Bounds {
 		switch {
 		case bound < time.Millisecond:
 			want[bound] = 2

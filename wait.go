@@ -148,7 +148,7 @@ func (o *opening) round(ctx context.Context, plan []launch) (winner, bool) {
 	r := o.newRound(plan)
 	w, won := r.run(ctx)
 	if won {
-		o.m.tally.masked.Add(o.masked())
+		o.m.tally.Masked.Add(o.masked())
 	} else {
 		if o.failures == nil {
 			o.failures = make(map[*node]*failure, len(plan))
@@ -164,7 +164,7 @@ func (o *opening) round(ctx context.Context, plan []launch) (winner, bool) {
 func (o *opening) noteDark(nodes []*node) {
 	if !o.dark && !slices.ContainsFunc(nodes, func(n *node) bool { return n.effective(n.snapshot.Load()).Usable() }) {
 		o.dark = true
-		o.m.tally.allDown.Add(1)
+		o.m.tally.AllDown.Add(1)
 	}
 }
 

@@ -1,7 +1,7 @@
 // Package counts counts what happens on a node and in a cluster.
 //
-// It has no goroutine and no lock: its counters are atomic. The root imports the
-// package; it imports no other package of this module.
+// It has no goroutine and no lock: what it counts is atomic. The root imports the
+// package; it imports health.
 package counts
 
 import "sync/atomic"
