@@ -56,6 +56,7 @@ func TestGalera(t *testing.T) {
 		"lost reads run again where they may":     lostReadsRunAgain,
 		"what a probe costs":                      probesCostGalera,
 		"mistakes are told at once":               mistakesAreToldAtOnce,
+		"the members of a group are found":        groupIsDiscovered,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, c) })
 	}

@@ -22,7 +22,7 @@ import (
 func TestReplication(t *testing.T) {
 	_ = mysql.SetLogger(&mysql.NopLogger{})
 	var log strings.Builder
-	c := galera.StartReplicationT(t, galera.Options{Monitor: true, Log: &log})
+	c := galera.StartReplicationT(t, galera.Options{Monitor: true, Log: &log, Extra: []string{"--report-host=127.0.0.1"}})
 	run(t, c, "CREATE TABLE app.roles (id BIGINT PRIMARY KEY AUTO_INCREMENT, node VARCHAR(16), at TIMESTAMP(6) DEFAULT NOW(6))")
 	for _, test := range []struct {
 		name string
@@ -38,6 +38,7 @@ func TestReplication(t *testing.T) {
 		{"without the right", withoutTheRight},
 		{"a switchover moves the writers", switchoverMovesWriters},
 		{"a promotion moves the writers", replicaIsPromoted},
+		{"the replicas are found", replicasAreDiscovered},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			before := log.Len()
