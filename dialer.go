@@ -55,6 +55,18 @@ func dialTo(at string) dialect.Dial {
 	return func(ctx context.Context, network, _ string) (net.Conn, error) { return Dial(ctx, network, at) }
 }
 
+// A DialContextDriver is a backend whose connectors dial as they are told. With
+// it a node that discovery has found is dialled at its address, while its DSN keeps
+// the name that TLS verifies. Other backends get a DSN with the address.
+//
+// OpenConnectorDial returns the connector of a DSN, and dials nothing. The connector
+// dials with dial alone, resolves no name itself, and passes the ctx of its Connect,
+// or one made from it. An error may hold the DSN: the cluster redacts it.
+type DialContextDriver interface {
+	driver.DriverContext
+	OpenConnectorDial(dsn string, dial func(ctx context.Context, network, addr string) (net.Conn, error)) (driver.Connector, error)
+}
+
 // TrackSocket lets the cluster cut a connection that your own dialer has made.
 // The cluster never reads or writes on the connection, and sets no option of it.
 // It only closes it, from any goroutine and at any time. The

@@ -144,6 +144,9 @@ func (m *manager) resolve(d dialect.Dialect, w *wantedNode, cfg *Config) (driver
 	case d.Owns(m.backend) && cfg.Dial == DialCluster:
 		return d.Connector(dsn, dialTo(w.addr))
 	case w.addr != "":
+		if b, ok := m.backend.(DialContextDriver); ok {
+			return openConnector(func() (driver.Connector, error) { return b.OpenConnectorDial(dsn, dialTo(w.addr)) })
+		}
 		var err error
 		if dsn, err = d.Rehost(dsn, w.addr); err != nil {
 			return nil, err

@@ -151,17 +151,22 @@ func (c dsnConnector) Connect(context.Context) (driver.Conn, error) { return c.b
 func (c dsnConnector) Driver() driver.Driver                        { return c.backend }
 
 // connectorFor returns the backend's connector for a DSN.
-func connectorFor(backend driver.Driver, dsn string) (c driver.Connector, err error) {
+func connectorFor(backend driver.Driver, dsn string) (driver.Connector, error) {
 	dc, ok := backend.(driver.DriverContext)
 	if !ok {
 		return dsnConnector{backend, dsn}, nil
 	}
+	return openConnector(func() (driver.Connector, error) { return dc.OpenConnector(dsn) })
+}
+
+// openConnector asks a backend for a connector, and trusts it with nothing.
+func openConnector(open func() (driver.Connector, error)) (c driver.Connector, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("the backend panicked in OpenConnector: %v", r)
 		}
 	}()
-	c, err = dc.OpenConnector(dsn)
+	c, err = open()
 	if err == nil && c == nil {
 		err = errors.New("the backend returned neither a connector nor an error")
 	}

@@ -16,10 +16,12 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"net"
 	"time"
 
 	"github.com/EnumApps/clustersql"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
@@ -36,9 +38,10 @@ func init() { sql.Register(Name, Driver{}) }
 type Driver struct{}
 
 var (
-	_ driver.Driver        = Driver{}
-	_ driver.DriverContext = Driver{}
-	_ driver.Connector     = connector{}
+	_ driver.Driver    = Driver{}
+	_ driver.Connector = connector{}
+
+	_ clustersql.DialContextDriver = Driver{}
 )
 
 // openTimeout bounds Open, which has no context.
@@ -57,27 +60,38 @@ func (d Driver) Open(dsn string) (driver.Conn, error) {
 
 // OpenConnector returns the connector of a DSN. It dials nothing. A DSN that pgx
 // refuses is an error, whose text is pgx's: a cluster takes the secrets out of it.
-func (Driver) OpenConnector(dsn string) (driver.Connector, error) {
+func (d Driver) OpenConnector(dsn string) (driver.Connector, error) {
+	return d.OpenConnectorDial(dsn, clustersql.Dial)
+}
+
+// OpenConnectorDial is OpenConnector with another dial than [clustersql.Dial]. The
+// dial gets the host of the DSN and resolves it.
+func (Driver) OpenConnectorDial(dsn string, dial func(ctx context.Context, network, addr string) (net.Conn, error)) (driver.Connector, error) {
 	if dsn != "" { // else it is all in the environment, which a program that asks for the driver need not have
 		if _, err := pgx.ParseConfig(dsn); err != nil {
 			return nil, err
 		}
 	}
-	return connector{dsn}, nil
+	return connector{dsn, dial}, nil
 }
 
 // A connector makes the connections of one DSN.
-type connector struct{ dsn string }
+type connector struct {
+	dsn  string
+	dial pgconn.DialFunc
+}
 
 // Connect opens a connection. As with pgx's own driver, each Connect reads the
 // files anew that the DSN and the environment name, such as a file of passwords.
-// Every address of a host name is tried in turn, as pgx does.
+// Where pgx resolves a host's name itself, here the dial does: under a deadline of
+// its own, and with every address of the name.
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	cfg, err := pgx.ParseConfig(c.dsn)
 	if err != nil {
 		return nil, err
 	}
-	cfg.DialFunc = clustersql.Dial // connect_timeout bounds its context
+	cfg.DialFunc = c.dial // connect_timeout bounds its context
+	cfg.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
 	return stdlib.GetConnector(*cfg).Connect(ctx)
 }
 
