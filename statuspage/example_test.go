@@ -2,6 +2,7 @@ package statuspage_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log"
@@ -72,4 +73,24 @@ func onlyOperators(h http.Handler) http.Handler { return h }
 func ExampleHandler_check() {
 	mux := http.NewServeMux()
 	mux.Handle("/clusters/", onlyOperators(statuspage.Handler()))
+}
+
+func ExampleCompare() {
+	answer := `{"time": "2026-01-02T15:00:00Z", "process": "shop on app1, 42", "clusters": []}`
+	snap := new(statuspage.Snapshot)
+	if err := json.Unmarshal([]byte(answer), snap); err != nil { // what its page has for ?format=json
+		log.Fatal(err)
+	}
+
+	page := statuspage.Compare("both", func() []statuspage.Process {
+		return []statuspage.Process{{URL: "http://app1:8080/clusters/", Answered: snap.Time, Snapshot: snap}}
+	})
+	w := httptest.NewRecorder()
+	page.ServeHTTP(w, httptest.NewRequest("GET", "/?format=json", nil))
+	var c statuspage.Comparison
+	if err := json.Unmarshal(w.Body.Bytes(), &c); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(c.Summary)
+	// Output: The process answers.
 }

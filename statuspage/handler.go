@@ -62,21 +62,25 @@ type page struct {
 // script but page.js.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'"
 
-// ServeHTTP answers one request.
-func (p *page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
+// secure sets the headers that every answer has.
+func secure(h http.Header) {
 	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "SAMEORIGIN")
 	h.Set("Referrer-Policy", "same-origin") // not stricter: without an Origin no button would work over plain HTTP
 	h.Set("Cache-Control", "no-store")
 	h.Set("Vary", "Accept")
+}
+
+// ServeHTTP answers one request.
+func (p *page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	secure(w.Header())
 	switch {
 	case r.Method == http.MethodPost && p.acts():
 		p.post(w, r)
 		return
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		h.Set("Allow", p.methods())
+		w.Header().Set("Allow", p.methods())
 		refuse(w, http.StatusMethodNotAllowed, "the page answers "+p.methods())
 		return
 	}

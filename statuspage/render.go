@@ -7,8 +7,10 @@ import (
 	"encoding/hex"
 	"fmt"
 	"html/template"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,18 +32,19 @@ type asset struct {
 
 // assetFiles are all files that the page loads, by their name in the address.
 var assetFiles = map[string]asset{
-	"page.css": load("page.css", "text/css; charset=utf-8"),
-	"page.js":  load("page.js", "text/javascript; charset=utf-8"),
-	"well.svg": load("well.svg", "image/svg+xml"),
-	"warn.svg": load("warn.svg", "image/svg+xml"),
-	"bad.svg":  load("bad.svg", "image/svg+xml"),
+	"page.css":   load("page.css", "text/css; charset=utf-8"),
+	"page.js":    load("page.js", "text/javascript; charset=utf-8"),
+	"compare.js": load("compare.js", "text/javascript; charset=utf-8"),
+	"well.svg":   load("well.svg", "image/svg+xml"),
+	"warn.svg":   load("warn.svg", "image/svg+xml"),
+	"bad.svg":    load("bad.svg", "image/svg+xml"),
 }
 
 // edition stands for the content of all assets. It is in their addresses, so a
 // browser may keep them for ever.
 var edition = func() string {
 	sum := sha256.New()
-	for _, name := range []string{"page.css", "page.js", "well.svg", "warn.svg", "bad.svg"} {
+	for _, name := range slices.Sorted(maps.Keys(assetFiles)) {
 		sum.Write(assetFiles[name].text)
 	}
 	return hex.EncodeToString(sum.Sum(nil))[:12]
@@ -203,7 +206,7 @@ var pageTemplate = template.Must(template.New("page.html").Funcs(template.FuncMa
 	"stripStates": func() []clustersql.State { return stripStates },
 	"stripKey":    func(s clustersql.State) string { return "strip" + s.String() },
 	"figures":     figures,
-}).ParseFS(assets, "assets/page.html"))
+}).ParseFS(assets, "assets/page.html", "assets/shapes.html"))
 
 // figures returns all figures of a node. They are most of a page with many nodes,
 // and a template would take ten times as long.

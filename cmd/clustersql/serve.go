@@ -2,9 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"net"
-	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,20 +12,32 @@ import (
 )
 
 func init() {
-	register(60, "serve", "Serve the status page of the clusters of a file, with probes of its own.", func() runner { return &serveCommand{} })
+	register(60, "serve", "Serve the status page of the clusters of a file, with probes of its own; or one of several running programs side by side.", func() runner { return &serveCommand{} })
 }
 
 type serveCommand struct {
-	Target      string        `arg:"" optional:"" name:"file-or-dsn" help:"The file, or a DSN with a list of hosts."`
+	Targets     []string      `arg:"" optional:"" name:"file-or-urls" help:"The file, or a DSN with a list of hosts; or the URLs of programs' status pages, which are shown side by side."`
 	Listen      string        `default:"127.0.0.1:8080" help:"Where to listen. The page asks nobody who they are."`
 	AllowDrain  bool          `help:"Let the page drain nodes: of this process, and of no other."`
 	AllowReload bool          `help:"Let the page reload the file."`
 	Every       time.Duration `default:"5s" help:"How often to look whether the file has changed, and to follow it; 0 for never. A SIGHUP always does."`
+	Interval    time.Duration `default:"2s" help:"How often to ask the programs of the URLs."`
 }
 
 // Run serves until it is interrupted.
 func (c *serveCommand) Run(e *env) error {
-	t, err := openTarget(c.Target)
+	if slices.ContainsFunc(c.Targets, isURL) {
+		return c.serveSides(e)
+	}
+	name := ""
+	switch len(c.Targets) {
+	case 0:
+	case 1:
+		name = c.Targets[0]
+	default:
+		return exitf(exitUsage, "name one FILE or DSN, or URLs of status pages")
+	}
+	t, err := openTarget(name)
 	if err != nil {
 		return exitf(exitUsage, "%v", err)
 	}
@@ -50,13 +61,7 @@ func (c *serveCommand) Run(e *env) error {
 	if err != nil {
 		return exitf(exitUsage, "--listen: %v: name another host:port", err)
 	}
-	server := &http.Server{Handler: statuspage.Handler(options...), ReadHeaderTimeout: 10 * time.Second}
-	context.AfterFunc(e.ctx, func() { _ = server.Close() })
-	e.note("http://%s/", l.Addr())
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return c.serve(e, l, statuspage.Handler(options...))
 }
 
 // follow reloads a file when it has changed, and when the process gets a SIGHUP.

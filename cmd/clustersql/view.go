@@ -92,7 +92,7 @@ const pageTimeout = 10 * time.Second
 
 func newPage(arg string) (*page, error) {
 	u, err := url.Parse(arg)
-	if err != nil {
+	if err != nil || u.Host == "" {
 		return nil, errors.New("the URL cannot be read: write it as http://host:port/path")
 	}
 	return &page{u, &http.Client{
@@ -109,36 +109,44 @@ func (p *page) close()       { p.client.CloseIdleConnections() }
 const mostJSON = 64 << 20
 
 func (p *page) take(ctx context.Context) (*snapshot, error) {
+	snap := new(snapshot)
+	if err := p.read(ctx, snap); err != nil {
+		return nil, fmt.Errorf("%s: %w", p.name(), err)
+	}
+	return snap, nil
+}
+
+// read reads the snapshot of the page. Its errors do not name the page.
+func (p *page) read(ctx context.Context, snap any) error {
 	u := *p.address
 	query := u.Query()
 	query.Set("format", "json")
 	u.RawQuery = query.Encode()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	r.Header.Set("Accept", "application/json")
 	answer, err := p.client.Do(r)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p.name(), withoutURL(err))
+		return withoutURL(err)
 	}
 	defer answer.Body.Close()
 	kind, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type"))
 	switch {
 	case answer.StatusCode >= 300 && answer.StatusCode < 400:
-		return nil, fmt.Errorf("%s: it leads elsewhere (%s): give the URL that it leads to", p.name(), answer.Status)
+		return fmt.Errorf("it leads elsewhere (%s): give the URL that it leads to", answer.Status)
 	case answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden:
-		return nil, fmt.Errorf("%s: %s: give an account in the URL, as in http://user:password@host/", p.name(), answer.Status)
+		return fmt.Errorf("%s: give an account in the URL, as in http://user:password@host/", answer.Status)
 	case answer.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("%s: %s: give the URL at which the program has mounted statuspage.Handler", p.name(), answer.Status)
+		return fmt.Errorf("%s: give the URL at which the program has mounted statuspage.Handler", answer.Status)
 	case kind != "application/json":
-		return nil, fmt.Errorf("%s: it is no status page, and answers %q: give the URL at which the program has mounted statuspage.Handler", p.name(), kind)
+		return fmt.Errorf("it is no status page, and answers %q: give the URL at which the program has mounted statuspage.Handler", kind)
 	}
-	snap := new(snapshot)
 	if err := json.NewDecoder(io.LimitReader(answer.Body, mostJSON)).Decode(snap); err != nil {
-		return nil, fmt.Errorf("%s: what it answers cannot be read: is it another version? %w", p.name(), err)
+		return fmt.Errorf("what it answers cannot be read: is it another version? %w", err)
 	}
-	return snap, nil
+	return nil
 }
 
 // withoutURL takes the address off an error of net/http: it may hold a password.

@@ -55,19 +55,26 @@ func TestAccessibility(t *testing.T) {
 	b := open(t)
 	call(b, page.SetBypassCSP, page.SetBypassCSPParams{Enabled: true}) // axe-core makes code of strings
 	for _, scheme := range []string{"light", "dark"} {
-		call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
 		for _, view := range []string{"?figures=all", "?only=ill"} {
-			b.do(chromedp.Navigate(s.page + view))
-			b.until(live)
-			eval[bool](b, program+"; true")
-			found := get(b, chromedp.Evaluate[[]violation](`axe.run().then((r) => r.violations)`, chromedp.EvalAwaitPromise))
-			for _, v := range found {
-				var where []string
-				for _, n := range v.Nodes[:min(3, len(v.Nodes))] {
-					where = append(where, n.HTML+"\n"+n.FailureSummary)
-				}
-				t.Errorf("%s, %s: %s (%s, %d times): %s\n%s", scheme, view, v.ID, v.Impact, len(v.Nodes), v.Help, strings.Join(where, "\n"))
-			}
+			b.judge(program, scheme, s.page+view, live)
 		}
+	}
+}
+
+// judge has axe-core judge a page in light or in dark, as soon as an expression is
+// true there.
+func (b *tab) judge(program, scheme, address, ready string) {
+	b.t.Helper()
+	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+	b.do(chromedp.Navigate(address))
+	b.until(ready)
+	eval[bool](b, program+"; true")
+	found := get(b, chromedp.Evaluate[[]violation](`axe.run().then((r) => r.violations)`, chromedp.EvalAwaitPromise))
+	for _, v := range found {
+		var where []string
+		for _, n := range v.Nodes[:min(3, len(v.Nodes))] {
+			where = append(where, n.HTML+"\n"+n.FailureSummary)
+		}
+		b.t.Errorf("%s, %s: %s (%s, %d times): %s\n%s", scheme, address, v.ID, v.Impact, len(v.Nodes), v.Help, strings.Join(where, "\n"))
 	}
 }
