@@ -9,7 +9,7 @@ import (
 // Config holds the settings of one cluster. [DefaultConfig] returns the
 // defaults. The options of [NewDriver] and the keys of config.toml change them.
 // Every duration must be at least 1 ms, but MaxAge, MaxLag and TCPUserTimeout are 0
-// or at least 1 s. Those that bound an open or a probe, ProbeInterval and
+// or at least 1 s, and LateAfter is 0 or at least 1 ms. Those that bound an open or a probe, ProbeInterval and
 // TCPUserTimeout may be 24 hours at most, and the others 365 days.
 //
 // AttemptTimeout must not be above OpenTimeout, nor ProbeTimeout above
@@ -84,6 +84,12 @@ type Config struct {
 	// node has no other to ask: its silent connections are cut at once.
 	// A reload changes it live.
 	HangLimit time.Duration `toml:"hang_limit" reload:"live"`
+	// LateAfter is how long a call may take before it asks for a probe of its node,
+	// so that a frozen node is found by the calls that hang on it, and not only at
+	// the next probe. If another node is usable, that probe and the one that
+	// confirms it wait only as long as this node's own answers make sensible. 0 turns
+	// it off. A reload changes it live.
+	LateAfter time.Duration `toml:"late_after" reload:"live"`
 	// Groups says whether the nodes may be of several Galera groups. With
 	// GroupsOne, the default, one group is used: the one with most of the
 	// cluster's nodes, and of equals the one in use. The nodes of other groups,
@@ -233,6 +239,7 @@ func DefaultConfig() Config {
 		DonorAfter:      5 * time.Second,
 		SilenceHold:     8 * time.Second,
 		HangLimit:       15 * time.Second,
+		LateAfter:       40 * time.Millisecond,
 		Dial:            DialCluster,
 		TCPUserTimeout:  30 * time.Second,
 		OpenTimeout:     10 * time.Second,
@@ -344,14 +351,15 @@ func (c *Config) validateRanges() error {
 		}
 	}
 	for _, s := range []struct {
-		key     string
-		d, most time.Duration
+		key            string
+		d, least, most time.Duration
 	}{
-		{"max_age", c.MaxAge, longestDelay}, {"tcp_user_timeout", c.TCPUserTimeout, longestWait}, {"max_lag", c.MaxLag, longestDelay},
+		{"max_age", c.MaxAge, time.Second, longestDelay}, {"tcp_user_timeout", c.TCPUserTimeout, time.Second, longestWait},
+		{"max_lag", c.MaxLag, time.Second, longestDelay}, {"late_after", c.LateAfter, time.Millisecond, longestDelay},
 	} {
 		switch {
-		case s.d < 0 || s.d > 0 && s.d < time.Second:
-			return &SettingError{s.key, fmt.Sprintf("%s is too short: write at least \"1s\", or \"0s\" for no limit", s.d)}
+		case s.d < 0 || s.d > 0 && s.d < s.least:
+			return &SettingError{s.key, fmt.Sprintf("%s is too short: write at least \"%s\", or \"0s\" for no limit", s.d, s.least)}
 		case s.d > s.most:
 			return tooLong(s.key, s.d, s.most)
 		}

@@ -59,6 +59,8 @@ func TestMistunedSettings(t *testing.T) {
 		{WithTCPUserTimeout(time.Millisecond), `tcp_user_timeout: 1ms is too short: write at least "1s", or "0s" for no limit`},
 		{WithTCPUserTimeout(-time.Second), `tcp_user_timeout: -1s is too short: write at least "1s", or "0s" for no limit`},
 		{WithTCPUserTimeout(25 * time.Hour), `tcp_user_timeout: 25h0m0s is too long: write "24h" at most`},
+		{WithLateAfter(time.Microsecond), `late_after: 1µs is too short: write at least "1ms", or "0s" for no limit`},
+		{WithLateAfter(-time.Second), `late_after: -1s is too short: write at least "1ms", or "0s" for no limit`},
 		{WithStrategy(Strategy{}), `strategy: none is set: use clustersql.Race, or leave the default`},
 	}
 	for _, tc := range cases {

@@ -120,6 +120,7 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 	}
 	wrapped, handle := session.Wrap(w.conn, session.Link{
 		Ended:      ended,
+		Lateness:   n,
 		Generation: &n.generation,
 		Born:       w.born,
 		Node:       n.name,

@@ -28,8 +28,8 @@ func (n *node) giveBack(l *life, o outcome) {
 
 // returnLate gives the lasting connection back if it got an answer after its
 // deadline: it was slow, and not silent. Any other connection is closed.
-func (n *node) returnLate(l *life, r *dialed, fresh bool) {
-	o := outcome{kind: outcomeLate, conn: r.conn}
+func (n *node) returnLate(l *life, r *dialed, took time.Duration, fresh bool) {
+	o := outcome{kind: outcomeLate, conn: r.conn, trip: took}
 	if r.failed != nil {
 		o.evidence = r.failed.evidence()
 	} else {
@@ -46,6 +46,9 @@ func (n *node) returnLate(l *life, r *dialed, fresh bool) {
 // onLate takes the lasting connection back after a late answer.
 func (n *node) onLate(l *life, o outcome) {
 	o.evidence.Probe = true
+	if n.held() != nil { // it was slower than usual, and that is remembered
+		n.noteTrip(o.trip)
+	}
 	n.keepProbe(l, o.conn, &o.evidence)
 	n.learn(l, o.evidence)
 }

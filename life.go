@@ -16,12 +16,13 @@ import (
 // node is removed. The channels belong to the life and not to the node, so that
 // nothing of an earlier life can reach a later one.
 type life struct {
-	// the mailbox; never closed; unbuffered, except check
+	// the mailbox; never closed; unbuffered, except check and slow
 	open    chan *request         // from opens
 	outcome chan outcome          // from this life's attempts and probes
 	report  chan *health.Evidence // from conns
 	outrun  chan outrun           // from opens
 	check   chan struct{}         // from anyone: probe soon; has room for one
+	slow    chan struct{}         // from conns: a call takes long; has room for one
 
 	late bool            // the node was added to a cluster in use
 	told []*calls.Queue  // what the loop and its goroutines put events and log lines into
@@ -43,6 +44,7 @@ func newLife(parent context.Context, late bool) *life {
 		report:  make(chan *health.Evidence),
 		outrun:  make(chan outrun),
 		check:   make(chan struct{}, 1),
+		slow:    make(chan struct{}, 1),
 		over:    make(chan struct{}),
 		idle:    make(chan struct{}),
 	}

@@ -78,6 +78,7 @@ type loopState struct {
 	tell        bool        // a probe has passed, and the fellows that wait for one are to be woken
 	charged     bool        // this round of probes has counted an error
 	tested      bool        // the lasting connection was tested in this round; the fresh one is next
+	prompt      bool        // this round of probes was asked for by a late call; see onSlowCall
 	probeAgain  bool        // another probe was asked for meanwhile
 	stuckTold   bool        // the log has said that the node is not probed
 	probeStart  time.Time
@@ -89,12 +90,14 @@ type loopState struct {
 	room        room
 	balance     rebalancing
 	due         dueCut
-	role        *roleMemory // nil until the node was asked for its part in replication
-	wordlessAt  time.Time   // when the lasting connection was last found silent
-	silentFrom  time.Time   // when the probe of it began
-	heard       bool        // a fellow had answered since then when the present dial began
-	drained     bool        // this drain has lasted for drain_timeout, and the conns were cut
-	addedLate   bool        // the node was added to a cluster in use, or undrained, and has not come up since
+	role        *roleMemory                // nil until the node was asked for its part in replication
+	wordlessAt  time.Time                  // when the lasting connection was last found silent
+	silentFrom  time.Time                  // when the probe of it began
+	heard       bool                       // a fellow had answered since then when the present dial began
+	hasten      func(time.Duration, error) // shortens the latest probe; nil before the first
+	slow        *slowCalls                 // nil until a call was late
+	drained     bool                       // this drain has lasted for drain_timeout, and the conns were cut
+	addedLate   bool                       // the node was added to a cluster in use, or undrained, and has not come up since
 
 	lossReported bool // there was an event about a lost connection since the last probe
 
@@ -175,6 +178,8 @@ func (n *node) run(l *life, prev *life) {
 			n.onOutrun(l, e)
 		case <-l.check:
 			n.onCheck(l)
+		case <-l.slow:
+			n.onSlowCall(l)
 		case <-n.loop.timer.C:
 			n.onTimer(l)
 		case <-l.ctx.Done():
@@ -306,15 +311,19 @@ func (n *node) learn(l *life, e health.Evidence) {
 
 // apply runs the transition function and carries out its effects, except those
 // about the next probe. The caller has to see to these.
-func (n *node) apply(l *life, e *health.Evidence) health.Effects {
+func (n *node) apply(l *life, e *health.Evidence) health.Effects { return n.applyAt(l, e, time.Now()) }
+
+// applyAt is apply for evidence that was learnt at the given time.
+func (n *node) applyAt(l *life, e *health.Evidence, now time.Time) health.Effects {
 	h := &n.loop.health
 	before, wordless := h.State, h.Wordless()
+	n.hearHeld(e)
 	if e.OK && before == health.Down {
 		e.Alone = n.alone()
 	}
-	eff := h.Next(e, n.cfg().Rise, n.cfg().Fall, time.Now())
+	eff := h.Next(e, n.cfg().Rise, n.cfg().Fall, now)
 	if h.Wordless() && !wordless {
-		n.loop.wordlessAt, n.loop.silentFrom = time.Now(), e.Began
+		n.loop.wordlessAt, n.loop.silentFrom = now, e.Began
 	}
 	n.proveCut(e)
 	if eff.Compare {
@@ -384,7 +393,8 @@ func (n *node) end(l *life) {
 	if n.loop.giveUp != nil && !n.loop.probing {
 		n.loop.giveUp()
 	}
-	n.loop.probing, n.loop.probeAgain = false, false
+	n.loop.probing, n.loop.probeAgain, n.loop.prompt = false, false, false
+	n.dropHeld()
 	n.loop.facts.nextCheck = time.Time{}
 	n.publish()
 }

@@ -40,6 +40,9 @@ func WithDonors(allow bool, after time.Duration) Option {
 // WithHangLimit sets [Config.HangLimit].
 func WithHangLimit(d time.Duration) Option { return func(c *Config) { c.HangLimit = d } }
 
+// WithLateAfter sets [Config.LateAfter].
+func WithLateAfter(d time.Duration) Option { return func(c *Config) { c.LateAfter = d } }
+
 // WithGroups sets [Config.Groups].
 func WithGroups(g Groups) Option { return func(c *Config) { c.Groups = g } }
 

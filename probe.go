@@ -58,13 +58,14 @@ func (n *node) startProbe(l *life) {
 		conn = nil
 	}
 	n.loop.fresh = conn == nil
-	timeout := n.probeDeadline(conn)
+	timeout := n.promptDeadline(conn, n.probeDeadline(conn))
 	if int(n.deaf.Load()) > n.cfg().MaxOpensPerNode {
 		n.loop.failures++
 		e := n.dial.failure(health.Silent, errProbeTimeout).evidence()
 		e.Fresh, e.Need = true, health.ScopeDial
 		n.loop.fresh = true
 		n.hearDial(&e)
+		n.applyHeld(l, &e)
 		n.settle(l, &e)
 		return
 	}
@@ -88,9 +89,12 @@ func (n *node) startProbe(l *life) {
 	if conn != nil {
 		n.loop.giveUp = giveUp
 	}
+	limit := deadline.New(parent, timeout, errProbeTimeout, nil)
+	n.loop.hasten = limit.Shorten
 	l.start(func() {
 		defer giveUp()
-		n.probe(l, parent, conn, timeout, q, asks)
+		defer limit.Cancel()
+		n.probe(l, parent, conn, limit, timeout, q, asks)
 	})
 }
 
@@ -156,9 +160,7 @@ func (n *node) want() health.Scope {
 // loser_grace to finish, because it may be in a handshake. With asks the other
 // nodes are asked for an answer while it runs: if it turns out to be silent, it
 // is to be known whether they were then.
-func (n *node) probe(l *life, parent context.Context, conn driver.Conn, timeout time.Duration, q question, asks bool) {
-	limit := deadline.New(parent, timeout, errProbeTimeout, nil)
-	defer limit.Cancel()
+func (n *node) probe(l *life, parent context.Context, conn driver.Conn, limit *deadline.Deadline, timeout time.Duration, q question, asks bool) {
 	reported := make(chan struct{})
 	fresh := conn == nil
 	overdue, end := context.Context(limit), limit
@@ -193,7 +195,7 @@ func (n *node) probe(l *life, parent context.Context, conn driver.Conn, timeout 
 		}
 		<-reported
 		n.deaf.Add(-1)
-		n.returnLate(l, &r, fresh)
+		n.returnLate(l, &r, took, fresh)
 	}()
 	if fresh {
 		n.dial.open(ctx, nil, q, &r)
@@ -240,6 +242,9 @@ func (n *node) onProbe(l *life, o outcome) {
 	s := &n.loop.facts
 	o.evidence.Began, o.evidence.Probe = n.loop.probeStart, true
 	n.loop.probing = false
+	if n.holdsBack(l, &o.evidence) {
+		return
+	}
 	if n.loop.fresh {
 		n.hearDial(&o.evidence)
 	}
@@ -251,7 +256,9 @@ func (n *node) onProbe(l *life, o outcome) {
 	s.answers = o.evidence.OK
 	if o.evidence.OK {
 		n.loop.failures = 0
-		n.loop.sinceStatus++
+		if !n.loop.prompt { // or a busy node with slow statements would have to tell its status often
+			n.loop.sinceStatus++
+		}
 		s.answered = time.Now()
 		n.allowRetry()
 		forStatus := health.ScopeStatus
@@ -269,7 +276,7 @@ func (n *node) onProbe(l *life, o outcome) {
 			}
 		}
 		if o.trip > 0 {
-			s.probeLatency = s.probeLatency.Add(o.trip)
+			n.noteTrip(o.trip)
 			n.tally.Trips.Observe(o.trip)
 		}
 		if o.took > 0 {
@@ -306,7 +313,7 @@ func (n *node) onProbe(l *life, o outcome) {
 func (n *node) settle(l *life, e *health.Evidence) {
 	e.Probe = true
 	eff := n.apply(l, e)
-	n.scheduleNext()
+	n.scheduleAfter(e)
 	half := !n.loop.fresh && n.loop.health.State != health.Up && n.loop.health.State != health.Draining && !e.Class.Unsuited()
 	n.loop.tested = half
 	switch {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -75,7 +76,8 @@ func memory() int64 {
 // does nothing.
 type Wrapper struct {
 	Added  []float64 // ns, of paired rounds
-	Allocs float64
+	Armed  []float64 // ns more for the timer of late calls
+	Allocs float64   // with the timer
 }
 
 // Wrap measures a Wrapper in this process.
@@ -83,17 +85,19 @@ func (c *Client) Wrap(rounds int, of *Wrapper) error {
 	b := fakedb.New()
 	b.Quiet()
 	ctx := context.Background()
-	d := clustersql.NewDriver(b.Driver(), "wrap", clustersql.WithLogger(silence))
-	defer d.Close()
-	if err := d.AddNode("n1", "dsn"); err != nil {
+	off := clustersql.NewDriver(b.Driver(), "wrap", clustersql.WithLogger(silence), clustersql.WithLateAfter(0))
+	defer off.Close()
+	armed := clustersql.NewDriver(b.Driver(), "armed", clustersql.WithLogger(silence))
+	defer armed.Close()
+	if err := errors.Join(off.AddNode("n1", "dsn"), armed.AddNode("n1", "dsn")); err != nil {
 		return err
 	}
 	backend, err := b.Driver().(driver.DriverContext).OpenConnector("dsn")
 	if err != nil {
 		return err
 	}
-	var conns [2]driver.ExecerContext
-	for i, connector := range []driver.Connector{backend, d.Connector()} {
+	var conns [3]driver.ExecerContext
+	for i, connector := range []driver.Connector{backend, off.Connector(), armed.Connector()} {
 		if closer, ok := connector.(io.Closer); ok {
 			defer closer.Close()
 		}
@@ -105,10 +109,10 @@ func (c *Client) Wrap(rounds int, of *Wrapper) error {
 		conns[i] = conn.(driver.ExecerContext)
 	}
 	for range rounds {
-		bare, wrapped := execTime(ctx, conns[0]), execTime(ctx, conns[1])
-		of.Added = append(of.Added, wrapped-bare)
+		bare, wrapped, armed := execTime(ctx, conns[0]), execTime(ctx, conns[1]), execTime(ctx, conns[2])
+		of.Added, of.Armed = append(of.Added, wrapped-bare), append(of.Armed, armed-wrapped)
 	}
-	of.Allocs = execAllocs(ctx, conns[1]) - execAllocs(ctx, conns[0])
+	of.Allocs = execAllocs(ctx, conns[2]) - execAllocs(ctx, conns[0])
 	return nil
 }
 

@@ -11,7 +11,7 @@ import (
 // someResults has a little of everything. clustersql is as good in it as it
 // must be.
 func someResults() *Results {
-	r := &Results{Machine: Machine{Server: "10.11-MariaDB"}, Wrapper: &Wrapper{Added: []float64{5}}, Idle: []*Idle{{Nodes: 3}}}
+	r := &Results{Machine: Machine{Server: "10.11-MariaDB"}, Wrapper: &Wrapper{Added: []float64{5}, Armed: []float64{50}}, Idle: []*Idle{{Nodes: 3}}}
 	took := []time.Duration{time.Millisecond, 2 * time.Millisecond}
 	for _, c := range contestants {
 		for _, delay := range []time.Duration{0, time.Millisecond} {

@@ -31,6 +31,7 @@ func TestGalera(t *testing.T) {
 	c := galera.StartT(t, galera.Options{})
 	for name, test := range map[string]func(*testing.T, *galera.Cluster){
 		"a frozen node's connections are cut":     frozenNodeIsCut,
+		"calls on a frozen node return soon":      hungCallsReturnSoon,
 		"a hung Commit is cut":                    hungCommitIsCut,
 		"a network of the program's own":          customNetworkIsCutOnceTold,
 		"the driver knows its sockets":            driverKnowsItsSockets,

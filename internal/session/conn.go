@@ -3,7 +3,8 @@
 // knows whether a conn is idle, so that the cluster may close it. It judges no
 // node, and does not wrap Rows.
 //
-// It has no goroutine, channel, lock or clock. What the cluster and database/sql
+// It has no goroutine, channel, lock or clock but one timer for each conn, which
+// tells of calls that take long. What the cluster and database/sql
 // share is atomic. The root imports it; it imports the packages dialect, health
 // and sqltext.
 package session
@@ -15,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"sync/atomic"
+	"time"
 
 	"github.com/EnumApps/clustersql/internal/dialect"
 )
@@ -32,6 +34,7 @@ type Link struct {
 	Session    dialect.Session      // what is known of every session on the node
 	Pooled     bool                 // database/sql may put the conn into its pool before anybody uses it
 	Ended      func() bool          // reports whether the server has ended the connection, unread; nil if nobody knows
+	Lateness   Lateness             // is told of calls that take long; nil: nobody is
 }
 
 // A Closer says who has closed a conn, and why.
@@ -78,6 +81,7 @@ type conn struct {
 	spent     bool            // not to be used again, though database/sql may not have seen a bad conn
 	inTx      bool            // from BeginTx until Commit or Rollback
 	pinned    bool            // a statement may have begun a transaction, or left other state in the session; never cleared, as its end cannot be seen
+	late      *time.Timer     // calls the link's Late; nil before the first call; see begin
 
 	// shared by the conn's user and the cluster
 	closed atomic.Bool
@@ -197,7 +201,10 @@ func (c *conn) Ping(ctx context.Context) error {
 	if c.pinger == nil {
 		return nil
 	}
-	if err := c.pinger.Ping(ctx); err != nil {
+	c.begin()
+	err := c.pinger.Ping(ctx)
+	c.end()
+	if err != nil {
 		return c.failed(ctx, OpIdle, "", err)
 	}
 	return nil
@@ -215,6 +222,10 @@ func (c *conn) ResetSession(ctx context.Context) error {
 		return c.failed(ctx, OpPool, "", driver.ErrBadConn)
 	}
 	if c.resetter != nil {
+		if c.link.Session.Postgres { // drivers of others ask the server nothing
+			c.begin()
+			defer c.end()
+		}
 		if err := c.resetter.ResetSession(ctx); err != nil {
 			return c.failed(ctx, OpPool, "", err)
 		}
@@ -275,7 +286,9 @@ func (c *conn) exec(ctx context.Context, query string, args []driver.NamedValue)
 		return c.legacyExec(ctx, query, args)
 	}
 	c.last = ctx
+	c.begin()
 	result, err := c.execer.ExecContext(ctx, query, args)
+	c.end()
 	if err != nil {
 		err = c.failed(ctx, OpExec, query, err)
 	}
@@ -291,7 +304,9 @@ func (c *conn) query(ctx context.Context, query string, args []driver.NamedValue
 		return c.legacyQuery(ctx, query, args)
 	}
 	c.last = ctx
+	c.begin()
 	rows, err := c.queryer.QueryContext(ctx, query, args)
+	c.end()
 	if err != nil {
 		err = c.failed(ctx, OpQuery, query, err)
 	}

@@ -6,14 +6,15 @@ import (
 	"database/sql/driver"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/EnumApps/clustersql/internal/fakedb"
 	"github.com/EnumApps/clustersql/internal/race"
 )
 
 // quietDB returns a database of one quiet node, and its conn as database/sql
-// has it: bare or wrapped.
-func quietDB(t testing.TB, wrapped bool) (*sql.DB, driver.Conn) {
+// has it: bare, wrapped, or wrapped with calls that are late.
+func quietDB(t testing.TB, kind int) (*sql.DB, driver.Conn) {
 	t.Helper()
 	b := fakedb.New()
 	b.Quiet()
@@ -21,8 +22,11 @@ func quietDB(t testing.TB, wrapped bool) (*sql.DB, driver.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if wrapped {
+	switch kind {
+	case kindWrapped:
 		connector = &wrapping{Connector: connector}
+	case kindArmed:
+		connector = &wrapping{Connector: connector, lateness: hour}
 	}
 	db := sql.OpenDB(connector)
 	t.Cleanup(func() { _ = db.Close() })
@@ -97,16 +101,33 @@ var connWorks = []connWork{
 
 var benchArgs = []driver.NamedValue{{Ordinal: 1, Value: int64(1)}, {Ordinal: 2, Value: "two"}}
 
-var kinds = map[bool]string{false: "bare", true: "wrapped"}
+const (
+	kindBare = iota
+	kindWrapped
+	kindArmed // and a call that takes an hour is late
+)
+
+var kinds = []string{"bare", "wrapped", "armed"}
+
+// hour is a Lateness of an hour.
+var hour Lateness = lateness{after: time.Hour}
+
+type lateness struct {
+	after time.Duration
+	late  func()
+}
+
+func (l lateness) LateAfter() time.Duration { return l.after }
+func (l lateness) Late()                    { l.late() }
 
 // BenchmarkConn compares the bare backend with the wrapped one, through
 // database/sql and with calls of the conn alone. The difference is what the
-// wrapper costs.
+// wrapper costs, without and with the timer of late calls.
 func BenchmarkConn(b *testing.B) {
 	for _, work := range connWorks {
-		for _, wrapped := range []bool{false, true} {
-			b.Run("sql/"+work.name+"/"+kinds[wrapped], func(b *testing.B) {
-				db, _ := quietDB(b, wrapped)
+		for kind, name := range kinds {
+			b.Run("sql/"+work.name+"/"+name, func(b *testing.B) {
+				db, _ := quietDB(b, kind)
 				ctx := context.Background() // with a context that can be cancelled, database/sql starts goroutines
 				b.ReportAllocs()
 				for b.Loop() {
@@ -116,9 +137,9 @@ func BenchmarkConn(b *testing.B) {
 				}
 			})
 		}
-		for _, wrapped := range []bool{false, true} {
-			b.Run("driver/"+work.name+"/"+kinds[wrapped], func(b *testing.B) {
-				_, conn := quietDB(b, wrapped)
+		for kind, name := range kinds {
+			b.Run("driver/"+work.name+"/"+name, func(b *testing.B) {
+				_, conn := quietDB(b, kind)
 				ctx := context.Background() // with a context that can be cancelled, database/sql starts goroutines
 				b.ReportAllocs()
 				for b.Loop() {
@@ -131,7 +152,8 @@ func BenchmarkConn(b *testing.B) {
 	}
 }
 
-// A statement allocates as much with the wrapper as without. A prepared
+// A statement allocates as much with the wrapper as without, also where its timer
+// runs. A prepared
 // statement and a transaction allocate one small object more.
 func TestWrapperAllocatesNextToNothing(t *testing.T) {
 	if race.Enabled {
@@ -139,15 +161,17 @@ func TestWrapperAllocatesNextToNothing(t *testing.T) {
 	}
 	ctx := context.Background() // with a context that can be cancelled, database/sql starts goroutines
 	for _, work := range connWorks {
-		var viaSQL, onConn [2]float64
-		for i, wrapped := range []bool{false, true} {
-			db, conn := quietDB(t, wrapped)
-			viaSQL[i] = allocations(t, func() error { return work.sql(ctx, db) })
-			onConn[i] = allocations(t, func() error { return work.driver(ctx, conn) })
+		var viaSQL, onConn [3]float64
+		for kind := range kinds {
+			db, conn := quietDB(t, kind)
+			viaSQL[kind] = allocations(t, func() error { return work.sql(ctx, db) })
+			onConn[kind] = allocations(t, func() error { return work.driver(ctx, conn) })
 		}
-		for how, got := range map[string][2]float64{"through database/sql": viaSQL, "on the conn": onConn} {
-			if added := got[1] - got[0]; added > work.more+0.2 {
-				t.Errorf("%s %s: %.2f allocations, bare %.2f; at most %v more are allowed", work.name, how, got[1], got[0], work.more)
+		for how, got := range map[string][3]float64{"through database/sql": viaSQL, "on the conn": onConn} {
+			for kind, allocs := range got {
+				if added := allocs - got[kindBare]; added > work.more+0.2 {
+					t.Errorf("%s %s, %s: %.2f allocations, bare %.2f; at most %v more are allowed", work.name, how, kinds[kind], allocs, got[kindBare], work.more)
+				}
 			}
 		}
 	}

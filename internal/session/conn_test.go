@@ -18,6 +18,7 @@ import (
 // A wrapping connector returns the conns of another connector, wrapped.
 type wrapping struct {
 	driver.Connector
+	lateness   Lateness
 	generation atomic.Uint64
 	reports    atomic.Int64
 	closes     atomic.Int64
@@ -31,6 +32,7 @@ func (w *wrapping) Connect(ctx context.Context) (driver.Conn, error) {
 	return wrapped(c, Link{
 		Generation: &w.generation,
 		Born:       w.generation.Load(),
+		Lateness:   w.lateness,
 		Report: func(f Fault) Answer {
 			if !f.Left || f.Ctx.Err() != nil {
 				w.reports.Add(1)

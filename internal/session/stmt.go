@@ -47,10 +47,14 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 		return nil, errDiscarded
 	}
 	if c.preparer != nil {
+		c.begin()
 		s, err := c.preparer.PrepareContext(ctx, query)
+		c.end()
 		return c.wrapStmt(ctx, query, s, err)
 	}
+	c.begin()
 	s, err := c.backend.Prepare(query)
+	c.end()
 	if err == nil && s != nil && ctx.Err() != nil {
 		_ = s.Close()
 		return nil, ctx.Err()
@@ -68,7 +72,9 @@ func (c *conn) Prepare(query string) (driver.Stmt, error) {
 	if c.discarded {
 		return nil, errDiscarded
 	}
+	c.begin()
 	s, err := c.backend.Prepare(query)
+	c.end()
 	return c.wrapStmt(context.Background(), query, s, err)
 }
 
@@ -134,7 +140,9 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 		return s.exec(ctx, values)
 	}
 	s.conn.last = ctx
+	s.conn.begin()
 	result, err := s.execer.ExecContext(ctx, args)
+	s.conn.end()
 	return result, s.ended(ctx, OpStmtExec, err)
 }
 
@@ -151,7 +159,9 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 		return s.rows(ctx, values)
 	}
 	s.conn.last = ctx
+	s.conn.begin()
 	rows, err := s.queryer.QueryContext(ctx, args)
+	s.conn.end()
 	return rows, s.ended(ctx, OpStmtQuery, err)
 }
 
@@ -162,7 +172,9 @@ func (s *stmt) Exec(args []driver.Value) (driver.Result, error) {
 
 func (s *stmt) exec(ctx context.Context, args []driver.Value) (driver.Result, error) {
 	s.conn.last = ctx
+	s.conn.begin()
 	result, err := s.backend.Exec(args)
+	s.conn.end()
 	return result, s.ended(ctx, OpStmtExec, err)
 }
 
@@ -173,7 +185,9 @@ func (s *stmt) Query(args []driver.Value) (driver.Rows, error) {
 
 func (s *stmt) rows(ctx context.Context, args []driver.Value) (driver.Rows, error) {
 	s.conn.last = ctx
+	s.conn.begin()
 	rows, err := s.backend.Query(args)
+	s.conn.end()
 	return rows, s.ended(ctx, OpStmtQuery, err)
 }
 

@@ -36,14 +36,18 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 		return nil, errDiscarded
 	case c.beginner != nil:
 		c.last = ctx
+		c.begin()
 		t, err := c.beginner.BeginTx(ctx, opts)
+		c.end()
 		return c.wrapTx(ctx, t, err)
 	case opts.Isolation != 0:
 		return nil, errIsolation
 	case opts.ReadOnly:
 		return nil, errReadOnly
 	}
+	c.begin()
 	t, err := c.backend.Begin()
+	c.end()
 	if err == nil && t != nil && ctx.Err() != nil {
 		_ = t.Rollback()
 		return nil, ctx.Err()
@@ -61,7 +65,9 @@ func (c *conn) Begin() (driver.Tx, error) {
 	if c.discarded {
 		return nil, errDiscarded
 	}
+	c.begin()
 	t, err := c.backend.Begin()
+	c.end()
 	return c.wrapTx(context.Background(), t, err)
 }
 
@@ -85,7 +91,10 @@ func (c *conn) wrapTx(ctx context.Context, backend driver.Tx, err error) (driver
 // Commit calls the backend's Commit.
 func (t *tx) Commit() error {
 	defer t.end()
-	if err := t.backend.Commit(); err != nil {
+	t.conn.begin()
+	err := t.backend.Commit()
+	t.conn.end()
+	if err != nil {
 		t.conn.pinned = true // the server may still be in the transaction
 		return t.conn.failed(context.Background(), OpCommit, "", err)
 	}
@@ -101,7 +110,10 @@ func (t *tx) Rollback() error {
 		t.conn.discarded = true
 	}
 	defer t.end()
-	if err := t.backend.Rollback(); err != nil {
+	t.conn.begin()
+	err := t.backend.Rollback()
+	t.conn.end()
+	if err != nil {
 		t.conn.pinned = true // the server may still be in the transaction
 		return t.conn.failed(context.Background(), OpRollback, "", err)
 	}

@@ -152,7 +152,9 @@ func (c *conn) execValues(query string, args []driver.Value) (driver.Result, err
 
 func (c *conn) backendExec(ctx context.Context, query string, args []driver.Value) (driver.Result, error) {
 	c.last = ctx
+	c.begin()
 	result, err := c.legacyExecer.Exec(query, args)
+	c.end()
 	if err != nil {
 		err = c.failed(ctx, OpExec, query, err)
 	}
@@ -179,7 +181,9 @@ func (c *conn) queryValues(query string, args []driver.Value) (driver.Rows, erro
 
 func (c *conn) backendQuery(ctx context.Context, query string, args []driver.Value) (driver.Rows, error) {
 	c.last = ctx
+	c.begin()
 	rows, err := c.legacyQueryer.Query(query, args)
+	c.end()
 	if err != nil {
 		err = c.failed(ctx, OpQuery, query, err)
 	}

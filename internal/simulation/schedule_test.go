@@ -123,9 +123,9 @@ func newSchedule(seed uint64) *schedule {
 // String gives the seed and the settings.
 func (s *schedule) String() string {
 	c := &s.settings.cfg
-	return fmt.Sprintf("seed %d: %d nodes, strategy %s, cuttable %t, single %t, pool %d, idle %d, idempotent %t, rise %d, fall %d, probe %s/%s, open_timeout %s, attempt_timeout %s, loser_grace %s, max_opens_per_node %d, require %q",
+	return fmt.Sprintf("seed %d: %d nodes, strategy %s, cuttable %t, single %t, pool %d, idle %d, idempotent %t, rise %d, fall %d, probe %s/%s, open_timeout %s, attempt_timeout %s, loser_grace %s, late_after %s, max_opens_per_node %d, require %q",
 		s.seed, s.settings.nodes, s.settings.strategy, s.settings.cuttable, s.settings.single, s.settings.pooled, s.settings.idle,
-		c.Idempotent, c.Rise, c.Fall, c.ProbeInterval, c.ProbeTimeout, c.OpenTimeout, c.AttemptTimeout, c.LoserGrace, c.MaxOpensPerNode, c.Require)
+		c.Idempotent, c.Rise, c.Fall, c.ProbeInterval, c.ProbeTimeout, c.OpenTimeout, c.AttemptTimeout, c.LoserGrace, c.LateAfter, c.MaxOpensPerNode, c.Require)
 }
 
 func (s *schedule) oneIn(n int) bool { return s.rand.IntN(n) == 0 }
@@ -153,6 +153,7 @@ func (s *schedule) drawSettings() {
 	cfg.LoserGrace = s.between(50*time.Millisecond, time.Second)
 	cfg.DrainTimeout = s.between(time.Second, 5*time.Second)
 	cfg.MaxOpensPerNode = 1 + s.rand.IntN(8)
+	cfg.LateAfter = []time.Duration{0, s.between(time.Millisecond, 100*time.Millisecond), cfg.LateAfter}[s.rand.IntN(3)]
 	cfg.Check = clustersql.CheckDo1
 	if s.oneIn(4) {
 		cfg.Check = clustersql.CheckPing

@@ -1,0 +1,130 @@
+package integration
+
+import (
+	"context"
+	"database/sql"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/EnumApps/clustersql"
+	"github.com/EnumApps/clustersql/internal/galera"
+	"github.com/go-sql-driver/mysql"
+)
+
+// hungMost is the longest that a call may hang on a frozen node: late_after, 50 ms
+// from the probe before, and the two probes, each of 140 ms on nodes that answer a
+// probe within 46 ms and take a connection within 70.
+const hungMost = 400 * time.Millisecond
+
+// hungCallsReturnSoon freezes the node in use, and then begins calls of every kind
+// on it. All return soon, although the group itself has not yet seen that the node is
+// gone. The time in which this machine was late is left out.
+func hungCallsReturnSoon(t *testing.T, c *galera.Cluster) {
+	run(t, c, "DROP TABLE IF EXISTS app.hung", "CREATE TABLE app.hung (id INT PRIMARY KEY AUTO_INCREMENT, i INT)")
+	for round := range 3 {
+		worst, late := hungOnce(t, c)
+		t.Logf("round %d: the longest call hung for %s; this program was late by up to %s", round, worst.Round(time.Millisecond), late.Round(time.Millisecond))
+		// Each of the four waits may be late once, and so may the answer.
+		if worst > hungMost+5*late {
+			t.Errorf("round %d: a call hung for %s", round, worst)
+		}
+		if err := c.Heal(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func hungOnce(t *testing.T, c *galera.Cluster) (worst, late time.Duration) {
+	var told diary
+	d := clustersql.NewDriver(mysql.MySQLDriver{}, t.Name(), clustersql.WithStrategy(clustersql.Ordered), clustersql.WithOnEvent(told.write))
+	defer d.Close()
+	for _, n := range c.Nodes {
+		if err := d.AddNode(n.Name, n.DSN("")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db := sql.OpenDB(d.Connector())
+	defer db.Close()
+	waitFor(t, "all nodes to be up, and probed a few times", func() bool {
+		up := 0
+		for _, s := range d.Status().Nodes {
+			if s.State == clustersql.StateUp && s.ProbeLatency.Count() >= 3 {
+				up++
+			}
+		}
+		return up == len(c.Nodes)
+	})
+	calls := hungCallsOn(t, db)
+	time.Sleep(rand.N(time.Second)) // the phase of the probes
+	ended, lateness := make(chan struct{}), make(chan time.Duration)
+	go func() { lateness <- worstLateness(ended) }()
+	if err := c.Nodes[0].Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	frozen := time.Now()
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	for what, call := range calls {
+		all.Go(func() {
+			err := call()
+			took := time.Since(frozen)
+			mu.Lock()
+			defer mu.Unlock()
+			worst = max(worst, took)
+			if err == nil {
+				t.Errorf("%s: no error from a frozen node", what)
+			}
+		})
+	}
+	all.Wait()
+	close(ended)
+	late = <-lateness
+	time.Sleep(time.Second)
+	told.mu.Lock()
+	defer told.mu.Unlock()
+	for _, e := range told.events {
+		if e.Node != c.Nodes[0].Name && (e.Kind == clustersql.EventCut || e.Kind == clustersql.EventState && (e.To == clustersql.StateDown || e.To == clustersql.StateSuspect)) {
+			t.Errorf("another node: %+v", e)
+		}
+	}
+	return worst, late
+}
+
+// hungCallsOn prepares calls, each on a connection of its own.
+func hungCallsOn(t *testing.T, db *sql.DB) map[string]func() error {
+	t.Helper()
+	ctx := context.Background()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	conn := func() *sql.Conn {
+		c, err := db.Conn(ctx)
+		must(err)
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	tx := func() *sql.Tx {
+		x, err := db.Begin()
+		must(err)
+		_, err = x.Exec("INSERT INTO hung (i) VALUES (1)")
+		must(err)
+		t.Cleanup(func() { _ = x.Rollback() })
+		return x
+	}
+	forExec, forQuery, forStmt, inTx, commits := conn(), conn(), conn(), tx(), tx()
+	stmt, err := forStmt.PrepareContext(ctx, "INSERT INTO hung (i) VALUES (?)")
+	must(err)
+	t.Cleanup(func() { stmt.Close() })
+	return map[string]func() error{
+		"an insert":                 func() error { _, err := forExec.ExecContext(ctx, "INSERT INTO hung (i) VALUES (2)"); return err },
+		"a read":                    func() error { return forQuery.QueryRowContext(ctx, "SELECT COUNT(*) FROM hung").Scan(new(int)) },
+		"a prepared statement":      func() error { _, err := stmt.ExecContext(ctx, 3); return err },
+		"a read in a transaction":   func() error { return inTx.QueryRow("SELECT COUNT(*) FROM hung").Scan(new(int)) },
+		"the commit of another one": commits.Commit,
+	}
+}

@@ -1,0 +1,35 @@
+package session
+
+import "time"
+
+// A Lateness is told of calls of the backend that take long. Its methods may be
+// called from any goroutine.
+type Lateness interface {
+	LateAfter() time.Duration // how long a call may take before Late is called; 0: as long as it likes
+	Late()                    // gets a goroutine of its own, once for each such call; it must not wait
+}
+
+// begin must be called before a call of the backend that may wait for the server,
+// and end after it. Between the two the conn's timer runs. It is made with the
+// first call and used again for every other one, so that neither allocates. If
+// the timer fires as the call returns, Late is called for a call that is over.
+//
+// The rows of a query are the backend's own: what they wait for is not seen.
+func (c *conn) begin() {
+	if c.link.Lateness == nil {
+		return
+	}
+	switch after := c.link.Lateness.LateAfter(); {
+	case after <= 0:
+	case c.late == nil:
+		c.late = time.AfterFunc(after, c.link.Lateness.Late)
+	default:
+		c.late.Reset(after)
+	}
+}
+
+func (c *conn) end() {
+	if c.late != nil {
+		c.late.Stop()
+	}
+}

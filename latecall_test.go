@@ -1,0 +1,413 @@
+package clustersql
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/EnumApps/clustersql/internal/health"
+	"github.com/EnumApps/clustersql/internal/seedtest"
+)
+
+// hungMost is the longest that a call may hang on a frozen node: late_after, the
+// rest of the gap to the probe before, and two probes.
+var hungMost = DefaultConfig().LateAfter + promptGap + 2*confirmLeast
+
+// hungCalls are the calls that may hang. Each prepares what it needs on a healthy
+// node, and returns what is called while the node is frozen.
+var hungCalls = map[string]func(t *testing.T, db *sql.DB) func(context.Context) error{
+	"exec": func(_ *testing.T, db *sql.DB) func(context.Context) error {
+		return func(ctx context.Context) error { _, err := db.ExecContext(ctx, "INSERT"); return err }
+	},
+	"query": func(_ *testing.T, db *sql.DB) func(context.Context) error {
+		return func(ctx context.Context) error {
+			rows, err := db.QueryContext(ctx, "SELECT")
+			if err == nil {
+				err = rows.Close()
+			}
+			return err
+		}
+	},
+	"prepared": func(t *testing.T, db *sql.DB) func(context.Context) error {
+		conn := connOf(t, db)
+		s, err := conn.PrepareContext(t.Context(), "INSERT")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		return func(ctx context.Context) error { _, err := s.ExecContext(ctx); return err }
+	},
+	"prepare": func(t *testing.T, db *sql.DB) func(context.Context) error {
+		conn := connOf(t, db)
+		return func(ctx context.Context) error { _, err := conn.PrepareContext(ctx, "INSERT"); return err }
+	},
+	"begin": func(t *testing.T, db *sql.DB) func(context.Context) error {
+		conn := connOf(t, db)
+		return func(ctx context.Context) error { _, err := conn.BeginTx(ctx, nil); return err }
+	},
+	"in a transaction": func(t *testing.T, db *sql.DB) func(context.Context) error {
+		tx := txOf(t, db)
+		return func(ctx context.Context) error { _, err := tx.ExecContext(ctx, "INSERT"); return err }
+	},
+	"commit": func(t *testing.T, db *sql.DB) func(context.Context) error {
+		tx := txOf(t, db)
+		return func(context.Context) error { return tx.Commit() }
+	},
+	"rollback": func(t *testing.T, db *sql.DB) func(context.Context) error {
+		tx := txOf(t, db)
+		return func(context.Context) error { return tx.Rollback() }
+	},
+	"ping": func(t *testing.T, db *sql.DB) func(context.Context) error {
+		conn := connOf(t, db)
+		return conn.PingContext
+	},
+}
+
+func connOf(t *testing.T, db *sql.DB) *sql.Conn {
+	t.Helper()
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+func txOf(t *testing.T, db *sql.DB) *sql.Tx {
+	t.Helper()
+	tx, err := db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = tx.Rollback() })
+	return tx
+}
+
+// A call of any kind that hangs on a frozen node returns soon, whenever the node
+// freezes between two probes, and nothing happens to the other nodes.
+func TestHungCallsReturnSoon(t *testing.T) {
+	for name, prepare := range hungCalls {
+		t.Run(name, func(t *testing.T) {
+			worst := time.Duration(0)
+			for phase := range 170 {
+				synctest.Test(t, func(t *testing.T) {
+					b, told := fakedb.New(), new(diary)
+					b.OnSocket(TrackSocket)
+					for i := range 3 {
+						b.Node(nodeName(i)).SetMood(fakedb.Mood{Delay: time.Millisecond})
+					}
+					db := openDB(t, fakeCluster(t, b, 3, WithStrategy(Ordered), WithSeed(uint64(phase)+1), WithOnEvent(told.write)))
+					time.Sleep(3*time.Second + time.Duration(phase)*7*time.Millisecond)
+					fill(t, db, 2)
+					call := prepare(t, db)
+					synctest.Wait()
+					b.Node("n1").SetMood(fakedb.Mood{Silent: true})
+					began := time.Now()
+					err := call(t.Context())
+					took := time.Since(began)
+					worst = max(worst, took)
+					if err == nil || took > hungMost {
+						t.Errorf("phase %d: %v after %s; %s are allowed", phase, err, took, hungMost)
+					}
+					time.Sleep(3 * time.Second)
+					for i := 1; i < 3; i++ {
+						if bad := alarms(told, nodeName(i)); len(bad) > 0 {
+							t.Errorf("phase %d: %v", phase, bad)
+						}
+					}
+				})
+			}
+			t.Logf("%s at worst", worst)
+		})
+	}
+}
+
+// alarms returns the events by which silence, or what follows from it, is told of.
+func alarms(told *diary, node string) (bad []Event) {
+	for _, e := range told.of(node, EventState, EventRetired, EventCut, EventLost) {
+		if e.To == StateDown || e.Kind == EventCut || e.Kind == EventLost || e.Cause == health.Silent.String() {
+			bad = append(bad, e)
+		}
+	}
+	return bad
+}
+
+// Calls hang for 800 ms, and probes with them. Without late calls no probe would
+// have been that long without an answer for two times. If all nodes are silent, or
+// there is no other one, nothing is done that would not have been done then.
+func TestShortSilenceOfAllIsNoAlarm(t *testing.T) {
+	const pause = 800 * time.Millisecond
+	for _, nodes := range []int{1, 3} {
+		t.Run(nodeName(nodes-1), func(t *testing.T) {
+			for phase := range 60 {
+				synctest.Test(t, func(t *testing.T) {
+					b, told := fakedb.New(), new(diary)
+					b.OnSocket(TrackSocket)
+					set := func(m fakedb.Mood) {
+						for i := range nodes {
+							b.Node(nodeName(i)).SetMood(m)
+						}
+					}
+					set(fakedb.Mood{Delay: time.Millisecond})
+					db := openDB(t, fakeCluster(t, b, nodes, WithStrategy(Ordered), WithSeed(uint64(phase)+1), WithOnEvent(told.write)))
+					time.Sleep(3*time.Second + time.Duration(phase)*20*time.Millisecond)
+					fill(t, db, 2)
+					synctest.Wait()
+					set(fakedb.Mood{Silent: true})
+					time.AfterFunc(pause, func() { set(fakedb.Mood{Delay: time.Millisecond}) })
+					if _, err := db.Exec("INSERT"); err != nil {
+						t.Errorf("phase %d: %v", phase, err)
+					}
+					time.Sleep(5 * time.Second)
+					for i := range nodes {
+						for _, e := range alarms(told, nodeName(i)) {
+							if e.To != StateSuspect {
+								t.Errorf("phase %d: %+v", phase, e)
+							}
+						}
+					}
+				})
+			}
+		})
+	}
+}
+
+// With late_after off nothing is asked for, and a reload turns it on for connections
+// that are open.
+func TestLateAfterIsLive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		b.OnSocket(TrackSocket)
+		for i := range 3 {
+			b.Node(nodeName(i)).SetMood(fakedb.Mood{})
+		}
+		d := fakeCluster(t, b, 3, WithStrategy(Ordered), WithLateAfter(0), WithProbe(10*time.Second, 2*time.Second))
+		db := openDB(t, d)
+		time.Sleep(time.Minute)
+		fill(t, db, 1)
+		probes := d.Status().Nodes[0].Probes
+		b.Node("n1").SetMood(fakedb.Mood{Delay: time.Second})
+		ask := func() {
+			if _, err := db.Exec("INSERT"); err != nil {
+				t.Error(err)
+			}
+		}
+		ask()
+		if more := d.Status().Nodes[0].Probes - probes; more > 1 { // the regular one may be among them
+			t.Errorf("%d probes more", more)
+		}
+		time.Sleep(10 * time.Second)
+		b.Node("n1").SetMood(fakedb.Mood{})
+		time.Sleep(20 * time.Second)
+		if _, err := d.Apply(d.Describe().Nodes, WithLateAfter(40*time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		fill(t, db, 1)
+		synctest.Wait()
+		b.Node("n1").SetMood(fakedb.Mood{Silent: true})
+		began := time.Now()
+		most := hungMost + 3*time.Second // the slowest probe lately took a second
+		if _, err := db.Exec("INSERT"); err == nil || time.Since(began) > most {
+			t.Errorf("%v after %s", err, time.Since(began))
+		}
+	})
+}
+
+// An hour is a cluster of three nodes under callers of one node, while the
+// answers of its nodes take what answer says.
+type hour struct {
+	callers int
+	opts    []Option
+	// answer returns how long a node takes for a connect (the query is empty then) or a statement.
+	answer func(w *weather, node int, query string) time.Duration
+}
+
+// A weather is what the answers of an hour depend on.
+type weather struct {
+	mu    sync.Mutex
+	rand  *rand.Rand
+	began time.Time
+	until time.Time // of what goes on
+	next  time.Time // when the next of that begins
+}
+
+func (w *weather) float() float64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.rand.Float64()
+}
+
+// spell returns how much is left of what goes on now: it begins about every gap and
+// lasts for as long.
+func (w *weather) spell(gap, lasts time.Duration) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	if w.next.IsZero() {
+		w.next = now.Add(gap)
+	}
+	if !now.Before(w.next) {
+		w.until = w.next.Add(time.Duration(float64(lasts) * (0.5 + w.rand.Float64())))
+		w.next = now.Add(time.Duration(float64(gap) * (0.5 + w.rand.Float64())))
+	}
+	return max(0, w.until.Sub(now))
+}
+
+// tail draws a time with a heavy tail: median, and one in a hundred takes ten times
+// as long.
+func (w *weather) tail(median time.Duration) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return time.Duration(float64(median) * math.Exp(w.rand.NormFloat64()))
+}
+
+func writes(query string) bool { return query == "INSERT" || query == "COMMIT" }
+
+// hours are the nodes that a late call must not take for frozen.
+var hours = map[string]hour{
+	"the node is loaded": {16, nil, func(w *weather, node int, query string) time.Duration {
+		if node > 0 {
+			return w.tail(time.Millisecond)
+		}
+		return min(w.tail(20*time.Millisecond), 400*time.Millisecond)
+	}},
+	"the node is slow": {8, nil, func(w *weather, node int, query string) time.Duration {
+		if node > 0 || time.Since(w.began) < 10*time.Minute {
+			return time.Millisecond
+		}
+		return 100 * time.Millisecond // after ten minutes in which it was fast: 200 ms for a dial and its check
+	}},
+	"flow control": {8, nil, func(w *weather, node int, query string) time.Duration {
+		if writes(query) {
+			return time.Millisecond + w.spell(5*time.Second, 2*time.Second)
+		}
+		return time.Millisecond
+	}},
+	"the group's pause": {8, nil, func(w *weather, node int, query string) time.Duration {
+		if writes(query) || query == "SELECT causal" {
+			return time.Millisecond + w.spell(30*time.Second, 6*time.Second)
+		}
+		return time.Millisecond
+	}},
+	"the client gets no turn": {16, nil, func(w *weather, node int, query string) time.Duration {
+		return time.Millisecond + w.spell(3*time.Second, 400*time.Millisecond) + time.Duration(w.float()*float64(30*time.Millisecond))
+	}},
+}
+
+// An hour of late calls raises no alarm where no node is frozen.
+func TestLateCallsRaiseNoFalseAlarm(t *testing.T) {
+	lasts := time.Hour
+	if testing.Short() {
+		lasts = 15 * time.Minute
+	}
+	for name, h := range hours {
+		t.Run(name, func(t *testing.T) {
+			seed := seedtest.Of(t)
+			synctest.Test(t, func(t *testing.T) { h.pass(t, seed, lasts) })
+		})
+	}
+}
+
+func (h hour) pass(t *testing.T, seed uint64, lasts time.Duration) {
+	b, told := fakedb.New(), new(diary)
+	b.OnSocket(TrackSocket)
+	w := &weather{rand: rand.New(rand.NewPCG(seed, 0)), began: time.Now()}
+	d := NewDriver(b.Driver(), t.Name(), append([]Option{quiet, WithStrategy(Ordered), WithSeed(seed), WithOnEvent(told.write)}, h.opts...)...)
+	defer d.Close()
+	for i := range 3 {
+		b.Node(nodeName(i)).SetMood(fakedb.Mood{})
+		if err := d.AddConnector(nodeName(i), weatherConnector{connectorOf(t, b, nodeName(i)), func(ctx context.Context, query string) error {
+			return linger(ctx, h.answer(w, i, query))
+		}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db := openDB(t, d)
+	db.SetMaxIdleConns(h.callers)
+	var late, calls int
+	var mu sync.Mutex
+	var callers sync.WaitGroup
+	end := time.Now().Add(lasts)
+	for i := range h.callers {
+		callers.Go(func() {
+			for time.Now().Before(end) {
+				began := time.Now()
+				query := []string{"INSERT", "SELECT", "SELECT causal"}[i%3]
+				if _, err := db.Exec(query); err != nil {
+					t.Errorf("after %s: %v", time.Since(w.began), err)
+				}
+				mu.Lock()
+				if calls++; time.Since(began) > d.Config().LateAfter {
+					late++
+				}
+				mu.Unlock()
+				time.Sleep(time.Duration(w.float() * float64(time.Second)))
+			}
+		})
+	}
+	callers.Wait()
+	for i := range 3 {
+		if bad := alarms(told, nodeName(i)); len(bad) > 0 {
+			t.Errorf("%d alarms, the first: %+v", len(bad), bad[0])
+		}
+	}
+	s := d.Status().Nodes[0]
+	t.Logf("%d calls, %d late; %d probes of n1, the slowest %s", calls, late, s.Probes, s.ProbeLatency.Percentile(1))
+	if late < 100 {
+		t.Errorf("%d late calls in %s show nothing", late, lasts)
+	}
+}
+
+func linger(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(max(d, 1))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// A weatherConnector's connects and statements wait first.
+type weatherConnector struct {
+	driver.Connector
+	wait func(ctx context.Context, query string) error
+}
+
+func (c weatherConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	if err := c.wait(ctx, ""); err != nil {
+		return nil, err
+	}
+	conn, err := c.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return weatherConn{conn.(*fakedb.Conn), c.wait}, nil
+}
+
+type weatherConn struct {
+	*fakedb.Conn
+	wait func(ctx context.Context, query string) error
+}
+
+func (c weatherConn) Ping(ctx context.Context) error {
+	if err := c.wait(ctx, "ping"); err != nil {
+		return err
+	}
+	return c.Conn.Ping(ctx)
+}
+
+func (c weatherConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	if err := c.wait(ctx, query); err != nil {
+		return nil, err
+	}
+	return c.Conn.ExecContext(ctx, query, args)
+}
