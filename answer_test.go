@@ -22,6 +22,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/EnumApps/clustersql/internal/dialect"
+	"github.com/EnumApps/clustersql/internal/dialects"
 	"github.com/EnumApps/clustersql/internal/fakedb"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/logline"
@@ -114,7 +115,7 @@ func TestRefusedStatementsMoveUnseen(t *testing.T) {
 func TestGenerationIsRaisedBeforeTheReport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := DefaultConfig()
-		n := newNode("n", fixed(&cfg), NodeConfig{}, dialer{dialect: generic{}, log: logline.Logger{Base: slog.New(slog.DiscardHandler)}})
+		n := newNode("n", fixed(&cfg), NodeConfig{}, dialer{dialect: dialects.Generic{}, log: logline.Logger{Base: slog.New(slog.DiscardHandler)}})
 		n.room = new(waitingRoom)
 		ctx, cancel := context.WithCancel(t.Context())
 		l := newLife(ctx, false)
@@ -630,7 +631,7 @@ func fixed(cfg *Config) *atomic.Pointer[Config] {
 // unchanged.
 func TestNodeErrorHoldsNoSecret(t *testing.T) {
 	cfg := DefaultConfig()
-	n := newNode("n", fixed(&cfg), NodeConfig{}, dialer{dialect: generic{}, recipes: newRecipes(recipe{redact: redact.New("app:hunter22@tcp(h)/db", []string{"hunter22"}, true)})})
+	n := newNode("n", fixed(&cfg), NodeConfig{}, dialer{dialect: dialects.Generic{}, recipes: newRecipes(recipe{redact: redact.New("app:hunter22@tcp(h)/db", []string{"hunter22"}, true)})})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	n.life.Store(newLife(ctx, false))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/EnumApps/clustersql/internal/drivers"
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
@@ -93,7 +94,7 @@ func (c *change) cancel() {
 	c.m.mu.Lock()
 	defer c.m.mu.Unlock()
 	for _, o := range c.made {
-		c.m.giveUp(newOwnedConnector(o.owned), nil)
+		c.m.giveUp(drivers.NewOwned(o.owned), nil)
 	}
 }
 

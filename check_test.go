@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
+	"github.com/EnumApps/clustersql/internal/dialects"
 	"github.com/EnumApps/clustersql/internal/fakedb"
 	"github.com/EnumApps/clustersql/internal/galeratest"
 	"github.com/EnumApps/clustersql/internal/health"
@@ -163,7 +164,7 @@ func TestReadOnlyNode(t *testing.T) {
 		})
 	}
 	readOnlyTx := &mysql.MySQLError{Number: 1792, Message: "Cannot execute statement in a READ ONLY transaction"}
-	if c := health.ClassifyTraffic(readOnlyTx, generic{}.Classify, true); c != health.Neutral {
+	if c := health.ClassifyTraffic(readOnlyTx, dialects.Generic{}.Classify, true); c != health.Neutral {
 		t.Errorf("1792 is %v", c)
 	}
 }

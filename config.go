@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/EnumApps/clustersql/internal/settings"
 )
 
 // Config holds the settings of one cluster. [DefaultConfig] returns the
@@ -326,13 +328,8 @@ func (c *Config) validateRanges() error {
 		{"drain_timeout", c.DrainTimeout, longestDelay},
 	}
 	for _, s := range durations {
-		switch {
-		case s.d <= 0:
-			return &SettingError{s.key, fmt.Sprintf("%s is not a positive duration: write one with a unit, as in \"1.5s\"", s.d)}
-		case s.d < time.Millisecond:
-			return &SettingError{s.key, fmt.Sprintf("%s is under a millisecond: write the duration with its unit, as in \"1.5s\"", s.d)}
-		case s.d > s.most:
-			return tooLong(s.key, s.d, s.most)
+		if problem := settings.Duration(s.d, s.most); problem != "" {
+			return &SettingError{s.key, problem}
 		}
 	}
 	counts := []struct {
@@ -343,11 +340,8 @@ func (c *Config) validateRanges() error {
 		{"discover_missing", c.DiscoverMissing, mostChecks}, {"discover_floor", c.DiscoverFloor, mostChecks},
 	}
 	for _, s := range counts {
-		switch {
-		case s.n < 1:
-			return &SettingError{s.key, fmt.Sprintf("%d is too small: it must be at least 1", s.n)}
-		case s.n > s.most:
-			return &SettingError{s.key, fmt.Sprintf("%d is too large: write a number from 1 to %d", s.n, s.most)}
+		if problem := settings.Count(s.n, s.most); problem != "" {
+			return &SettingError{s.key, problem}
 		}
 	}
 	for _, s := range []struct {
@@ -357,18 +351,11 @@ func (c *Config) validateRanges() error {
 		{"max_age", c.MaxAge, time.Second, longestDelay}, {"tcp_user_timeout", c.TCPUserTimeout, time.Second, longestWait},
 		{"max_lag", c.MaxLag, time.Second, longestDelay}, {"late_after", c.LateAfter, time.Millisecond, longestDelay},
 	} {
-		switch {
-		case s.d < 0 || s.d > 0 && s.d < s.least:
-			return &SettingError{s.key, fmt.Sprintf("%s is too short: write at least \"%s\", or \"0s\" for no limit", s.d, s.least)}
-		case s.d > s.most:
-			return tooLong(s.key, s.d, s.most)
+		if problem := settings.Limit(s.d, s.least, s.most); problem != "" {
+			return &SettingError{s.key, problem}
 		}
 	}
 	return nil
-}
-
-func tooLong(key string, d, most time.Duration) error {
-	return &SettingError{key, fmt.Sprintf("%s is too long: write \"%dh\" at most", d, most/time.Hour)}
 }
 
 // validate returns a *SettingError for the first setting that cannot work.

@@ -182,7 +182,7 @@ func (n *node) answer(f session.Fault, w winner) (a session.Answer) {
 			return session.Answer{Err: f.Err} // of a reader or file of the program, as LOAD DATA LOCAL has them
 		}
 	}
-	f.Class = health.ClassifyTraffic(f.Err, known, n.cfg().Require.writes())
+	f.Class = health.ClassifyTraffic(f.Err, known, n.cfg().Require.is().Writes())
 	own := (f.Class == health.ReadOnly || f.Class == health.Leaving) && n.dial.dialect.MayBeOwn(f.Err, f.Bound())
 	if own {
 		n.checkNow() // a probe finds out

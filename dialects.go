@@ -5,15 +5,18 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
-	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/conffile"
 	"github.com/EnumApps/clustersql/internal/dialect"
+	"github.com/EnumApps/clustersql/internal/dialects"
+	"github.com/EnumApps/clustersql/internal/drivers"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/logline"
 	"github.com/EnumApps/clustersql/internal/mysql"
 	"github.com/EnumApps/clustersql/internal/postgres"
+	"github.com/EnumApps/clustersql/internal/redact"
 )
 
 // Dialect names the database that a cluster's backend speaks to; see
@@ -46,9 +49,6 @@ func (d Dialect) problem() error {
 	return fmt.Errorf("there is no dialect %s: use \"mysql\", \"postgres\" or \"generic\", or leave it out", conffile.Quote(string(d)))
 }
 
-// dialects are the dialects of single databases; generic is not one of them.
-var dialects = []dialect.Dialect{mysql.Dialect{}, postgres.Dialect{}}
-
 // dialectOf returns the dialect for a backend: the one that the configuration
 // names, else the one whose database the backend speaks to, else generic.
 func (c *Config) dialectOf(backend driver.Driver) dialect.Dialect {
@@ -58,75 +58,18 @@ func (c *Config) dialectOf(backend driver.Driver) dialect.Dialect {
 	case DialectPostgres:
 		return postgres.Dialect{}
 	case DialectGeneric:
-		return generic{}
+		return dialects.Generic{}
 	}
-	for _, d := range dialects {
-		if d.Speaks(backend) {
-			return d
-		}
-	}
-	return generic{}
+	return dialects.Speaking(backend)
 }
 
 // tellUnknown writes one line if nothing is known of the backend's database,
 // and the program has not said that this is meant. A driver that wraps the mysql
 // driver looks like that.
 func (m *manager) tellUnknown(d dialect.Dialect) {
-	_, unknown := d.(generic)
-	if unknown && m.cfg().Dialect == DialectByBackend && m.cfg().Check == nil && m.cfg().CheckQuery == "" && !m.told.Swap(true) {
+	if dialects.Unknown(d) && m.cfg().Dialect == DialectByBackend && m.cfg().Check == nil && m.cfg().CheckQuery == "" && !m.told.Swap(true) {
 		m.log.Print(logline.Unknown, fmt.Sprintf("set dialect = %q or %q if it wraps a driver of these, else check_query or dialect = %q", string(DialectMySQL), string(DialectPostgres), string(DialectGeneric)))
 	}
-}
-
-// generic is the dialect of every other backend. Such a backend may be a driver
-// that wraps one of a known database. Its errors are then that driver's errors,
-// and can be recognised by their types.
-type generic struct{ dialect.Generic }
-
-// Classify asks every dialect.
-func (generic) Classify(err error) (health.Class, bool) {
-	for _, d := range dialects {
-		if c, ok := d.Classify(err); ok {
-			return c, true
-		}
-	}
-	return health.Neutral, false
-}
-
-// MayHaveRun asks every dialect.
-func (generic) MayHaveRun(err error) bool {
-	return slices.ContainsFunc(dialects, func(d dialect.Dialect) bool { return d.MayHaveRun(err) })
-}
-
-// Unread asks every dialect.
-func (generic) Unread(err error) bool {
-	return slices.ContainsFunc(dialects, func(d dialect.Dialect) bool { return d.Unread(err) })
-}
-
-// Answered asks every dialect.
-func (generic) Answered(err error) bool {
-	return slices.ContainsFunc(dialects, func(d dialect.Dialect) bool { return d.Answered(err) })
-}
-
-// MayBeOwn asks every dialect.
-func (generic) MayBeOwn(err error, bound bool) bool {
-	return slices.ContainsFunc(dialects, func(d dialect.Dialect) bool { return d.MayBeOwn(err, bound) })
-}
-
-// Works is that of the mysql dialect. A PostgreSQL server does not know that
-// statement, and its answer shows that it works.
-func (generic) Works(ctx context.Context, conn driver.Conn) error {
-	err := mysql.Dialect{}.Works(ctx, conn)
-	if c, ok := (postgres.Dialect{}).Classify(err); ok && c == health.Misconfigured {
-		return nil
-	}
-	return err
-}
-
-// Replication is that of the mysql dialect. It is used when a cluster requires
-// something of its nodes and also names a check; see suits.
-func (generic) Replication(ctx context.Context, conn driver.Conn, depth dialect.Depth) error {
-	return mysql.Dialect{}.Replication(ctx, conn, depth)
 }
 
 // validateFor returns a *SettingError for a setting that cannot work with the
@@ -142,7 +85,7 @@ func (c *Config) validateFor(backend driver.Driver) error {
 // A generic backend may wrap the mysql driver. A program that also names a check
 // says that it does.
 func (c *Config) suits(d dialect.Dialect) error {
-	if _, unknown := d.(generic); !unknown || c.RoleQuery != "" && (c.LagQuery != "" || c.MaxLag == 0) {
+	if !dialects.Unknown(d) || c.RoleQuery != "" && (c.LagQuery != "" || c.MaxLag == 0) {
 		return nil
 	}
 	const cure = "set dialect = \"mysql\" or \"postgres\" if it wraps a driver of these, or use %s"
@@ -252,7 +195,8 @@ func (c *Config) fitness(d dialect.Dialect, manual bool) Check {
 	if c.CheckQuery != "" {
 		checks = append(checks, dialect.QueryCheck(c.CheckQuery, d.Ask))
 	}
-	checks = append(checks, func(ctx context.Context, backend driver.Conn) error { return c.examineRole(ctx, d, backend) })
+	wanted := c.wanted(d)
+	checks = append(checks, func(ctx context.Context, backend driver.Conn) error { return wanted.Examine(ctx, d, backend) })
 	allowDonor := c.AllowDonor
 	manual = manual && c.Check != nil
 	return func(ctx context.Context, backend driver.Conn) error {
@@ -270,15 +214,72 @@ func (c *Config) fitness(d dialect.Dialect, manual bool) Check {
 	}
 }
 
-// addressOf returns the host and port of a DSN, or its socket. It is empty if
-// that is not known, or if nobody knows which part of the DSN is a secret.
-func addressOf(d dialect.Dialect, dsn string) string {
-	if _, known := d.Secrets(dsn); !known {
-		return ""
+// A recipe is how connections to a node are made and checked. It is never
+// changed. A new password or new settings replace the recipe of a node, and the
+// connections that there are stay as they are.
+type recipe struct {
+	dsn, addr string // as in a wantedNode
+	connector driver.Connector
+	owned     *drivers.Owned // nil if the cluster need not close the connector
+	check     Check
+	redact    redact.Redactor
+	former    *formerly // of the recipes before, the latest first: errors of older connections may come late
+}
+
+// formerRedactors is how many recipes back secrets are taken out of texts.
+const formerRedactors = 8
+
+// recipe returns the node's recipe as it is now.
+func (d *dialer) recipe() *recipe {
+	if d.recipes == nil {
+		return &recipe{}
 	}
-	l, err := d.SplitHosts(dsn, parameterPrefix)
-	if err != nil || len(l.Hosts) != 1 {
-		return ""
+	return d.recipes.Load()
+}
+
+// recipeInUse returns the node's recipe, whose connector stays open until the
+// caller says that it is done.
+func (d *dialer) recipeInUse() *recipe {
+	for {
+		if r := d.recipe(); r.owned.Use() {
+			return r
+		}
 	}
-	return l.Hosts[0].Name
+}
+
+// newRecipes returns the place of a node's recipe.
+func newRecipes(r recipe) *atomic.Pointer[recipe] {
+	p := new(atomic.Pointer[recipe])
+	p.Store(&r)
+	return p
+}
+
+// hide returns a text without the recipe's secrets and those of the recipes before.
+func (r *recipe) hide(text string) string {
+	text = r.redact.Text(text)
+	for f := r.former; f != nil; f = f.before {
+		text = f.redact.Text(text)
+	}
+	return text
+}
+
+// A formerly is what was secret in a recipe that was replaced.
+type formerly struct {
+	redact redact.Redactor
+	before *formerly
+}
+
+// after returns the recipe as the successor of another one of the same node.
+func (r recipe) after(old *recipe) *recipe {
+	r.former = old.former
+	if r.dsn == old.dsn {
+		return &r
+	}
+	r.former = &formerly{redact: old.redact}
+	last := r.former
+	for i, f := 1, old.former; f != nil && i < formerRedactors; i, f = i+1, f.before {
+		last.before = &formerly{redact: f.redact}
+		last = last.before
+	}
+	return &r
 }

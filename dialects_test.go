@@ -18,6 +18,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/EnumApps/clustersql/internal/dialect"
+	"github.com/EnumApps/clustersql/internal/dialects"
 	"github.com/EnumApps/clustersql/internal/fakedb"
 	mysqldialect "github.com/EnumApps/clustersql/internal/mysql"
 )
@@ -196,10 +197,10 @@ func TestDialectOfAConnector(t *testing.T) {
 	}{
 		{mysql.MySQLDriver{}, mysql.MySQLDriver{}, DialectByBackend, mysqldialect.Dialect{}},
 		{nil, &mysql.MySQLDriver{}, DialectByBackend, mysqldialect.Dialect{}},
-		{mysql.MySQLDriver{}, fakedb.New().Driver(), DialectByBackend, generic{}},
+		{mysql.MySQLDriver{}, fakedb.New().Driver(), DialectByBackend, dialects.Generic{}},
 		{mysql.MySQLDriver{}, nil, DialectByBackend, mysqldialect.Dialect{}},
 		{fakedb.New().Driver(), fakedb.New().Driver(), DialectMySQL, mysqldialect.Dialect{}},
-		{mysql.MySQLDriver{}, mysql.MySQLDriver{}, DialectGeneric, generic{}},
+		{mysql.MySQLDriver{}, mysql.MySQLDriver{}, DialectGeneric, dialects.Generic{}},
 	} {
 		d := NewDriver(tc.cluster, t.Name(), quiet, WithDialect(tc.named))
 		if err := d.AddConnector("n", namedConnector{tc.node}); err != nil {
@@ -254,7 +255,7 @@ driver = "mysql"
 node   = [{name = "n", dsn = "app:pw@tcp(h:3306)/db"}]
 `, backend))
 	r := load(t, "")
-	for name, want := range map[string]dialect.Dialect{"traced": mysqldialect.Dialect{}, "plain": generic{}} {
+	for name, want := range map[string]dialect.Dialect{"traced": mysqldialect.Dialect{}, "plain": dialects.Generic{}} {
 		d, ok := r.Driver(name)
 		if !ok {
 			t.Fatalf("no cluster %s", name)

@@ -6,15 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"runtime/debug"
-	"strings"
 	"sync/atomic"
 
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/discovery"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/logline"
+	"github.com/EnumApps/clustersql/internal/redact"
 	"github.com/EnumApps/clustersql/internal/socket"
 )
 
@@ -201,7 +200,7 @@ func (d *dialer) connect(ctx context.Context, r *dialed) {
 	}()
 	defer d.contain("Connect", &err)
 	made := d.recipeInUse()
-	defer made.owned.done()
+	defer made.owned.Done()
 	var conn driver.Conn
 	switch conn, err = made.connector.Connect(ctx); {
 	case err != nil:
@@ -314,7 +313,7 @@ func (d *dialer) elsewhere(ctx context.Context, c health.Class, err error) bool 
 // failure redacts an error's text. It replaces an error that is a
 // driver.ErrBadConn by that text.
 func (d *dialer) failure(c health.Class, err error) *dialError {
-	text := d.hide(stableText(err))
+	text := d.hide(redact.Stable(err))
 	if errors.Is(err, driver.ErrBadConn) {
 		err = errors.New(text)
 	}
@@ -329,29 +328,6 @@ func (d *dialer) hide(text string) string {
 		text = redacted(*d.known.nodes.Load(), text)
 	}
 	return text
-}
-
-// stableText returns the text of an error without what differs from one
-// connection to the next: the port that the connection had on this machine. An
-// error may hold the text of another one, such as that of a question to the name
-// service.
-func stableText(err error) string {
-	var stable strings.Builder
-	text := fmt.Sprint(err)
-	for {
-		arrow := strings.Index(text, "->")
-		if arrow < 0 {
-			stable.WriteString(text)
-			return stable.String()
-		}
-		kept := arrow + len("->")
-		from := 1 + strings.LastIndexAny(text[:arrow], " \t\n\"'(=")
-		if _, err := netip.ParseAddrPort(text[from:arrow]); err == nil {
-			kept = from
-		}
-		stable.WriteString(text[:kept])
-		text = text[arrow+len("->"):]
-	}
 }
 
 // contain turns a panic of the backend into an error, and logs its stack. It

@@ -9,6 +9,7 @@ import (
 
 	"github.com/EnumApps/clustersql/internal/conffile"
 	"github.com/EnumApps/clustersql/internal/dialect"
+	"github.com/EnumApps/clustersql/internal/dialects"
 )
 
 // A Description is a cluster as it is configured; see [Plan].
@@ -190,10 +191,10 @@ func driverChange(cluster, from, to string) Change {
 // dialect returns the dialect of the cluster's DSNs, as far as its names tell it.
 func (d *Description) dialect() dialect.Dialect {
 	known := d.Config.dialectOf(nil)
-	if _, unknown := known.(generic); !unknown || d.Config.Dialect == DialectGeneric {
+	if !dialects.Unknown(known) || d.Config.Dialect == DialectGeneric {
 		return known
 	}
-	for _, own := range dialects {
+	for _, own := range dialects.Known {
 		if name, _ := own.Backend(); d.Driver == name || d.Driver == defaultDriver && own.Driver() != nil {
 			return own
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/EnumApps/clustersql/internal/discovery"
 	"github.com/EnumApps/clustersql/internal/draw"
+	"github.com/EnumApps/clustersql/internal/drivers"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/logline"
 )
@@ -52,7 +53,7 @@ func (f *finder) whyBad(found discovery.Found) string {
 		b.why = f.m.wrong(own.Name, err).Error()
 	} else {
 		f.m.mu.Lock()
-		f.m.giveUp(newOwnedConnector(o.owned), nil)
+		f.m.giveUp(drivers.NewOwned(o.owned), nil)
 		f.m.mu.Unlock()
 	}
 	if len(f.bad) > 4*discovery.Most {

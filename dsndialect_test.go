@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 
 	"github.com/EnumApps/clustersql/internal/dialect"
+	"github.com/EnumApps/clustersql/internal/dialects"
 	"github.com/EnumApps/clustersql/internal/fakedb"
 	"github.com/EnumApps/clustersql/internal/postgres"
 )
@@ -16,9 +17,9 @@ import (
 // withDialects replaces the dialects until the test ends.
 func withDialects(t *testing.T, all ...dialect.Dialect) {
 	t.Helper()
-	real := dialects
-	dialects = all
-	t.Cleanup(func() { dialects = real })
+	real := dialects.Known
+	dialects.Known = all
+	t.Cleanup(func() { dialects.Known = real })
 }
 
 // A libpq URI is of the postgres dialect. Its hosts are asked in the order in which

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/EnumApps/clustersql/internal/dialect"
+	"github.com/EnumApps/clustersql/internal/dialects"
 	"github.com/EnumApps/clustersql/internal/redact"
 )
 
@@ -138,12 +139,12 @@ func (c dsnCluster) Close() error {
 }
 
 // backendDialect is the dialect of the DSNs that no dialect claims.
-var backendDialect dialect.Dialect = dialects[0]
+var backendDialect dialect.Dialect = dialects.Known[0]
 
 // dialectOfDSN returns the dialect of a DSN with a list of hosts, by the DSN's
 // form.
 func dialectOfDSN(dsn string) dialect.Dialect {
-	for _, d := range dialects {
+	for _, d := range dialects.Known {
 		if d.Claims(dsn) {
 			return d
 		}
@@ -226,9 +227,9 @@ func parseClusterDSN(d dialect.Dialect, dsn string) (clusterDSN, error) {
 // take checks one of the cluster's own parameters and adds it to the settings.
 func (c *clusterDSN) take(p dialect.Parameter) error {
 	key, ours := strings.CutPrefix(p.Name, parameterPrefix)
-	if _, known := settingFields[key]; !ours || !known && key != "name" {
+	if !ours || !configTable.Has(key) && key != "name" {
 		return fmt.Errorf("unknown parameter %s: there are %sname, %s%s", c.redact.Text(p.Name), parameterPrefix,
-			parameterPrefix, strings.Join(settingKeys, ", "+parameterPrefix))
+			parameterPrefix, strings.Join(configTable.Keys, ", "+parameterPrefix))
 	}
 	if slices.ContainsFunc(c.settings, func(s dialect.Parameter) bool { return s.Name == key }) {
 		return fmt.Errorf("parameter %s is there twice: take one out", p.Name)

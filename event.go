@@ -43,11 +43,12 @@ const (
 	EventReload
 )
 
+var eventNames = [...]string{"state", "lost", "retired", "failback", "cut", "held", "role", "discovery", "reload"}
+
 // String returns the kind's name in lower case.
 func (k EventKind) String() string {
-	names := [...]string{"state", "lost", "retired", "failback", "cut", "held", "role", "discovery", "reload"}
-	if int(k) < len(names) {
-		return names[k]
+	if int(k) < len(eventNames) {
+		return eventNames[k]
 	}
 	return fmt.Sprintf("EventKind(%d)", uint8(k))
 }
@@ -226,5 +227,5 @@ func (k EventKind) MarshalText() ([]byte, error) { return []byte(k.String()), ni
 
 // UnmarshalText reads the kind's name.
 func (k *EventKind) UnmarshalText(text []byte) error {
-	return jsonform.Word(k, EventDiscovery, "kind of event", text)
+	return jsonform.Word(k, EventKind(len(eventNames)-1), "kind of event", text)
 }

@@ -317,7 +317,7 @@ func (n *node) outranked(p *part, fellows, near []health.Fellow) (name string, o
 	if n.cfg().Groups == GroupsAny || p.Role != health.RolePrimary {
 		return "", false
 	}
-	if !n.cfg().Require.writers() && n.cfg().MaxLag == 0 {
+	if !n.cfg().Require.is().Writers() && n.cfg().MaxLag == 0 {
 		fellows = near
 	}
 	if n.cfg().Require == RequireAny {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/counts"
+	"github.com/EnumApps/clustersql/internal/dialects"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/history"
 	"github.com/EnumApps/clustersql/internal/jsonform"
@@ -130,7 +131,7 @@ type address struct {
 func (n *node) address() string {
 	r, known := n.dial.recipe(), n.tally.address.Load()
 	if known == nil || known.of != r {
-		known = &address{r, cmp.Or(r.addr, n.dial.hide(addressOf(n.dial.dialect, r.dsn)))}
+		known = &address{r, cmp.Or(r.addr, n.dial.hide(dialects.AddressOf(n.dial.dialect, r.dsn, parameterPrefix)))}
 		n.tally.address.Store(known)
 	}
 	return known.text

@@ -8,6 +8,7 @@ import (
 	"weak"
 
 	"github.com/EnumApps/clustersql/internal/calls"
+	"github.com/EnumApps/clustersql/internal/drivers"
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
@@ -176,7 +177,7 @@ func (m *manager) close() error {
 // after the last goroutine of its last life has ended. c and l may be nil. The
 // connector's Close may hang, so it has a goroutine of its own. The caller holds
 // m.mu.
-func (m *manager) giveUp(c *ownedConnector, l *life) {
+func (m *manager) giveUp(c *drivers.Owned, l *life) {
 	if c == nil {
 		return
 	}
@@ -187,8 +188,8 @@ func (m *manager) giveUp(c *ownedConnector, l *life) {
 		if l != nil {
 			<-l.idle
 		}
-		<-c.leave()
-		closeConnector(c)
+		<-c.Leave()
+		drivers.Close(c)
 	}()
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/EnumApps/clustersql/internal/calls"
 	"github.com/EnumApps/clustersql/internal/dialect"
+	"github.com/EnumApps/clustersql/internal/drivers"
 	"github.com/EnumApps/clustersql/internal/redact"
 )
 
@@ -80,7 +81,7 @@ type origin struct {
 // recipe returns how connections are made, under some settings.
 func (o *origin) recipe(cfg *Config) recipe {
 	return recipe{
-		dsn: o.dsn, addr: o.addr, connector: o.connector, owned: newOwnedConnector(o.owned),
+		dsn: o.dsn, addr: o.addr, connector: o.connector, owned: drivers.NewOwned(o.owned),
 		check: cfg.fitness(o.dialect, o.session.Manual), redact: o.redact,
 	}
 }
@@ -145,14 +146,14 @@ func (m *manager) resolve(d dialect.Dialect, w *wantedNode, cfg *Config) (driver
 		return d.Connector(dsn, dialTo(w.addr))
 	case w.addr != "":
 		if b, ok := m.backend.(DialContextDriver); ok {
-			return openConnector(func() (driver.Connector, error) { return b.OpenConnectorDial(dsn, dialTo(w.addr)) })
+			return drivers.Open(func() (driver.Connector, error) { return b.OpenConnectorDial(dsn, dialTo(w.addr)) })
 		}
 		var err error
 		if dsn, err = d.Rehost(dsn, w.addr); err != nil {
 			return nil, err
 		}
 	}
-	return connectorFor(m.backend, dsn)
+	return drivers.Connector(m.backend, dsn)
 }
 
 // addWanted makes a node a member, and starts it if the cluster is running.

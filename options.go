@@ -1,11 +1,14 @@
 package clustersql
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/conffile"
+	"github.com/EnumApps/clustersql/internal/settings"
 )
 
 // An Option changes one setting of a cluster; see [NewDriver].
@@ -194,4 +197,127 @@ func WithNameServer(server string) Option { return func(c *Config) { c.NameServe
 // WithSource sets [Config.Source] and [Config.DiscoverEvery].
 func WithSource(s Source, every time.Duration) Option {
 	return func(c *Config) { c.Source, c.DiscoverEvery = s, every }
+}
+
+// Groups says whether a cluster's nodes may be of several Galera groups; see
+// [Config.Groups].
+type Groups string
+
+const (
+	// GroupsOne uses the nodes of one group.
+	GroupsOne Groups = ""
+	// GroupsAny uses the nodes of all groups together.
+	GroupsAny Groups = "any"
+)
+
+// UnmarshalText sets the value from its text in config.toml. GroupsOne is "one"
+// or the empty text.
+func (g *Groups) UnmarshalText(text []byte) error {
+	if string(text) == "one" {
+		text = nil
+	}
+	return setChoice(g, text, Groups.problem)
+}
+
+func (g Groups) problem() error {
+	switch g {
+	case GroupsOne, GroupsAny:
+		return nil
+	}
+	return fmt.Errorf("%s is neither \"one\" nor %q", conffile.Quote(string(g)), string(GroupsAny))
+}
+
+// DialMode decides who dials; see [Config.Dial].
+type DialMode string
+
+const (
+	// DialCluster lets the cluster dial, so that it can cut connections.
+	DialCluster DialMode = "cluster"
+	// DialBackend leaves the dial to the backend.
+	DialBackend DialMode = "backend"
+)
+
+// UnmarshalText sets the value from its text in config.toml.
+func (d *DialMode) UnmarshalText(text []byte) error { return setChoice(d, text, DialMode.problem) }
+
+func (d DialMode) problem() error {
+	switch d {
+	case DialCluster, DialBackend:
+		return nil
+	}
+	return fmt.Errorf("%s is neither %q nor %q", conffile.Quote(string(d)), string(DialCluster), string(DialBackend))
+}
+
+// setChoice sets a value that must be one of a few names. problem returns the
+// error for any other.
+func setChoice[T ~string](value *T, text []byte, problem func(T) error) error {
+	v := T(text)
+	if err := problem(v); err != nil {
+		return err
+	}
+	*value = v
+	return nil
+}
+
+// Rebalance decides how a cluster's connections are spread over its nodes after
+// nodes have come back; see [Config.Rebalance].
+type Rebalance string
+
+const (
+	// RebalanceByStrategy lets the strategy decide: RebalanceShares for
+	// Balanced, RebalanceFirst for Ordered, RebalanceRefresh for Race and
+	// Hedged, and RebalanceOff for a strategy made by NewStrategy.
+	RebalanceByStrategy Rebalance = ""
+	// RebalanceShares gives each of the nodes that are about equally fast its
+	// share by weight; see Balanced.
+	RebalanceShares Rebalance = "shares"
+	// RebalanceFirst moves all connections to the node that Ordered asks first.
+	RebalanceFirst Rebalance = "first"
+	// RebalanceRefresh gives no shares. Connections that are older than a
+	// node's return are closed once, and the strategy decides where the new
+	// ones go.
+	RebalanceRefresh Rebalance = "refresh"
+	// RebalanceOff leaves connections where they are.
+	RebalanceOff Rebalance = "off"
+)
+
+// UnmarshalText sets the value from its text in config.toml. The empty text
+// stands for RebalanceByStrategy.
+func (r *Rebalance) UnmarshalText(text []byte) error {
+	return setChoice(r, text, Rebalance.problem)
+}
+
+func (r Rebalance) problem() error {
+	switch r {
+	case RebalanceByStrategy, RebalanceShares, RebalanceFirst, RebalanceRefresh, RebalanceOff:
+		return nil
+	}
+	return fmt.Errorf("there is no %s: use \"shares\", \"first\", \"refresh\" or \"off\", or leave it out", conffile.Quote(string(r)))
+}
+
+// configTable are the settings of a Config.
+var configTable = settings.Of[Config]()
+
+// set sets the field of a key to a value of a TOML type: a string, int64,
+// float64 or bool. Its error is a *SettingError.
+func (c *Config) set(key string, value any) error {
+	if !configTable.Has(key) {
+		return &SettingError{key, "there is no such setting: the settings are " + strings.Join(configTable.Keys, ", ")}
+	}
+	if err := configTable.Set(c, key, value); err != nil {
+		return &SettingError{key, err.Error()}
+	}
+	return nil
+}
+
+// setText is set for a value that is text whatever its type, as in the
+// parameters of a DSN.
+func (c *Config) setText(key, value string) error { return c.set(key, configTable.Value(key, value)) }
+
+// problem returns a SettingError without its key, and any other error as it is.
+func problem(err error) error {
+	if e, ok := err.(*SettingError); ok {
+		return errors.New(e.Problem)
+	}
+	return err
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/EnumApps/clustersql/internal/drivers"
 	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
@@ -13,7 +14,7 @@ import (
 func TestNodeSettings(t *testing.T) {
 	b := fakedb.New()
 	d := fakeCluster(t, b, 1)
-	c, err := connectorFor(b.Driver(), "n3")
+	c, err := drivers.Connector(b.Driver(), "n3")
 	if err != nil {
 		t.Fatal(err)
 	}

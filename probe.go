@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/deadline"
+	"github.com/EnumApps/clustersql/internal/dialects"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/socket"
 )
@@ -134,12 +135,12 @@ func (n *node) probeDeadline(lasting driver.Conn) time.Duration {
 func (n *node) want() health.Scope {
 	h := &n.loop.health
 	roles, need := health.ScopeRole, h.Need
-	switch _, unknown := n.dial.dialect.(generic); {
+	switch {
 	case n.loop.facts.view.Conf != 0:
 		roles = 0
 	case n.cfg().looksAtRoles(), n.loop.facts.part != nil && n.loop.facts.part.Group != "":
 		need |= roles
-	case unknown:
+	case dialects.Unknown(n.dial.dialect):
 		roles = 0
 	}
 	if h.State != health.Up || !h.DonorSince.IsZero() || h.Differs() || n.loop.sinceStatus >= health.StatusEvery-1 {

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/EnumApps/clustersql/internal/conffile"
+	"github.com/EnumApps/clustersql/internal/drivers"
 	"github.com/EnumApps/clustersql/internal/redact"
 )
 
@@ -100,6 +101,34 @@ func RegisterFile(path string) (*Registry, error) {
 	return r, nil
 }
 
+// Mistakes returns all for which [Load] refuses a configuration file, where Load
+// returns only the first, in the order of the lines. It is for tools that look at
+// files. lookup finds the values of the variables; nil stands for [os.LookupEnv].
+// Mistakes dials nothing, and no error holds a password. What cannot be seen
+// because of another mistake, such as one of the syntax, is not among them.
+func Mistakes(path string, lookup func(name string) (value string, found bool)) []error {
+	if lookup == nil {
+		lookup = os.LookupEnv
+	}
+	return conffile.Mistakes(path, fileKeys, func(f *conffile.File) error {
+		clusters, err := specs(f)
+		if err != nil {
+			return err
+		}
+		if err := f.Expand(lookup); err != nil {
+			return err
+		}
+		for _, spec := range clusters {
+			d, err := spec.build()
+			if err != nil {
+				return err
+			}
+			d.Close()
+		}
+		return nil
+	})
+}
+
 // A clusterSpec describes one cluster of a file.
 type clusterSpec struct {
 	file         *conffile.File
@@ -109,7 +138,7 @@ type clusterSpec struct {
 }
 
 // fileKeys are the keys of settings that a file may have.
-var fileKeys = conffile.Keys{Settings: settingKeys, Node: []string{priorityKey, weightKey}}
+var fileKeys = conffile.Keys{Settings: configTable.Keys, Node: []string{priorityKey, weightKey}}
 
 // specs returns the clusters that a file describes, with the file's settings
 // applied to the defaults.
@@ -162,7 +191,7 @@ func (c *clusterSpec) conflict(err error) error {
 		return c.in.Wrong("", err)
 	}
 	keys := []string{e.Key}
-	for _, k := range settingKeys {
+	for _, k := range configTable.Keys {
 		if strings.Contains(e.Problem, k) {
 			keys = append(keys, k)
 		}
@@ -197,14 +226,14 @@ func (c *clusterSpec) build() (Driver, error) {
 	if err != nil {
 		return Driver{}, err
 	}
-	backend, err := backendFor(c.driver, nodes[0].DSN)
+	behind, err := backendFor(c.driver, nodes[0].DSN)
 	if err != nil {
 		return Driver{}, c.in.Wrong("driver", c.redacted(err, nodes[0].DSN))
 	}
-	if err := c.cfg.validateFor(backend); err != nil {
+	if err := c.cfg.validateFor(behind); err != nil {
 		return Driver{}, c.conflict(err)
 	}
-	d := NewDriver(backend, c.name, func(cfg *Config) { *cfg = c.cfg })
+	d := NewDriver(behind, c.name, func(cfg *Config) { *cfg = c.cfg })
 	for i, n := range nodes {
 		if err := d.m.addDSN(n.Name, n.DSN, n.options(), n.origin); err != nil {
 			d.Close()
@@ -219,10 +248,10 @@ func (c *clusterSpec) build() (Driver, error) {
 // DSN is not known, so the backend's error loses the whole DSN and its parts.
 // Our own errors hold nothing of a DSN and are returned as they are.
 func (c *clusterSpec) redacted(err error, dsn string) error {
-	var b *backendError
+	var b *drivers.RefusedError
 	if errors.As(err, &b) {
 		return fmt.Errorf("driver %q refuses the DSN of node %s: %s", c.driver, conffile.QuoteName(c.in.Nodes[0].Name),
-			redact.New(dsn, nil, false).Error(b.err))
+			redact.New(dsn, nil, false).Error(b.Err))
 	}
 	return err
 }
@@ -330,65 +359,16 @@ type Selftest struct {
 // errOwnBackend is the error for a cluster whose backend is a cluster.
 var errOwnBackend = errors.New("it is a cluster of clustersql itself: name the driver of the nodes, as in \"mysql\"")
 
-// A backendError is a backend's error about a node's DSN. It is not redacted.
-type backendError struct{ err error }
-
-func (e *backendError) Error() string { return e.err.Error() }
-
-// backendFor returns the driver that database/sql knows under a name. To get
-// it, backendFor must open a sql.DB, which does not connect. It tries an empty
-// DSN first. If the driver refuses that, it tries the given one. If the driver
-// refuses that too, the error is a *backendError. All other errors hold nothing
-// of the DSN.
+// backendFor returns the driver that database/sql knows under a name; see
+// [drivers.For].
 func backendFor(name, dsn string) (driver.Driver, error) {
 	if name == dsnDriverName {
 		return nil, errOwnBackend
 	}
-	if registered := sql.Drivers(); !slices.Contains(registered, name) {
-		return nil, fmt.Errorf("database/sql knows no driver %s: import its package for its side effect, as in import _ %q; registered are %s",
-			conffile.QuoteName(name), packageOf(name), strings.Join(registered, ", "))
-	}
-	backend, err := driverOf(name, "")
-	if err != nil {
-		if backend, err = driverOf(name, dsn); err != nil {
-			return nil, &backendError{err}
-		}
-	}
-	switch backend.(type) {
+	found, err := drivers.For(name, dsn)
+	switch found.(type) {
 	case Driver, *Driver, dsnDriver:
 		return nil, errOwnBackend
 	}
-	return backend, nil
-}
-
-// packageOf returns the package that registers a backend under its name. For names
-// that are not known it is an example.
-func packageOf(name string) string {
-	for _, d := range dialects {
-		if own, pkg := d.Backend(); own == name {
-			return pkg
-		}
-	}
-	return "github.com/go-sql-driver/mysql"
-}
-
-// driverOf opens a sql.DB, takes its driver, and closes it.
-func driverOf(name, dsn string) (backend driver.Driver, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("the driver panicked in OpenConnector: %v", r)
-		}
-	}()
-	db, err := sql.Open(name, dsn)
-	if err != nil {
-		return nil, err
-	}
-	backend = db.Driver()
-	if err := db.Close(); err != nil {
-		return nil, err
-	}
-	if backend == nil {
-		return nil, errors.New("the driver's connector names no driver")
-	}
-	return backend, nil
+	return found, err
 }

@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/EnumApps/clustersql/internal/conffile"
+	"github.com/EnumApps/clustersql/internal/drivers"
 )
 
 // registrations numbers the names that the tests register. database/sql keeps
@@ -299,7 +300,7 @@ func TestBackendFor(t *testing.T) {
 		t.Errorf("%T, %v", b, err)
 	}
 	panics, _ := registerChoosy(func(dsn string) error { panic("bad " + dsn) })
-	var refused *backendError
+	var refused *drivers.RefusedError
 	if _, err := backendFor(panics, "x"); !errors.As(err, &refused) || err.Error() != "the driver panicked in OpenConnector: bad x" {
 		t.Errorf("%v", err)
 	}

@@ -5,10 +5,13 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/conffile"
+	"github.com/EnumApps/clustersql/internal/settings"
 )
 
 // A contentSum stands for what a file holds. It is no secret.
@@ -275,4 +278,44 @@ func (r *Registry) Watch(ctx context.Context, every time.Duration) error {
 		}
 		before = sum
 	}
+}
+
+// settingChanges returns the settings that differ, in the order of the fields.
+func settingChanges(cluster string, before, after *Config) []Change {
+	var all []Change
+	for _, s := range configTable.Differences(before, after, sameStrategy) {
+		all = append(all, Change{
+			Cluster: cluster, Kind: ChangeSetting, Setting: s.Key, When: Takes(s.When),
+			From: settingText(s.A), To: settingText(s.B),
+		})
+	}
+	return all
+}
+
+// sameStrategy compares the only setting that is a struct.
+func sameStrategy(a, b any) bool { return a.(Strategy).same(b.(Strategy)) }
+
+// settingText returns a value as a file has it.
+func settingText(value any) string {
+	check, ok := value.(Check)
+	if !ok {
+		return settings.Text(value)
+	}
+	for name, known := range namedChecks {
+		if reflect.ValueOf(known).Pointer() == reflect.ValueOf(check).Pointer() {
+			return strconv.Quote(name)
+		}
+	}
+	if check == nil {
+		return "the dialect's"
+	}
+	return "the program's"
+}
+
+// keeping returns the settings with which a running cluster goes on: what changes
+// at a restart only is as it was.
+func (c *Config) keeping(before *Config) *Config {
+	kept := *c
+	configTable.Keep(&kept, before, string(TakesRestart))
+	return &kept
 }

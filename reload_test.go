@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/conffile"
+	"github.com/EnumApps/clustersql/internal/settings"
 )
 
 // reloadFile writes a file and reloads it.
@@ -269,12 +270,12 @@ func TestReloadChangesEverySetting(t *testing.T) {
 				t.Fatalf("%v, %s", err, diff)
 			}
 			after := d.Config()
-			changed := !sameSetting(reflect.ValueOf(before).Field(i), reflect.ValueOf(after).Field(i))
+			changed := !settings.Same(reflect.ValueOf(before).Field(i), reflect.ValueOf(after).Field(i), sameStrategy)
 			if restart := Takes(f.Tag.Get("reload")) == TakesRestart; changed == restart {
 				t.Errorf("changed: %t", changed)
 			}
 			for j := range fields.NumField() {
-				if j != i && !sameSetting(reflect.ValueOf(before).Field(j), reflect.ValueOf(after).Field(j)) {
+				if j != i && !settings.Same(reflect.ValueOf(before).Field(j), reflect.ValueOf(after).Field(j), sameStrategy) {
 					t.Errorf("%s has changed as well", fields.Field(j).Name)
 				}
 			}
@@ -284,7 +285,7 @@ func TestReloadChangesEverySetting(t *testing.T) {
 				}
 			}
 			for _, n := range *d.m.nodes.Load() {
-				if c := n.cfg(); !sameSetting(reflect.ValueOf(*c).Field(i), reflect.ValueOf(after).Field(i)) {
+				if c := n.cfg(); !settings.Same(reflect.ValueOf(*c).Field(i), reflect.ValueOf(after).Field(i), sameStrategy) {
 					t.Error("a node works with the old value")
 				}
 			}

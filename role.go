@@ -3,54 +3,16 @@ package clustersql
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
+	"github.com/EnumApps/clustersql/internal/conffile"
 	"github.com/EnumApps/clustersql/internal/dialect"
+	"github.com/EnumApps/clustersql/internal/dialects"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/logline"
+	"github.com/EnumApps/clustersql/internal/roles"
 )
-
-// readRole reads the answer to role_query: one row, with a word for the role and
-// perhaps whether the node takes writes.
-func readRole(p *health.Replication, rows [][]string) {
-	p.Role, p.Access, p.Equal, p.Assumed = health.RoleUnknown, health.AccessUnknown, false, false
-	if len(rows) == 1 && len(rows[0]) > 0 {
-		switch strings.ToLower(strings.TrimSpace(rows[0][0])) {
-		case "primary":
-			p.Role, p.Access = health.RolePrimary, health.AccessWrite
-		case "standby", "replica":
-			p.Role, p.Access = health.RoleReplica, health.AccessRead
-		}
-	}
-	switch {
-	case p.Role == health.RoleUnknown:
-		p.Hidden = "role_query: the answer is not one row with \"primary\", \"standby\" or \"replica\""
-	case len(rows[0]) < 2, rows[0][1] == "":
-	case dialect.IsTrue(rows[0][1]):
-		p.Access = health.AccessWrite
-	default:
-		p.Access = health.AccessRead
-	}
-}
-
-// readLag reads the answer to lag_query: one row with a number of seconds, which is
-// below 0 where two clocks differ. It replaces what the dialect knows of the lag.
-func readLag(p *health.Replication, rows [][]string) {
-	p.Position, p.Received, p.Stream, p.Told = nil, nil, health.StreamUnknown, false
-	p.Hidden = "lag_query: the answer is not one row with a number of seconds"
-	if len(rows) != 1 || len(rows[0]) == 0 {
-		return
-	}
-	seconds, err := strconv.ParseFloat(strings.TrimSpace(rows[0][0]), 64)
-	if err == nil && !math.IsNaN(seconds) {
-		seconds = min(max(seconds, 0), longestDelay.Seconds())
-		p.Said, p.Told, p.Hidden = time.Duration(seconds*float64(time.Second)), true, ""
-	}
-}
 
 // A part is what is known of a node's part in replication, by one probe. It does
 // not change.
@@ -139,7 +101,7 @@ func (n *node) judgeRole(e *health.Evidence) {
 		against(health.NotReady, p.Unfit)
 	case p.Outside(used, near):
 		against(health.NotReady, "its replication group runs without it")
-	case errors.As(n.cfg().Require.misfit(&p.Replication), &unfit):
+	case errors.As(n.cfg().Require.is().Misfit(&p.Replication), &unfit):
 		against(unfit.Class, unfit.Text)
 	case n.cfg().MaxLag == 0:
 	case !p.lag.Known:
@@ -299,3 +261,58 @@ func (a Access) String() string {
 	}
 	return health.Access(a).String()
 }
+
+// Require is what a node must be, besides working, for a cluster to use it; see
+// [Config.Require]. The words are those of libpq's target_session_attrs, and
+// prefer-primary.
+type Require string
+
+const (
+	// RequireAny accepts every node that works. In a file it may be written as
+	// "any".
+	RequireAny Require = ""
+	// RequireReadWrite accepts only nodes on which transactions may write.
+	RequireReadWrite Require = "read-write"
+	// RequireReadOnly accepts only nodes on which transactions may not write.
+	RequireReadOnly Require = "read-only"
+	// RequirePrimary accepts only nodes that follow no other server.
+	RequirePrimary Require = "primary"
+	// RequireStandby accepts only nodes that follow another server.
+	RequireStandby Require = "standby"
+	// RequirePreferStandby accepts every node, and uses the others only while no
+	// standby is up.
+	RequirePreferStandby Require = "prefer-standby"
+	// RequirePreferPrimary accepts every node, and uses the others only while no
+	// primary is up.
+	RequirePreferPrimary Require = "prefer-primary"
+	// RequireWritable is the older name of RequireReadWrite.
+	RequireWritable Require = "writable"
+)
+
+// UnmarshalText sets the value from its text in config.toml.
+func (r *Require) UnmarshalText(text []byte) error {
+	if string(text) == "any" {
+		text = nil
+	}
+	return setChoice(r, text, Require.problem)
+}
+
+func (r Require) problem() error {
+	switch r {
+	case RequireAny, RequireReadWrite, RequireReadOnly, RequirePrimary, RequireStandby, RequirePreferStandby, RequirePreferPrimary, RequireWritable:
+		return nil
+	}
+	return fmt.Errorf("there is no %s to require: use \"read-write\", \"read-only\", \"primary\", \"standby\", \"prefer-standby\" or \"prefer-primary\", or leave it out", conffile.Quote(string(r)))
+}
+
+// is returns the requirement in the form in which it can be judged.
+func (r Require) is() roles.Require { return roles.Require(r) }
+
+// wanted returns what the cluster wants of a node's part in replication.
+func (c *Config) wanted(d dialect.Dialect) *roles.Wanted {
+	return &roles.Wanted{Require: c.Require.is(), MaxLag: c.MaxLag, RoleQuery: c.RoleQuery, LagQuery: c.LagQuery, Unknown: dialects.Unknown(d)}
+}
+
+// looksAtRoles reports whether every probe looks at the node's part in
+// replication.
+func (c *Config) looksAtRoles() bool { return c.wanted(nil).Looks() }

@@ -179,7 +179,7 @@ func (n *node) member(now time.Time) balance.Member {
 	return balance.Member{
 		Name: n.name, Priority: set.Priority, Weight: set.Weight,
 		State: n.effective(s), Since: s.since, Returning: n.returning(s, now), Full: s.fullUntil.After(now), Donor: s.donor,
-		Second: n.cfg().Require.second(s.role()), Chosen: s.chosen(),
+		Second: n.cfg().Require.is().Second(s.role()), Chosen: s.chosen(),
 		Load: load, Current: current, Back: s.back, LastSuccess: s.lastSuccess,
 		RoundTrip: s.probeLatency, Open: s.openLatency,
 	}
