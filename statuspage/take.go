@@ -88,6 +88,8 @@ func (c *Cluster) kindOf(n *clustersql.NodeStatus, firstTier int) (Kind, string,
 func kindOfDown(n *clustersql.NodeStatus) (Kind, string, Level) {
 	class, _, _ := strings.Cut(n.Reason, ":")
 	switch {
+	case class == "role" && strings.Contains(n.Reason, "held"): // a second primary
+		return KindHold, "held", LevelWarn
 	case class == "read-only" || class == "role":
 		return KindStandby, "other role", LevelWell
 	case class == "lagging":

@@ -39,6 +39,7 @@ func TestColoursOfNodes(t *testing.T) {
 		{"race", down(clustersql.NodeStatus{Reason: "refused: x", Good: 1, Rise: 2}), Node{Kind: KindGoingUp, Word: "down 1/2", Level: LevelBad}},
 		{"race", down(clustersql.NodeStatus{Reason: "read-only: x"}), Node{Kind: KindStandby, Word: "other role"}},
 		{"race", down(clustersql.NodeStatus{Reason: "role: x"}), Node{Kind: KindStandby, Word: "other role"}},
+		{"race", down(clustersql.NodeStatus{Reason: "role: n1 is the new primary: held until it is a standby"}), Node{Kind: KindHold, Word: "held", Level: LevelWarn}},
 		{"race", down(clustersql.NodeStatus{Reason: "lagging: x"}), Node{Kind: KindHold, Word: "lagging", Level: LevelWarn}},
 		{"race", down(clustersql.NodeStatus{Reason: "silent", HeldUntil: time.Now().Add(time.Second)}), Node{Kind: KindHold, Word: "held", Level: LevelWarn}},
 		{"race", down(clustersql.NodeStatus{Reason: "not ready: it is in another Galera group: held"}), Node{Kind: KindHold, Word: "held", Level: LevelWarn}},

@@ -54,7 +54,9 @@ func (f *facts) askMySQL(ctx context.Context) {
 	f.askGrants(ctx, conn)
 	if f.vars["wsrep_on"] == "ON" {
 		f.askCausal(ctx, conn)
+		return
 	}
+	f.askReplication(ctx, conn)
 }
 
 // pairs returns the rows of a statement that shows names and values. Names are in

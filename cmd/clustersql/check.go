@@ -84,6 +84,7 @@ type facts struct {
 	tls      string // the cipher, or ""
 	causal   time.Duration
 	causalBy error
+	follows  []following      // what a server of MariaDB or MySQL replicates from
 	untold   map[string]error // what could not be asked
 }
 

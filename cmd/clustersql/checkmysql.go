@@ -61,6 +61,7 @@ func (r *report) judgeMySQL() {
 		r.judgeHandshakes(f)
 		r.judgeIdle(f, "wait_timeout", time.Duration(number(f.vars["wait_timeout"]))*time.Second)
 	}
+	r.judgeReplication(told)
 	r.judgeWriters(told)
 }
 
@@ -191,7 +192,11 @@ func (r *report) judgeAccount(f *facts) {
 		}
 	}
 	sees := slices.ContainsFunc([]string{"REPLICA MONITOR", "SLAVE MONITOR", "REPLICATION CLIENT", "BINLOG MONITOR"}, func(right string) bool { return strings.Contains(global, right) })
-	r.judge(sees || r.galera || r.config.RoleQuery != "", isWarning, "rights", f.name, "no right to see replication", "REPLICA MONITOR",
+	if sees || r.galera || r.config.RoleQuery != "" {
+		r.add(isOK, "rights", f.name, "enough", "", "")
+		return
+	}
+	r.add(isWarning, "rights", f.name, "no right to see replication", "REPLICA MONITOR",
 		"require and max_lag need it: GRANT REPLICA MONITOR (MySQL: REPLICATION CLIENT) ON *.* to the account of the dsn")
 }
 
@@ -208,7 +213,7 @@ func (r *report) judgeTLS(f *facts) {
 
 // judgeReadOnly is about read_only beside what the cluster requires.
 func (r *report) judgeReadOnly(f *facts) {
-	readOnly := f.vars["read_only"] != "OFF" && f.vars["read_only"] != "0" && f.vars["read_only"] != ""
+	readOnly := f.readOnly()
 	have := "read_only = " + f.vars["read_only"]
 	role := clustersql.RoleUnknown
 	for _, s := range r.states {
@@ -216,7 +221,7 @@ func (r *report) judgeReadOnly(f *facts) {
 			role = s.Role
 		}
 	}
-	replica := role == clustersql.RoleReplica && !r.galera
+	replica := (role == clustersql.RoleReplica || len(f.follows) > 0) && !r.galera
 	switch require := r.config.Require; {
 	case writes(require) && readOnly && replica:
 		r.add(isOK, "read_only", f.name, have, "", "a replica, which require = %q leaves out", require)
@@ -244,7 +249,7 @@ func (r *report) judgeWriters(told []*facts) {
 	}
 	writable := 0
 	for _, f := range told {
-		if v := f.vars["read_only"]; v == "OFF" || v == "0" || v == "" {
+		if !f.readOnly() {
 			writable++
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -63,7 +64,7 @@ func (d *doctor) cluster(s *clustersql.ClusterStatus) {
 		d.add("", "no-nodes", "call AddNode, or add [[cluster.node]]s: every open fails", "the cluster has no nodes")
 	case s.Usable == 0:
 		d.add("", "all-down", "see below why each node is down; opens fail after open_timeout", "no node has been usable for %s, and %d opens wait", ago(d.now, s.AllDownSince), s.Waiting)
-	case s.Usable == 1 && len(s.Nodes) > 1:
+	case s.Usable == 1 && len(s.Nodes) > 1 && !slices.ContainsFunc(s.Nodes, leftOut):
 		d.add("", "no-spare", "bring another node back before something happens to it", "only 1 of %d nodes is usable", len(s.Nodes))
 	case len(s.Nodes) == 1:
 		d.add("", "one-node", "add the other nodes", "the cluster has one node, and nothing can take its place")
@@ -142,10 +143,27 @@ func (d *doctor) churn(s *clustersql.ClusterStatus) {
 	}
 }
 
+// leftOut reports whether a node works, and is out of use because it has another
+// part in replication than the cluster requires. One that is held is not meant: it
+// is not what it should be.
+func leftOut(n clustersql.NodeStatus) bool {
+	class, _, _ := strings.Cut(n.Reason, ":")
+	switch {
+	case n.State != clustersql.StateDown || strings.Contains(n.Reason, "held"):
+		return false
+	case class == "read-only":
+		return n.Role == clustersql.RoleReplica
+	}
+	return class == "role" && n.Role != clustersql.RoleUnknown
+}
+
 // state is about a node that is not used as the others are.
 func (d *doctor) state(n *clustersql.NodeStatus) {
 	switch n.State {
 	case clustersql.StateDown:
+		if leftOut(*n) {
+			break // as it should be
+		}
 		text := "down for " + ago(d.now, n.Since)
 		if n.Reason != "" {
 			text += ": " + n.Reason
@@ -170,7 +188,11 @@ func (d *doctor) state(n *clustersql.NodeStatus) {
 	case n.Returning && n.State == clustersql.StateUp && d.now.Status.Strategy == "ordered":
 		d.add(n.Name, "returning", "lower failback_after if that is too long", "it is back, and is preferred again at %s", n.ReturnedAt.Format(time.TimeOnly))
 	}
-	if n.Role == clustersql.RoleReplica && n.LagUnknown == "" && n.Lag > 10*time.Second {
+	switch {
+	case n.Role != clustersql.RoleReplica:
+	case n.LagUnknown != "" && n.State == clustersql.StateUp:
+		d.add(n.Name, "lag-unknown", "clustersql check says whether its replication runs", "nobody knows how far it is behind its primary: %s", n.LagUnknown)
+	case n.LagUnknown == "" && n.Lag > longLag:
 		d.add(n.Name, "lag", "max_lag leaves such a replica out; see what it is busy with", "it is %s behind its primary", short(n.Lag))
 	}
 }
@@ -200,6 +222,8 @@ func (d *doctor) cureOf(n *clustersql.NodeStatus) string {
 		return "FLUSH HOSTS there, and SET GLOBAL max_connect_errors = 100000"
 	case has("Error 1130"):
 		return "CREATE USER for this host there"
+	case has("is the new primary"):
+		return "two servers take writes, and their data part: find out which one the replicas follow, SET GLOBAL read_only = ON on the other, and have it follow too"
 	case has("another group", "other group"):
 		return "correct wsrep_cluster_address there and let it join the group again; groups = \"any\" uses several groups together"
 	case cause == "read-only" || has("read-only"):
