@@ -202,6 +202,7 @@ func TestStatusCountsTheEndsOfConnections(t *testing.T) {
 					t.Errorf("%d open, %d of them retired", n.OpenConns, n.RetiredConns)
 				}
 				conns[3].Close()
+				time.Sleep(10 * time.Second) // max_age has its pace: the conn may have to lie idle for two ticks
 				db.Close()
 				synctest.Wait()
 				closed := nodeOf(t, d, "n1").ClosedBy
