@@ -30,11 +30,36 @@ const confirmLeast = 140 * time.Millisecond
 // round.
 const promptGap = health.ProbeGap / 2
 
+// Where most calls are late, their node would be probed all the time. So a node
+// that has had promptBurst rounds in a row gets no more than one in promptEvery. A
+// node whose calls are late now and then never comes to that.
+const (
+	promptBurst = 20
+	promptEvery = 500 * time.Millisecond
+)
+
 // slowCalls is what a node's loop remembers of late calls.
 type slowCalls struct {
 	held  *heldSilence // of the lasting connection, until a dial decides; else nil
 	asked time.Time    // when the present prompt round was asked for
 	due   time.Time    // when the latest late call that had to wait asks again
+	spent time.Time    // promptEvery after now for each round of late that is not made up for
+}
+
+// wait returns how long the next round has to wait.
+func (s *slowCalls) wait(now time.Time) time.Duration {
+	if s.spent.Before(now) {
+		return 0
+	}
+	return s.spent.Sub(now) - (promptBurst-1)*promptEvery
+}
+
+// spend notes that a round begins.
+func (s *slowCalls) spend(now time.Time) {
+	if s.spent.Before(now) {
+		s.spent = now
+	}
+	s.spent = s.spent.Add(promptEvery)
 }
 
 // A heldSilence is the evidence of a silent lasting connection that waits for a
@@ -92,7 +117,7 @@ func (n *node) onSlowCall(l *life) {
 		n.loop.slow = new(slowCalls)
 	}
 	slow, now := n.loop.slow, time.Now()
-	wait := promptGap - now.Sub(n.loop.probeStart)
+	wait := max(promptGap-now.Sub(n.loop.probeStart), slow.wait(now))
 	switch {
 	case n.leaving.Load(), n.loop.health.State == health.Down:
 	case n.loop.probing:
@@ -108,6 +133,7 @@ func (n *node) onSlowCall(l *life) {
 		}
 	default:
 		n.loop.prompt, slow.asked = n.mayHurry(), now
+		slow.spend(now)
 		n.startProbe(l)
 	}
 }

@@ -227,6 +227,7 @@ type hour struct {
 	opts    []Option
 	// answer returns how long a node takes for a connect (the query is empty then) or a statement.
 	answer func(w *weather, node int, query string) time.Duration
+	probes uint64 // of the first node, in all
 }
 
 // A weather is what the answers of an hour depend on.
@@ -272,31 +273,31 @@ func writes(query string) bool { return query == "INSERT" || query == "COMMIT" }
 
 // hours are the nodes that a late call must not take for frozen.
 var hours = map[string]hour{
-	"the node is loaded": {16, nil, func(w *weather, node int, query string) time.Duration {
+	"the node is loaded": {callers: 16, answer: func(w *weather, node int, query string) time.Duration {
 		if node > 0 {
 			return w.tail(time.Millisecond)
 		}
 		return min(w.tail(20*time.Millisecond), 400*time.Millisecond)
 	}},
-	"the node is slow": {8, nil, func(w *weather, node int, query string) time.Duration {
+	"the node is slow": {callers: 8, answer: func(w *weather, node int, query string) time.Duration {
 		if node > 0 || time.Since(w.began) < 10*time.Minute {
 			return time.Millisecond
 		}
 		return 100 * time.Millisecond // after ten minutes in which it was fast: 200 ms for a dial and its check
 	}},
-	"flow control": {8, nil, func(w *weather, node int, query string) time.Duration {
+	"flow control": {callers: 8, answer: func(w *weather, node int, query string) time.Duration {
 		if writes(query) {
 			return time.Millisecond + w.spell(5*time.Second, 2*time.Second)
 		}
 		return time.Millisecond
 	}},
-	"the group's pause": {8, nil, func(w *weather, node int, query string) time.Duration {
+	"the group's pause": {callers: 8, answer: func(w *weather, node int, query string) time.Duration {
 		if writes(query) || query == "SELECT causal" {
 			return time.Millisecond + w.spell(30*time.Second, 6*time.Second)
 		}
 		return time.Millisecond
 	}},
-	"the client gets no turn": {16, nil, func(w *weather, node int, query string) time.Duration {
+	"the client gets no turn": {callers: 16, answer: func(w *weather, node int, query string) time.Duration {
 		return time.Millisecond + w.spell(3*time.Second, 400*time.Millisecond) + time.Duration(w.float()*float64(30*time.Millisecond))
 	}},
 }
@@ -315,7 +316,7 @@ func TestLateCallsRaiseNoFalseAlarm(t *testing.T) {
 	}
 }
 
-func (h hour) pass(t *testing.T, seed uint64, lasts time.Duration) {
+func (h *hour) pass(t *testing.T, seed uint64, lasts time.Duration) {
 	b, told := fakedb.New(), new(diary)
 	b.OnSocket(TrackSocket)
 	w := &weather{rand: rand.New(rand.NewPCG(seed, 0)), began: time.Now()}
@@ -359,10 +360,31 @@ func (h hour) pass(t *testing.T, seed uint64, lasts time.Duration) {
 		}
 	}
 	s := d.Status().Nodes[0]
+	h.probes = s.Probes
 	t.Logf("%d calls, %d late; %d probes of n1, the slowest %s", calls, late, s.Probes, s.ProbeLatency.Percentile(1))
 	if late < 100 {
 		t.Errorf("%d late calls in %s show nothing", late, lasts)
 	}
+}
+
+// A node whose calls are always late is probed a little more often than without
+// them: once in promptEvery, after a burst.
+func TestLateCallsAskForFewProbes(t *testing.T) {
+	seed := seedtest.Of(t)
+	synctest.Test(t, func(t *testing.T) {
+		h := hour{callers: 8, answer: func(_ *weather, node int, query string) time.Duration {
+			if writes(query) || query == "SELECT" {
+				return 100 * time.Millisecond
+			}
+			return time.Millisecond
+		}}
+		h.pass(t, seed, time.Hour)
+		regular := 3600 * 64 / 63.0 // one in a second, or up to 1/64 of it earlier
+		most := regular + float64(time.Hour/promptEvery) + promptBurst
+		if n := h.probes; float64(n) > most || n < 6000 {
+			t.Errorf("%d probes in an hour, want at most %.0f", n, most)
+		}
+	})
 }
 
 func linger(ctx context.Context, d time.Duration) error {
