@@ -7,6 +7,7 @@ import (
 
 	"github.com/EnumApps/clustersql/internal/drivers"
 	"github.com/EnumApps/clustersql/internal/health"
+	"github.com/EnumApps/clustersql/internal/members"
 )
 
 // A change is what a cluster is to become. All that may fail has been done when
@@ -14,8 +15,8 @@ import (
 type change struct {
 	m         *manager
 	cfg       *Config
-	templates []wantedNode // see manager.templates
-	nodes     []nodeChange
+	templates []members.Node // see manager.templates
+	nodes     []members.Change
 	fresh     map[string]*node   // of nodes that are added or replaced
 	made      map[string]*origin // of nodes that get another recipe
 	diff      Diff
@@ -24,7 +25,7 @@ type change struct {
 // prepare makes a change. templates are those of discovery, and
 // wanted the nodes that the cluster is to have. wrong words an error about the node
 // at an index of wanted. The caller holds the turn.
-func (m *manager) prepare(cfg *Config, templates, wanted []wantedNode, wrong func(i int, err error) error) (_ *change, err error) {
+func (m *manager) prepare(cfg *Config, templates, wanted []members.Node, wrong func(i int, err error) error) (_ *change, err error) {
 	if m.invalid != nil {
 		return nil, m.invalid
 	}
@@ -55,25 +56,25 @@ func (m *manager) prepare(cfg *Config, templates, wanted []wantedNode, wrong fun
 		}
 		seen[w.Name] = true
 	}
-	c.nodes = compareNodes(c.cfg.dialectOf(m.backend), old, wanted, remade)
+	c.nodes = members.Compare(c.cfg.dialectOf(m.backend), old, wanted, remade)
 	for _, n := range c.nodes {
-		c.diff.add(n.lines(m.name)...)
+		c.diff.add(linesOf(&n, m.name)...)
 	}
 	for i := range wanted {
 		w := &wanted[i]
-		n := changeOf(c.nodes, w.Name)
+		n := members.ChangeOf(c.nodes, w.Name)
 		if n == nil {
 			continue
 		}
-		if _, err := newNodeConfig(w.options()); err != nil {
+		if _, err := newNodeConfig(optionsOf(w)); err != nil {
 			return nil, wrong(i, err)
 		}
 		switch {
-		case n.kind == ChangeAdd, n.kind == ChangeReplace:
+		case n.Kind == members.Add, n.Kind == members.Replace:
 			if c.fresh[w.Name], err = m.newMember(w, c.cfg); err != nil {
 				return nil, wrong(i, err)
 			}
-		case n.kind == ChangePassword, n.kind == ChangeDial:
+		case n.Kind == members.Password, n.Kind == members.Dial:
 			o, err := m.originOf(w, c.cfg)
 			if err != nil {
 				return nil, wrong(i, err)
@@ -113,21 +114,21 @@ func (c *change) commit() error {
 	var gone []*node
 	for i := range c.nodes {
 		ch := &c.nodes[i]
-		at, found := findNode(nodes, ch.name)
+		at, found := findNode(nodes, ch.Name)
 		switch {
-		case ch.kind == ChangeAdd && !found, ch.kind == ChangeReplace && !found:
-			nodes = slices.Insert(nodes, at, c.fresh[ch.name])
+		case ch.Kind == members.Add && !found, ch.Kind == members.Replace && !found:
+			nodes = slices.Insert(nodes, at, c.fresh[ch.Name])
 			if m.connectors > 0 {
-				c.fresh[ch.name].start(m.ctx, true)
+				c.fresh[ch.Name].start(m.ctx, true)
 			}
 		case !found:
-		case ch.kind == ChangeRemove:
+		case ch.Kind == members.Remove:
 			nodes[at].departing.Store(true)
 			if heir := nodes[at].heir.Swap(nil); heir != nil {
 				gone = append(gone, heir)
 			}
-		case ch.kind == ChangeAdd, ch.kind == ChangeReplace:
-			gone = append(gone, m.inherit(nodes[at], c.fresh[ch.name])...)
+		case ch.Kind == members.Add, ch.Kind == members.Replace:
+			gone = append(gone, m.inherit(nodes[at], c.fresh[ch.Name])...)
 		default:
 			gone = append(gone, c.keep(nodes[at], ch)...)
 		}
@@ -176,9 +177,9 @@ func (m *manager) applied(nodes []Node, opts []Option) (Diff, error) {
 	if err != nil {
 		return Diff{}, fmt.Errorf("clustersql: cluster %q: %w", m.name, err)
 	}
-	base := make([]wantedNode, len(nodes))
+	base := make([]members.Node, len(nodes))
 	for i, n := range nodes {
-		base[i] = wantedNode{Node: n, origin: originCode}
+		base[i] = n.wanted(originCode)
 		base[i].Conns = 0
 	}
 	templates, wanted, _ := m.split(&cfg, base)
@@ -206,10 +207,10 @@ func (m *manager) inherit(member, heir *node) (gone []*node) {
 
 // keep gives a member, and its heir, what changes without replacing it. It returns
 // the heir if the member stays instead. The caller holds m.mu.
-func (c *change) keep(member *node, ch *nodeChange) (gone []*node) {
+func (c *change) keep(member *node, ch *members.Change) (gone []*node) {
 	n := member
 	switch heir := member.heir.Load(); {
-	case ch.kind == ChangeKeep:
+	case ch.Kind == members.Keep:
 		member.departing.Store(false)
 		if heir != nil {
 			member.heir.Store(nil)
@@ -218,12 +219,12 @@ func (c *change) keep(member *node, ch *nodeChange) (gone []*node) {
 	case heir != nil:
 		n = heir
 	}
-	if ch.tuned {
-		tuned := &nodeSettings{NodeConfig: NodeConfig{Priority: ch.now.Priority, Weight: ch.now.weight()}, origin: ch.now.origin}
+	if ch.Tuned {
+		tuned := &nodeSettings{NodeConfig: NodeConfig{Priority: ch.Now.Priority, Weight: ch.Now.Share()}, origin: ch.Now.Origin}
 		member.settings.Store(tuned)
 		n.settings.Store(tuned)
 	}
-	if o := c.made[ch.name]; o != nil {
+	if o := c.made[ch.Name]; o != nil {
 		old := n.dial.recipe()
 		n.dial.recipes.Store(o.recipe(c.cfg).after(old))
 		n.renewed.Store(true)
@@ -255,7 +256,7 @@ func (c *change) wake(settings bool) {
 	leaving := slices.Clone(m.leaving)
 	m.mu.Unlock()
 	for _, n := range *m.nodes.Load() {
-		if !settings && changeOf(c.nodes, n.name) == nil {
+		if !settings && members.ChangeOf(c.nodes, n.name) == nil {
 			continue
 		}
 		n.checkNow()

@@ -218,7 +218,7 @@ func (c *Config) fitness(d dialect.Dialect, manual bool) Check {
 // changed. A new password or new settings replace the recipe of a node, and the
 // connections that there are stay as they are.
 type recipe struct {
-	dsn, addr string // as in a wantedNode
+	dsn, addr string // as in a members.Node
 	connector driver.Connector
 	owned     *drivers.Owned // nil if the cluster need not close the connector
 	check     Check

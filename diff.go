@@ -1,15 +1,13 @@
 package clustersql
 
 import (
-	"cmp"
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 
-	"github.com/EnumApps/clustersql/internal/conffile"
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/dialects"
+	"github.com/EnumApps/clustersql/internal/members"
 )
 
 // A Description is a cluster as it is configured; see [Plan].
@@ -142,6 +140,21 @@ func (c Change) String() string {
 	return fmt.Sprintf("%s: %s (%s; %s)", where, what, c.When, moves)
 }
 
+// summary says in a line what changes about the nodes.
+func (d Diff) summary() string {
+	text := ""
+	for i, c := range d.Changes {
+		if i == 8 {
+			return text + fmt.Sprintf(", and %d more", len(d.Changes)-i)
+		}
+		if i > 0 {
+			text += ", "
+		}
+		text += c.brief()
+	}
+	return text
+}
+
 func (d *Diff) add(changes ...Change) { d.Changes = append(d.Changes, changes...) }
 
 // Plan returns what changes from one configuration to another. Clusters and nodes
@@ -164,16 +177,16 @@ func Plan(old, new []Description) Diff {
 			continue
 		}
 		d.add(settingChanges(after.Name, &before.Config, &after.Config)...)
-		was := make([]describedNode, len(before.Nodes))
+		was := make([]members.Present, len(before.Nodes))
 		for i, n := range before.Nodes {
-			was[i].Node = n
+			was[i].Node = n.wanted("")
 		}
-		now := make([]wantedNode, len(after.Nodes))
+		now := make([]members.Node, len(after.Nodes))
 		for i, n := range after.Nodes {
-			now[i].Node = n
+			now[i] = n.wanted("")
 		}
-		for _, n := range compareNodes(after.dialect(), was, now, before.Config.Dial != after.Config.Dial) {
-			d.add(n.lines(after.Name)...)
+		for _, n := range members.Compare(after.dialect(), was, now, before.Config.Dial != after.Config.Dial) {
+			d.add(linesOf(&n, after.Name)...)
 		}
 	}
 	for _, before := range old {
@@ -205,142 +218,38 @@ func (d *Description) dialect() dialect.Dialect {
 	return known
 }
 
-// A describedNode is a node that a cluster has, or is about to have.
-type describedNode struct {
-	wantedNode
-	own       *wantedNode // the node that works until this one is up; else nil
-	departing bool        // the node is about to leave
-}
-
-// A nodeChange is what changes about one node.
-type nodeChange struct {
-	name  string
-	kind  ChangeKind // empty if tuned is all
-	tuned bool       // another priority or weight, or somebody else asks for the node
-	lined bool       // there is a line about that
-	was   describedNode
-	now   wantedNode
-	what  string // of a ChangeReplace: what differs
-}
-
-// compareNodes returns the changes from the nodes that a cluster has to others,
-// sorted by name. remade says that connectors are made in another way.
-func compareNodes(d dialect.Dialect, old []describedNode, wanted []wantedNode, remade bool) []nodeChange {
-	var all []nodeChange
-	byName := make(map[string]*wantedNode, len(wanted))
-	for i := range wanted {
-		byName[wanted[i].Name] = &wanted[i]
-	}
-	for _, was := range old {
-		now, stays := byName[was.Name]
-		delete(byName, was.Name)
-		switch {
-		case stays:
-			if ch := compareNode(d, was, *now, remade); ch.kind != "" || ch.tuned {
-				all = append(all, ch)
-			}
-		case !was.departing:
-			all = append(all, nodeChange{name: was.Name, kind: ChangeRemove, was: was})
-		}
-	}
-	for name, now := range byName {
-		all = append(all, nodeChange{name: name, kind: ChangeAdd, now: *now})
-	}
-	slices.SortFunc(all, func(a, b nodeChange) int { return cmp.Compare(a.name, b.name) })
-	return all
-}
-
-// compareNode compares one node with what it is to be.
-func compareNode(d dialect.Dialect, was describedNode, now wantedNode, remade bool) nodeChange {
-	ch := nodeChange{name: was.Name, was: was, now: now}
-	ch.lined = was.Priority != now.Priority || was.weight() != now.weight()
-	ch.tuned = ch.lined || was.origin != now.origin
-	same := func(a, b *wantedNode) bool {
-		return a.DSN == b.DSN && a.addr == b.addr && sameConnector(a.Connector, b.Connector)
-	}
-	switch {
-	case was.own != nil && same(was.own, &now), was.departing && same(&was.wantedNode, &now):
-		ch.kind = ChangeKeep
-	case same(&was.wantedNode, &now):
-		if remade && now.Connector == nil {
-			ch.kind = ChangeDial
-		}
-	case was.addr == now.addr && now.Connector == nil && was.Connector == nil && d.Renewed(was.DSN, now.DSN):
-		ch.kind = ChangePassword
-	default:
-		ch.kind, ch.what = ChangeReplace, whatDiffers(d, &was.wantedNode, &now)
-	}
-	return ch
-}
-
-// sameConnector compares two connectors. Those of a type that cannot be compared
-// are never the same.
-func sameConnector(a, b any) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	return reflect.TypeOf(a).Comparable() && reflect.TypeOf(b).Comparable() && a == b
-}
-
-// whatDiffers names what differs between two DSNs, without secrets.
-func whatDiffers(d dialect.Dialect, was, now *wantedNode) string {
-	if was.Connector != nil || now.Connector != nil {
-		return "another connector"
-	}
-	before, known := d.Host(was.DSN)
-	after, also := d.Host(now.DSN)
-	if was.addr != "" {
-		before = was.addr
-	}
-	if now.addr != "" {
-		after = now.addr
-	}
-	if known && also && before != after {
-		return conffile.QuoteName(before) + " by " + conffile.QuoteName(after)
-	}
-	return "the DSN by one with another user, database or parameter"
-}
-
-// lines returns the lines of a diff about the node.
-func (n *nodeChange) lines(cluster string) []Change {
+// linesOf returns the lines of a diff about a node.
+func linesOf(n *members.Change, cluster string) []Change {
 	var all []Change
-	c := Change{Cluster: cluster, Node: n.name, Kind: n.kind, When: TakesLive, To: n.what}
-	switch n.kind {
-	case ChangeRemove, ChangeReplace:
-		c.Moves = n.was.Conns
-	case ChangePassword, ChangeDial:
+	c := Change{Cluster: cluster, Node: n.Name, Kind: ChangeKind(n.Kind), When: TakesLive, To: n.What}
+	switch n.Kind {
+	case members.Remove, members.Replace:
+		c.Moves = n.Was.Conns
+	case members.Password, members.Dial:
 		c.When = TakesConnections
 	}
-	if n.kind != "" {
+	if n.Kind != "" {
 		all = append(all, c)
 	}
-	if n.lined {
+	if n.Told {
 		all = append(all, Change{
-			Cluster: cluster, Node: n.name, Kind: ChangeTune, When: TakesLive,
-			From: fmt.Sprintf("priority %d, weight %d", n.was.Priority, n.was.weight()),
-			To:   fmt.Sprintf("priority %d, weight %d", n.now.Priority, n.now.weight()),
+			Cluster: cluster, Node: n.Name, Kind: ChangeTune, When: TakesLive,
+			From: fmt.Sprintf("priority %d, weight %d", n.Was.Priority, n.Was.Share()),
+			To:   fmt.Sprintf("priority %d, weight %d", n.Now.Priority, n.Now.Share()),
 		})
 	}
 	return all
 }
 
-func changeOf(all []nodeChange, name string) *nodeChange {
-	i, found := slices.BinarySearchFunc(all, name, func(n nodeChange, name string) int { return cmp.Compare(n.name, name) })
-	if !found {
-		return nil
-	}
-	return &all[i]
-}
-
 // describe returns the nodes that the cluster has, or is about to have.
-func (m *manager) describe() []describedNode {
+func (m *manager) describe() []members.Present {
 	nodes := *m.nodes.Load()
-	all := make([]describedNode, len(nodes))
+	all := make([]members.Present, len(nodes))
 	for i, n := range nodes {
-		d := describedNode{wantedNode: n.wanted(), departing: n.departing.Load()}
+		d := members.Present{Node: n.wanted(), Departing: n.departing.Load()}
 		if h := n.heir.Load(); h != nil {
-			own := d.wantedNode
-			d.wantedNode, d.own = h.wanted(), &own
+			own := d.Node
+			d.Node, d.Own = h.wanted(), &own
 		}
 		d.Conns, _ = n.conns.count()
 		all[i] = d
@@ -349,9 +258,9 @@ func (m *manager) describe() []describedNode {
 }
 
 // wanted returns the node as it is configured.
-func (n *node) wanted() wantedNode {
+func (n *node) wanted() members.Node {
 	r, s := n.dial.recipe(), n.settings.Load()
-	w := wantedNode{Node: Node{Name: n.name, DSN: r.dsn, Priority: s.Priority, Weight: s.Weight}, addr: r.addr, origin: s.origin}
+	w := members.Node{Name: n.name, DSN: r.dsn, Priority: s.Priority, Weight: s.Weight, Addr: r.addr, Origin: s.origin}
 	if r.dsn == "" {
 		w.Connector = r.connector
 	}
@@ -363,8 +272,8 @@ func (n *node) wanted() wantedNode {
 func (m *manager) description(driver string) Description {
 	d := Description{Name: m.name, Driver: driver, Config: *m.cfg()}
 	for _, n := range m.describe() {
-		if !n.departing {
-			d.Nodes = append(d.Nodes, n.Node)
+		if !n.Departing {
+			d.Nodes = append(d.Nodes, Node{n.Name, n.DSN, n.Connector, n.Priority, n.Weight, n.Conns})
 		}
 	}
 	return d

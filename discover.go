@@ -4,69 +4,227 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/EnumApps/clustersql/internal/conffile"
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/discovery"
+	"github.com/EnumApps/clustersql/internal/draw"
+	"github.com/EnumApps/clustersql/internal/drivers"
+	"github.com/EnumApps/clustersql/internal/health"
+	"github.com/EnumApps/clustersql/internal/logline"
+	"github.com/EnumApps/clustersql/internal/members"
 )
 
-// Discover names where a cluster finds its nodes; see [Config.Discover]. Several are
-// written with commas between.
-type Discover string
+// A finder is the discovery of one cluster. While a connector is open and something
+// is to be asked, it is an actor: one goroutine, run, that alone touches the state.
+// It asks every source, each in a goroutine of its own, and changes the cluster as
+// Apply does.
+type finder struct {
+	m    *manager
+	kick chan struct{} // from anyone: ask soon; has room for one
 
-const (
-	// DiscoverOff finds no nodes: they are those that are configured.
-	DiscoverOff Discover = ""
-	// DiscoverDNS asks for the addresses of the hosts in the DSNs (A and AAAA). Each
-	// address is a node.
-	DiscoverDNS Discover = "dns"
-	// DiscoverSRV asks for the SRV records of the hosts in the DSNs whose names begin
-	// with an underscore. Each address of a target is a node, with the record's port,
-	// priority and weight.
-	DiscoverSRV Discover = "srv"
-	// DiscoverMembers asks a node that is up who the members of its group are. It needs
-	// [Config.DiscoverNetworks].
-	DiscoverMembers Discover = "members"
-)
+	// owned by run; each life takes it over from the life before
+	state discovery.State
+	rand  *rand.Rand
+	asker discovery.Asker
+	bad   map[string]badNode // by name: what the program's own source gave
+	told  map[string]string  // the last error of each source that a line was written about
 
-// UnmarshalText sets the value from its text in config.toml.
-func (d *Discover) UnmarshalText(text []byte) error { return setChoice(d, text, Discover.problem) }
+	// guarded by m.mu
+	over chan struct{} // closed when the present life has ended; nil before the first
+}
 
-func (d Discover) problem() error {
-	var seen []Discover
-	for _, kind := range d.kinds() {
-		switch {
-		case kind != DiscoverDNS && kind != DiscoverSRV && kind != DiscoverMembers:
-			return fmt.Errorf("there is no %s: use \"dns\", \"srv\" or \"members\", with commas between several, or leave it out", conffile.Quote(string(kind)))
-		case slices.Contains(seen, kind):
-			return fmt.Errorf("%q is there twice: take one out", string(kind))
+// A badNode is what is known of a DSN of the program's own source: why no node can be
+// made of it, or nothing. It is not tried again before the node has another DSN.
+type badNode struct{ dsn, why string }
+
+// whyBad returns what is known against a node of the program's own source.
+func (f *finder) whyBad(found discovery.Found) string {
+	own := found.Own
+	if b, ok := f.bad[own.Name]; ok && b.dsn == own.DSN {
+		return b.why
+	}
+	b := badNode{dsn: own.DSN}
+	o, err := origin{}, f.m.nameable(own.Name)
+	if err == nil {
+		o, err = f.m.originOf(own, f.m.cfg())
+	}
+	if err != nil {
+		b.why = f.m.wrong(own.Name, err).Error()
+	} else {
+		f.m.mu.Lock()
+		f.m.giveUp(drivers.NewOwned(o.owned), nil)
+		f.m.mu.Unlock()
+	}
+	if len(f.bad) > 4*discovery.Most {
+		clear(f.bad)
+	}
+	f.bad[own.Name] = b
+	return b.why
+}
+
+// A foundStatus is what the finder shows. It is never changed.
+type foundStatus struct {
+	sources []SourceStatus
+	unused  []UnusedNode
+}
+
+// find starts the actor if it is to run and does not. The caller holds m.mu.
+func (m *manager) find() {
+	if m.connectors == 0 || m.closed || !m.cfg().discovers() || m.finder.over != nil && !isClosed(m.finder.over) && m.finding == m.ctx {
+		return
+	}
+	m.finding = m.ctx
+	before := m.finder.over
+	over := make(chan struct{})
+	m.finder.over = over
+	go func(ctx context.Context) {
+		defer close(over)
+		if before != nil {
+			<-before
 		}
-		seen = append(seen, kind)
-	}
-	return nil
+		m.finder.run(ctx)
+	}(m.ctx)
 }
 
-func (d Discover) kinds() []Discover {
-	if strings.TrimSpace(string(d)) == "" {
-		return nil
+// askAgain has the sources asked soon. It never waits.
+func (m *manager) askAgain() {
+	select {
+	case m.finder.kick <- struct{}{}:
+	default:
 	}
-	var all []Discover
-	for _, word := range strings.Split(string(d), ",") {
-		all = append(all, Discover(strings.TrimSpace(word)))
-	}
-	return all
 }
 
-func (d Discover) has(kind Discover) bool { return slices.Contains(d.kinds(), kind) }
+// askedAtMost is how often the sources are asked when nodes fail.
+const askedAtMost = time.Second
 
-// A Source finds nodes for a cluster, such as in a registry of services; see
-// [Config.Source]. It returns all nodes that there are now. It may be called from any
-// goroutine, one call at a time, and should return when ctx is done.
-type Source func(ctx context.Context) ([]Node, error)
+// run asks until ctx is done, or until there is nothing to ask.
+func (f *finder) run(ctx context.Context) {
+	if f.rand == nil {
+		f.rand = draw.New(f.m.cfg().Seed, "\x00discovery") // no node has that name
+		f.told, f.bad = make(map[string]string), make(map[string]badNode)
+	}
+	var counted time.Time
+	for ctx.Err() == nil && f.m.cfg().discovers() {
+		every := f.m.cfg().DiscoverEvery
+		counts := time.Since(counted) >= every/2
+		if counts {
+			counted = time.Now()
+		}
+		f.round(ctx, counts)
+		wait := health.Jitter(every, f.rand)
+		if len(*f.m.nodes.Load()) == 0 { // opens wait for the first answer
+			wait = min(wait, askedAtMost)
+		}
+		due := time.NewTimer(min(wait, askedAtMost))
+		kick := f.kick
+		rest := wait - min(wait, askedAtMost)
+		select {
+		case <-due.C:
+		case <-ctx.Done():
+		}
+		due.Reset(max(rest, time.Millisecond))
+		select {
+		case <-due.C:
+		case <-kick:
+		case <-ctx.Done():
+		}
+		due.Stop()
+	}
+}
+
+// round asks every source once and carries out what follows.
+func (f *finder) round(ctx context.Context, counts bool) {
+	m := f.m
+	cfg := m.cfg()
+	answers := f.asker.Ask(ctx, m.questions(cfg))
+	if ctx.Err() != nil {
+		return
+	}
+	networks, _ := discovery.ParseNetworks(cfg.DiscoverNetworks) // validated
+	places, _ := discovery.ParseMap(cfg.DiscoverAddresses)
+	places.Map(answers)
+	r := f.state.Take(answers, discovery.Rules{
+		Missing: cfg.DiscoverMissing, Floor: cfg.DiscoverFloor, Networks: networks, Static: discovery.Static(cfg.dialectOf(m.backend), m.configured()), Counts: counts, Bad: f.whyBad,
+		Hide: func(text string) string { return redacted(*m.nodes.Load(), text) },
+	}, time.Now())
+	m.mu.Lock()
+	m.found = r.Members
+	m.mu.Unlock()
+	s := &foundStatus{}
+	for _, u := range append(f.apply(r), r.Unused...) {
+		s.unused = append(s.unused, UnusedNode{u.Addr, u.Source, u.Why})
+	}
+	for _, src := range r.Sources {
+		s.sources = append(s.sources, SourceStatus{Name: src.Name, Asked: src.Asked, Answered: src.Answered, Addresses: src.Addrs, Err: src.Err})
+		if src.Err != "" {
+			m.tally.Unheard.Add(1)
+		}
+		f.tell(src)
+	}
+	m.shownFound.Store(s)
+	m.news.Notify()
+}
+
+// What led to an event about discovery.
+const (
+	causeFound      = "found"
+	causeUnanswered = "unanswered"
+)
+
+// tell writes a line when what a source says has become another error, or none.
+func (f *finder) tell(src discovery.Source) {
+	if f.told[src.Name] == src.Err {
+		return
+	}
+	f.told[src.Name] = src.Err
+	if src.Err == "" {
+		f.m.emit(Event{Kind: EventDiscovery, Reason: fmt.Sprintf("%s answers again", src.Name), Cause: causeFound})
+		return
+	}
+	f.m.emit(Event{Kind: EventDiscovery, Reason: fmt.Sprintf("%s: %s; the last good answer counts", src.Name, src.Err), Cause: causeUnanswered})
+}
+
+// apply makes what was found the nodes of the cluster.
+func (f *finder) apply(r discovery.Round) []discovery.Unused {
+	m := f.m
+	m.turn <- struct{}{}
+	defer func() { <-m.turn }()
+	cfg := m.cfg()
+	templates, wanted, unused := m.split(cfg, m.configured())
+	wanted = slices.DeleteFunc(wanted, func(w members.Node) bool {
+		b, ok := f.bad[w.Name]
+		return ok && b.why != "" && b.dsn == w.DSN && w.Origin == string(discovery.Program)
+	})
+	bad := -1
+	for {
+		c, err := m.prepare(cfg, templates, wanted, func(i int, err error) error {
+			bad = i
+			return m.wrong(wanted[i].Name, err)
+		})
+		switch {
+		case err == nil && c.diff.Empty():
+			c.cancel()
+			return unused
+		case err == nil:
+			if c.commit() == nil {
+				m.tally.Found.Add(uint64(len(c.diff.Changes)))
+				m.emit(Event{Kind: EventDiscovery, Reason: c.diff.summary(), Cause: causeFound})
+			}
+			return unused
+		case bad < 0:
+			m.log.Print(logline.Unusable, err.Error())
+			return unused
+		}
+		w := &wanted[bad]
+		unused = append(unused, discovery.Unused{Addr: w.Name, Source: w.Origin, Why: err.Error()})
+		f.bad[w.Name] = badNode{w.DSN, err.Error()}
+		wanted, bad = slices.Delete(wanted, bad, bad+1), -1
+	}
+}
 
 // discovers reports whether anything finds nodes.
 func (c *Config) discovers() bool { return c.Discover != DiscoverOff || c.Source != nil }
@@ -104,79 +262,29 @@ func (c *Config) resolver() *net.Resolver {
 	return discovery.Resolver(server)
 }
 
-// isTemplate reports whether nodes are found for what is configured: its host is a
-// name. What has an address stays a node by itself.
-func (c *Config) isTemplate(d dialect.Dialect, w *wantedNode) bool {
-	if w.Connector != nil || !c.Discover.has(DiscoverDNS) && !c.Discover.has(DiscoverSRV) {
-		return false
+// sources returns what a cluster asks for its nodes.
+func (c *Config) sources() (all discovery.Kinds) {
+	for _, kind := range c.Discover.kinds() {
+		all = append(all, discovery.Kind(kind))
 	}
-	addr, ok := d.Host(w.DSN)
-	_, literal := discovery.Literal(addr)
-	if !ok || literal {
-		return false
+	if c.Source != nil {
+		all = append(all, discovery.Program)
 	}
-	return c.kindOf(addr) != DiscoverOff
-}
-
-// kindOf returns who is asked for the nodes of a host.
-func (c *Config) kindOf(addr string) Discover {
-	service := strings.HasPrefix(addr, "_")
-	switch {
-	case service && c.Discover.has(DiscoverSRV):
-		return DiscoverSRV
-	case !service && c.Discover.has(DiscoverDNS):
-		return DiscoverDNS
-	}
-	return DiscoverOff
-}
-
-// sourceName is the name of the program's own source.
-const sourceName = "source"
-
-// A question is what one source is asked in a round.
-type sourceQuestion struct {
-	name string
-	ask  func(ctx context.Context) discovery.Answer
+	return all
 }
 
 // questions returns what is asked in a round.
-func (m *manager) questions(cfg *Config) []sourceQuestion {
-	var all []sourceQuestion
+func (m *manager) questions(cfg *Config) []discovery.Question {
 	m.mu.Lock()
 	templates := slices.Clone(m.templates)
 	m.mu.Unlock()
 	r, d := cfg.resolver(), cfg.dialectOf(m.backend)
-	for _, t := range templates {
-		addr, _ := d.Host(t.DSN)
-		kind := cfg.kindOf(addr)
-		if kind == DiscoverOff {
-			continue
-		}
-		host := addr
-		if kind == DiscoverSRV {
-			host, _, _ = net.SplitHostPort(addr)
-		}
-		all = append(all, sourceQuestion{string(kind) + " " + host, func(ctx context.Context) (a discovery.Answer) {
-			if kind == DiscoverSRV {
-				a.Found, a.Err = discovery.AskSRV(ctx, r, host)
-			} else {
-				a.Found, a.Err = discovery.AskDNS(ctx, r, addr)
-			}
-			for i := range a.Found {
-				f := &a.Found[i]
-				f.Template = t.Name
-				if kind == DiscoverDNS {
-					f.Priority, f.Weight = t.Priority, t.weight()
-				}
-			}
-			return a
-		}})
-	}
+	all := cfg.sources().Questions(d, r, templates)
 	if cfg.Discover.has(DiscoverMembers) {
-		all = append(all, sourceQuestion{string(DiscoverMembers), func(ctx context.Context) discovery.Answer { return m.askMembers(ctx, cfg, r) }})
+		all = append(all, discovery.Question{Name: string(discovery.Members), Ask: func(ctx context.Context) discovery.Answer { return m.askMembers(ctx, cfg, r) }})
 	}
 	if cfg.Source != nil {
-		all = append(all, sourceQuestion{sourceName, func(ctx context.Context) discovery.Answer { return m.askSource(ctx, cfg, d) }})
+		all = append(all, discovery.Question{Name: string(discovery.Program), Ask: func(ctx context.Context) discovery.Answer { return m.askSource(ctx, cfg, d) }})
 	}
 	return all
 }
@@ -235,103 +343,39 @@ func (m *manager) askSource(ctx context.Context, cfg *Config, d dialect.Dialect)
 	nodes, err := cfg.Source(ctx)
 	a.Err = err
 	for i := range nodes {
-		own := nodes[i]
+		own := nodes[i].wanted("")
 		addr := own.Name
 		if host, ok := d.Host(own.DSN); ok {
 			if literal, ok := discovery.Literal(host); ok {
 				addr = literal
 			}
 		}
-		a.Found = append(a.Found, discovery.Found{Addr: addr, Priority: own.Priority, Weight: own.weight(), Own: &own})
+		a.Found = append(a.Found, discovery.Found{Addr: addr, Priority: own.Priority, Weight: own.Share(), Own: &own})
 	}
 	return a
 }
 
 // split divides what is configured into templates and nodes, and adds what was found
 // for the templates. What is not used of it is returned too.
-func (m *manager) split(cfg *Config, configured []wantedNode) (templates, nodes []wantedNode, unused []UnusedNode) {
+func (m *manager) split(cfg *Config, configured []members.Node) (templates, nodes []members.Node, unused []discovery.Unused) {
 	if !cfg.discovers() {
 		return nil, configured, nil
-	}
-	d := cfg.dialectOf(m.backend)
-	names := make(map[string]bool)
-	for i := range configured {
-		if w := configured[i]; cfg.isTemplate(d, &w) {
-			templates = append(templates, w)
-		} else {
-			names[w.Name] = true
-			nodes = append(nodes, w)
-		}
 	}
 	m.mu.Lock()
 	found := m.found
 	m.mu.Unlock()
-	for _, f := range found {
-		w, ok := wantedFrom(cfg, d, &f, configured)
-		switch {
-		case !ok: // what it was found for is not configured any more
-		case names[w.Name]:
-			unused = append(unused, UnusedNode{f.Addr, f.Source, "there is a node of this name already"})
-		default:
-			names[w.Name] = true
-			nodes = append(nodes, w)
-		}
-	}
-	return templates, nodes, unused
-}
-
-// wantedFrom returns the node for what was found. It has the DSN of its template, so
-// that TLS verifies the name that was configured, and is dialled at the address that
-// was found.
-func wantedFrom(cfg *Config, d dialect.Dialect, f *discovery.Found, configured []wantedNode) (wantedNode, bool) {
-	if own, ok := f.Own.(*Node); ok {
-		w := wantedNode{Node: *own, origin: f.Source}
-		w.Conns = 0
-		return w, cfg.Source != nil
-	}
-	i := slices.IndexFunc(configured, func(w wantedNode) bool { return w.Name == f.Template })
-	if i < 0 {
-		return wantedNode{}, false
-	}
-	w := wantedNode{Node: Node{Name: f.Addr, DSN: configured[i].DSN, Priority: f.Priority, Weight: f.Weight}, addr: f.Addr, origin: f.Source}
-	if host, _ := d.Host(w.DSN); cfg.kindOf(host) == DiscoverSRV {
-		name, _, _ := net.SplitHostPort(host)
-		_, port, _ := net.SplitHostPort(f.Addr)
-		dsn, err := d.Rehost(w.DSN, net.JoinHostPort(discovery.Domain(name), port))
-		if err != nil {
-			return w, false
-		}
-		w.DSN = dsn
-	}
-	return w, true
+	return cfg.sources().Split(cfg.dialectOf(m.backend), configured, found)
 }
 
 // configured returns the nodes that are configured, and the templates.
-func (m *manager) configured() []wantedNode {
+func (m *manager) configured() []members.Node {
 	m.mu.Lock()
 	all := slices.Clone(m.templates)
 	m.mu.Unlock()
 	for _, n := range m.describe() {
-		if !n.departing && (n.origin == originCode || n.origin == originFile || n.origin == originDSN) {
-			all = append(all, n.wantedNode)
+		if !n.Departing && (n.Origin == originCode || n.Origin == originFile || n.Origin == originDSN) {
+			all = append(all, n.Node)
 		}
 	}
 	return all
-}
-
-// A SourceStatus says what one source of discovery has said.
-type SourceStatus struct {
-	Name      string    `json:"name"`                // "dns" or "srv" with the name that is asked for, "members", or "source" for that of the program
-	Asked     time.Time `json:"asked,omitzero"`      // when it was last asked
-	Answered  time.Time `json:"answered,omitzero"`   // when it last gave an answer that counts
-	Addresses []string  `json:"addresses,omitempty"` // of that answer, sorted
-	Err       string    `json:"err,omitempty"`       // why the last answer does not count, redacted; empty if it does
-}
-
-// An UnusedNode is something that was found and is not used, or only stays for the
-// time being.
-type UnusedNode struct {
-	Address string `json:"address"`
-	Source  string `json:"source"`
-	Why     string `json:"why"`
 }

@@ -229,3 +229,33 @@ func (k EventKind) MarshalText() ([]byte, error) { return []byte(k.String()), ni
 func (k *EventKind) UnmarshalText(text []byte) error {
 	return jsonform.Word(k, EventKind(len(eventNames)-1), "kind of event", text)
 }
+
+// emit logs an event about the cluster, and calls the hook after the events of the
+// cluster before it. It waits for neither.
+func (m *manager) emit(e Event) {
+	log := m.log
+	log.Lines = &m.lines
+	line, values := e.line()
+	log.Print(line, values...)
+	m.tell(e)
+}
+
+// tell is emit without a line in the log.
+func (m *manager) tell(e Event) {
+	e.Time, e.Cluster = time.Now(), m.name
+	(&tally{cluster: &m.tally}).note(&e)
+	log := m.log
+	log.Lines = &m.lines
+	if m.cfg().OnEvent == nil {
+		return
+	}
+	m.hook.Put(func(dropped int) {
+		defer func() {
+			if r := recover(); r != nil {
+				log.Print(logline.HookPanic, e.Kind.String(), redacted(*m.nodes.Load(), fmt.Sprint(r)))
+			}
+		}()
+		e.Dropped = dropped
+		m.cfg().OnEvent(e)
+	})
+}

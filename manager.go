@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -17,6 +18,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/draw"
 	"github.com/EnumApps/clustersql/internal/gate"
 	"github.com/EnumApps/clustersql/internal/logline"
+	"github.com/EnumApps/clustersql/internal/members"
 )
 
 // A manager is one cluster: its nodes, and when their actors run. How it opens
@@ -56,7 +58,7 @@ type manager struct {
 	leaving    []*life                 // the lives of removed nodes, until the last goroutine of each has ended
 	closing    []<-chan struct{}       // of connectors that giveUp closes; each is closed when that has ended
 	closed     bool                    // for good
-	templates  []wantedNode            // what is configured and no node: discovery finds nodes for it
+	templates  []members.Node          // what is configured and no node: discovery finds nodes for it
 	found      []discovery.Found       // what discovery has found and the guard rails let in; never changed, only replaced
 	finder     finder                  // what finds nodes
 	finding    context.Context         // of the life for which the finder was last started
@@ -139,6 +141,26 @@ func (m *manager) noNodes() error {
 		return fmt.Errorf("%w (%w)", ErrNoNodes, err)
 	}
 	return ErrNoNodes
+}
+
+// discoveryError returns what keeps discovery from an answer, or nil.
+func (m *manager) discoveryError() error {
+	s := m.shownFound.Load()
+	if !m.cfg().discovers() {
+		return nil
+	}
+	if s == nil {
+		return errors.New("discovery has no answer yet")
+	}
+	for _, src := range s.sources {
+		if src.Err != "" {
+			return fmt.Errorf("discovery: %s: %s", src.Name, src.Err)
+		}
+	}
+	if len(s.unused) > 0 {
+		return fmt.Errorf("discovery: %s is not used: %s", s.unused[0].Address, s.unused[0].Why)
+	}
+	return errors.New("discovery has found no node")
 }
 
 func (m *manager) names() []string {

@@ -11,6 +11,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/calls"
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/drivers"
+	"github.com/EnumApps/clustersql/internal/members"
 	"github.com/EnumApps/clustersql/internal/redact"
 )
 
@@ -35,11 +36,10 @@ func (n Node) Format(s fmt.State, verb rune) {
 	format(s, verb, fmt.Sprintf("node %s (priority %d, weight %d)", n.Name, n.Priority, n.Weight))
 }
 
-// A wantedNode is one that the cluster is to have.
-type wantedNode struct {
-	Node
-	addr   string // where it is dialled, instead of where the DSN leads; empty: there
-	origin string // who wants it; see NodeStatus.Origin
+// wanted returns the node as one that a cluster is to have. origin says who wants it;
+// see NodeStatus.Origin.
+func (n *Node) wanted(origin string) members.Node {
+	return members.Node{Name: n.Name, DSN: n.DSN, Connector: n.Connector, Priority: n.Priority, Weight: n.Weight, Conns: n.Conns, Origin: origin}
 }
 
 // The origins of nodes, beside the names of sources of discovery.
@@ -49,16 +49,8 @@ const (
 	originDSN  = "dsn"
 )
 
-func (n *wantedNode) options() []NodeOption {
-	return []NodeOption{WithPriority(n.Priority), WithWeight(n.weight())}
-}
-
-// weight is the weight, or 1 if none is given.
-func (n *Node) weight() int {
-	if n.Weight == 0 {
-		return 1
-	}
-	return n.Weight
+func optionsOf(n *members.Node) []NodeOption {
+	return []NodeOption{WithPriority(n.Priority), WithWeight(n.Share())}
 }
 
 // nodeSettings is what a reload may change about a node without replacing it.
@@ -70,7 +62,7 @@ type nodeSettings struct {
 // An origin is where a node's connections come from, and what is known about
 // them.
 type origin struct {
-	dsn, addr string // as in a wantedNode
+	dsn, addr string // as in a members.Node
 	connector driver.Connector
 	owned     io.Closer // the connector if the cluster has to close it, else nil
 	dialect   dialect.Dialect
@@ -88,7 +80,7 @@ func (o *origin) recipe(cfg *Config) recipe {
 
 // originOf makes the connector of a node. If it fails, nothing is left of it. The
 // error holds no secret.
-func (m *manager) originOf(w *wantedNode, cfg *Config) (origin, error) {
+func (m *manager) originOf(w *members.Node, cfg *Config) (origin, error) {
 	if w.Connector != nil {
 		backend := m.backendOf(w.Connector)
 		d := cfg.dialectOf(backend)
@@ -101,7 +93,7 @@ func (m *manager) originOf(w *wantedNode, cfg *Config) (origin, error) {
 	}
 	d := cfg.dialectOf(m.backend)
 	secrets, known := d.Secrets(w.DSN)
-	o := origin{dsn: w.DSN, addr: w.addr, dialect: d, redact: redact.New(w.DSN, secrets, known)}
+	o := origin{dsn: w.DSN, addr: w.Addr, dialect: d, redact: redact.New(w.DSN, secrets, known)}
 	c, err := m.resolve(d, w, cfg)
 	if err != nil {
 		return o, errors.New(redacted(*m.nodes.Load(), o.redact.Text(fmt.Sprint(err))))
@@ -118,7 +110,7 @@ func (m *manager) addDSN(name, dsn string, opts []NodeOption, from string) error
 	if m.backend == nil {
 		return m.refuse(name, errNoBackend)
 	}
-	return m.addWanted(wantedNode{Node: Node{Name: name, DSN: dsn}, origin: from}, opts)
+	return m.addWanted(members.Node{Name: name, DSN: dsn, Origin: from}, opts)
 }
 
 // addConnector adds a node that is a connector.
@@ -126,7 +118,7 @@ func (m *manager) addConnector(name string, c driver.Connector, opts []NodeOptio
 	if c == nil {
 		return m.refuse(name, errNilConnector)
 	}
-	return m.addWanted(wantedNode{Node: Node{Name: name, Connector: c}, origin: originCode}, opts)
+	return m.addWanted(members.Node{Name: name, Connector: c, Origin: originCode}, opts)
 }
 
 var (
@@ -135,7 +127,7 @@ var (
 )
 
 // resolve turns a DSN into a connector.
-func (m *manager) resolve(d dialect.Dialect, w *wantedNode, cfg *Config) (driver.Connector, error) {
+func (m *manager) resolve(d dialect.Dialect, w *members.Node, cfg *Config) (driver.Connector, error) {
 	dsn := w.DSN
 	switch {
 	case m.backend == nil:
@@ -143,13 +135,13 @@ func (m *manager) resolve(d dialect.Dialect, w *wantedNode, cfg *Config) (driver
 	case dsn == "":
 		return nil, errors.New("the DSN is empty: give the one that you would give the backend driver")
 	case d.Owns(m.backend) && cfg.Dial == DialCluster:
-		return d.Connector(dsn, dialTo(w.addr))
-	case w.addr != "":
+		return d.Connector(dsn, dialTo(w.Addr))
+	case w.Addr != "":
 		if b, ok := m.backend.(DialContextDriver); ok {
-			return drivers.Open(func() (driver.Connector, error) { return b.OpenConnectorDial(dsn, dialTo(w.addr)) })
+			return drivers.Open(func() (driver.Connector, error) { return b.OpenConnectorDial(dsn, dialTo(w.Addr)) })
 		}
 		var err error
-		if dsn, err = d.Rehost(dsn, w.addr); err != nil {
+		if dsn, err = d.Rehost(dsn, w.Addr); err != nil {
 			return nil, err
 		}
 	}
@@ -157,7 +149,7 @@ func (m *manager) resolve(d dialect.Dialect, w *wantedNode, cfg *Config) (driver
 }
 
 // addWanted makes a node a member, and starts it if the cluster is running.
-func (m *manager) addWanted(w wantedNode, opts []NodeOption) error {
+func (m *manager) addWanted(w members.Node, opts []NodeOption) error {
 	if m.invalid != nil {
 		return m.invalid
 	}
@@ -173,7 +165,7 @@ func (m *manager) addWanted(w wantedNode, opts []NodeOption) error {
 	if err != nil {
 		return m.refuse(w.Name, err)
 	}
-	if cfg := m.cfg(); cfg.isTemplate(n.dial.dialect, &w) {
+	if cfg := m.cfg(); cfg.sources().IsTemplate(n.dial.dialect, &w) {
 		if err := m.enlistTemplate(n, w); err != nil {
 			return m.refuse(w.Name, err)
 		}
@@ -203,8 +195,8 @@ func (m *manager) nameable(name string) error {
 
 // newMember makes a node that is not a member yet. Whoever gets it makes it one or
 // drops it.
-func (m *manager) newMember(w *wantedNode, cfg *Config) (*node, error) {
-	settings, err := newNodeConfig(w.options())
+func (m *manager) newMember(w *members.Node, cfg *Config) (*node, error) {
+	settings, err := newNodeConfig(optionsOf(w))
 	if err != nil {
 		return nil, err
 	}
@@ -216,7 +208,7 @@ func (m *manager) newMember(w *wantedNode, cfg *Config) (*node, error) {
 	log.Node, log.Lines = w.Name, new(calls.Queue)
 	d := dialer{recipes: newRecipes(o.recipe(cfg)), known: &dialerFacts{nodes: &m.nodes}, dialect: o.dialect, log: log}
 	n := newNode(w.Name, &m.conf, settings, d)
-	n.settings.Load().origin = w.origin
+	n.settings.Load().origin = w.Origin
 	n.tally.cluster = &m.tally
 	n.session, n.members, n.draws = o.session, &m.nodes, m.draws
 	n.news, n.room = &m.news, &m.room
@@ -270,14 +262,14 @@ func (m *manager) enlist(n *node) error {
 
 // enlistTemplate adds what nodes are to be found for. Its node has shown that the DSN
 // is right, and is dropped.
-func (m *manager) enlistTemplate(n *node, w wantedNode) error {
+func (m *manager) enlistTemplate(n *node, w members.Node) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.giveUp(n.dial.recipe().owned, nil)
 	switch {
 	case m.closed:
 		return ErrClosed
-	case slices.ContainsFunc(m.templates, func(o wantedNode) bool { return o.Name == w.Name }):
+	case slices.ContainsFunc(m.templates, func(o members.Node) bool { return o.Name == w.Name }):
 		return errors.New("the name is taken: DelNode the other one first")
 	}
 	m.templates = append(slices.Clone(m.templates), w)
@@ -333,7 +325,7 @@ func (m *manager) remove(name string) error {
 	i, found := findNode(old, name)
 	if !found {
 		before := len(m.templates)
-		m.templates = slices.DeleteFunc(slices.Clone(m.templates), func(w wantedNode) bool { return w.Name == name })
+		m.templates = slices.DeleteFunc(slices.Clone(m.templates), func(w members.Node) bool { return w.Name == name })
 		gone := len(m.templates) < before
 		m.mu.Unlock()
 		if !gone {

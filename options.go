@@ -1,9 +1,11 @@
 package clustersql
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -321,3 +323,57 @@ func problem(err error) error {
 	}
 	return err
 }
+
+// Discover names where a cluster finds its nodes; see [Config.Discover]. Several are
+// written with commas between.
+type Discover string
+
+const (
+	// DiscoverOff finds no nodes: they are those that are configured.
+	DiscoverOff Discover = ""
+	// DiscoverDNS asks for the addresses of the hosts in the DSNs (A and AAAA). Each
+	// address is a node.
+	DiscoverDNS Discover = "dns"
+	// DiscoverSRV asks for the SRV records of the hosts in the DSNs whose names begin
+	// with an underscore. Each address of a target is a node, with the record's port,
+	// priority and weight.
+	DiscoverSRV Discover = "srv"
+	// DiscoverMembers asks a node that is up who the members of its group are. It needs
+	// [Config.DiscoverNetworks].
+	DiscoverMembers Discover = "members"
+)
+
+// UnmarshalText sets the value from its text in config.toml.
+func (d *Discover) UnmarshalText(text []byte) error { return setChoice(d, text, Discover.problem) }
+
+func (d Discover) problem() error {
+	var seen []Discover
+	for _, kind := range d.kinds() {
+		switch {
+		case kind != DiscoverDNS && kind != DiscoverSRV && kind != DiscoverMembers:
+			return fmt.Errorf("there is no %s: use \"dns\", \"srv\" or \"members\", with commas between several, or leave it out", conffile.Quote(string(kind)))
+		case slices.Contains(seen, kind):
+			return fmt.Errorf("%q is there twice: take one out", string(kind))
+		}
+		seen = append(seen, kind)
+	}
+	return nil
+}
+
+func (d Discover) kinds() []Discover {
+	if strings.TrimSpace(string(d)) == "" {
+		return nil
+	}
+	var all []Discover
+	for _, word := range strings.Split(string(d), ",") {
+		all = append(all, Discover(strings.TrimSpace(word)))
+	}
+	return all
+}
+
+func (d Discover) has(kind Discover) bool { return slices.Contains(d.kinds(), kind) }
+
+// A Source finds nodes for a cluster, such as in a registry of services; see
+// [Config.Source]. It returns all nodes that there are now. It may be called from any
+// goroutine, one call at a time, and should return when ctx is done.
+type Source func(ctx context.Context) ([]Node, error)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/EnumApps/clustersql/internal/conffile"
 	"github.com/EnumApps/clustersql/internal/drivers"
+	"github.com/EnumApps/clustersql/internal/members"
 	"github.com/EnumApps/clustersql/internal/redact"
 )
 
@@ -200,8 +201,8 @@ func (c *clusterSpec) conflict(err error) error {
 }
 
 // nodes returns the nodes that the spec describes.
-func (c *clusterSpec) nodes() ([]wantedNode, error) {
-	all := make([]wantedNode, len(c.in.Nodes))
+func (c *clusterSpec) nodes() ([]members.Node, error) {
+	all := make([]members.Node, len(c.in.Nodes))
 	for i := range c.in.Nodes {
 		n := &c.in.Nodes[i]
 		dsn, err := dsnOf(n)
@@ -210,7 +211,7 @@ func (c *clusterSpec) nodes() ([]wantedNode, error) {
 		}
 		opts, _ := nodeOptions(n.Settings) // no error: specs has checked them
 		settings, _ := newNodeConfig(opts)
-		all[i] = wantedNode{Node: Node{Name: n.Name, DSN: dsn, Priority: settings.Priority, Weight: settings.Weight}, origin: originFile}
+		all[i] = members.Node{Name: n.Name, DSN: dsn, Priority: settings.Priority, Weight: settings.Weight, Origin: originFile}
 	}
 	return all, nil
 }
@@ -235,7 +236,7 @@ func (c *clusterSpec) build() (Driver, error) {
 	}
 	d := NewDriver(behind, c.name, func(cfg *Config) { *cfg = c.cfg })
 	for i, n := range nodes {
-		if err := d.m.addDSN(n.Name, n.DSN, n.options(), n.origin); err != nil {
+		if err := d.m.addDSN(n.Name, n.DSN, optionsOf(&n), n.Origin); err != nil {
 			d.Close()
 			prefix := fmt.Sprintf("clustersql: cluster %q: node %q: ", c.name, n.Name)
 			return Driver{}, c.wrongNode(i, errors.New(strings.TrimPrefix(err.Error(), prefix)))

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/conffile"
+	"github.com/EnumApps/clustersql/internal/members"
 	"github.com/EnumApps/clustersql/internal/settings"
 )
 
@@ -55,7 +56,7 @@ func (m *manager) noteReload(diff Diff, err error, emit func(Event)) {
 	case err != nil:
 		emit(Event{Kind: EventReload, Cause: causeMistake, Reason: err.Error()})
 	case len(diff.Changes) > 0:
-		emit(Event{Kind: EventReload, Cause: causeChanged, Reason: summary(diff)})
+		emit(Event{Kind: EventReload, Cause: causeChanged, Reason: diff.summary()})
 	}
 }
 
@@ -215,7 +216,7 @@ func (t *reloading) prepare(spec clusterSpec) error {
 	t.turns = append(t.turns, m)
 	templates, wanted, _ := m.split(&spec.cfg, nodes)
 	c, err := m.prepare(&spec.cfg, templates, wanted, func(i int, err error) error {
-		at := slices.IndexFunc(nodes, func(n wantedNode) bool { return n.Name == wanted[i].Name })
+		at := slices.IndexFunc(nodes, func(n members.Node) bool { return n.Name == wanted[i].Name })
 		return spec.wrongNode(max(0, at), err)
 	})
 	if err != nil {

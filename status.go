@@ -259,3 +259,20 @@ func (a Access) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 func (a *Access) UnmarshalText(text []byte) error {
 	return jsonform.Word(a, AccessReadOnly, "access", text)
 }
+
+// A SourceStatus says what one source of discovery has said.
+type SourceStatus struct {
+	Name      string    `json:"name"`                // "dns" or "srv" with the name that is asked for, "members", or "source" for that of the program
+	Asked     time.Time `json:"asked,omitzero"`      // when it was last asked
+	Answered  time.Time `json:"answered,omitzero"`   // when it last gave an answer that counts
+	Addresses []string  `json:"addresses,omitempty"` // of that answer, sorted
+	Err       string    `json:"err,omitempty"`       // why the last answer does not count, redacted; empty if it does
+}
+
+// An UnusedNode is something that was found and is not used, or only stays for the
+// time being.
+type UnusedNode struct {
+	Address string `json:"address"`
+	Source  string `json:"source"`
+	Why     string `json:"why"`
+}

@@ -4,8 +4,8 @@
 //
 // State and what it is made of have no goroutine, channel, lock or clock. Resolver
 // and Dial use the network, and Dial has goroutines, all of which have ended when it
-// returns or soon after. The root imports the package; it imports no other package
-// of this module.
+// returns or soon after. The root imports the package; it imports dialect and
+// members.
 package discovery
 
 import (
@@ -14,6 +14,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/EnumApps/clustersql/internal/members"
 )
 
 // Most is the largest number of nodes that one source may find. An answer with more
@@ -27,7 +29,7 @@ type Found struct {
 	Source   string
 	Priority int
 	Weight   int
-	Own      any // what a source of the program has given; else nil
+	Own      *members.Node // what a source of the program has given; else nil
 }
 
 // An Answer is what one source has said in one round.

@@ -27,7 +27,7 @@ func says(source string, hosts ...string) Answer {
 	return a
 }
 
-func members(r Round) string {
+func membersOf(r Round) string {
 	var all []string
 	for _, m := range r.Members {
 		all = append(all, strings.TrimSuffix(strings.TrimPrefix(m.Addr, "10.0.0."), ":3306"))
@@ -47,7 +47,7 @@ func (s script) run(t *testing.T, r Rules) Round {
 	var last Round
 	for i, step := range s {
 		last = state.Take(step.answers, r, time.Unix(int64(i), 0))
-		if got := members(last); got != step.want {
+		if got := membersOf(last); got != step.want {
 			t.Errorf("round %d: %q, want %q", i, got, step.want)
 		}
 	}
