@@ -35,7 +35,7 @@ func TestHostParameters(t *testing.T) {
 }
 
 func TestSplitHostsErrors(t *testing.T) {
-	const all = "clustersql.name, clustersql.strategy, clustersql.dialect, clustersql.check, clustersql.check_query, clustersql.require, clustersql.max_lag, clustersql.role_query, clustersql.lag_query, clustersql.allow_donor, clustersql.donor_after, clustersql.silence_hold, clustersql.hang_limit, clustersql.late_after, clustersql.groups, clustersql.dial, clustersql.tcp_user_timeout, clustersql.open_timeout, clustersql.attempt_timeout, clustersql.loser_grace, " +
+	const all = "clustersql.name, clustersql.strategy, clustersql.dialect, clustersql.check, clustersql.check_query, clustersql.require, clustersql.max_lag, clustersql.causal_timeout, clustersql.role_query, clustersql.lag_query, clustersql.allow_donor, clustersql.donor_after, clustersql.silence_hold, clustersql.hang_limit, clustersql.late_after, clustersql.groups, clustersql.dial, clustersql.tcp_user_timeout, clustersql.open_timeout, clustersql.attempt_timeout, clustersql.loser_grace, " +
 		"clustersql.max_opens_per_node, clustersql.probe_interval, clustersql.probe_timeout, clustersql.rise, clustersql.fall, clustersql.rebalance, clustersql.rebalance_after, clustersql.failback_after, clustersql.max_age, clustersql.drain_timeout, clustersql.discover, clustersql.discover_every, clustersql.discover_missing, clustersql.discover_floor, clustersql.discover_networks, clustersql.discover_addresses, clustersql.name_server, clustersql.idempotent"
 	cases := []struct{ dsn, want string }{
 		{"", "the DSN has no slash before the database: write it as user:password@tcp(host1,host2)/database"},

@@ -53,6 +53,11 @@ type Config struct {
 	// MaxLag behind. 0 means that every replica is used.
 	// A reload changes it live.
 	MaxLag time.Duration `toml:"max_lag" reload:"live"`
+	// CausalTimeout is how long a call under [ReadYourWrites] waits on a node that
+	// does not have what the calls before have seen. Then it goes to another node. It
+	// also bounds the question for a position after each call.
+	// A reload changes it live.
+	CausalTimeout time.Duration `toml:"causal_timeout" reload:"live"`
 	// RoleQuery asks a node for its role, instead of what the dialect asks. It
 	// must return one row: "primary", "standby" or "replica", and then, if it has
 	// a second column that is not NULL, whether the node takes writes.
@@ -238,6 +243,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Strategy:        Race,
+		CausalTimeout:   time.Second,
 		DonorAfter:      5 * time.Second,
 		SilenceHold:     8 * time.Second,
 		HangLimit:       15 * time.Second,
@@ -320,6 +326,7 @@ func (c *Config) validateRanges() error {
 		{"probe_interval", c.ProbeInterval, longestWait},
 		{"discover_every", c.DiscoverEvery, longestWait},
 		{"probe_timeout", c.ProbeTimeout, longestWait},
+		{"causal_timeout", c.CausalTimeout, longestWait},
 		{"donor_after", c.DonorAfter, longestDelay},
 		{"silence_hold", c.SilenceHold, longestDelay},
 		{"hang_limit", c.HangLimit, longestDelay},

@@ -1,6 +1,7 @@
 package clustersql
 
 import (
+	"context"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -9,9 +10,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/EnumApps/clustersql/internal/causal"
 	"github.com/EnumApps/clustersql/internal/counts"
+	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/logline"
+	"github.com/EnumApps/clustersql/internal/seen"
 	"github.com/EnumApps/clustersql/internal/session"
 	"github.com/EnumApps/clustersql/internal/socket"
 )
@@ -126,6 +130,7 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 		Node:       n.name,
 		Report:     func(f session.Fault) session.Answer { return n.answer(f, w) },
 		Session:    n.session,
+		Causal:     n,
 		Pooled:     openedByPool(),
 		Closed: func(by session.Closer) {
 			last := n.conns.remove(w.socket)
@@ -199,6 +204,9 @@ func (n *node) answer(f session.Fault, w winner) (a session.Answer) {
 	v := f.Verdict(n.cfg().Idempotent, n.dial.dialect.MayHaveRun)
 	if f.Class == health.Neutral && v == (session.Verdict{}) {
 		return session.Answer{Err: f.Err, Lost: lost}
+	}
+	if f.Class == health.Lost {
+		n.tally.seen.Forget()
 	}
 	failed := n.dial.failure(f.Class, f.Err)
 	if !own && (!f.Left || f.Class != health.Lost) {
@@ -313,4 +321,40 @@ func (n *node) applyCut(w winner) {
 			n.closeSocket(conn)
 		}
 	}
+}
+
+// Await is what a conn asks before a call under [ReadYourWrites]; see
+// [session.Causal].
+func (n *node) Await(ctx context.Context, s *causal.Session, on session.Place, pinned bool) (err error, ours bool) {
+	why, err := n.tally.seen.Await(ctx, s, n.sees(on))
+	if err != nil || why == "" {
+		return err, false
+	}
+	err = fmt.Errorf("%w: %s", ErrBehind, why)
+	return &NodeError{Node: n.name, Err: err, verdict: session.Verdict{Moves: !pinned}, class: health.Lagging, text: err.Error()}, true
+}
+
+// Note is what a conn asks after such a call.
+func (n *node) Note(s *causal.Session, on session.Place) error {
+	return n.tally.seen.Note(s, n.sees(on))
+}
+
+// Miss is Note for a conn that is lost.
+func (n *node) Miss(s *causal.Session, on session.Place) { n.tally.seen.Miss(s, on.Born) }
+
+// sees returns what sessions need to know of a conn. From now on the probes ask for
+// positions.
+func (n *node) sees(on session.Place) seen.Conn {
+	n.tally.cluster.Sessions.Store(true)
+	return seen.Conn{Backend: on.Conn, Generation: on.Born, Positions: n.dial.dialect, Site: n.site(), Timeout: n.cfg().CausalTimeout}
+}
+
+// site returns what the probes know of the node's database.
+func (n *node) site() dialect.Site {
+	s := n.snapshot.Load()
+	site := dialect.Site{Group: s.view.Group}
+	if s.part != nil {
+		site.System = s.part.System
+	}
+	return site
 }

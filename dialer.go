@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"sync/atomic"
 
+	"github.com/EnumApps/clustersql/internal/causal"
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/discovery"
 	"github.com/EnumApps/clustersql/internal/health"
@@ -109,9 +110,10 @@ func (e *dialError) reason() string { return fmt.Sprintf("%s: %s", e.class, e.te
 
 // A dialed is what came of a dial and its check, or of a check alone.
 type dialed struct {
-	conn   driver.Conn    // whoever has asked for it owns it
-	found  *health.Report // of a check that conn has passed
-	failed *dialError     // if conn is set, the check has found it unfit
+	conn   driver.Conn      // whoever has asked for it owns it
+	found  *health.Report   // of a check that conn has passed
+	place  *causal.Position // of the node, if it was asked for; else nil
+	failed *dialError       // if conn is set, the check has found it unfit
 }
 
 // The errors of a Connect or check that has ended its goroutine, as the FailNow
@@ -174,7 +176,9 @@ func (d *dialer) test(ctx context.Context, q question, r *dialed) {
 			r.found = found
 		}
 	}()
-	err = d.examine(run, r.conn, found, q.settle)
+	if err = d.examine(run, r.conn, found, q.settle); err == nil && q.site != nil {
+		err = d.askPlace(run, r, found, *q.site)
+	}
 }
 
 // refuses reports whether a check's failure is an answer after which its
@@ -352,3 +356,22 @@ func (d *dialer) Panicked(with any) error { return d.panicked("check", with) }
 type panicError struct{ text string }
 
 func (e *panicError) Error() string { return e.text }
+
+// askPlace asks a probe's conn for the node's position. The node is used also if
+// there is no answer.
+func (d *dialer) askPlace(ctx context.Context, r *dialed, found *health.Report, at dialect.Site) (err error) {
+	if found.Brief || found.Spent {
+		return nil
+	}
+	defer found.Recover(&err)
+	extra, done := dialect.Extra(ctx)
+	defer done()
+	p, err := d.dialect.Position(extra, r.conn, at)
+	switch {
+	case err == nil:
+		r.place = &p
+	case !errors.Is(err, dialect.ErrNoPosition) && !found.Excuses(health.Classify(err, d.dialect.Classify)):
+		return err
+	}
+	return nil
+}

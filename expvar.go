@@ -195,6 +195,7 @@ func statusVars(s *NodeStatus) any {
 		"Chosen": s.Chosen, "Opens": s.Opens, "Won": s.Won, "Lost": s.Lost, "Errors": s.Errors, "Outrun": s.Outrun,
 		"Moved": s.Moved, "Unknown": s.Unknown, "Probes": s.Probes, "Probing": s.Probing, "ProbeErrors": s.ProbeErrors, "Downs": s.Downs, "Downtime": s.Downtime.Seconds(),
 		"ErrorsByClass": countsVars(s.ErrorsByClass), "RefusedByClass": countsVars(s.RefusedByClass), "ClosedBy": countsVars(s.ClosedBy),
+		"SessionReads": sessionVars(s.SessionReads),
 		"ProbeLatency": latencyVars(s.ProbeLatency), "OpenLatency": latencyVars(s.OpenLatency),
 	}
 	if s.LagUnknown == "" {
@@ -209,6 +210,14 @@ func countsVars(counts map[string]uint64) any {
 		return struct{}{}
 	}
 	return counts
+}
+
+// sessionVars returns the counts of sessions.
+func sessionVars(r SessionReads) any {
+	return map[string]any{
+		"Known": r.Known, "Asked": r.Asked, "Waited": r.Waited, "Moved": r.Moved, "WaitSeconds": r.WaitTime.Seconds(),
+		"Positions": r.Positions, "Missed": r.Missed,
+	}
 }
 
 // latencyVars returns a latency in milliseconds.

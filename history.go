@@ -11,6 +11,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/history"
 	"github.com/EnumApps/clustersql/internal/jsonform"
+	"github.com/EnumApps/clustersql/internal/seen"
 	"github.com/EnumApps/clustersql/internal/session"
 )
 
@@ -23,6 +24,8 @@ type tally struct {
 	address atomic.Pointer[address]     // nil before the first look
 	check   atomic.Pointer[ProbeResult] // the last probe; nil before the first
 	past    history.Past                // guarded by the lock of the cluster's history
+
+	seen seen.Node // for the calls under ReadYourWrites
 }
 
 // A clusterTally is what is counted and remembered of one cluster.
@@ -297,5 +300,50 @@ func (h *Histogram) UnmarshalJSON(text []byte) error {
 	h.h.Sum = time.Duration(in.Sum)
 	clear(h.h.Counts[:])
 	copy(h.h.Counts[:], in.Counts)
+	return nil
+}
+
+// SessionReads counts the calls under [ReadYourWrites] on a node. Each that begins
+// outside a transaction, or begins one, and comes after another of its session is
+// counted once, by how it was known that the node has what the calls before have seen.
+type SessionReads struct {
+	Known  uint64 `json:"known"`  // the node was known to have it: nothing was asked
+	Asked  uint64 `json:"asked"`  // the node was asked, and had it
+	Waited uint64 `json:"waited"` // it had it after a wait
+	Moved  uint64 `json:"moved"`  // it did not have it within causal_timeout: the call went to another node, or failed
+
+	WaitTime  time.Duration `json:"-"`         // of those in Waited and Moved
+	Positions uint64        `json:"positions"` // answers to questions for the position after a call
+	Missed    uint64        `json:"missed"`    // calls after which there was no answer
+}
+
+// sessionReads returns the counts as a program gets them.
+func sessionReads(c *counts.Sessions) SessionReads {
+	return SessionReads{
+		Known: c.Known.Load(), Asked: c.Asked.Load(), Waited: c.Waited.Load(), Moved: c.Moved.Load(),
+		WaitTime: time.Duration(c.Time.Load()), Positions: c.Positions.Load(), Missed: c.Missed.Load(),
+	}
+}
+
+type plainSessionReads SessionReads
+
+type sessionJSON struct {
+	*plainSessionReads
+	WaitTime jsonform.Seconds `json:"wait_seconds"`
+}
+
+// MarshalJSON writes the counts with the names that the manual has.
+func (r SessionReads) MarshalJSON() ([]byte, error) {
+	return json.Marshal(sessionJSON{(*plainSessionReads)(&r), jsonform.Seconds(r.WaitTime)})
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (r *SessionReads) UnmarshalJSON(text []byte) error {
+	in := sessionJSON{plainSessionReads: new(plainSessionReads)}
+	if err := json.Unmarshal(text, &in); err != nil {
+		return err
+	}
+	*r = SessionReads(*in.plainSessionReads)
+	r.WaitTime = time.Duration(in.WaitTime)
 	return nil
 }

@@ -23,20 +23,20 @@ const modulePath = "github.com/EnumApps/clustersql"
 // so is an entry that is not in the code.
 var arrows = map[string][]string{
 	".": {
-		"internal/balance", "internal/calls", "internal/conffile", "internal/counts", "internal/dialect", "internal/dialects", "internal/draw", "internal/drivers", "internal/gate", "internal/health",
-		"internal/history", "internal/jsonform", "internal/members", "internal/mysql", "internal/roles", "internal/settings", "internal/whynot",
+		"internal/balance", "internal/calls", "internal/causal", "internal/conffile", "internal/counts", "internal/dialect", "internal/dialects", "internal/draw", "internal/drivers", "internal/gate", "internal/health",
+		"internal/history", "internal/jsonform", "internal/members", "internal/mysql", "internal/roles", "internal/seen", "internal/settings", "internal/whynot",
 		"internal/deadline", "internal/discovery", "internal/logline", "internal/postgres", "internal/redact", "internal/session", "internal/socket",
 	},
 
 	"internal/conffile": {"internal/redact"},
-	"internal/mysql":    {"internal/dialect", "internal/health", "internal/redact"},
+	"internal/mysql":    {"internal/causal", "internal/dialect", "internal/health", "internal/redact"},
 	"internal/postgres": {"internal/dialect", "internal/health", "internal/redact"},
-	"internal/session":  {"internal/dialect", "internal/health", "internal/sqltext"},
+	"internal/session":  {"internal/causal", "internal/dialect", "internal/health", "internal/sqltext"},
 
 	"internal/balance":   {"internal/health"},
 	"internal/calls":     {},
 	"internal/deadline":  {},
-	"internal/dialect":   {"internal/health"},
+	"internal/dialect":   {"internal/causal", "internal/health"},
 	"internal/dialects":  {"internal/dialect", "internal/health", "internal/mysql", "internal/postgres"},
 	"internal/draw":      {},
 	"internal/drivers":   {"internal/conffile", "internal/dialects"},
@@ -53,6 +53,10 @@ var arrows = map[string][]string{
 	"internal/socket":    {},
 	"internal/counts":    {"internal/health"},
 	"internal/sqltext":   {},
+
+	"internal/causal":     {},
+	"internal/causaltest": {},
+	"internal/seen":       {"internal/causal", "internal/counts", "internal/dialect"},
 
 	"internal/whynot": {"internal/balance", "internal/health"},
 

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/EnumApps/clustersql/internal/causal"
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
@@ -64,7 +65,10 @@ func (m *manager) connect(ctx context.Context, closed func()) (driver.Conn, erro
 	if err != nil {
 		return nil, err
 	}
-	o := &opening{m: m, ended: running.Done()}
+	o := &opening{m: m, ended: running.Done(), session: causal.In(ctx)}
+	if o.session != nil {
+		m.tally.Sessions.Store(true)
+	}
 	if _, ok := ctx.Deadline(); !ok {
 		o.deadline = time.Now().Add(m.cfg().OpenTimeout)
 	}

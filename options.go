@@ -31,6 +31,9 @@ func WithRequire(what Require) Option { return func(c *Config) { c.Require = wha
 // WithMaxLag sets [Config.MaxLag].
 func WithMaxLag(lag time.Duration) Option { return func(c *Config) { c.MaxLag = lag } }
 
+// WithCausalTimeout sets [Config.CausalTimeout].
+func WithCausalTimeout(d time.Duration) Option { return func(c *Config) { c.CausalTimeout = d } }
+
 // WithRoleQueries sets [Config.RoleQuery] and [Config.LagQuery]. Either may be
 // empty.
 func WithRoleQueries(role, lag string) Option {

@@ -85,6 +85,10 @@ func (n *node) startProbe(l *life) {
 		n.schedule(n.cfg().HangLimit) // the probe may outlast what is left of it
 	}
 	q := question{want: n.want(), settle: conn == nil, by: time.Now().Add(timeout), brief: n.loop.role != nil && time.Now().Before(n.loop.role.briefTill)}
+	if n.tally.cluster.Sessions.Load() {
+		site := n.site()
+		q.site = &site
+	}
 	asks := conn != nil || n.loop.heard
 	parent, giveUp := context.WithCancel(context.Background())
 	if conn != nil {
@@ -187,9 +191,12 @@ func (n *node) probe(l *life, parent context.Context, conn driver.Conn, limit *d
 		}
 		l.send(outcome{kind: outcomeProbe, layer: layerOf(overdue, context.Cause(overdue)), evidence: failed.evidence()})
 	})
-	r, began := dialed{conn: conn}, time.Now()
+	r, began, generation := dialed{conn: conn}, time.Now(), n.generation.Load()
 	defer func() { // also if the backend or the check ends this goroutine
 		took := max(time.Since(began), 1)
+		if r.place != nil {
+			n.tally.seen.Place(generation, began, *r.place)
+		}
 		if stopOverdue() {
 			n.endProbe(ctx, l, &r, took, fresh)
 			return

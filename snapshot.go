@@ -164,6 +164,9 @@ func (n *node) shown(now time.Time) NodeStatus {
 	if status.Full {
 		status.FullUntil = s.fullUntil
 	}
+	if c := t.seen.Counts(); c != nil {
+		status.SessionReads = sessionReads(c)
+	}
 	if p := s.part; p != nil {
 		status.Role, status.Access, status.Timeline = Role(p.Role), Access(p.Access), p.Timeline
 		status.Lag, status.LagUnknown = p.lag.For, p.lag.Why

@@ -128,7 +128,8 @@ type NodeStatus struct {
 	ErrorsByClass  map[string]uint64 `json:"errors_by_class,omitempty"`
 	RefusedByClass map[string]uint64 `json:"refused_by_class,omitempty"`
 	ClosedBy       map[string]uint64 `json:"closed_by,omitempty"`
-	Moved          uint64            `json:"moved"`           // see [ClusterStatus]
+	Moved          uint64            `json:"moved"` // see [ClusterStatus]
+	SessionReads   SessionReads      `json:"session_reads"`
 	Unknown        uint64            `json:"unknown_outcome"` // see [ClusterStatus]
 
 	Added            time.Time `json:"added,omitzero"`

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/balance"
+	"github.com/EnumApps/clustersql/internal/causal"
 	"github.com/EnumApps/clustersql/internal/conffile"
 	"github.com/EnumApps/clustersql/internal/draw"
 	"github.com/EnumApps/clustersql/internal/health"
@@ -164,7 +165,10 @@ var outside = draw.NewSource(rand.Uint64(), "")
 
 // plan asks the strategy for the launches among the usable nodes. The plan is
 // empty if no node is usable.
-func (m *manager) plan(nodes []*node) (plan []launch, err error) {
+//
+// s is the session of the open's call, or nil. Nodes that are not known to have what
+// it has seen are asked last, if there are others.
+func (m *manager) plan(nodes []*node, s *causal.Session) (plan []launch, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("clustersql: cluster %q: the strategy panicked: %s", m.name, redacted(nodes, fmt.Sprint(r)))
@@ -172,7 +176,9 @@ func (m *manager) plan(nodes []*node) (plan []launch, err error) {
 	}()
 	r := rosters.Get().(*roster)
 	defer r.release()
-	r.fill(nodes, time.Now())
+	now := time.Now()
+	r.fill(nodes, now)
+	r.rank(s, now)
 	switch {
 	case len(r.nodes) == 0:
 		return nil, nil
@@ -213,6 +219,29 @@ func (r *roster) fill(nodes []*node, now time.Time) {
 		if m := n.member(now); m.State.Usable() && !n.isAlias() {
 			r.nodes, r.members = append(r.nodes, n), append(r.members, m)
 		}
+	}
+}
+
+// rank makes the nodes second best that are not known to have what a session has
+// seen, if there is one that is. Without a session they are those that other sessions
+// have found to be behind.
+func (r *roster) rank(s *causal.Session, now time.Time) {
+	for i, n := range r.nodes {
+		r.members[i].Second = r.members[i].Second || n.tally.seen.IsBehind(now)
+	}
+	if s == nil {
+		return
+	}
+	has, some := make([]bool, len(r.nodes)), false
+	for i, n := range r.nodes {
+		all, seen := n.tally.seen.Has(s, n.generation.Load())
+		if !seen {
+			return
+		}
+		has[i], some = all, some || all
+	}
+	for i := range r.members {
+		r.members[i].Second = r.members[i].Second || some && !has[i]
 	}
 }
 

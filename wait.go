@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/EnumApps/clustersql/internal/causal"
 	"github.com/EnumApps/clustersql/internal/gate"
 	"github.com/EnumApps/clustersql/internal/health"
 )
@@ -20,6 +21,8 @@ type opening struct {
 	ended    <-chan struct{} // closed when the actors' life ends
 	deadline time.Time       // of open_timeout; zero if the caller has set one
 	timer    *time.Timer     // for whatever the open waits for next; nil before its first use
+
+	session *causal.Session // of the caller; nil without one
 
 	current  round              // the latest round
 	failures map[*node]*failure // each node's latest failure in this open; nil while there is none
@@ -136,7 +139,7 @@ func (o *opening) plan(nodes []*node) ([]launch, error) {
 	if !slices.ContainsFunc(nodes, func(n *node) bool { return o.mayAsk(n, o.eager) }) {
 		return nil, nil
 	}
-	plan, err := o.m.plan(nodes)
+	plan, err := o.m.plan(nodes, o.session)
 	if o.failures == nil {
 		return plan, err
 	}

@@ -34,6 +34,8 @@ type Cluster struct {
 	AllDown atomic.Uint64 // opens that have met no usable node
 	Found   atomic.Uint64 // changes that discovery has made
 	Unheard atomic.Uint64 // answers of sources that do not count, and those that did not come
+
+	Sessions atomic.Bool // a call of a session has come: probes ask for positions
 }
 
 // troubles counts what does not happen on a node on which all goes well.

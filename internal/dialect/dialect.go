@@ -4,7 +4,7 @@
 // of its own, which imports this one.
 //
 // The package has no goroutine, channel, lock or clock, and opens no
-// connection. Of this module it imports only package health.
+// connection. Of this module it imports only the packages causal and health.
 package dialect
 
 import (
@@ -110,6 +110,8 @@ type Dialect interface {
 	// Tidy ends the transaction that a check of the program may have left open
 	// on a conn.
 	Tidy(ctx context.Context, conn driver.Conn) error
+
+	Positions
 }
 
 // An Unaddressed is a member that has told no address, and why that is so.

@@ -59,6 +59,9 @@ type health struct {
 	silent bool
 }
 
+// Name returns the node's name.
+func (n *Node) Name() string { return n.name }
+
 // Set makes s the answer to every connect from now on.
 func (n *Node) Set(s Script) {
 	n.mu.Lock()

@@ -36,20 +36,23 @@ func Node(n *fakedb.Node) *Script {
 	g.Group.Store("11f1-a")
 	g.Provider.Store(true)
 	g.Conf.Store(3)
-	n.OnStatement(func(_ context.Context, query string, _ []driver.NamedValue) error {
-		switch {
-		case strings.HasPrefix(query, "DO 1"):
-			g.Works.Add(1)
-			if g.Reject.Load() {
-				return &mysql.MySQLError{Number: 1047, Message: "WSREP has not yet prepared node for application use"}
-			}
-		case strings.HasPrefix(query, "INSERT") && g.ReadOnly.Load() != "0":
-			return &mysql.MySQLError{Number: 1290, Message: "running with the --read-only option"}
-		}
-		return nil
-	})
+	n.OnStatement(func(_ context.Context, query string, _ []driver.NamedValue) error { return g.refusal(query) })
 	n.OnQuery(g.answer)
 	return g
+}
+
+// refusal returns the error of a statement, or nil.
+func (g *Script) refusal(query string) error {
+	switch {
+	case strings.HasPrefix(query, "DO 1"):
+		g.Works.Add(1)
+		if g.Reject.Load() {
+			return &mysql.MySQLError{Number: 1047, Message: "WSREP has not yet prepared node for application use"}
+		}
+	case strings.HasPrefix(query, "INSERT") && g.ReadOnly.Load() != "0":
+		return &mysql.MySQLError{Number: 1290, Message: "running with the --read-only option"}
+	}
+	return nil
 }
 
 func (g *Script) answer(query string) ([][]driver.Value, bool) {

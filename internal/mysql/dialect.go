@@ -4,7 +4,7 @@
 // classifies, and package health decides.
 //
 // It has no goroutine, channel, lock or clock. The root imports it; it imports
-// the packages dialect, health and redact.
+// the packages causal, dialect, health and redact.
 package mysql
 
 import (

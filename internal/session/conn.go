@@ -5,8 +5,8 @@
 //
 // It has no goroutine, channel, lock or clock but one timer for each conn, which
 // tells of calls that take long. What the cluster and database/sql
-// share is atomic. The root imports it; it imports the packages dialect, health
-// and sqltext.
+// share is atomic. The root imports it; it imports the packages causal, dialect,
+// health and sqltext.
 package session
 
 import (
@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/EnumApps/clustersql/internal/causal"
 	"github.com/EnumApps/clustersql/internal/dialect"
 )
 
@@ -35,6 +36,7 @@ type Link struct {
 	Pooled     bool                 // database/sql may put the conn into its pool before anybody uses it
 	Ended      func() bool          // reports whether the server has ended the connection, unread; nil if nobody knows
 	Lateness   Lateness             // is told of calls that take long; nil: nobody is
+	Causal     Causal               // what sessions of calls ask of the cluster; nil: nothing
 }
 
 // A Closer says who has closed a conn, and why.
@@ -80,6 +82,8 @@ type conn struct {
 	stale     bool            // Raw gave it out although it had retired while nobody used it; nothing more is sent on it
 	spent     bool            // not to be used again, though database/sql may not have seen a bad conn
 	inTx      bool            // from BeginTx until Commit or Rollback
+	txOf      *causal.Session // of the calls in that transaction, as long as there is one
+	owes      *causal.Session // whose call has read on the conn, which has not been asked for its position since
 	pinned    bool            // a statement may have begun a transaction, or left other state in the session; never cleared, as its end cannot be seen
 	late      *time.Timer     // calls the link's Late; nil before the first call; see begin
 
@@ -106,6 +110,9 @@ func Wrap(backend driver.Conn, l Link) (driver.Conn, Handle) {
 	c.backend, c.link, c.pinned = backend, l, l.Session.Manual
 	if l.Pooled {
 		c.usage.state.Store(idle)
+	}
+	if c.link.Causal == nil {
+		c.link.Causal = apart{}
 	}
 	c.pinger, _ = backend.(driver.Pinger)
 	c.execer, _ = backend.(driver.ExecerContext)
@@ -145,6 +152,9 @@ func (c *conn) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "a connect
 func (c *conn) Close() error {
 	if !c.usage.mayClose() {
 		return nil
+	}
+	if c.owes != nil {
+		c.forgo()
 	}
 	return c.close()
 }
@@ -245,6 +255,9 @@ func (c *conn) IsValid() bool {
 		return false // checkOut, because an unused conn is idle, and must not be closed under the backend's IsValid
 	}
 	if c.validator == nil || c.validator.IsValid() {
+		if c.owes != nil && !c.pay() {
+			return false
+		}
 		return c.usage.checkIn()
 	}
 	if !c.invalid {
@@ -285,6 +298,12 @@ func (c *conn) exec(ctx context.Context, query string, args []driver.NamedValue)
 	if c.execer == nil {
 		return c.legacyExec(ctx, query, args)
 	}
+	s := causal.In(ctx)
+	if s != nil {
+		if err := c.await(ctx, s); err != nil {
+			return nil, err
+		}
+	}
 	c.last = ctx
 	c.begin()
 	result, err := c.execer.ExecContext(ctx, query, args)
@@ -293,6 +312,9 @@ func (c *conn) exec(ctx context.Context, query string, args []driver.NamedValue)
 		err = c.failed(ctx, OpExec, query, err)
 	}
 	c.ran(query, c.link.Session.Single, err)
+	if s != nil {
+		c.wrote(s, err)
+	}
 	return result, err
 }
 
@@ -303,6 +325,12 @@ func (c *conn) query(ctx context.Context, query string, args []driver.NamedValue
 	if c.queryer == nil {
 		return c.legacyQuery(ctx, query, args)
 	}
+	s := causal.In(ctx)
+	if s != nil {
+		if err := c.await(ctx, s); err != nil {
+			return nil, err
+		}
+	}
 	c.last = ctx
 	c.begin()
 	rows, err := c.queryer.QueryContext(ctx, query, args)
@@ -311,6 +339,9 @@ func (c *conn) query(ctx context.Context, query string, args []driver.NamedValue
 		err = c.failed(ctx, OpQuery, query, err)
 	}
 	c.ran(query, c.link.Session.Single, err)
+	if s != nil {
+		c.read(s, err)
+	}
 	return rows, err
 }
 

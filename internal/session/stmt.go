@@ -3,6 +3,8 @@ package session
 import (
 	"context"
 	"database/sql/driver"
+
+	"github.com/EnumApps/clustersql/internal/causal"
 )
 
 //lint:file-ignore SA1019 older backends have only the deprecated interfaces
@@ -139,11 +141,21 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 		}
 		return s.exec(ctx, values)
 	}
+	of := causal.In(ctx)
+	if of != nil {
+		if err := s.conn.await(ctx, of); err != nil {
+			return nil, err
+		}
+	}
 	s.conn.last = ctx
 	s.conn.begin()
 	result, err := s.execer.ExecContext(ctx, args)
 	s.conn.end()
-	return result, s.ended(ctx, OpStmtExec, err)
+	err = s.ended(ctx, OpStmtExec, err)
+	if of != nil {
+		s.conn.wrote(of, err)
+	}
+	return result, err
 }
 
 // QueryContext runs the query.
@@ -158,11 +170,21 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 		}
 		return s.rows(ctx, values)
 	}
+	of := causal.In(ctx)
+	if of != nil {
+		if err := s.conn.await(ctx, of); err != nil {
+			return nil, err
+		}
+	}
 	s.conn.last = ctx
 	s.conn.begin()
 	rows, err := s.queryer.QueryContext(ctx, args)
 	s.conn.end()
-	return rows, s.ended(ctx, OpStmtQuery, err)
+	err = s.ended(ctx, OpStmtQuery, err)
+	if of != nil {
+		s.conn.read(of, err)
+	}
+	return rows, err
 }
 
 // Exec calls the backend's Exec.
@@ -171,11 +193,21 @@ func (s *stmt) Exec(args []driver.Value) (driver.Result, error) {
 }
 
 func (s *stmt) exec(ctx context.Context, args []driver.Value) (driver.Result, error) {
+	of := causal.In(ctx)
+	if of != nil {
+		if err := s.conn.await(ctx, of); err != nil {
+			return nil, err
+		}
+	}
 	s.conn.last = ctx
 	s.conn.begin()
 	result, err := s.backend.Exec(args)
 	s.conn.end()
-	return result, s.ended(ctx, OpStmtExec, err)
+	err = s.ended(ctx, OpStmtExec, err)
+	if of != nil {
+		s.conn.wrote(of, err)
+	}
+	return result, err
 }
 
 // Query calls the backend's Query.
@@ -184,11 +216,21 @@ func (s *stmt) Query(args []driver.Value) (driver.Rows, error) {
 }
 
 func (s *stmt) rows(ctx context.Context, args []driver.Value) (driver.Rows, error) {
+	of := causal.In(ctx)
+	if of != nil {
+		if err := s.conn.await(ctx, of); err != nil {
+			return nil, err
+		}
+	}
 	s.conn.last = ctx
 	s.conn.begin()
 	rows, err := s.backend.Query(args)
 	s.conn.end()
-	return rows, s.ended(ctx, OpStmtQuery, err)
+	err = s.ended(ctx, OpStmtQuery, err)
+	if of != nil {
+		s.conn.read(of, err)
+	}
+	return rows, err
 }
 
 // ended must be called after each run of the statement. It returns what the

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+
+	"github.com/EnumApps/clustersql/internal/causal"
 )
 
 //lint:file-ignore SA1019 older backends have only the deprecated interfaces
@@ -31,9 +33,15 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 			return nil, err
 		}
 	}
-	switch {
-	case c.discarded:
+	if c.discarded {
 		return nil, errDiscarded
+	}
+	if s := causal.In(ctx); s != nil {
+		if err := c.await(ctx, s); err != nil {
+			return nil, err
+		}
+	}
+	switch {
 	case c.beginner != nil:
 		c.last = ctx
 		c.begin()
@@ -80,7 +88,7 @@ func (c *conn) wrapTx(ctx context.Context, backend driver.Tx, err error) (driver
 	if backend == nil {
 		return nil, nil
 	}
-	c.inTx = true
+	c.inTx, c.txOf = true, causal.In(ctx)
 	t := &tx{backend: backend, conn: c}
 	if c.resetter == nil || c.validator == nil {
 		t.ctx = ctx
@@ -96,8 +104,11 @@ func (t *tx) Commit() error {
 	t.conn.end()
 	if err != nil {
 		t.conn.pinned = true // the server may still be in the transaction
-		return t.conn.failed(context.Background(), OpCommit, "", err)
+		err = t.conn.failed(context.Background(), OpCommit, "", err)
+		t.conn.ended(err)
+		return err
 	}
+	t.conn.ended(nil)
 	return nil
 }
 
@@ -110,6 +121,9 @@ func (t *tx) Rollback() error {
 		t.conn.discarded = true
 	}
 	defer t.end()
+	if t.conn.txOf != nil {
+		t.conn.owes = t.conn.txOf // for what was read in it
+	}
 	t.conn.begin()
 	err := t.backend.Rollback()
 	t.conn.end()
@@ -123,4 +137,4 @@ func (t *tx) Rollback() error {
 // end notes that database/sql is done with the transaction, which it is also
 // after a Commit or Rollback that failed. Else a sql.Conn would go on to hide
 // the driver.ErrBadConn of a connection that is gone.
-func (t *tx) end() { t.conn.inTx = false }
+func (t *tx) end() { t.conn.inTx, t.conn.txOf = false, nil }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+
+	"github.com/EnumApps/clustersql/internal/causal"
 )
 
 //lint:file-ignore SA1019 older backends have only the deprecated interfaces
@@ -151,6 +153,12 @@ func (c *conn) execValues(query string, args []driver.Value) (driver.Result, err
 }
 
 func (c *conn) backendExec(ctx context.Context, query string, args []driver.Value) (driver.Result, error) {
+	s := causal.In(ctx)
+	if s != nil {
+		if err := c.await(ctx, s); err != nil {
+			return nil, err
+		}
+	}
 	c.last = ctx
 	c.begin()
 	result, err := c.legacyExecer.Exec(query, args)
@@ -159,6 +167,9 @@ func (c *conn) backendExec(ctx context.Context, query string, args []driver.Valu
 		err = c.failed(ctx, OpExec, query, err)
 	}
 	c.ran(query, c.link.Session.Single, err)
+	if s != nil {
+		c.wrote(s, err)
+	}
 	return result, err
 }
 
@@ -180,6 +191,12 @@ func (c *conn) queryValues(query string, args []driver.Value) (driver.Rows, erro
 }
 
 func (c *conn) backendQuery(ctx context.Context, query string, args []driver.Value) (driver.Rows, error) {
+	s := causal.In(ctx)
+	if s != nil {
+		if err := c.await(ctx, s); err != nil {
+			return nil, err
+		}
+	}
 	c.last = ctx
 	c.begin()
 	rows, err := c.legacyQueryer.Query(query, args)
@@ -188,6 +205,9 @@ func (c *conn) backendQuery(ctx context.Context, query string, args []driver.Val
 		err = c.failed(ctx, OpQuery, query, err)
 	}
 	c.ran(query, c.link.Session.Single, err)
+	if s != nil {
+		c.read(s, err)
+	}
 	return rows, err
 }
 

@@ -148,6 +148,17 @@ func (b *batch) node(cluster string, s *clustersql.NodeStatus) {
 	if s.LagUnknown == "" {
 		b.gauge(own{"clustersql.node.lag", "s", "How far the node was behind its primary at the last look."}, s.Lag.Seconds(), self...)
 	}
+	if r := &s.SessionReads; *r != (clustersql.SessionReads{}) {
+		calls := own{"clustersql.node.session.calls", "{call}", "Calls under ReadYourWrites by how the node was known to have what their session has seen."}
+		b.total(calls, r.Known, with(resultKey.String("known"))...)
+		b.total(calls, r.Asked, with(resultKey.String("asked"))...)
+		b.total(calls, r.Waited, with(resultKey.String("waited"))...)
+		b.total(calls, r.Moved, with(resultKey.String("moved"))...)
+		b.seconds(own{"clustersql.node.session.wait", "s", "How long such calls have waited on the node in all."}, r.WaitTime, self...)
+		positions := own{"clustersql.node.session.positions", "{question}", "Positions that were asked for after such calls, by result."}
+		b.total(positions, r.Positions, with(resultKey.String("ok"))...)
+		b.total(positions, r.Missed, with(resultKey.String("error"))...)
+	}
 	b.seconds(own{"clustersql.node.downtime", "s", "How long the node has been down in all."}, s.Downtime, self...)
 	for _, c := range s.Changes {
 		b.total(own{"clustersql.node.state.changes", "{change}", "Changes of state by the new state and by what led to it."}, c.Count, with(stateKey.String(c.To.String()), causeKey.String(c.Cause))...)

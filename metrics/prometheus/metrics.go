@@ -42,6 +42,9 @@ var (
 	nodeClosed    = desc("node_connections_closed_total", "Connections of database/sql that were closed, by reason.", "cluster", "node", "reason")
 	nodeErrors    = desc("node_errors_total", "Failed attempts and probes, and errors of statements that say something about the node, by class.", "class", "cluster", "node")
 	nodeFull      = desc("node_full", "Whether the node has lately had no room for a connection.", "cluster", "node")
+	nodeSessions  = desc("node_session_calls_total", "Calls under ReadYourWrites by how the node was known to have what their session has seen; missing before the first.", "cluster", "node", "result")
+	nodeWaits     = desc("node_session_wait_seconds_total", "How long such calls have waited on the node in all; missing before the first.", "cluster", "node")
+	nodePositions = desc("node_session_positions_total", "Positions that were asked for after such calls, by result; missing before the first.", "cluster", "node", "result")
 	nodeLag       = desc("node_lag_seconds", "How far the node was behind its primary at the last look; missing while that is not known.", "cluster", "node")
 	nodeRole      = desc("node_role", "The role of the node in replication; always 1.", "cluster", "node", "role")
 )
@@ -153,6 +156,15 @@ func (n *node) collect(s *clustersql.NodeStatus, b *batch) {
 		}
 	}
 	b.gauge(nodeFull, n.plain, flag(s.Full))
+	if r := &s.SessionReads; *r != (clustersql.SessionReads{}) {
+		b.counter(nodeSessions, n.with("result", "asked"), float64(r.Asked))
+		b.counter(nodeSessions, n.with("result", "known"), float64(r.Known))
+		b.counter(nodeSessions, n.with("result", "moved"), float64(r.Moved))
+		b.counter(nodeSessions, n.with("result", "waited"), float64(r.Waited))
+		b.counter(nodeWaits, n.plain, r.WaitTime.Seconds())
+		b.counter(nodePositions, n.failed, float64(r.Missed))
+		b.counter(nodePositions, n.passed, float64(r.Positions))
+	}
 	if s.LagUnknown == "" {
 		b.gauge(nodeLag, n.plain, s.Lag.Seconds())
 	}

@@ -1,0 +1,114 @@
+package clustersql
+
+import (
+	"context"
+	"database/sql"
+	"net"
+	"strconv"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/EnumApps/clustersql/internal/causaltest"
+	"github.com/EnumApps/clustersql/internal/galeratest"
+)
+
+// Sessions write and read on three nodes that lag, stop and die. With ReadYourWrites
+// no read sees less than it must. Without it the same check finds many that do.
+func TestSessionsSeeNothingStale(t *testing.T) {
+	for name, causal := range map[string]bool{"ReadYourWrites": true, "without": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLagging(t, WithStrategy(Balanced), WithCausalTimeout(200*time.Millisecond))
+				r := causaltest.Run(l.disturb(t), causaltest.Options{
+					Sessions: 8, Reads: 20_000, Longest: time.Hour, Seed: 7,
+					Put:   func(ctx context.Context, key int, value int64) error { return l.put(ctx, key, value) },
+					Get:   func(ctx context.Context, key int) (int64, error) { return l.get(ctx, l.all, key) },
+					Open:  opener(causal),
+					Carry: carrier(t, causal),
+				})
+				t.Log(r)
+				bad := r.Stale + r.Backward
+				switch {
+				case causal && bad > 0:
+					t.Errorf("%d reads saw less than they must: %s", bad, r.Example)
+				case !causal && (r.Stale < 100 || r.Backward < 10):
+					t.Error("the check found no stale reads where there must be some")
+				case r.Reads < 15_000:
+					t.Errorf("only %d reads: %v", r.Reads, r.FirstError)
+				}
+			})
+		})
+	}
+}
+
+func opener(causal bool) func(ctx context.Context) context.Context {
+	if causal {
+		return ReadYourWrites
+	}
+	return func(ctx context.Context) context.Context { return ctx }
+}
+
+// carrier gives a session to another process.
+func carrier(t *testing.T, causal bool) func(ctx context.Context) context.Context {
+	if !causal {
+		return nil
+	}
+	return func(ctx context.Context) context.Context {
+		next, err := WithToken(ctx, Token(ctx))
+		if err != nil {
+			t.Error(err)
+		}
+		return next
+	}
+}
+
+func (l *lagging) put(ctx context.Context, key int, value int64) error {
+	_, err := l.all.ExecContext(ctx, galeratest.Put(strconv.Itoa(key), strconv.FormatInt(value, 10)))
+	return err
+}
+
+// get reads a counter. A user thinks for a moment between two reads.
+func (l *lagging) get(ctx context.Context, db *sql.DB, key int) (n int64, err error) {
+	time.Sleep(2 * time.Millisecond)
+	var value, rest string
+	if err := db.QueryRowContext(ctx, galeratest.Get(strconv.Itoa(key))).Scan(&value, &rest, &rest); err != nil || value == "" {
+		return 0, err
+	}
+	return strconv.ParseInt(value, 10, 64)
+}
+
+// disturb makes the nodes lag, stop and lose their connections, until the context
+// that it returns is done.
+func (l *lagging) disturb(t *testing.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	t.Cleanup(func() { cancel(); <-ended })
+	go func() {
+		defer close(ended)
+		for i := 0; ctx.Err() == nil; i++ {
+			n := l.nodes[i%3]
+			switch i % 5 {
+			case 0, 1:
+				l.group.Delay(n, time.Duration(10+i%7*20)*time.Millisecond)
+			case 2:
+				l.group.Stop(n, true)
+			case 3:
+				n.SetHealth(errGoneNode, 0, false)
+			default:
+				l.group.Delay(n, 0)
+			}
+			select {
+			case <-time.After(300 * time.Millisecond):
+			case <-ctx.Done():
+			}
+			l.group.Stop(n, false)
+			n.SetHealth(nil, 0, false)
+		}
+	}()
+	return ctx
+}
+
+// errGoneNode is what a node that dies says.
+var errGoneNode error = &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}

@@ -1,0 +1,161 @@
+package integration
+
+import (
+	"context"
+	"database/sql"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+
+	"github.com/EnumApps/clustersql"
+	"github.com/EnumApps/clustersql/internal/causaltest"
+	"github.com/EnumApps/clustersql/internal/galera"
+)
+
+var sessionReads = flag.Int64("sessions.reads", 2500, "how many reads each TestReadYourWrites makes with sessions; with 10,000 or more nodes come back after they died")
+
+// Sessions write and read on three Galera nodes. The appliers of two of them are
+// stopped for moments, without flow control for the group, and a third dies. With
+// ReadYourWrites no read sees less than it must, and the same check finds reads that
+// do without it.
+func TestReadYourWrites(t *testing.T) {
+	_ = mysql.SetLogger(&mysql.NopLogger{}) // it would write a line for every lost connection
+	c := galera.StartT(t, galera.Options{FastFailure: true})
+	run(t, c, "CREATE TABLE app.counters (id INT PRIMARY KEY, v BIGINT NOT NULL)")
+	for key := range sessionsAtOnce {
+		run(t, c, fmt.Sprintf("INSERT INTO app.counters VALUES (%d, 0)", key))
+	}
+	pool := func(name string, opts ...clustersql.Option) *sql.DB {
+		d := clustersql.NewDriver(mysql.MySQLDriver{}, t.Name()+name, append([]clustersql.Option{clustersql.WithDonors(true, time.Hour)}, opts...)...)
+		t.Cleanup(func() { d.Close() })
+		for _, n := range c.Nodes {
+			if err := d.AddNode(n.Name, n.DSN("timeout=1s&readTimeout=10s")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		db := sql.OpenDB(d.Connector())
+		t.Cleanup(func() { db.Close() })
+		db.SetMaxIdleConns(sessionsAtOnce)
+		t.Cleanup(func() { tellSessions(t, d) })
+		return db
+	}
+	writes, reads := pool(" writes", clustersql.WithStrategy(clustersql.Ordered)), pool(" reads", clustersql.WithStrategy(clustersql.Balanced))
+	o := causaltest.Options{
+		Sessions: sessionsAtOnce, Longest: 20 * time.Minute, Seed: 1,
+		Put: func(ctx context.Context, key int, value int64) error {
+			_, err := writes.ExecContext(ctx, "UPDATE counters SET v = ? WHERE id = ?", value, key)
+			return err
+		},
+		Get: func(ctx context.Context, key int) (v int64, err error) {
+			err = reads.QueryRowContext(ctx, "SELECT v FROM counters WHERE id = ?", key).Scan(&v)
+			return v, err
+		},
+	}
+
+	t.Run("without", func(t *testing.T) {
+		o := o
+		o.Reads, o.Open = 2000, func(ctx context.Context) context.Context { return ctx }
+		r := causaltest.Run(makeLag(t, c, false), o)
+		t.Log(r)
+		if r.Stale < 10 {
+			t.Error("the check found hardly any stale reads where there must be some")
+		}
+	})
+	t.Run("ReadYourWrites", func(t *testing.T) {
+		o := o
+		o.From, o.Reads, o.Open, o.Carry = 1_000_000, *sessionReads, clustersql.ReadYourWrites, func(ctx context.Context) context.Context {
+			next, err := clustersql.WithToken(ctx, clustersql.Token(ctx))
+			if err != nil {
+				t.Error(err)
+			}
+			return next
+		}
+		r := causaltest.Run(makeLag(t, c, true), o)
+		t.Log(r)
+		if bad := r.Stale + r.Backward; bad > 0 {
+			t.Errorf("%d reads saw less than they must: %s", bad, r.Example)
+		}
+		if r.Reads < *sessionReads*3/4 || r.ReadErrors > r.Reads/10 {
+			t.Errorf("too few reads: %v, %v", r.FirstError, r.FirstWriteErr)
+		}
+	})
+}
+
+const sessionsAtOnce = 12
+
+// tellSessions logs how the calls of sessions went.
+func tellSessions(t *testing.T, d clustersql.Driver) {
+	for _, n := range d.Status().Nodes {
+		t.Logf("%s %s: %+v", d.Status().Name, n.Name, n.SessionReads)
+	}
+}
+
+// makeLag stops the appliers of the last two nodes for moments, until the context
+// that it returns is done. With deaths the last node is killed besides.
+func makeLag(t *testing.T, c *galera.Cluster, deaths bool) context.Context {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	var work sync.WaitGroup
+	t.Cleanup(func() {
+		stop()
+		work.Wait()
+	})
+	for i, n := range c.Nodes[1:] {
+		if err := n.Desync(ctx, true); err != nil {
+			t.Fatal(err)
+		}
+		work.Go(func() {
+			draw := rand.New(rand.NewPCG(uint64(i), 0))
+			for ctx.Err() == nil {
+				stopApplier(ctx, n, time.Duration(20+draw.IntN(300))*time.Millisecond)
+				pauseFor(ctx, time.Duration(draw.IntN(200))*time.Millisecond)
+			}
+		})
+	}
+	if deaths {
+		work.Go(func() {
+			last := c.Nodes[2]
+			for pauseFor(ctx, time.Second) {
+				if err := last.Kill(); err != nil {
+					t.Error(err)
+				}
+				if pauseFor(ctx, time.Second); *sessionReads < 10_000 {
+					return
+				}
+				if err := last.Start(ctx); err != nil {
+					return // the run is over
+				}
+				_ = last.Desync(ctx, true)
+			}
+		})
+	}
+	return ctx
+}
+
+// stopApplier stops a node's applier for a time. Its reads go on.
+func stopApplier(ctx context.Context, n *galera.Node, d time.Duration) {
+	conn, err := n.AdminDB().Conn(ctx)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(ctx, "FLUSH TABLES app.counters WITH READ LOCK"); err == nil {
+		pauseFor(ctx, d)
+		_, _ = conn.ExecContext(context.Background(), "UNLOCK TABLES")
+	}
+}
+
+// pauseFor waits, and reports whether ctx goes on.
+func pauseFor(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
