@@ -30,6 +30,13 @@ cd "$(dirname "$0")" || exit
 # Each module is tested as it stands, also where a workspace joins them.
 export GOWORK=off
 
+# enter goes into a module. One with a workspace of its own has no replace
+# directives, so that it can be installed by its version.
+enter() {
+  cd "$1" || return
+  [ ! -e go.work ] || export GOWORK=$PWD/go.work
+}
+
 modules=(. demo compat pgx metrics/prometheus metrics/otel cmd/clustersql statuspage/browsertest bench tools tools/testtable)
 platforms=(GOOS=darwin GOOS=windows GOARCH=386)
 
@@ -124,14 +131,14 @@ format() {
 # The tools module has no packages of its own. A list that fails is no excuse.
 has_packages() {
   local list
-  list=$(cd "$1" && go list ./... 2>/dev/null) || return 0
+  list=$(enter "$1" && go list ./... 2>/dev/null) || return 0
   [ -n "$list" ]
 }
 
 vet() {
   local code=0
   [ -x "$scratch/staticcheck" ] || go build -C tools -o "$scratch/staticcheck" honnef.co/go/tools/cmd/staticcheck || return
-  cd "$1" || return
+  enter "$1" || return
   go vet ./... || code=1
   "$scratch/staticcheck" ./... || code=1
   return "$code"
@@ -149,9 +156,19 @@ cross() {
 tidy() {
   local m code=0
   for m in "${modules[@]}"; do
-    (cd "$m" && go mod tidy -diff) || { echo "go mod tidy: $m"; code=1; }
+    (cd "$m" && tidy_here) || { echo "go mod tidy: $m"; code=1; }
   done
   return "$code"
+}
+
+# tidy_here looks at the module of this folder. "go mod tidy" knows no workspace, so
+# it gets the directives of one in a copy of go.mod.
+tidy_here() {
+  [ -e go.work ] || { go mod tidy -diff; return; }
+  local copy
+  copy=$(mktemp -d "$scratch/tidy.XXXXXX") || return
+  cp go.mod go.sum "$copy/" && sed -n '/^replace (/,/^)/p' go.work >>"$copy/go.mod" || return
+  go mod tidy -diff -modfile="$copy/go.mod"
 }
 
 # vulnerabilities looks at the module that other programs use. The list of known
@@ -200,7 +217,7 @@ quick() { short_packages && go test -json -race -short -count=1 -skip '^TestConf
 # These tests are a target or a step of their own.
 apart='^(TestFaults|TestReplicationFaults|TestGroupReplication|TestMySQLReplication|TestSoak)$'
 
-test_module() { cd "$1" && go test -json -race -timeout 15m -count=1 -skip "$apart" ./...; }
+test_module() { enter "$1" && go test -json -race -timeout 15m -count=1 -skip "$apart" ./...; }
 
 # What is timed on real servers goes before what has virtual time, hence nice.
 test_short() { short_packages && nice -n 5 go test -json -race -timeout 15m -count=1 "${list[@]}"; }

@@ -2,11 +2,6 @@ module github.com/EnumApps/clustersql/cmd/clustersql
 
 go 1.25.0
 
-replace (
-	github.com/EnumApps/clustersql => ../../
-	github.com/EnumApps/clustersql/pgx => ../../pgx
-)
-
 require (
 	github.com/EnumApps/clustersql v0.0.0-00010101000000-000000000000
 	github.com/EnumApps/clustersql/pgx v0.0.0-00010101000000-000000000000
