@@ -7,110 +7,16 @@ import (
 	"fmt"
 	"net"
 	"runtime"
-	"sync"
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/causal"
-	"github.com/EnumApps/clustersql/internal/counts"
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/health"
+	"github.com/EnumApps/clustersql/internal/held"
 	"github.com/EnumApps/clustersql/internal/logline"
 	"github.com/EnumApps/clustersql/internal/seen"
 	"github.com/EnumApps/clustersql/internal/session"
-	"github.com/EnumApps/clustersql/internal/socket"
 )
-
-// conns are the connections of one node that database/sql holds. The cluster
-// counts them, cuts them, and asks them to give way. Anyone may call the
-// methods.
-type conns struct {
-	mu       sync.Mutex // guards what follows; never held across a Close
-	open     map[*socket.Slot]heldConn
-	cuttable map[*socket.Slot]struct{} // the open ones whose backend has made its socket known
-}
-
-// A heldConn is one connection that database/sql holds.
-type heldConn struct {
-	conn   session.Handle
-	place  *counts.Place
-	born   uint64 // the node's generation when its attempt began
-	opened time.Time
-	aging  float64 // how much of max_age it gets
-}
-
-// add adds a connection. It returns how many there are now.
-func (c *conns) add(s *socket.Slot, h heldConn) int {
-	cuttable := s.Known()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.open == nil {
-		c.open, c.cuttable = make(map[*socket.Slot]heldConn), make(map[*socket.Slot]struct{})
-	}
-	c.open[s] = h
-	if cuttable {
-		c.cuttable[s] = struct{}{}
-	}
-	return len(c.open)
-}
-
-// remove removes a connection. It reports whether none is left.
-func (c *conns) remove(s *socket.Slot) (last bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.open, s)
-	delete(c.cuttable, s)
-	return len(c.open) == 0
-}
-
-// count returns how many are open, and how many of them can be cut. It does not
-// look at them one by one, because it is called often.
-func (c *conns) count() (open, cuttable int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.open), len(c.cuttable)
-}
-
-// parts returns how many of the open conns lie idle, and how many are of older
-// generations than the given one.
-func (c *conns) parts(generation uint64) (idle, retired int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, h := range c.open {
-		switch {
-		case h.born < generation:
-			retired++
-		case h.conn.Idle():
-			idle++
-		}
-	}
-	return idle, retired
-}
-
-// older returns the sockets of generations before the given one.
-func (c *conns) older(generation uint64) []*socket.Slot {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var old []*socket.Slot
-	for s, h := range c.open {
-		if h.born < generation {
-			old = append(old, s)
-		}
-	}
-	return old
-}
-
-// filter returns the open conns for which want is true, in no order.
-func (c *conns) filter(want func(heldConn) bool) []heldConn {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var found []heldConn
-	for _, h := range c.open {
-		if h.conn.Open() && want(h) {
-			found = append(found, h)
-		}
-	}
-	return found
-}
 
 // wrap wraps the winner's conn for database/sql. From now on it counts as a
 // connection and no longer as an open under way. The caller owns the returned
@@ -133,7 +39,7 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 		Causal:     n,
 		Pooled:     openedByPool(),
 		Closed: func(by session.Closer) {
-			last := n.conns.remove(w.socket)
+			last := n.conns.Remove(w.socket)
 			n.countEnd(by, w)
 			place.Leave()
 			if last && n.draining.Load() {
@@ -149,7 +55,7 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 		},
 	})
 	now := time.Now()
-	n.tally.NoteOpen(n.conns.add(w.socket, heldConn{handle, place, w.born, now, aging(n.draws)}))
+	n.tally.NoteOpen(n.conns.Add(w.socket, held.Conn{Handle: handle, Place: place, Born: w.born, Opened: now, Aging: held.Aging(n.draws)}))
 	n.applyCut(w)
 	n.load.Planned.Add(-1)
 	return wrapped
@@ -262,7 +168,7 @@ func (n *node) cut(l *life, reason, cause string) {
 	o := &cutOrder{n.generation.Load(), fmt.Errorf("%w (%s)", errCut, reason)}
 	n.cutOrder.Store(o)
 	count := 0
-	for _, s := range n.conns.older(o.below) {
+	for _, s := range n.conns.Older(o.below) {
 		if conn := s.Cut(o.why); conn != nil {
 			count++
 			l.start(func() { n.closeSocket(conn) })
@@ -357,4 +263,100 @@ func (n *node) site() dialect.Site {
 		site.System = s.part.System
 	}
 	return site
+}
+
+// A cut that is due waits for a proof that the node is silent, and not the
+// network, this program or the whole group: a fellow has answered since the
+// silence began, a dial of this node that began after that was not answered, and
+// a fellow has answered during that dial. A fellow's answer alone proves nothing:
+// when a network comes back, one node is the first to answer. Nor does a dial
+// alone: the whole group may have fallen silent when it began. Without the proof,
+// calls hang until hang_limit, or longer while dials fail for a reason of their
+// own, such as a name service. The only node of a cluster has nobody to be
+// compared with: its silence is taken for its own.
+type dueCut struct {
+	reason     string // empty: no cut is due
+	raise      bool   // the conns are not retired yet
+	proven     bool
+	silent     bool   // the last dial was not answered or refused; else it failed for a reason of its own, and says nothing
+	generation uint64 // when it became due
+	since      time.Time
+}
+
+// delayCut makes a cut due.
+func (n *node) delayCut(e *health.Evidence, raise bool) {
+	n.loop.due = dueCut{
+		reason: n.loop.health.Reason, raise: raise, generation: n.generation.Load(), since: time.Now(),
+	}
+	if n.loop.health.State == health.Draining {
+		n.loop.due.reason = e.Reason
+	}
+	if n.loop.health.Wordless() {
+		n.loop.due.since = n.loop.wordlessAt
+	}
+	n.proveCut(e)
+	n.awaiting.Store(true)
+	n.askAnswers()
+}
+
+// proveCut looks whether a silent probe proves that a cut is right. A refused dial
+// does not: the node may be slow, and out of a service meanwhile. The lasting
+// connection has until hang_limit to answer then. The sessions of a process that
+// died are reset, and do not hang.
+func (n *node) proveCut(e *health.Evidence) {
+	d := &n.loop.due
+	if d.reason == "" || !e.Probe || !e.Fresh {
+		return
+	}
+	silent := e.Class == health.Silent && !e.OK
+	d.silent = silent || e.Class == health.Refused
+	if silent {
+		d.proven = d.proven || n.loop.heard && n.answeredSince(e.Began) || len(n.nodes()) == 1
+	}
+}
+
+// applyDue carries out a cut that is due, or drops it if the node answers again.
+func (n *node) applyDue(l *life) {
+	d := &n.loop.due
+	switch {
+	case d.reason == "":
+		return
+	case n.loop.health.State.Usable():
+	case !d.proven && (!d.silent || time.Since(d.since) < n.cfg().HangLimit):
+		return
+	default:
+		if d.raise && n.generation.Load() == d.generation {
+			n.generation.Add(1)
+		}
+		n.emitRetired(d.reason, health.Silent.String())
+		n.closeRetired(l)
+		n.cut(l, d.reason, health.Silent.String())
+	}
+	n.loop.due = dueCut{}
+	n.awaiting.Store(false)
+}
+
+// dropDue drops a cut that is due when the node is not silent any more. It
+// reports whether the evidence that shows this retires the conns, which were
+// spared until now.
+func (n *node) dropDue(e *health.Evidence) (raise bool) {
+	d := n.loop.due
+	if d.reason == "" || !e.Answered() {
+		return false
+	}
+	n.loop.due = dueCut{}
+	n.awaiting.Store(false)
+	raise = d.raise && e.Retires()
+	n.loop.health.Spared(d.raise && !raise)
+	return raise
+}
+
+// untilHangLimit shortens a wait so that it ends when a cut that is due waits no
+// longer.
+func (n *node) untilHangLimit(wait time.Duration) time.Duration {
+	left := time.Until(n.loop.due.since.Add(n.cfg().HangLimit))
+	if n.loop.due.reason == "" || left <= 0 {
+		return wait
+	}
+	return min(wait, left)
 }

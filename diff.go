@@ -251,7 +251,7 @@ func (m *manager) describe() []members.Present {
 			own := d.Node
 			d.Node, d.Own = h.wanted(), &own
 		}
-		d.Conns, _ = n.conns.count()
+		d.Conns, _ = n.conns.Count()
 		all[i] = d
 	}
 	return all

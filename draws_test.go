@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/EnumApps/clustersql/internal/held"
 	"github.com/EnumApps/clustersql/internal/seedtest"
 )
 
@@ -28,7 +29,7 @@ func TestDrawsRepeat(t *testing.T) {
 				for _, s := range d.Status().Nodes {
 					text += fmt.Sprint(s.Name, " ", s.NextCheck.Sub(now), "\n")
 				}
-				text += fmt.Sprint(c.m.draw(1<<30), " ", heldConn{aging: aging(c.m.draws)}.ageLimit(time.Hour), "\n")
+				text += fmt.Sprint(c.m.draw(1<<30), " ", held.Conn{Aging: held.Aging(c.m.draws)}.AgeLimit(time.Hour), "\n")
 			}
 		})
 		return text

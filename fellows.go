@@ -116,6 +116,15 @@ func (n *node) compare(e *health.Evidence) {
 	}
 }
 
+// askAnswers asks the fellows that work for an answer. Anyone may call it.
+func (n *node) askAnswers() {
+	for _, other := range n.nodes() {
+		if other != n && other.snapshot.Load().works() {
+			other.checkNow()
+		}
+	}
+}
+
 // tellFellows wakes the nodes that wait for a fellow's answer, if this node has
 // just given one and has published it.
 func (n *node) tellFellows() {
@@ -128,111 +137,6 @@ func (n *node) tellFellows() {
 			other.checkNow()
 		}
 	}
-}
-
-// A cut that is due waits for a proof that the node is silent, and not the
-// network, this program or the whole group: a fellow has answered since the
-// silence began, a dial of this node that began after that was not answered, and
-// a fellow has answered during that dial. A fellow's answer alone proves nothing:
-// when a network comes back, one node is the first to answer. Nor does a dial
-// alone: the whole group may have fallen silent when it began. Without the proof,
-// calls hang until hang_limit, or longer while dials fail for a reason of their
-// own, such as a name service. The only node of a cluster has nobody to be
-// compared with: its silence is taken for its own.
-type dueCut struct {
-	reason     string // empty: no cut is due
-	raise      bool   // the conns are not retired yet
-	proven     bool
-	silent     bool   // the last dial was not answered or refused; else it failed for a reason of its own, and says nothing
-	generation uint64 // when it became due
-	since      time.Time
-}
-
-// delayCut makes a cut due.
-func (n *node) delayCut(e *health.Evidence, raise bool) {
-	n.loop.due = dueCut{
-		reason: n.loop.health.Reason, raise: raise, generation: n.generation.Load(), since: time.Now(),
-	}
-	if n.loop.health.State == health.Draining {
-		n.loop.due.reason = e.Reason
-	}
-	if n.loop.health.Wordless() {
-		n.loop.due.since = n.loop.wordlessAt
-	}
-	n.proveCut(e)
-	n.awaiting.Store(true)
-	n.askAnswers()
-}
-
-// proveCut looks whether a silent probe proves that a cut is right. A refused dial
-// does not: the node may be slow, and out of a service meanwhile. The lasting
-// connection has until hang_limit to answer then. The sessions of a process that
-// died are reset, and do not hang.
-func (n *node) proveCut(e *health.Evidence) {
-	d := &n.loop.due
-	if d.reason == "" || !e.Probe || !e.Fresh {
-		return
-	}
-	silent := e.Class == health.Silent && !e.OK
-	d.silent = silent || e.Class == health.Refused
-	if silent {
-		d.proven = d.proven || n.loop.heard && n.answeredSince(e.Began) || len(n.nodes()) == 1
-	}
-}
-
-// askAnswers asks the fellows that work for an answer. Anyone may call it.
-func (n *node) askAnswers() {
-	for _, other := range n.nodes() {
-		if other != n && other.snapshot.Load().works() {
-			other.checkNow()
-		}
-	}
-}
-
-// applyDue carries out a cut that is due, or drops it if the node answers again.
-func (n *node) applyDue(l *life) {
-	d := &n.loop.due
-	switch {
-	case d.reason == "":
-		return
-	case n.loop.health.State.Usable():
-	case !d.proven && (!d.silent || time.Since(d.since) < n.cfg().HangLimit):
-		return
-	default:
-		if d.raise && n.generation.Load() == d.generation {
-			n.generation.Add(1)
-		}
-		n.emitRetired(d.reason, health.Silent.String())
-		n.closeRetired(l)
-		n.cut(l, d.reason, health.Silent.String())
-	}
-	n.loop.due = dueCut{}
-	n.awaiting.Store(false)
-}
-
-// dropDue drops a cut that is due when the node is not silent any more. It
-// reports whether the evidence that shows this retires the conns, which were
-// spared until now.
-func (n *node) dropDue(e *health.Evidence) (raise bool) {
-	d := n.loop.due
-	if d.reason == "" || !e.Answered() {
-		return false
-	}
-	n.loop.due = dueCut{}
-	n.awaiting.Store(false)
-	raise = d.raise && e.Retires()
-	n.loop.health.Spared(d.raise && !raise)
-	return raise
-}
-
-// untilHangLimit shortens a wait so that it ends when a cut that is due waits no
-// longer.
-func (n *node) untilHangLimit(wait time.Duration) time.Duration {
-	left := time.Until(n.loop.due.since.Add(n.cfg().HangLimit))
-	if n.loop.due.reason == "" || left <= 0 {
-		return wait
-	}
-	return min(wait, left)
 }
 
 // noteAlias looks whether another node of the cluster, one that comes first by

@@ -23,9 +23,12 @@ const modulePath = "github.com/EnumApps/clustersql"
 // so is an entry that is not in the code.
 var arrows = map[string][]string{
 	".": {
-		"internal/balance", "internal/calls", "internal/causal", "internal/conffile", "internal/counts", "internal/dialect", "internal/dialects", "internal/draw", "internal/drivers", "internal/gate", "internal/health",
-		"internal/history", "internal/jsonform", "internal/members", "internal/mysql", "internal/roles", "internal/seen", "internal/settings", "internal/whynot",
-		"internal/deadline", "internal/discovery", "internal/logline", "internal/postgres", "internal/redact", "internal/session", "internal/socket",
+		"internal/balance", "internal/calls", "internal/causal", "internal/conffile", "internal/counts",
+		"internal/deadline", "internal/dialect", "internal/dialects", "internal/discovery", "internal/draw",
+		"internal/drivers", "internal/gate", "internal/health", "internal/held", "internal/history",
+		"internal/jsonform", "internal/logline", "internal/members", "internal/mysql", "internal/postgres",
+		"internal/redact", "internal/roles", "internal/seen", "internal/session", "internal/settings",
+		"internal/socket", "internal/whynot",
 	},
 
 	"internal/conffile": {"internal/redact"},
@@ -42,6 +45,7 @@ var arrows = map[string][]string{
 	"internal/drivers":   {"internal/conffile", "internal/dialects"},
 	"internal/gate":      {},
 	"internal/health":    {},
+	"internal/held":      {"internal/counts", "internal/draw", "internal/session", "internal/socket"},
 	"internal/history":   {"internal/health"},
 	"internal/jsonform":  {},
 	"internal/members":   {"internal/conffile", "internal/dialect"},
@@ -300,8 +304,8 @@ func TestTheRootIsWhatAReaderCanHold(t *testing.T) {
 			t.Errorf("%s has %d lines; 400 are enough", f.path(), f.lines)
 		}
 	}
-	if root > 34 {
-		t.Errorf("the root has %d source files; 34 are enough", root)
+	if root > 32 {
+		t.Errorf("the root has %d source files; 32 are enough", root)
 	}
 	for _, name := range []string{
 		"go.mod", "go.sum", "manager.go", "nodeactor.go", "dialer.go", "registry.go", "expvar.go",

@@ -2,13 +2,13 @@ package clustersql
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
-	"weak"
 
 	"github.com/EnumApps/clustersql/internal/calls"
-	"github.com/EnumApps/clustersql/internal/drivers"
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
@@ -133,134 +133,125 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// release counts one connector less. The last one stops the actors and waits
-// for everything that they started, also beside or after a close. For a backend
-// that does not react to cancel it waits at most attempt_timeout.
-func (m *manager) release() {
-	m.mu.Lock()
-	m.connectors--
-	if m.connectors > 0 {
-		m.mu.Unlock()
-		return
-	}
-	h := m.remains()
-	m.mu.Unlock()
-	h.end(m.cfg().AttemptTimeout)
-}
+var (
+	// errRemoved ends the life of a node that was removed from its cluster.
+	errRemoved = errors.New("the node was removed")
+	errDrained = errors.New("drained by the program")
+)
 
-// close ends the cluster for good. On return it has ended, for the first caller
-// and for every later one.
-func (m *manager) close() error {
-	m.mu.Lock()
-	first := !m.closed
-	m.closed = true
-	if first {
-		for _, n := range *m.nodes.Load() {
-			m.giveUp(n.dial.recipe().owned, n.life.Load())
-			if heir := n.heir.Load(); heir != nil {
-				m.giveUp(heir.dial.recipe().owned, heir.life.Load())
-			}
-		}
+// drain stops or resumes new use of a node. To stop it, drain retires the
+// node's pooled connections. The actor does the rest. Any goroutine may call
+// it.
+func (m *manager) drain(name string, on bool) error {
+	n, changed, err := m.setDraining(name, on)
+	if err != nil || !changed {
+		return err
 	}
-	h := m.remains()
-	m.mu.Unlock()
-	h.end(m.cfg().AttemptTimeout)
-	if first {
-		w := weak.Make(m)
-		roll.strike(m.id, w)
-		exported.withdraw(m.name, w)
+	if on {
+		n.generation.Add(1)
 	}
+	n.checkNow()
+	m.news.Notify()
 	return nil
 }
 
-// giveUp closes the connector of a node that was refused or leaves the cluster,
-// after the last goroutine of its last life has ended. c and l may be nil. The
-// connector's Close may hang, so it has a goroutine of its own. The caller holds
-// m.mu.
-func (m *manager) giveUp(c *drivers.Owned, l *life) {
-	if c == nil {
+// setDraining notes what the program wants of a member. It holds the lock under
+// which nodes leave: a removed node drains for good, whoever asks for an end of
+// its drain at the same time.
+func (m *manager) setDraining(name string, on bool) (n *node, changed bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return nil, false, ErrClosed
+	}
+	nodes := *m.nodes.Load()
+	i, found := findNode(nodes, name)
+	if !found {
+		return nil, false, m.unknown(name)
+	}
+	return nodes[i], nodes[i].draining.Swap(on) != on, nil
+}
+
+func (m *manager) unknown(name string) error {
+	return fmt.Errorf("clustersql: cluster %q: there is no node %q", m.name, m.shown(name))
+}
+
+// drainCause returns the error for opens that meet a draining node.
+func (n *node) drainCause() error {
+	if n.leaving.Load() {
+		return errRemoved
+	}
+	return errDrained
+}
+
+// drainWord returns the cause of events about a draining node.
+func (n *node) drainWord() string {
+	if n.leaving.Load() {
+		return causeRemove
+	}
+	return causeDrain
+}
+
+// applyDrain brings the node's state in line with what the program wants, and
+// cuts the conns when the drain exceeds drain_timeout. A removed node ends its
+// own life when its last connection is closed, or when the drain is overdue and
+// all conns that can be cut are cut.
+func (n *node) applyDrain(l *life) {
+	draining := n.loop.health.State == health.Draining
+	switch wanted := n.draining.Load(); {
+	case wanted && !draining:
+		n.setState(health.Draining, n.drainCause().Error(), n.drainWord())
+		n.emitRetired(n.loop.health.Reason, n.drainWord())
+	case !wanted && draining:
+		n.loop.addedLate = true
+		if n.loop.health.SilentBefore { // and silence counts until a check shows that the node has caught up
+			n.setState(health.Down, fmt.Sprintf("%s while it was drained", health.Silent), health.Silent.String())
+			n.loop.health.Class = health.Silent
+		} else if v := n.loop.memory().verdict; v != nil { // and so does what its last probe showed
+			n.setState(health.Down, v.Text, v.Class.String())
+			n.loop.health.Class, n.loop.health.Need = v.Class, v.Need
+		} else {
+			n.setState(health.Unknown, "", causeUndrain)
+		}
+		n.probeNow(l)
+		return
+	case !wanted:
 		return
 	}
-	closed := make(chan struct{})
-	m.closing = append(slices.DeleteFunc(m.closing, isClosed), closed)
-	go func() {
-		defer close(closed)
-		if l != nil {
-			<-l.idle
-		}
-		<-c.Leave()
-		drivers.Close(c)
-	}()
-}
-
-// A remains is what has to end before a cluster has ended.
-type remains struct {
-	stop    context.CancelCauseFunc // nil if the cluster was never used
-	lives   []*life
-	closing []<-chan struct{}
-	told    []*calls.Queue // about the cluster
-}
-
-// remains returns what has not ended: the latest life of each node, the lives
-// of removed nodes, and the closing of connectors. The caller holds m.mu.
-func (m *manager) remains() remains {
-	m.leaving = slices.DeleteFunc(m.leaving, (*life).ended)
-	m.closing = slices.DeleteFunc(m.closing, isClosed)
-	h := remains{stop: m.stop, lives: slices.Clone(m.leaving), closing: slices.Clone(m.closing), told: []*calls.Queue{&m.lines, &m.hook}}
-	if m.finder.over != nil {
-		h.closing = append(h.closing, m.finder.over)
+	n.closeRetired(l)
+	open, _ := n.conns.Count()
+	overdue := open > 0 && time.Since(n.loop.health.Since) >= n.cfg().DrainTimeout
+	if overdue && !n.loop.drained {
+		n.loop.drained = true
+		n.cut(l, fmt.Sprintf("%s over %s ago (drain_timeout)", n.loop.health.Reason, n.cfg().DrainTimeout), n.drainWord())
 	}
-	for _, member := range *m.nodes.Load() {
-		for _, n := range []*node{member, member.heir.Load()} {
-			if n == nil {
-				continue
-			}
-			if l := n.life.Load(); l != nil && !l.ended() {
-				h.lives = append(h.lives, l)
-			}
-		}
-	}
-	return h
-}
-
-// end stops the actors and waits until all has ended, or until the limit is
-// over.
-func (h remains) end(limit time.Duration) {
-	if h.stop != nil {
-		h.stop(ErrClosed)
-	}
-	over, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	for _, l := range h.lives {
-		if !l.wait(over.Done()) {
-			return
-		}
-	}
-	for _, closed := range h.closing {
-		if !closedBefore(closed, over.Done()) {
-			return
-		}
-	}
-	for _, q := range h.told {
-		if !q.Wait(over.Done()) {
-			return
+	if n.leaving.Load() {
+		n.closeProbe(l)
+		if open == 0 || overdue {
+			l.stop(errRemoved)
 		}
 	}
 }
 
-// cancelAfter calls cancel a grace after the first of the contexts is done. The
-// func that it returns stops that. cancel may still run once while it does.
-func cancelAfter(grace time.Duration, cancel func(), ctxs ...context.Context) (off func()) {
-	started := make(chan *time.Timer, len(ctxs))
-	stops := make([]func() bool, len(ctxs))
-	for i, ctx := range ctxs {
-		stops[i] = context.AfterFunc(ctx, func() { started <- time.AfterFunc(grace, cancel) })
+// setState changes the state because the program wants it. What was known
+// against the node is forgotten, except that it was silent. What probes show of its
+// part in replication is remembered elsewhere.
+func (n *node) setState(to health.State, reason, cause string) {
+	from := n.loop.health
+	n.loop.health = health.Health{State: to, Reason: reason, Since: time.Now(), EverUp: from.EverUp, Conf: from.Conf, SilentBefore: from.SilentBefore}
+	n.loop.changed, n.loop.drained = true, false
+	n.emit(Event{Kind: EventState, From: State(from.State), To: State(to), Reason: reason, Cause: cause})
+}
+
+// closeProbe closes the probe connection, if the loop has it.
+func (n *node) closeProbe(l *life) {
+	if conn := n.loop.probeConn; conn != nil {
+		n.loop.probeConn = nil
+		l.start(func() { n.close(conn) })
 	}
-	return func() {
-		for _, stop := range stops {
-			if !stop() {
-				(<-started).Stop()
-			}
-		}
-	}
+}
+
+// drainLeft returns how much time the drain has left, at least 1 ms.
+func (n *node) drainLeft() time.Duration {
+	return max(time.Millisecond, n.cfg().DrainTimeout-time.Since(n.loop.health.Since))
 }

@@ -11,11 +11,13 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 	"weak"
 
 	"github.com/EnumApps/clustersql/internal/calls"
 	"github.com/EnumApps/clustersql/internal/discovery"
 	"github.com/EnumApps/clustersql/internal/draw"
+	"github.com/EnumApps/clustersql/internal/drivers"
 	"github.com/EnumApps/clustersql/internal/gate"
 	"github.com/EnumApps/clustersql/internal/logline"
 	"github.com/EnumApps/clustersql/internal/members"
@@ -230,5 +232,120 @@ func (r *clusterRoll) strike(id string, w weak.Pointer[manager]) {
 	defer r.mu.Unlock()
 	if r.all[id] == w {
 		delete(r.all, id)
+	}
+}
+
+// release counts one connector less. The last one stops the actors and waits
+// for everything that they started, also beside or after a close. For a backend
+// that does not react to cancel it waits at most attempt_timeout.
+func (m *manager) release() {
+	m.mu.Lock()
+	m.connectors--
+	if m.connectors > 0 {
+		m.mu.Unlock()
+		return
+	}
+	h := m.remains()
+	m.mu.Unlock()
+	h.end(m.cfg().AttemptTimeout)
+}
+
+// close ends the cluster for good. On return it has ended, for the first caller
+// and for every later one.
+func (m *manager) close() error {
+	m.mu.Lock()
+	first := !m.closed
+	m.closed = true
+	if first {
+		for _, n := range *m.nodes.Load() {
+			m.giveUp(n.dial.recipe().owned, n.life.Load())
+			if heir := n.heir.Load(); heir != nil {
+				m.giveUp(heir.dial.recipe().owned, heir.life.Load())
+			}
+		}
+	}
+	h := m.remains()
+	m.mu.Unlock()
+	h.end(m.cfg().AttemptTimeout)
+	if first {
+		w := weak.Make(m)
+		roll.strike(m.id, w)
+		exported.withdraw(m.name, w)
+	}
+	return nil
+}
+
+// giveUp closes the connector of a node that was refused or leaves the cluster,
+// after the last goroutine of its last life has ended. c and l may be nil. The
+// connector's Close may hang, so it has a goroutine of its own. The caller holds
+// m.mu.
+func (m *manager) giveUp(c *drivers.Owned, l *life) {
+	if c == nil {
+		return
+	}
+	closed := make(chan struct{})
+	m.closing = append(slices.DeleteFunc(m.closing, isClosed), closed)
+	go func() {
+		defer close(closed)
+		if l != nil {
+			<-l.idle
+		}
+		<-c.Leave()
+		drivers.Close(c)
+	}()
+}
+
+// A remains is what has to end before a cluster has ended.
+type remains struct {
+	stop    context.CancelCauseFunc // nil if the cluster was never used
+	lives   []*life
+	closing []<-chan struct{}
+	told    []*calls.Queue // about the cluster
+}
+
+// remains returns what has not ended: the latest life of each node, the lives
+// of removed nodes, and the closing of connectors. The caller holds m.mu.
+func (m *manager) remains() remains {
+	m.leaving = slices.DeleteFunc(m.leaving, (*life).ended)
+	m.closing = slices.DeleteFunc(m.closing, isClosed)
+	h := remains{stop: m.stop, lives: slices.Clone(m.leaving), closing: slices.Clone(m.closing), told: []*calls.Queue{&m.lines, &m.hook}}
+	if m.finder.over != nil {
+		h.closing = append(h.closing, m.finder.over)
+	}
+	for _, member := range *m.nodes.Load() {
+		for _, n := range []*node{member, member.heir.Load()} {
+			if n == nil {
+				continue
+			}
+			if l := n.life.Load(); l != nil && !l.ended() {
+				h.lives = append(h.lives, l)
+			}
+		}
+	}
+	return h
+}
+
+// end stops the actors and waits until all has ended, or until the limit is
+// over.
+func (h remains) end(limit time.Duration) {
+	if h.stop != nil {
+		h.stop(ErrClosed)
+	}
+	over, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	for _, l := range h.lives {
+		if !l.wait(over.Done()) {
+			return
+		}
+	}
+	for _, closed := range h.closing {
+		if !closedBefore(closed, over.Done()) {
+			return
+		}
+	}
+	for _, q := range h.told {
+		if !q.Wait(over.Done()) {
+			return
+		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/draw"
 	"github.com/EnumApps/clustersql/internal/gate"
 	"github.com/EnumApps/clustersql/internal/health"
+	"github.com/EnumApps/clustersql/internal/held"
 	"github.com/EnumApps/clustersql/internal/history"
 )
 
@@ -42,7 +43,7 @@ type node struct {
 	life       atomic.Pointer[life]         // nil before the first one; its ctx is done once the actor has been asked to stop
 	snapshot   atomic.Pointer[snapshot]
 	generation atomic.Uint64
-	conns      conns                    // the connections that database/sql holds
+	conns      held.Set                 // the connections that database/sql holds
 	cutOrder   atomic.Pointer[cutOrder] // the latest one; nil before the first
 	load       counts.Load
 	opens      atomic.Uint64 // attempts started so far; only run adds
@@ -365,14 +366,6 @@ func (n *node) changedState(l *life, before health.State, cause string) {
 	if h.State == health.Down {
 		n.loop.failures = 0
 		n.askSecondBest()
-	}
-}
-
-// emitRetired emits an event about the connections of older generations, if
-// there are any.
-func (n *node) emitRetired(reason, cause string) {
-	if count := len(n.conns.older(n.generation.Load())); count > 0 {
-		n.emit(Event{Kind: EventRetired, Conns: count, Reason: reason, Cause: cause})
 	}
 }
 

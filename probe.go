@@ -178,7 +178,7 @@ func (n *node) probe(l *life, parent context.Context, conn driver.Conn, limit *d
 		defer end.Cancel()
 		ctx = end
 	}
-	defer cancelAfter(n.cfg().LoserGrace, end.Cancel, l.ctx)()
+	defer deadline.CancelAfter(n.cfg().LoserGrace, end.Cancel, l.ctx)()
 	if asks {
 		defer time.AfterFunc(timeout/3, n.askAnswers).Stop()
 	}

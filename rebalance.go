@@ -6,8 +6,8 @@ import (
 
 	"github.com/EnumApps/clustersql/internal/balance"
 	"github.com/EnumApps/clustersql/internal/counts"
-	"github.com/EnumApps/clustersql/internal/draw"
 	"github.com/EnumApps/clustersql/internal/health"
+	"github.com/EnumApps/clustersql/internal/held"
 	"github.com/EnumApps/clustersql/internal/session"
 )
 
@@ -37,7 +37,7 @@ func (n *node) rebalance(l *life) {
 	n.withdrawRequests()
 	n.emitFailback()
 	n.closeRetired(l)
-	if open, _ := n.conns.count(); open == 0 || n.loop.health.State != health.Up && n.loop.health.State != health.Suspect {
+	if open, _ := n.conns.Count(); open == 0 || n.loop.health.State != health.Up && n.loop.health.State != health.Suspect {
 		b.shares, b.refresh, b.age = balance.Pace{}, balance.Pace{}, balance.Pace{}
 		return
 	}
@@ -49,27 +49,27 @@ func (n *node) rebalance(l *life) {
 	if !recent && n.cfg().MaxAge == 0 {
 		return
 	}
-	conns := n.conns.filter(func(h heldConn) bool { return h.born == generation })
+	conns := n.conns.Filter(func(h held.Conn) bool { return h.Born == generation })
 	n.giveUpOld(l, conns, now)
 	if recent {
 		n.share(l, conns, now)
 	}
 	for _, h := range conns {
-		h.conn.Rest()
+		h.Rest()
 	}
 }
 
 // giveUpOld retires conns that are older than max_age.
-func (n *node) giveUpOld(l *life, conns []heldConn, now time.Time) {
+func (n *node) giveUpOld(l *life, conns []held.Conn, now time.Time) {
 	if most := n.cfg().MaxAge; most > 0 {
-		old := only(conns, func(h heldConn) bool { return now.Sub(h.opened) >= h.ageLimit(most) })
+		old := held.Only(conns, func(h held.Conn) bool { return now.Sub(h.Opened) >= h.AgeLimit(most) })
 		n.giveWay(l, old, n.loop.balance.age.Turns(len(old), now), "older than max_age", counts.EndAge)
 	}
 }
 
 // share retires conns that another node is to have, or that must be made anew
 // after a return.
-func (n *node) share(l *life, conns []heldConn, now time.Time) {
+func (n *node) share(l *life, conns []held.Conn, now time.Time) {
 	b := &n.loop.balance
 	members := n.cluster(now)
 	goal := n.cfg().goal()
@@ -86,21 +86,17 @@ func (n *node) share(l *life, conns []heldConn, now time.Time) {
 	if !back.After(b.refreshed) {
 		return
 	}
-	older := only(conns, func(h heldConn) bool { return h.opened.Before(back) })
+	older := held.Only(conns, func(h held.Conn) bool { return h.Opened.Before(back) })
 	if len(older) == 0 {
 		b.refreshed = back
 	}
 	n.giveWay(l, older, b.refresh.Turns(len(older), now), "another node has come back", counts.EndRebalance)
 }
 
-func only(conns []heldConn, want func(heldConn) bool) []heldConn {
-	return slices.DeleteFunc(slices.Clone(conns), func(h heldConn) bool { return !want(h) })
-}
-
 // giveWay retires some of the conns, turns at most. It first closes those that
 // have been idle since the last tick. It asks others to give way when they are
 // next put back into the pool.
-func (n *node) giveWay(l *life, conns []heldConn, turns int, why string, end counts.End) {
+func (n *node) giveWay(l *life, conns []held.Conn, turns int, why string, end counts.End) {
 	if turns == 0 || n.stuck() {
 		return
 	}
@@ -109,11 +105,11 @@ func (n *node) giveWay(l *life, conns []heldConn, turns int, why string, end cou
 	for _, h := range conns {
 		switch {
 		case unused == turns:
-		case h.conn.TakeRested():
+		case h.TakeRested():
 			n.closeTaken(l, h, end)
 			unused++
-		case h.conn.Open():
-			busy = append(busy, h.conn)
+		case h.Open():
+			busy = append(busy, h.Handle)
 		}
 	}
 	if unused > 0 {
@@ -168,13 +164,13 @@ func (n *node) makeRoom(l *life) {
 	members := max(1, len(*n.members.Load()))
 	wanted := (n.room.Waiting()+members-1)/members - r.made
 	generation, closed := n.generation.Load(), 0
-	for _, h := range n.conns.filter(func(h heldConn) bool { return h.born == generation }) {
-		if closed < wanted && h.conn.TakeRested() {
+	for _, h := range n.conns.Filter(func(h held.Conn) bool { return h.Born == generation }) {
+		if closed < wanted && h.TakeRested() {
 			n.closeTaken(l, h, counts.EndRoom)
 			closed++
 			continue
 		}
-		h.conn.Rest()
+		h.Rest()
 	}
 	r.made += closed
 	if closed > 0 {
@@ -183,14 +179,14 @@ func (n *node) makeRoom(l *life) {
 }
 
 // closeTaken closes a conn that the caller has taken out of use.
-func (n *node) closeTaken(l *life, h heldConn, why counts.End) {
+func (n *node) closeTaken(l *life, h held.Conn, why counts.End) {
 	n.tally.Closed(why)
-	h.place.Leave()
+	h.Place.Leave()
 	l.start(func() {
 		defer n.watchClose()()
 		var err error
 		defer n.dial.contain("Close", &err)
-		err = h.conn.Close()
+		err = h.Close()
 	})
 }
 
@@ -202,10 +198,18 @@ func (n *node) closeRetired(l *life) {
 		return
 	}
 	generation := n.generation.Load()
-	for _, h := range n.conns.filter(func(h heldConn) bool { return h.born < generation }) {
-		if h.conn.TakeIdle() {
+	for _, h := range n.conns.Filter(func(h held.Conn) bool { return h.Born < generation }) {
+		if h.TakeIdle() {
 			n.closeTaken(l, h, n.retiredBy())
 		}
+	}
+}
+
+// emitRetired emits an event about the connections of older generations, if
+// there are any.
+func (n *node) emitRetired(reason, cause string) {
+	if count := len(n.conns.Older(n.generation.Load())); count > 0 {
+		n.emit(Event{Kind: EventRetired, Conns: count, Reason: reason, Cause: cause})
 	}
 }
 
@@ -272,14 +276,4 @@ func (n *node) emitFailback() {
 	if order := balance.InTurn(up); len(order) > 0 && up[order[0].At].Name == n.name {
 		n.emit(Event{Kind: EventFailback, Reason: "up for " + n.cfg().FailbackAfter.String() + ": preferred again", Cause: causeFailback})
 	}
-}
-
-// aging draws how much of max_age a conn gets: 90 to 110 percent, so that conns
-// opened together are not retired together.
-func aging(draws *draw.Source) float64 { return 0.9 + 0.2*draws.Float64() }
-
-// ageLimit returns the age at which the conn is old. A max_age that has changed
-// counts for it too.
-func (h heldConn) ageLimit(most time.Duration) time.Duration {
-	return time.Duration(h.aging * float64(most))
 }

@@ -109,7 +109,7 @@ func (n *node) status() NodeStatus {
 	now := time.Now()
 	status := n.shown(now)
 	t := n.tally
-	status.IdleConns, status.RetiredConns = n.conns.parts(status.Generation)
+	status.IdleConns, status.RetiredConns = n.conns.Parts(status.Generation)
 	status.HeldUntil = n.heldUntil(now)
 	status.ErrorsByClass, status.RefusedByClass, status.ClosedBy = t.Troubles()
 	t.fill(&status, now)
@@ -139,7 +139,7 @@ func (n *node) shown(now time.Time) NodeStatus {
 	s, t, set := n.snapshot.Load(), n.tally, n.settings.Load()
 	good, rise, bad := t.Progress()
 	generation := n.generation.Load()
-	open, cuttable := n.conns.count()
+	open, cuttable := n.conns.Count()
 	load, _ := n.load.Of(generation)
 	status := NodeStatus{
 		Name: n.name, Address: n.address(), Origin: set.origin, Priority: set.Priority, Weight: set.Weight,
