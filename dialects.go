@@ -17,6 +17,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/mysql"
 	"github.com/EnumApps/clustersql/internal/postgres"
 	"github.com/EnumApps/clustersql/internal/redact"
+	"github.com/EnumApps/clustersql/internal/roles"
 )
 
 // Dialect names the database that a cluster's backend speaks to; see
@@ -284,3 +285,58 @@ func (r recipe) after(old *recipe) *recipe {
 	}
 	return &r
 }
+
+// Require is what a node must be, besides working, for a cluster to use it; see
+// [Config.Require]. The words are those of libpq's target_session_attrs, and
+// prefer-primary.
+type Require string
+
+const (
+	// RequireAny accepts every node that works. In a file it may be written as
+	// "any".
+	RequireAny Require = ""
+	// RequireReadWrite accepts only nodes on which transactions may write.
+	RequireReadWrite Require = "read-write"
+	// RequireReadOnly accepts only nodes on which transactions may not write.
+	RequireReadOnly Require = "read-only"
+	// RequirePrimary accepts only nodes that follow no other server.
+	RequirePrimary Require = "primary"
+	// RequireStandby accepts only nodes that follow another server.
+	RequireStandby Require = "standby"
+	// RequirePreferStandby accepts every node, and uses the others only while no
+	// standby is up.
+	RequirePreferStandby Require = "prefer-standby"
+	// RequirePreferPrimary accepts every node, and uses the others only while no
+	// primary is up.
+	RequirePreferPrimary Require = "prefer-primary"
+	// RequireWritable is the older name of RequireReadWrite.
+	RequireWritable Require = "writable"
+)
+
+// UnmarshalText sets the value from its text in config.toml.
+func (r *Require) UnmarshalText(text []byte) error {
+	if string(text) == "any" {
+		text = nil
+	}
+	return setChoice(r, text, Require.problem)
+}
+
+func (r Require) problem() error {
+	switch r {
+	case RequireAny, RequireReadWrite, RequireReadOnly, RequirePrimary, RequireStandby, RequirePreferStandby, RequirePreferPrimary, RequireWritable:
+		return nil
+	}
+	return fmt.Errorf("there is no %s to require: use \"read-write\", \"read-only\", \"primary\", \"standby\", \"prefer-standby\" or \"prefer-primary\", or leave it out", conffile.Quote(string(r)))
+}
+
+// is returns the requirement in the form in which it can be judged.
+func (r Require) is() roles.Require { return roles.Require(r) }
+
+// wanted returns what the cluster wants of a node's part in replication.
+func (c *Config) wanted(d dialect.Dialect) *roles.Wanted {
+	return &roles.Wanted{Require: c.Require.is(), MaxLag: c.MaxLag, RoleQuery: c.RoleQuery, LagQuery: c.LagQuery, Unknown: dialects.Unknown(d)}
+}
+
+// looksAtRoles reports whether every probe looks at the node's part in
+// replication.
+func (c *Config) looksAtRoles() bool { return c.wanted(nil).Looks() }

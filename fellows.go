@@ -1,6 +1,7 @@
 package clustersql
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -139,54 +140,6 @@ func (n *node) tellFellows() {
 	}
 }
 
-// noteAlias looks whether another node of the cluster, one that comes first by
-// priority and name, is the same server under another name. Such a server is
-// told of once, and has one share.
-func (n *node) noteAlias() {
-	s := &n.loop.facts
-	first := ""
-	for _, other := range n.nodes() {
-		o := other.snapshot.Load()
-		if other == n || !s.sameServer(o) || !o.answers || other.draining.Load() {
-			continue
-		}
-		if o, own := other.settings.Load().Priority, n.settings.Load().Priority; o < own || o == own && other.name < n.name {
-			first = other.name
-			break
-		}
-	}
-	if s.alias = first; first != "" {
-		n.tellAlias()
-	}
-}
-
-// tellAlias writes one line for each other name that the server has.
-func (n *node) tellAlias() {
-	if pair := n.loop.facts.alias + "\n" + n.loop.facts.server.Text; n.loop.memory().toldAlias != pair {
-		n.loop.memory().toldAlias = pair
-		n.dial.log.Print(logline.Alias, n.loop.facts.alias)
-	}
-}
-
-// isAlias reports whether the server is used under another name. Anyone may call
-// it.
-func (n *node) isAlias() bool {
-	alias := n.snapshot.Load().alias
-	if alias == "" {
-		return false
-	}
-	nodes := n.nodes()
-	i, found := findNode(nodes, alias)
-	return found && nodes[i].snapshot.Load().state.Usable() && !nodes[i].draining.Load()
-}
-
-// sameServer reports whether two nodes are one server. What a server says of
-// itself is not unique everywhere: it must all be the same, and one of the long
-// numbers must be there.
-func (s *snapshot) sameServer(o *snapshot) bool {
-	return (s.server.Unique || s.view.Member != "") && s.server == o.server && s.view.Member == o.view.Member
-}
-
 // fellows returns the other nodes that have told their part in replication.
 func (n *node) fellows(now time.Time) []health.Fellow {
 	var fellows []health.Fellow
@@ -202,14 +155,6 @@ func (n *node) fellows(now time.Time) []health.Fellow {
 		})
 	}
 	return fellows
-}
-
-// without returns the fellows that are not out.
-func without(fellows []health.Fellow, out func(f health.Fellow) bool) []health.Fellow {
-	if !slices.ContainsFunc(fellows, out) {
-		return fellows
-	}
-	return slices.DeleteFunc(slices.Clone(fellows), out)
 }
 
 // outranked returns the name of the node to which this one gives way, of two that
@@ -228,7 +173,7 @@ func (n *node) outranked(p *part, fellows, near []health.Fellow) (name string, o
 		if p.Timeline == 0 {
 			return "", false
 		}
-		fellows = without(fellows, func(f health.Fellow) bool { return f.Replication.Timeline == 0 })
+		fellows = health.Without(fellows, func(f health.Fellow) bool { return f.Replication.Timeline == 0 })
 	}
 	rival, ok := p.Outranked(p.promoted, fellows)
 	return rival.Name, ok
@@ -245,7 +190,7 @@ func (n *node) retireOutranked(l *life) {
 		return
 	}
 	fellows := n.fellows(time.Now())
-	rival, ok := n.outranked(p, fellows, without(fellows, func(f health.Fellow) bool { return f.Gone }))
+	rival, ok := n.outranked(p, fellows, health.Without(fellows, func(f health.Fellow) bool { return f.Gone }))
 	if n.loop.memory().outranked = ok; !ok {
 		return
 	}
@@ -256,4 +201,170 @@ func (n *node) retireOutranked(l *life) {
 	n.generation.Add(1)
 	n.emitRetired(fmt.Sprintf("%s: %s is the new primary", health.WrongRole, rival), health.WrongRole.String())
 	n.closeRetired(l)
+}
+
+// A roleMemory is what a node's loop remembers of the answers about replication.
+type roleMemory struct {
+	lag        health.LagTracker
+	verdict    *health.Unfit // what the last good probe showed against the node; nil: nothing
+	briefTill  time.Time     // until then probes ask for no more than must be told
+	hiddenTold bool          // the log has said that the node does not tell its lag
+	outranked  bool          // its connections were given up for another node's promotion
+	toldAlias  string        // the other name and the server that a log line has told of
+}
+
+// briefFor returns how long nothing more than must be is asked after the node did
+// not answer such a question. Each of them costs the probe's connection. A member of
+// a replication group may only be leaving it, and what it answers is old after that.
+func (n *node) briefFor() time.Duration {
+	if p := n.loop.facts.part; p != nil && p.Group != "" {
+		return 5 * time.Second
+	}
+	return time.Minute
+}
+
+// memory returns the roleMemory of the loop.
+func (l *loopState) memory() *roleMemory {
+	if l.role == nil {
+		l.role = new(roleMemory)
+	}
+	return l.role
+}
+
+// judgeRole looks at what a good probe says of the node's part in replication,
+// beside what the other nodes say. It may become evidence against the node. Only
+// run calls it.
+func (n *node) judgeRole(e *health.Evidence) {
+	if !e.OK || e.Saw&health.ScopeRole == 0 || e.Replication == nil {
+		return
+	}
+	now := time.Now()
+	fellows := n.fellows(now)
+	p := n.noteRole(e.Replication, fellows, now)
+	used := n.loop.health.State == health.Up || n.loop.health.State == health.Suspect
+	near := health.Without(fellows, func(f health.Fellow) bool { return f.Gone })
+	m := n.loop.memory()
+	m.verdict = nil
+	against := func(c health.Class, text string) {
+		m.verdict = &health.Unfit{Class: c, Need: health.ScopeRole, Text: fmt.Sprintf("%s: %s", c, text)}
+		e.Against(c, health.ScopeRole, m.verdict.Text)
+	}
+	limit := n.cfg().MaxLag
+	if n.loop.health.State == health.Down && n.loop.health.Class == health.Lagging {
+		limit = limit * 4 / 5 // one that is about there is not taken in and out all the time
+	}
+	var unfit *health.Unfit
+	switch rival, outranked := n.outranked(p, fellows, near); {
+	case n.cfg().Groups != GroupsAny && p.Elsewhere(used, near):
+		n.hold(against, "it has other data than most nodes (its system_identifier differs): held (groups = \"any\" uses both)")
+	case outranked:
+		n.hold(against, fmt.Sprintf("%s is the new primary: held until it is a standby", rival))
+	case p.Unfit != "":
+		against(health.NotReady, p.Unfit)
+	case p.Outside(used, near):
+		against(health.NotReady, "its replication group runs without it")
+	case errors.As(n.cfg().Require.is().Misfit(&p.Replication), &unfit):
+		against(unfit.Class, unfit.Text)
+	case n.cfg().MaxLag == 0:
+	case !p.lag.Known:
+		against(health.Lagging, "the lag is not known, and max_lag is set: "+p.lag.Why+p.fault())
+	case p.lag.For > limit:
+		against(health.Lagging, fmt.Sprintf("further behind its primary than max_lag (%s)", n.cfg().MaxLag)+p.fault())
+	}
+}
+
+// fault is the end of a reason: what the node says of its stream, if that is
+// broken.
+func (p *part) fault() string {
+	if p.Fault == "" {
+		return ""
+	}
+	return ": " + p.Fault
+}
+
+// missLag turns the failure of a probe into evidence of an unknown lag, if the server
+// does work and has not told its lag for longer than max_lag. The failure alone
+// retires nothing.
+func (n *node) missLag(e *health.Evidence) {
+	p := n.loop.facts.part
+	if n.cfg().MaxLag == 0 || e.Class != health.Failed || !e.Spoke && !e.Goes || p == nil || p.Role == health.RolePrimary || time.Since(p.at) <= n.cfg().MaxLag {
+		return
+	}
+	e.Spent = !e.Goes
+	e.Against(health.Lagging, health.ScopeRole, fmt.Sprintf("%s: the lag is not known, and max_lag is set: the server does not answer that", health.Lagging))
+}
+
+// noteRole publishes what the node says of itself, and tells of a new role.
+func (n *node) noteRole(said *health.Replication, fellows []health.Fellow, now time.Time) *part {
+	s := &n.loop.facts
+	p, before := &part{Replication: *said, at: now}, s.part
+	if before != nil {
+		p.told, p.since, p.promoted = before.told, before.since, before.promoted
+		p.Replication = said.Completed(before.told)
+	}
+	p.lag = n.loop.memory().lag.Next(&p.Replication, fellows, now)
+	if begins := before == nil || !before.lag.Known; begins && p.Role == health.RoleReplica && p.Stream == health.StreamBroken && n.unheard() {
+		p.lag = health.Lag{Why: "it receives nothing, and not all nodes have been heard of"}
+	}
+	s.part, n.loop.memory().outranked = p, false
+	n.tellHidden(p)
+	was := p.told
+	if p.Role == health.RoleUnknown {
+		return p
+	}
+	p.told = &p.Replication
+	if was != nil && was.Role == p.Role {
+		return p
+	}
+	p.since, p.promoted = now, time.Time{}
+	n.news.Touch() // the nodes may rebalance now
+	if was != nil {
+		if p.Role == health.RolePrimary && health.Promotes(was, &p.Replication, health.Without(fellows, func(f health.Fellow) bool { return f.Silent })) {
+			p.promoted = now
+		}
+		n.emit(Event{Kind: EventRole, Role: Role(p.Role), Reason: fmt.Sprintf("%s, was %s", p.Role, was.Role), Cause: health.WrongRole.String()})
+	}
+	if p.Role == health.RolePrimary && (was != nil || !p.Equal) {
+		n.askRivals()
+	}
+	return p
+}
+
+// unheard reports whether nothing was heard yet of another node.
+func (n *node) unheard() bool {
+	return slices.ContainsFunc(n.nodes(), func(other *node) bool {
+		s := other.snapshot.Load()
+		return other != n && s.state == health.Unknown && s.part == nil
+	})
+}
+
+// askRivals wakes the nodes that were primaries when last asked: this one is now.
+func (n *node) askRivals() {
+	n.publish()
+	for _, other := range n.nodes() {
+		if other != n && other.snapshot.Load().role() == health.RolePrimary {
+			other.checkNow()
+		}
+	}
+}
+
+// tellHidden writes one line if the lag of a node is wanted, and the node does not
+// tell it.
+func (n *node) tellHidden(p *part) {
+	wanted := n.cfg().MaxLag > 0 || n.cfg().LagQuery != ""
+	if n.loop.memory().hiddenTold || p.Role == health.RolePrimary && !p.Assumed || p.Hidden == "" || !wanted {
+		return
+	}
+	n.loop.memory().hiddenTold = true
+	n.dial.log.Print(logline.Hidden, p.Hidden)
+}
+
+// hold makes a good probe evidence against a node that is held back because of
+// its fellows, and tells of it once.
+func (n *node) hold(against func(health.Class, string), text string) {
+	against(health.WrongRole, text)
+	reason := fmt.Sprintf("%s: %s", health.WrongRole, text)
+	if h := &n.loop.health; h.State != health.Draining && (h.State != health.Down || h.Reason != reason) {
+		n.emit(Event{Kind: EventHeld, Reason: reason, Cause: health.WrongRole.String()})
+	}
 }

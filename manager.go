@@ -24,7 +24,7 @@ import (
 )
 
 // A manager is one cluster: its nodes, and when their actors run. How it opens
-// a connection is in wait.go (one whole open) and open.go (one round of it).
+// a connection is in opening.go (one whole open) and open.go (one round of it).
 type manager struct {
 	// immutable
 	name    string

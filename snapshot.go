@@ -9,6 +9,7 @@ import (
 
 	"github.com/EnumApps/clustersql/internal/balance"
 	"github.com/EnumApps/clustersql/internal/health"
+	"github.com/EnumApps/clustersql/internal/logline"
 	"github.com/EnumApps/clustersql/internal/whynot"
 )
 
@@ -294,4 +295,79 @@ func (s *ClusterStatus) missing() string {
 		}
 	}
 	return b.String()
+}
+
+// noteAlias looks whether another node of the cluster, one that comes first by
+// priority and name, is the same server under another name. Such a server is
+// told of once, and has one share.
+func (n *node) noteAlias() {
+	s := &n.loop.facts
+	first := ""
+	for _, other := range n.nodes() {
+		o := other.snapshot.Load()
+		if other == n || !s.sameServer(o) || !o.answers || other.draining.Load() {
+			continue
+		}
+		if o, own := other.settings.Load().Priority, n.settings.Load().Priority; o < own || o == own && other.name < n.name {
+			first = other.name
+			break
+		}
+	}
+	if s.alias = first; first != "" {
+		n.tellAlias()
+	}
+}
+
+// tellAlias writes one line for each other name that the server has.
+func (n *node) tellAlias() {
+	if pair := n.loop.facts.alias + "\n" + n.loop.facts.server.Text; n.loop.memory().toldAlias != pair {
+		n.loop.memory().toldAlias = pair
+		n.dial.log.Print(logline.Alias, n.loop.facts.alias)
+	}
+}
+
+// isAlias reports whether the server is used under another name. Anyone may call
+// it.
+func (n *node) isAlias() bool {
+	alias := n.snapshot.Load().alias
+	if alias == "" {
+		return false
+	}
+	nodes := n.nodes()
+	i, found := findNode(nodes, alias)
+	return found && nodes[i].snapshot.Load().state.Usable() && !nodes[i].draining.Load()
+}
+
+// sameServer reports whether two nodes are one server. What a server says of
+// itself is not unique everywhere: it must all be the same, and one of the long
+// numbers must be there.
+func (s *snapshot) sameServer(o *snapshot) bool {
+	return (s.server.Unique || s.view.Member != "") && s.server == o.server && s.view.Member == o.view.Member
+}
+
+// A part is what is known of a node's part in replication, by one probe. It does
+// not change.
+type part struct {
+	health.Replication
+	at       time.Time
+	lag      health.Lag
+	told     *health.Replication // what it said when it last told its role; nil: it never did
+	since    time.Time           // since when it has had the role that it told last
+	promoted time.Time           // when it was first seen as a primary after it was a replica
+}
+
+// role returns the role in a snapshot.
+func (s *snapshot) role() health.Role {
+	if s.part == nil {
+		return health.RoleUnknown
+	}
+	return s.part.Role
+}
+
+// chosen returns since when the node in a snapshot has had its role.
+func (s *snapshot) chosen() time.Time {
+	if s.part == nil {
+		return time.Time{}
+	}
+	return s.part.since
 }
