@@ -125,8 +125,12 @@ func TestThousandNodes(t *testing.T) {
 	b := fakedb.New()
 	d := fakeCluster(t, b, nodes, WithProbe(20*time.Millisecond, 10*time.Millisecond))
 	c := d.Connector().(*connector)
+	end := time.Now().Add(time.Minute) // seconds on a machine that has nothing else to do
 	for _, n := range *d.m.nodes.Load() {
 		for n.status().Probes < 3 {
+			if time.Now().After(end) {
+				t.Fatalf("%s was probed %d times in a minute", n.name, n.status().Probes)
+			}
 			time.Sleep(time.Millisecond)
 		}
 	}

@@ -94,7 +94,7 @@ func (l *membersLoad) run(db *sql.DB) {
 					l.mu.Unlock()
 				}
 				l.reads.Add(1)
-				time.Sleep(5 * time.Millisecond)
+				time.Sleep(5 * time.Millisecond) // the pace of the load; nobody waits for it
 			}
 		})
 	}
@@ -110,7 +110,7 @@ func (l *membersLoad) run(db *sql.DB) {
 					l.mu.Unlock()
 				}
 				l.writes.Add(1)
-				time.Sleep(10 * time.Millisecond)
+				time.Sleep(10 * time.Millisecond) // likewise
 			}
 		})
 	}
@@ -187,7 +187,7 @@ func TestMembers(t *testing.T) {
 	var load membersLoad
 	load.run(db)
 	defer func() { load.stop(); load.wg.Wait() }()
-	time.Sleep(time.Second)
+	p.wait("the load runs", func() bool { return load.reads.Load() >= 400 && load.writes.Load() >= 100 })
 
 	for _, n := range c.Nodes[:3] { // a rolling restart
 		before := map[*galera.Node][]int64{}

@@ -222,7 +222,7 @@ func TestPageSaysThatItIsOld(t *testing.T) {
 	b.do(chromedp.Click(chromedp.CSS("#t-pause")))
 	s.kill("read_conn", "node1")
 	s.until(t, "read_conn", "node1", clustersql.StateDown)
-	time.Sleep(1200 * time.Millisecond) // two ticks
+	time.Sleep(2*tickOfThePage + 200*time.Millisecond) // that nothing comes can only be waited for; two ticks would have told it
 	if got := eval[string](b, kindOf("read_conn", "node1")); got != "up" {
 		t.Errorf("while it is paused it shows %q", got)
 	}
@@ -251,7 +251,7 @@ func TestHiddenPageCostsNothing(t *testing.T) {
 	b.until(`document.querySelector('#link').textContent === 'Connecting …'`)
 	s.kill("hidden_conn", "node1")
 	s.until(t, "hidden_conn", "node1", clustersql.StateDown)
-	time.Sleep(1200 * time.Millisecond) // two ticks
+	time.Sleep(2*tickOfThePage + 200*time.Millisecond) // that nothing comes can only be waited for; two ticks would have told it
 	if got := eval[string](b, kindOf("hidden_conn", "node1")); got != "up" {
 		t.Errorf("while it is hidden it shows %q", got)
 	}

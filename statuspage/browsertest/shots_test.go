@@ -116,6 +116,8 @@ func scene(t *testing.T) string {
 	address, _ := serve(t, prefix, statuspage.Handler(statuspage.Clusters(s.clusters...), statuspage.Title("shop: clusters"), statuspage.AllowDrain()))
 	os.Args[0] = program
 
+	// The pictures show how long a node has been in its state, and rates of these
+	// seconds. No check depends on them.
 	pause := func(seconds float64) { time.Sleep(time.Duration(seconds * float64(time.Second))) }
 	pause(5)
 	s.kill("write_conn", "dbhost1:3306")
