@@ -260,7 +260,7 @@ func (n *node) site() dialect.Site {
 	s := n.snapshot.Load()
 	site := dialect.Site{Group: s.view.Group}
 	if s.part != nil {
-		site.System = s.part.System
+		site.System, site.Primary = s.part.System, s.part.Role == health.RolePrimary && !s.part.Equal
 	}
 	return site
 }

@@ -366,7 +366,7 @@ func (d *dialer) askPlace(ctx context.Context, r *dialed, found *health.Report, 
 	defer found.Recover(&err)
 	extra, done := dialect.Extra(ctx)
 	defer done()
-	p, err := d.dialect.Position(extra, r.conn, at)
+	p, _, err := d.dialect.Position(extra, r.conn, at)
 	switch {
 	case err == nil:
 		r.place = &p

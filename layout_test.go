@@ -33,7 +33,7 @@ var arrows = map[string][]string{
 
 	"internal/conffile": {"internal/redact"},
 	"internal/mysql":    {"internal/causal", "internal/dialect", "internal/health", "internal/redact"},
-	"internal/postgres": {"internal/dialect", "internal/health", "internal/redact"},
+	"internal/postgres": {"internal/causal", "internal/dialect", "internal/health", "internal/redact"},
 	"internal/session":  {"internal/causal", "internal/dialect", "internal/health", "internal/sqltext"},
 
 	"internal/balance":   {"internal/health"},

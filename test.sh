@@ -6,6 +6,7 @@
 #   ./test.sh quick        the root module's tests without real database servers
 #   ./test.sh integration  every fault of a node under load, on real servers, as tables; all of it
 #                          has the main ones of Galera
+#   ./test.sh sessions [N]  N reads (default 35000) of sessions on each kind of servers that lag and die; none may be stale
 #   ./test.sh members      nodes that come back under new addresses, five of them; all of it has three
 #   ./test.sh lint         gofmt, vet, staticcheck, other platforms, go.mod files, known vulnerabilities
 #   ./test.sh oldest       the quick tests with the oldest Go that go.mod allows
@@ -296,6 +297,13 @@ faults_steps() {
   alone tests "faults under load: PostgreSQL" faults compat ./pgfaults -run '^TestFaults$'
 }
 
+# What sessions read on servers that lag, and stay down or come back.
+sessions_steps() {
+  watch_flags=(-v)
+  step tests "sessions: Galera, replicas of MariaDB" faults . ./integration -run '^TestReadYourWrites' -sessions.reads "$1"
+  step tests "sessions: PostgreSQL" faults compat . -run '^TestReadYourWrites$' -sessions.reads "$1"
+}
+
 bench_quick() { go -C bench run . -quick; }
 
 fuzz_one() { go -C "$1" test -json -run '^$' -fuzz "^$3\$" -fuzztime "$4s" -fuzzminimizetime 2s "$2"; }
@@ -356,6 +364,10 @@ case "${1:-all}" in
     install_step
     watch_flags=(-v)
     step tests "members come, go and change: real servers" faults . ./integration -run '^TestMembers$' -members.nodes 5 ;;
+  sessions)
+    whole sessions reads "${2:-35000}"
+    install_step
+    sessions_steps "${2:-35000}" ;;
   lint) lint_steps ;;
   oldest) step tests "oldest Go" oldest ;;
   bench-quick) install_step; step live "bench, in small" bench_quick ;;

@@ -20,18 +20,34 @@ import (
 var sessionReads = flag.Int64("sessions.reads", 2500, "how many reads each TestReadYourWrites makes with sessions; with 10,000 or more nodes come back after they died")
 
 // Sessions write and read on three Galera nodes. The appliers of two of them are
-// stopped for moments, without flow control for the group, and a third dies. With
+// stopped for moments, without flow control for the group, and one of them dies. With
 // ReadYourWrites no read sees less than it must, and the same check finds reads that
 // do without it.
 func TestReadYourWrites(t *testing.T) {
-	_ = mysql.SetLogger(&mysql.NopLogger{}) // it would write a line for every lost connection
 	c := galera.StartT(t, galera.Options{FastFailure: true})
+	donors := clustersql.WithDonors(true, time.Hour)
+	checkSessions(t, c, func(deaths bool) context.Context { return makeLag(t, c, deaths) },
+		[]clustersql.Option{donors, clustersql.WithStrategy(clustersql.Ordered)}, []clustersql.Option{donors})
+}
+
+// The same on a primary of MariaDB and two replicas, whose appliers are stopped.
+func TestReadYourWritesOfReplicas(t *testing.T) {
+	c := galera.StartReplicationT(t, galera.Options{Monitor: true})
+	checkSessions(t, c, func(deaths bool) context.Context { return stopReplicas(t, c, deaths) },
+		[]clustersql.Option{clustersql.WithRequire(clustersql.RequireReadWrite)}, []clustersql.Option{clustersql.WithMaxLag(time.Hour)})
+}
+
+// checkSessions runs sessions on a cluster whose nodes lag, with ReadYourWrites and
+// without.
+func checkSessions(t *testing.T, c *galera.Cluster, lag func(deaths bool) context.Context, forWrites, forReads []clustersql.Option) {
+	t.Helper()
+	_ = mysql.SetLogger(&mysql.NopLogger{}) // it would write a line for every lost connection
 	run(t, c, "CREATE TABLE app.counters (id INT PRIMARY KEY, v BIGINT NOT NULL)")
 	for key := range sessionsAtOnce {
 		run(t, c, fmt.Sprintf("INSERT INTO app.counters VALUES (%d, 0)", key))
 	}
 	pool := func(name string, opts ...clustersql.Option) *sql.DB {
-		d := clustersql.NewDriver(mysql.MySQLDriver{}, t.Name()+name, append([]clustersql.Option{clustersql.WithDonors(true, time.Hour)}, opts...)...)
+		d := clustersql.NewDriver(mysql.MySQLDriver{}, t.Name()+name, append([]clustersql.Option{clustersql.WithStrategy(clustersql.Balanced)}, opts...)...)
 		t.Cleanup(func() { d.Close() })
 		for _, n := range c.Nodes {
 			if err := d.AddNode(n.Name, n.DSN("timeout=1s&readTimeout=10s")); err != nil {
@@ -44,7 +60,7 @@ func TestReadYourWrites(t *testing.T) {
 		t.Cleanup(func() { tellSessions(t, d) })
 		return db
 	}
-	writes, reads := pool(" writes", clustersql.WithStrategy(clustersql.Ordered)), pool(" reads", clustersql.WithStrategy(clustersql.Balanced))
+	writes, reads := pool(" writes", forWrites...), pool(" reads", forReads...)
 	o := causaltest.Options{
 		Sessions: sessionsAtOnce, Longest: 20 * time.Minute, Seed: 1,
 		Put: func(ctx context.Context, key int, value int64) error {
@@ -57,10 +73,19 @@ func TestReadYourWrites(t *testing.T) {
 		},
 	}
 
+	t.Run("costs", func(t *testing.T) {
+		o := o
+		o.From, o.Open = 1000, clustersql.ReadYourWrites
+		read, readSession, write, writeSession, err := causaltest.Costs(t.Context(), o, 300)
+		t.Logf("a read takes %s, in a session %s; a write %s, in a session %s: %v", read, readSession, write, writeSession, err)
+		if err != nil {
+			t.Error(err)
+		}
+	})
 	t.Run("without", func(t *testing.T) {
 		o := o
-		o.Reads, o.Open = 2000, func(ctx context.Context) context.Context { return ctx }
-		r := causaltest.Run(makeLag(t, c, false), o)
+		o.From, o.Reads, o.Open = 500_000, 2000, func(ctx context.Context) context.Context { return ctx }
+		r := causaltest.Run(lag(false), o)
 		t.Log(r)
 		if r.Stale < 10 {
 			t.Error("the check found hardly any stale reads where there must be some")
@@ -75,7 +100,7 @@ func TestReadYourWrites(t *testing.T) {
 			}
 			return next
 		}
-		r := causaltest.Run(makeLag(t, c, true), o)
+		r := causaltest.Run(lag(true), o)
 		t.Log(r)
 		if bad := r.Stale + r.Backward; bad > 0 {
 			t.Errorf("%d reads saw less than they must: %s", bad, r.Example)
@@ -84,6 +109,48 @@ func TestReadYourWrites(t *testing.T) {
 			t.Errorf("too few reads: %v, %v", r.FirstError, r.FirstWriteErr)
 		}
 	})
+}
+
+// stopReplicas stops the appliers of the replicas for moments, until the context that
+// it returns is done. With deaths the last of them is killed besides.
+func stopReplicas(t *testing.T, c *galera.Cluster, deaths bool) context.Context {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	var work sync.WaitGroup
+	t.Cleanup(func() {
+		stop()
+		work.Wait()
+	})
+	for i, n := range c.Nodes[1:] {
+		work.Go(func() {
+			draw := rand.New(rand.NewPCG(uint64(i), 0))
+			for ctx.Err() == nil {
+				_ = n.StopApplying(ctx)
+				pauseFor(ctx, time.Duration(20+draw.IntN(300))*time.Millisecond)
+				_ = n.StartApplying(context.Background())
+				pauseFor(ctx, time.Duration(draw.IntN(200))*time.Millisecond)
+			}
+		})
+	}
+	if deaths {
+		work.Go(func() { killAndStart(ctx, t, c.Nodes[2]) })
+	}
+	return ctx
+}
+
+// killAndStart kills a node, and where the test is long starts it again and again.
+func killAndStart(ctx context.Context, t *testing.T, n *galera.Node) {
+	for pauseFor(ctx, time.Second) {
+		if err := n.Kill(); err != nil {
+			t.Error(err)
+		}
+		if pauseFor(ctx, time.Second); *sessionReads < 10_000 {
+			return
+		}
+		if err := n.Start(ctx); err != nil {
+			return // the run is over
+		}
+	}
 }
 
 const sessionsAtOnce = 12
@@ -118,21 +185,7 @@ func makeLag(t *testing.T, c *galera.Cluster, deaths bool) context.Context {
 		})
 	}
 	if deaths {
-		work.Go(func() {
-			last := c.Nodes[2]
-			for pauseFor(ctx, time.Second) {
-				if err := last.Kill(); err != nil {
-					t.Error(err)
-				}
-				if pauseFor(ctx, time.Second); *sessionReads < 10_000 {
-					return
-				}
-				if err := last.Start(ctx); err != nil {
-					return // the run is over
-				}
-				_ = last.Desync(ctx, true)
-			}
-		})
+		work.Go(func() { killAndStart(ctx, t, c.Nodes[2]) })
 	}
 	return ctx
 }
@@ -144,6 +197,7 @@ func stopApplier(ctx context.Context, n *galera.Node, d time.Duration) {
 		return
 	}
 	defer conn.Close()
+	_ = n.Desync(ctx, true)
 	if _, err := conn.ExecContext(ctx, "FLUSH TABLES app.counters WITH READ LOCK"); err == nil {
 		pauseFor(ctx, d)
 		_, _ = conn.ExecContext(context.Background(), "UNLOCK TABLES")

@@ -180,3 +180,28 @@ func (r *Result) add(o *Result) {
 	}
 	r.FirstWriteErr, r.FirstError = either(r.FirstWriteErr, o.FirstWriteErr), either(r.FirstError, o.FirstError)
 }
+
+// Costs returns how long a read and a write take one after the other, without a
+// session and with one. They are the means of n calls each, in turns. Each write is
+// followed by a read, which may have to wait.
+func Costs(ctx context.Context, o Options, n int) (readPlain, readSession, writePlain, writeSession time.Duration, err error) {
+	session := o.Open(ctx)
+	timed := func(sum *time.Duration, f func() error) {
+		began := time.Now()
+		if e := f(); e != nil && err == nil {
+			err = e
+		}
+		*sum += time.Since(began)
+	}
+	read := func(ctx context.Context) func() error {
+		return func() error { _, err := o.Get(ctx, 0); return err }
+	}
+	for i := range n {
+		timed(&writePlain, func() error { return o.Put(ctx, 0, o.From+int64(2*i)) })
+		timed(&readPlain, read(ctx))
+		timed(&writeSession, func() error { return o.Put(session, 0, o.From+int64(2*i+1)) })
+		timed(&readSession, read(session))
+	}
+	all := time.Duration(n)
+	return readPlain / all, readSession / all, writePlain / all, writeSession / all, err
+}

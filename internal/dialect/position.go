@@ -17,6 +17,9 @@ var ErrNoPosition = errors.New("the server tells no position in what is replicat
 type Site struct {
 	Group  string // of a Galera group; "" if it is none
 	System string // PostgreSQL's system_identifier; "" if it is not known
+	// Primary says that the node follows no other and takes writes, so that it has
+	// all that there is. It is false where several nodes are equal.
+	Primary bool
 }
 
 // Positions is how a database tells what a node has, for calls that must see what
@@ -26,8 +29,9 @@ type Site struct {
 // table leaves: FOUND_ROWS and ROW_COUNT are its own.
 type Positions interface {
 	// Position asks a node what it has. What a query on the conn has seen before that
-	// is in it. The error is [ErrNoPosition], or one of the conn.
-	Position(ctx context.Context, conn driver.Conn, at Site) (causal.Position, error)
+	// is in it. all says that the node has all that there is, whatever the position: what
+	// a failover has lost is nowhere. The error is [ErrNoPosition], or one of the conn.
+	Position(ctx context.Context, conn driver.Conn, at Site) (p causal.Position, all bool, err error)
 	// Await waits on the server until it has all of want, for at most about limit. It
 	// need not: asked is false if the server cannot wait, and then nothing was sent.
 	// Whether it has it is asked with Position.
@@ -39,8 +43,8 @@ type Positions interface {
 }
 
 // Position fails: nobody knows what to ask.
-func (Generic) Position(context.Context, driver.Conn, Site) (causal.Position, error) {
-	return causal.Position{}, ErrNoPosition
+func (Generic) Position(context.Context, driver.Conn, Site) (causal.Position, bool, error) {
+	return causal.Position{}, false, ErrNoPosition
 }
 
 // Await sends nothing.

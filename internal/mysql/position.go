@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -27,7 +28,7 @@ const gtidQuery = "SELECT /*M!100002 'mariadb', @@GLOBAL.gtid_current_pos */ /*!
 
 // Position asks for what the server has. Its texts have one form for each kind of
 // server: galera/UUID/DOMAIN, mariadb/DOMAIN, mysql/UUID.
-func (Dialect) Position(ctx context.Context, conn driver.Conn, at dialect.Site) (causal.Position, error) {
+func (Dialect) Position(ctx context.Context, conn driver.Conn, at dialect.Site) (p causal.Position, all bool, err error) {
 	query := gtidQuery
 	if at.Group != "" {
 		query = seenQuery
@@ -35,11 +36,10 @@ func (Dialect) Position(ctx context.Context, conn driver.Conn, at dialect.Site) 
 	rows, err := dialect.QueryRows(ctx, conn, query, 2)
 	switch {
 	case err != nil && ownFault(err) && ctx.Err() == nil && !interrupted(err):
-		return causal.Position{}, dialect.ErrNoPosition
+		return p, false, dialect.ErrNoPosition
 	case err != nil:
-		return causal.Position{}, err
+		return p, false, err
 	}
-	var p causal.Position
 	switch {
 	case len(rows) != 1:
 	case at.Group != "" && len(rows[0]) == 1:
@@ -50,9 +50,9 @@ func (Dialect) Position(ctx context.Context, conn driver.Conn, at dialect.Site) 
 		p = sets(rows[0][1])
 	}
 	if p.IsZero() {
-		return p, dialect.ErrNoPosition
+		return p, false, dialect.ErrNoPosition
 	}
-	return p, nil
+	return p, at.Primary, nil
 }
 
 // domains reads GTIDs of MariaDB.
@@ -149,5 +149,9 @@ func (d Dialect) CatchUp(ctx context.Context, conn driver.Conn, at dialect.Site)
 		}
 		return p, !p.IsZero(), nil
 	}
-	return p, false, nil
+	p, ok, err = d.Position(ctx, conn, at)
+	if errors.Is(err, dialect.ErrNoPosition) {
+		return p, at.Primary, nil
+	}
+	return p, ok, err
 }

@@ -68,7 +68,7 @@ func TestPositionOfServers(t *testing.T) {
 		{"an interrupted question", "", map[string]any{"gtid": &mysql.MySQLError{Number: queryInterrupted}}, "", &mysql.MySQLError{Number: queryInterrupted}},
 	} {
 		conn, _ := answering(t, tc.answers)
-		p, err := Dialect{}.Position(t.Context(), conn, dialect.Site{Group: tc.group})
+		p, _, err := Dialect{}.Position(t.Context(), conn, dialect.Site{Group: tc.group})
 		if p.String() != tc.want || !errors.Is(err, tc.err) {
 			t.Errorf("%s: %q, %v", tc.name, p, err)
 		}

@@ -4,7 +4,7 @@
 // Connection strings are libpq's, which both drivers take.
 //
 // It has no goroutine, channel, lock or clock. The root imports it; it imports
-// the packages dialect, health and redact.
+// the packages causal, dialect, health and redact.
 package postgres
 
 import (

@@ -185,13 +185,13 @@ func (n *Node) count(w *wait, has bool) {
 }
 
 // look asks the node for its position.
-func (n *Node) look(ctx context.Context, c Conn) (causal.Position, error) {
+func (n *Node) look(ctx context.Context, c Conn) (p causal.Position, all bool, err error) {
 	began := time.Now()
-	p, err := c.Positions.Position(ctx, c.Backend, c.Site)
+	p, all, err = c.Positions.Position(ctx, c.Backend, c.Site)
 	if err == nil {
 		n.Place(c.Generation, began, p)
 	}
-	return p, err
+	return p, all, err
 }
 
 // Note asks the node for its position after a call, and adds it to the session. If
@@ -199,7 +199,7 @@ func (n *Node) look(ctx context.Context, c Conn) (causal.Position, error) {
 func (n *Node) Note(s *causal.Session, c Conn) error {
 	ctx, cancel := context.WithTimeout(context.Background(), c.Timeout)
 	defer cancel()
-	p, err := n.look(ctx, c)
+	p, _, err := n.look(ctx, c)
 	switch {
 	case err == nil:
 		n.counters().Positions.Add(1)
@@ -246,7 +246,7 @@ func (w *wait) run(ctx context.Context, doubts []causal.Unsure) (why string, err
 		return "", nil
 	}
 	for pause := shortestPause; ; pause = min(2*pause, longestPause) {
-		p, err := w.n.look(ctx, w.c)
+		p, all, err := w.n.look(ctx, w.c)
 		switch {
 		case errors.Is(err, dialect.ErrNoPosition):
 			return err.Error(), nil
@@ -254,7 +254,7 @@ func (w *wait) run(ctx context.Context, doubts []causal.Unsure) (why string, err
 			return "", err
 		}
 		want := w.s.State().Wants(p)
-		if p.Has(want) {
+		if all || p.Has(want) {
 			return "", nil
 		}
 		left := w.limit - time.Since(w.began)
