@@ -13,7 +13,7 @@ func TestCompletion(t *testing.T) {
 	if err != nil {
 		t.Fatal("no bash: ", err)
 	}
-	script := writeFile(t, "completion", invoke(t, nil, "completion", "bash").stdout)
+	script := writeFile(t, "completion", inProcess(t, "completion", "bash").stdout)
 	for words, want := range map[string]string{
 		"clustersql|wat":                "watch",
 		"clustersql|lint|--fat":         "--fatal-warnings",
@@ -33,14 +33,14 @@ func TestCompletion(t *testing.T) {
 		}
 	}
 	for _, shell := range []string{"zsh", "fish"} {
-		r := invoke(t, nil, "completion", shell)
+		r := inProcess(t, "completion", shell)
 		for _, c := range commands {
 			if !strings.Contains(r.stdout, c.name) {
 				t.Errorf("%s: %s is missing", shell, c.name)
 			}
 		}
 	}
-	if r := invoke(t, nil, "completion", "tcsh"); r.code != exitUsage {
+	if r := inProcess(t, "completion", "tcsh"); r.code != exitUsage {
 		t.Errorf("of an unknown shell: %+v", r)
 	}
 }

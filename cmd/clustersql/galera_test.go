@@ -308,13 +308,13 @@ func TestCheckWithoutNodes(t *testing.T) {
 		{[]string{"check", "app:${CHECK_NOT_SET}@tcp(h1,h2)/db"}, checkNotTried, "CHECK_NOT_SET is not set"},
 		{[]string{"check", "app:hunter22@tcp(h1,h2/db"}, checkNotTried, "DSN"},
 	} {
-		r := invoke(t, nil, c.args...)
+		r := inProcess(t, c.args...)
 		if r.code != c.code || !strings.Contains(r.stderr, c.say) {
 			t.Errorf("%v: exit code %d, want %d with %q:\n%s", c.args, r.code, c.code, c.say, r.stderr)
 		}
 		wantNoSecret(t, r)
 	}
-	r := invoke(t, nil, "check", file, "--format=junit")
+	r := inProcess(t, "check", file, "--format=junit")
 	var suites struct {
 		Suites []struct {
 			Failures int `xml:"failures,attr"`
@@ -323,7 +323,7 @@ func TestCheckWithoutNodes(t *testing.T) {
 	if err := xml.Unmarshal([]byte(r.stdout), &suites); err != nil || len(suites.Suites) != 1 || suites.Suites[0].Failures < 4 {
 		t.Errorf("junit: %v\n%s", err, r.stdout)
 	}
-	r = invoke(t, nil, "check", file, "--format=tsv")
+	r = inProcess(t, "check", file, "--format=tsv")
 	for i, line := range strings.Split(strings.TrimSpace(r.stdout), "\n") {
 		if strings.Count(line, "\t") != 6 {
 			t.Errorf("line %d has not seven fields: %s", i, line)

@@ -112,14 +112,14 @@ func TestLint(t *testing.T) {
 // The formats of lint have the same findings, and nothing else is on stdout.
 func TestLintFormats(t *testing.T) {
 	file := writeFile(t, "config.toml", "probe_interval = 5\n[[cluster]]\nname = \"a\"\n"+nodesOf("app:hunter22@tcp(h1)/db"))
-	lines := strings.Count(invoke(t, nil, "lint", file).stdout, "\n")
-	r := invoke(t, nil, "lint", "--format=json", file)
+	lines := strings.Count(inProcess(t, "lint", file).stdout, "\n")
+	r := inProcess(t, "lint", "--format=json", file)
 	wantNoSecret(t, r)
 	var findings []finding
 	if err := json.Unmarshal([]byte(r.stdout), &findings); err != nil || len(findings) != lines || lines != 3 {
 		t.Errorf("%d findings, %d lines, %v", len(findings), lines, err)
 	}
-	r = invoke(t, nil, "lint", "--format=sarif", file)
+	r = inProcess(t, "lint", "--format=sarif", file)
 	wantNoSecret(t, r)
 	var sarif struct {
 		Version string
@@ -148,7 +148,7 @@ func TestLintFormats(t *testing.T) {
 			t.Errorf("rule %s is not among the rules", result.RuleID)
 		}
 	}
-	if r := invoke(t, nil, "lint", "--format=json", writeFile(t, "ok.toml", "[[cluster]]\nname = \"a\"\n"+nodesOf("tcp(h1)/db", "tcp(h2)/db"))); r.stdout != "[]\n" {
+	if r := inProcess(t, "lint", "--format=json", writeFile(t, "ok.toml", "[[cluster]]\nname = \"a\"\n"+nodesOf("tcp(h1)/db", "tcp(h2)/db"))); r.stdout != "[]\n" {
 		t.Errorf("without findings: %q", r.stdout)
 	}
 }
@@ -173,7 +173,7 @@ func TestLintExitCodes(t *testing.T) {
 		{[]string{well, "--format=xml"}, exitUsage},
 		{[]string{well, odd}, exitUsage},
 	} {
-		r := invoke(t, nil, append([]string{"lint"}, c.args...)...)
+		r := inProcess(t, append([]string{"lint"}, c.args...)...)
 		if r.code != c.code || (r.stderr != "") != (c.code == exitUsage) {
 			t.Errorf("%v: want %d, got %+v", c.args, c.code, r)
 		}
@@ -182,20 +182,20 @@ func TestLintExitCodes(t *testing.T) {
 
 // Files that are not there, variables that are not asked for, and the environment.
 func TestLintFiles(t *testing.T) {
-	r := invoke(t, nil, "lint", "none.toml")
+	r := inProcess(t, "lint", "none.toml")
 	if r.code != lintErrors || !strings.Contains(r.stdout, "create it") {
 		t.Errorf("%+v", r)
 	}
 	file := writeFile(t, "config.toml", "[[cluster]]\nname = \"a\"\nstrategy = \"ordered\"\n"+nodesOf("${LINT_A}", "app:${LINT_B}@tcp(h2:${LINT_C})/db")+
 		"[[cluster]]\nname = \"b\"\ndriver = \"clustersql-pgx\"\n"+nodesOf("${LINT_D}", "postgres://app:${LINT_B}@h2:${LINT_C}/db"))
-	if r := invoke(t, nil, "lint", "--no-env", file); r.code != 0 || r.stdout != "" {
+	if r := inProcess(t, "lint", "--no-env", file); r.code != 0 || r.stdout != "" {
 		t.Errorf("%+v", r)
 	}
 	if r := invoke(t, []string{"DBCONFIG=" + file}, "lint", "--no-env"); r.code != 0 || r.stdout+r.stderr != "" {
 		t.Errorf("by DBCONFIG: %+v", r)
 	}
 	for _, example := range []string{"config.toml", "pgx/config.toml"} {
-		if r := invoke(t, nil, "lint", "--no-env", filepath.Join("..", "..", example)); r.code != 0 {
+		if r := inProcess(t, "lint", "--no-env", filepath.Join("..", "..", example)); r.code != 0 {
 			t.Errorf("%s: %+v", example, r)
 		}
 	}

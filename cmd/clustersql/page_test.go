@@ -77,7 +77,7 @@ func TestExitCodesOfAPage(t *testing.T) {
 		{[]string{"nothing"}, exitUsage, "--help"},
 		{nil, exitUsage, "--help"},
 	} {
-		r := invoke(t, nil, c.args...)
+		r := inProcess(t, c.args...)
 		if r.code != c.code || !strings.Contains(r.stdout+r.stderr, c.say) {
 			t.Errorf("%v: exit code %d, want %d with %q:\n%s%s", c.args, r.code, c.code, c.say, r.stdout, r.stderr)
 		}
@@ -242,6 +242,7 @@ func TestWatchOutlivesThePage(t *testing.T) {
 
 // serve shows the clusters of a file, and ends at a signal.
 func TestServe(t *testing.T) {
+	t.Parallel()
 	l := lab{}
 	file := l.file(t, "", "app:hunter22@tcp("+closedPort(t)+")/db", "app:hunter22@tcp("+closedPort(t)+")/db")
 	cmd, _, stderr := begin(t, "serve", file, "--listen=127.0.0.1:0", "--every=0s")

@@ -12,6 +12,7 @@ import (
 // A program reloads its file when it is told to: it says what has changed, and why
 // nothing has.
 func TestReload(t *testing.T) {
+	t.Parallel()
 	l := lab{}
 	file := l.file(t, "", "app:hunter22@tcp("+closedPort(t)+")/db", "app:hunter22@tcp("+closedPort(t)+")/db")
 	cmd, _, stderr := begin(t, "serve", file, "--listen=127.0.0.1:0", "--every=0s", "--allow-reload")

@@ -30,6 +30,7 @@ func fetch(t *testing.T, address string) string {
 // serve shows real processes side by side: where they disagree, and one that is
 // killed with what it said last.
 func TestServeSides(t *testing.T) {
+	t.Parallel()
 	l := lab{}
 	n1, n2 := closedPort(t), closedPort(t)
 	dsn := func(at string) string { return "app:hunter22@tcp(" + at + ")/db" }

@@ -31,6 +31,7 @@ type stage struct {
 }
 
 // newStage makes a cluster "app" with the nodes n1 to n3, and waits until they are up.
+// A test with a stage has no t.Parallel: beside another one its cluster would be app#2.
 func newStage(t *testing.T) *stage {
 	t.Helper()
 	s := &stage{backend: fakedb.New()}
