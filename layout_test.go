@@ -70,11 +70,12 @@ var arrows = map[string][]string{
 	// them.
 	"internal/dnstest":    {},
 	"internal/fakedb":     {},
-	"internal/galera":     {"internal/throwaway"},
+	"internal/galera":     {"internal/relay", "internal/throwaway"},
 	"internal/galeratest": {"internal/fakedb"},
 	"internal/mysqlgroup": {"internal/throwaway"},
-	"internal/pgcluster":  {"internal/throwaway"},
+	"internal/pgcluster":  {"internal/relay", "internal/throwaway"},
 	"internal/race":       {},
+	"internal/relay":      {},
 	"internal/seedtest":   {},
 	"internal/selftest": {
 		".", "internal/conffile", "internal/mysql", "internal/postgres",

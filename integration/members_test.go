@@ -14,9 +14,10 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql"
+
 	"github.com/EnumApps/clustersql/internal/dnstest"
 	"github.com/EnumApps/clustersql/internal/galera"
-	"github.com/EnumApps/clustersql/internal/throwaway"
+	"github.com/EnumApps/clustersql/internal/relay"
 )
 
 // membersNodes is how many nodes TestMembers has. Five start on a quiet machine only.
@@ -31,9 +32,9 @@ type pods struct {
 	*testing.T
 	names *dnstest.Server
 	port  string
-	next  int                         // the last part of the next address
-	at    map[*galera.Node]string     // addresses that are in the name service
-	ways  map[string]*throwaway.Relay // by address
+	next  int                     // the last part of the next address
+	at    map[*galera.Node]string // addresses that are in the name service
+	ways  map[string]*relay.Relay // by address
 }
 
 // up gives a node a new address, and tells the name service.
@@ -41,7 +42,7 @@ func (p *pods) up(n *galera.Node) {
 	p.Helper()
 	addr := fmt.Sprintf("127.0.0.%d", p.next)
 	p.next++
-	way, err := throwaway.NewRelayAt(net.JoinHostPort(addr, p.port), n.Addr())
+	way, err := relay.NewAt(net.JoinHostPort(addr, p.port), "tcp", n.Addr())
 	if err != nil {
 		p.Fatal(err)
 	}
@@ -158,12 +159,12 @@ func TestMembers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer names.Close()
-	free, err := throwaway.NewRelay(c.Nodes[0].Addr())
+	free, err := relay.New("tcp", c.Nodes[0].Addr())
 	if err != nil {
 		t.Fatal(err)
 	}
 	free.Close()
-	p := &pods{T: t, names: names, port: fmt.Sprint(free.Port()), next: 11, at: map[*galera.Node]string{}, ways: map[string]*throwaway.Relay{}}
+	p := &pods{T: t, names: names, port: fmt.Sprint(free.Port()), next: 11, at: map[*galera.Node]string{}, ways: map[string]*relay.Relay{}}
 	defer func() {
 		for _, way := range p.ways {
 			way.Close()

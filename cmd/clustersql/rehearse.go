@@ -11,12 +11,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/EnumApps/clustersql"
 	"github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 
-	"github.com/EnumApps/clustersql"
+	"github.com/EnumApps/clustersql/internal/relay"
 )
 
 // The clients of a rehearsal: some that use a pool, and one that opens a connection
@@ -33,7 +34,7 @@ const (
 // touched.
 type rehearsal struct {
 	driver  clustersql.Driver
-	relays  map[string]*relay
+	relays  map[string]*relay.Relay
 	db, one *sql.DB // one has no pool
 	ask     string
 
@@ -83,7 +84,7 @@ func (r *report) rehearse(ctx context.Context) {
 		running.Go(func() { h.client(work, db, r.config.OpenTimeout+r.config.HangLimit) })
 	}
 	for _, name := range usable {
-		for _, fault := range []relayMode{relayRefuse, relayFreeze, relaySlow} {
+		for _, fault := range []relay.State{relay.Refused, relay.Silent, relay.Slow} {
 			if ctx.Err() == nil {
 				r.lose(ctx, h, name, fault)
 			}
@@ -116,7 +117,7 @@ func countUp(nodes []clustersql.NodeStatus) (n int) {
 func (r *report) newRehearsal() (*rehearsal, error) {
 	config := r.config
 	config.Logger = slog.New(slog.DiscardHandler)
-	h := &rehearsal{relays: make(map[string]*relay), ask: "DO 1"}
+	h := &rehearsal{relays: make(map[string]*relay.Relay), ask: "DO 1"}
 	var backend driver.Driver = mysql.MySQLDriver{}
 	if r.kind == kindPostgres {
 		backend, h.ask = stdlib.GetDefaultDriver(), "SELECT 1"
@@ -169,13 +170,14 @@ type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error
 
 // relay starts the relay of a node, and returns what dials it.
 func (h *rehearsal) relay(node, network, address string, delay time.Duration) (dialFunc, error) {
-	relay, err := newRelay(network, address, delay)
+	way, err := relay.New(network, address)
 	if err != nil {
 		return nil, err
 	}
-	h.relays[node] = relay
+	way.Delay = delay
+	h.relays[node] = way
 	return func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return clustersql.Dial(ctx, "tcp", relay.addr())
+		return clustersql.Dial(ctx, "tcp", way.Addr())
 	}, nil
 }
 
@@ -187,7 +189,7 @@ func (h *rehearsal) close() {
 	}
 	h.driver.Close()
 	for _, r := range h.relays {
-		r.close()
+		r.Close()
 	}
 }
 
@@ -249,17 +251,17 @@ func (h *rehearsal) gather(ctx context.Context, name string, config clustersql.C
 }
 
 // lose breaks the way to one node, and mends it when the cluster has found out.
-func (r *report) lose(ctx context.Context, h *rehearsal, name string, fault relayMode) {
-	relay := h.relays[name]
+func (r *report) lose(ctx context.Context, h *rehearsal, name string, fault relay.State) {
+	way := h.relays[name]
 	if !h.gather(ctx, name, r.config) {
-		r.add(isFailed, "failover: "+fault.String(), name, "no statement ran on it", "the clients use it", "it refuses connections although it is up: see the rows of used above")
+		r.add(isFailed, "failover: "+faultName(fault), name, "no statement ran on it", "the clients use it", "it refuses connections although it is up: see the rows of used above")
 		return
 	}
 	h.since()
 	began := time.Now()
-	_ = relay.turn(fault)
+	_ = way.Turn(fault)
 	down := time.Duration(-1)
-	if fault != relaySlow {
+	if fault != relay.Slow {
 		bound := time.Duration(1.2*float64(r.config.ProbeInterval)) + time.Duration(r.config.Fall)*r.config.ProbeTimeout + 2*time.Second
 		limited, cancel := context.WithTimeout(ctx, bound)
 		if stateOf(waitStatus(limited, h.driver, func(n []clustersql.NodeStatus) bool { return stateOf(n, name) == clustersql.StateDown }), name) == clustersql.StateDown {
@@ -273,7 +275,7 @@ func (r *report) lose(ctx context.Context, h *rehearsal, name string, fault rela
 	pause(ctx, faultLasts)
 	later := h.since()
 	mended := time.Now()
-	err := relay.turn(relayOpen)
+	err := way.Turn(relay.Open)
 	limited, cancel := context.WithTimeout(ctx, r.config.SilenceHold+20*time.Second)
 	back := stateOf(waitStatus(limited, h.driver, func(n []clustersql.NodeStatus) bool { return stateOf(n, name) == clustersql.StateUp }), name) == clustersql.StateUp
 	cancel()
@@ -281,12 +283,12 @@ func (r *report) lose(ctx context.Context, h *rehearsal, name string, fault rela
 	if ctx.Err() != nil {
 		return
 	}
-	r.judgeLoss(name, loss{fault, calls, later, down, back, returned, relay.delay, err})
+	r.judgeLoss(name, loss{fault, calls, later, down, back, returned, way.Delay, err})
 }
 
 // A loss is what was seen while the way to a node was broken.
 type loss struct {
-	fault        relayMode
+	fault        relay.State
 	calls, later []call        // that ended until the fault was found, and after that
 	down         time.Duration // until the node was taken down; negative if it was not
 	back         bool          // the node was used again
@@ -295,8 +297,9 @@ type loss struct {
 	err          error         // of the relay
 }
 
-func (m relayMode) String() string {
-	return [...]string{"open", "refuse", "freeze", "slow"}[m]
+// faultName is the name of a fault in the report.
+func faultName(s relay.State) string {
+	return map[relay.State]string{relay.Refused: "refuse", relay.Silent: "freeze", relay.Slow: "slow"}[s]
 }
 
 // judgeLoss adds the row about a loss.
@@ -316,7 +319,7 @@ func (r *report) judgeLoss(name string, l loss) {
 		}
 	}
 	have := fmt.Sprintf("%d statements, %d failed, longest %s", len(l.calls)+len(l.later), failed+lost, round(longest))
-	if l.fault != relaySlow {
+	if l.fault != relay.Slow {
 		if l.down >= 0 {
 			have += ", down after " + round(l.down)
 		} else {
@@ -328,24 +331,24 @@ func (r *report) judgeLoss(name string, l loss) {
 			have += ", not back"
 		}
 	}
-	check := "failover: " + l.fault.String()
+	check := "failover: " + faultName(l.fault)
 	want := "only those under way fail"
 	switch {
 	case l.err != nil:
 		r.add(isFailed, check, name, "the relay did not come back: "+l.err.Error(), want, "try again")
 	case len(l.later) == 0:
 		r.add(isFailed, check, name, have, want, "no statement ended while the way to the node was broken: another node must take its place: see the rows of used above")
-	case lost > 0 || l.fault == relaySlow && failed > 0:
+	case lost > 0 || l.fault == relay.Slow && failed > 0:
 		r.add(isFailed, check, name, have, want, "statements failed although other nodes work: see whether they have room (connections above)")
 	case failed > clients:
 		r.add(isFailed, check, name, have, fmt.Sprintf("at most %d fail", clients), "more failed than were under way: see whether the other nodes have room (connections above)")
-	case l.fault != relaySlow && l.down < 0:
+	case l.fault != relay.Slow && l.down < 0:
 		r.add(isFailed, check, name, have, "taken down", "lower probe_timeout, probe_interval or fall")
 	case !l.back:
 		r.add(isFailed, check, name, have, "used again", "raise probe_timeout, or lower rise")
 	case longest > r.config.OpenTimeout:
 		r.add(isWarning, check, name, have, "longest under "+round(r.config.OpenTimeout), "lower probe_interval, probe_timeout or attempt_timeout, or give statements a deadline")
-	case l.fault == relaySlow:
+	case l.fault == relay.Slow:
 		r.add(isOK, check, name, have, fmt.Sprintf("%s late, none fails", round(l.delay)), "")
 	default:
 		r.add(isOK, check, name, have, want, "")

@@ -11,8 +11,10 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/EnumApps/clustersql/internal/throwaway"
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/EnumApps/clustersql/internal/relay"
+	"github.com/EnumApps/clustersql/internal/throwaway"
 )
 
 // User, Password and Database are what DSN uses. The user has all rights on the
@@ -54,7 +56,7 @@ type Node struct {
 	// written
 	mu      sync.Mutex
 	process *throwaway.Process // the one that was started last; nil before the first
-	relay   *throwaway.Relay   // the way to the server that it follows; nil if it follows none
+	relay   *relay.Relay       // the way to the server that it follows; nil if it follows none
 }
 
 func newNode(c *Cluster, id int, p throwaway.Ports) *Node {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/EnumApps/clustersql/internal/relay"
 	"github.com/EnumApps/clustersql/internal/throwaway"
 )
 
@@ -73,17 +74,17 @@ func (n *Node) Follow(ctx context.Context, primary *Node) error {
 	if err != nil {
 		return err
 	}
-	relay, err := throwaway.NewRelay(primary.Addr())
+	way, err := relay.New("tcp", primary.Addr())
 	if err != nil {
 		return n.wrap("making a way to "+primary.Name, err)
 	}
-	n.lay(relay)
+	n.lay(way)
 	return n.exec(ctx,
 		"SET GLOBAL read_only=ON",
 		"STOP ALL SLAVES",
 		"SET GLOBAL gtid_slave_pos=@@GLOBAL.gtid_binlog_pos",
 		fmt.Sprintf("CHANGE MASTER TO MASTER_HOST='%s', MASTER_PORT=%d, MASTER_USER='%s', MASTER_PASSWORD='%s', "+
-			"MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1, MASTER_DELAY=0", throwaway.Host, relay.Port(), replicator, replicatorPassword),
+			"MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1, MASTER_DELAY=0", throwaway.Host, way.Port(), replicator, replicatorPassword),
 		"START SLAVE")
 }
 
@@ -184,32 +185,32 @@ func (n *Node) replicate(ctx context.Context, statements ...string) error {
 // Disconnect cuts a replica off the server that it follows: its connections end,
 // and new ones are closed at once. Both servers are well, and all others reach
 // them. Follow undoes it too.
-func (n *Node) Disconnect() { n.turn("disconnect", throwaway.Cut) }
+func (n *Node) Disconnect() { n.turn("disconnect", relay.Cut) }
 
 // Blackhole cuts a replica off without a word: its connections stay, and nothing
 // goes through them.
-func (n *Node) Blackhole() { n.turn("blackhole", throwaway.Silent) }
+func (n *Node) Blackhole() { n.turn("blackhole", relay.Silent) }
 
 // Reconnect undoes Disconnect and Blackhole. It does not wait until the replica
 // has caught up.
-func (n *Node) Reconnect() { n.turn("reconnect", throwaway.Open) }
+func (n *Node) Reconnect() { n.turn("reconnect", relay.Open) }
 
-func (n *Node) turn(what string, to throwaway.RelayState) {
+func (n *Node) turn(what string, to relay.State) {
 	n.mu.Lock()
-	relay := n.relay
+	way := n.relay
 	n.mu.Unlock()
-	if relay != nil {
+	if way != nil {
 		n.log(what)
-		relay.Turn(to)
+		_ = way.Turn(to) // no error: it was never Refused
 	}
 }
 
 // lay gives the node a way to the server that it follows, in place of the one it
-// has. A nil relay leaves it without.
-func (n *Node) lay(relay *throwaway.Relay) {
+// has. A nil way leaves it without.
+func (n *Node) lay(way *relay.Relay) {
 	n.mu.Lock()
 	was := n.relay
-	n.relay = relay
+	n.relay = way
 	n.mu.Unlock()
 	if was != nil {
 		was.Close()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"syscall"
 
+	"github.com/EnumApps/clustersql/internal/relay"
 	"github.com/EnumApps/clustersql/internal/throwaway"
 )
 
@@ -107,17 +108,17 @@ func (n *Node) start(ctx context.Context, args ...string) error {
 
 // Disconnect cuts a standby off: its connections to its primary end, and new
 // ones are closed at once.
-func (n *Node) Disconnect() error { return n.switchLink("disconnect", throwaway.Cut) }
+func (n *Node) Disconnect() error { return n.switchLink("disconnect", relay.Cut) }
 
 // Blackhole cuts a standby off without a word: its connections to its primary
 // stay, and nothing goes through them.
-func (n *Node) Blackhole() error { return n.switchLink("blackhole", throwaway.Silent) }
+func (n *Node) Blackhole() error { return n.switchLink("blackhole", relay.Silent) }
 
 // Reconnect undoes Disconnect and Blackhole. It does not wait until the standby
 // has caught up.
-func (n *Node) Reconnect() error { return n.switchLink("reconnect", throwaway.Open) }
+func (n *Node) Reconnect() error { return n.switchLink("reconnect", relay.Open) }
 
-func (n *Node) switchLink(what string, to throwaway.RelayState) error {
+func (n *Node) switchLink(what string, to relay.State) error {
 	l := n.way()
 	if l == nil {
 		return n.wrap(what, errors.New("it follows no node"))

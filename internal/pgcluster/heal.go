@@ -3,6 +3,7 @@ package pgcluster
 import (
 	"context"
 
+	"github.com/EnumApps/clustersql/internal/relay"
 	"github.com/EnumApps/clustersql/internal/throwaway"
 )
 
@@ -22,7 +23,7 @@ func (c *Cluster) Heal(ctx context.Context) error {
 			}
 		}
 		if l := n.way(); l != nil {
-			l.Turn(throwaway.Open)
+			l.Turn(relay.Open)
 		}
 	}
 	primary := c.Primary()

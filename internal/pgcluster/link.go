@@ -1,16 +1,16 @@
 package pgcluster
 
-import "github.com/EnumApps/clustersql/internal/throwaway"
+import "github.com/EnumApps/clustersql/internal/relay"
 
 // A link is the way from a standby to the node that it follows.
 type link struct {
-	*throwaway.Relay
+	*relay.Relay
 	to *Node
 }
 
 // newLink starts a relay. Whoever made it must close it.
 func newLink(to *Node) (*link, error) {
-	r, err := throwaway.NewRelay(to.Addr())
+	r, err := relay.New("tcp", to.Addr())
 	if err != nil {
 		return nil, err
 	}
