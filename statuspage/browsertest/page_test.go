@@ -1,6 +1,8 @@
 package browsertest
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/performance"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -242,6 +245,10 @@ func TestHiddenPageCostsNothing(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, prefix, map[string]int{"hidden_conn": 2})
 	b := open(t)
+	// The ten seconds are over at once here, and no other time is changed.
+	call(b, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{
+		Source: `(() => { const set = setTimeout; window.setTimeout = (f, ms, ...more) => set(f, ms === 10000 ? 200 : ms, ...more); })()`,
+	})
 	b.do(chromedp.Navigate(s.page))
 	b.until(live + " && " + kindOf("hidden_conn", "node1") + " === 'up'")
 	hide := func(hidden bool) {
@@ -307,6 +314,34 @@ func TestButtons(t *testing.T) {
 	s.until(t, "read_conn", "node2", clustersql.StateUp)
 	b.until(live + " && " + kindOf("read_conn", "node2") + " !== 'drain'")
 	b.well(s.page)
+}
+
+// The button of reload calls the program, and the page shows what has come of it:
+// by a node that is new, or by the mistake.
+func TestReloadButton(t *testing.T) {
+	var s *stage
+	var mistake atomic.Bool
+	s = newStage(t, prefix, map[string]int{"read_conn": 2}, statuspage.AllowReload(func(context.Context) (clustersql.Diff, error) {
+		if mistake.Load() {
+			return clustersql.Diff{}, errors.New("config.toml:3: there is no setting \"strategie\"")
+		}
+		return clustersql.Diff{}, s.clusters[0].AddNode("node3", "read_conn/node3")
+	}))
+	b := open(t)
+	press := func() {
+		b.do(chromedp.Click(chromedp.CSS(".reload summary")), chromedp.Click(chromedp.CSS(".reload button")))
+	}
+	b.do(chromedp.Navigate(s.page + "?figures=all"))
+	b.until(live)
+	press()
+	b.until(live + " && " + kindOf("read_conn", "node3") + " === 'up'")
+	if got := eval[string](b, "location.search"); got != "?figures=all" {
+		t.Errorf("after the button the view is %q", got)
+	}
+	b.well(s.page)
+	mistake.Store(true)
+	press()
+	b.until(`document.body.innerText.includes('config.toml:3: there is no setting "strategie"')`)
 }
 
 // On a phone nothing has to be moved sideways, with long names and all figures.

@@ -118,7 +118,13 @@ func scene(t *testing.T) string {
 
 	// The pictures show how long a node has been in its state, and rates of these
 	// seconds. No check depends on them.
-	pause := func(seconds float64) { time.Sleep(time.Duration(seconds * float64(time.Second))) }
+	// The pictures of the manual have a minute that can be read; without -shots each
+	// state is enough.
+	pause := func(seconds float64) {
+		if *shots != "" {
+			time.Sleep(time.Duration(seconds * float64(time.Second)))
+		}
+	}
 	pause(5)
 	s.kill("write_conn", "dbhost1:3306")
 	s.until(t, "write_conn", "galera1", clustersql.StateDown)
@@ -145,7 +151,9 @@ func take(t *testing.T, page string, s shot) []byte {
 	b.do(chromedp.EmulateViewport(s.width, s.height), chromedp.Navigate(page+s.query))
 	if !s.noScript {
 		b.until(live)
-		time.Sleep(2 * tickOfThePage) // the first rates
+		if *shots != "" {
+			time.Sleep(2 * tickOfThePage) // the first rates
+		}
 	}
 	if s.at != "" {
 		eval[bool](b, fmt.Sprintf(`document.querySelector('%s').scrollIntoView(), true`, s.at))
