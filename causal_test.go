@@ -193,11 +193,14 @@ func TestNoNodeHasIt(t *testing.T) {
 		var s string
 		err := l.one[1].QueryRowContext(ctx, galeratest.Get("k")).Scan(&s, &s, &s)
 		var node *NodeError
-		if !errors.Is(err, ErrBehind) || !errors.Is(err, driver.ErrBadConn) || !errors.As(err, &node) || node.Node != "n2" {
+		if !errors.Is(err, ErrBehind) || errors.Is(err, driver.ErrBadConn) || !errors.As(err, &node) || node.Node != "n2" {
 			t.Fatalf("%v", err)
 		}
 		if took := time.Since(began); took < 400*time.Millisecond || took > 450*time.Millisecond {
 			t.Errorf("after %s", took)
+		}
+		if s := l.ones[1].Status().Nodes[0]; s.OpenConns != 1 || s.SessionReads.Moved != 1 {
+			t.Errorf("%d connections, %+v", s.OpenConns, s.SessionReads)
 		}
 		l.group.Stop(l.nodes[1], false)
 		if v, _ := got(t, ctx, l.one[1], "k"); v != "v" {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/causal"
@@ -237,7 +238,8 @@ func (n *node) Await(ctx context.Context, s *causal.Session, on session.Place, p
 		return err, false
 	}
 	err = fmt.Errorf("%w: %s", ErrBehind, why)
-	return &NodeError{Node: n.name, Err: err, verdict: session.Verdict{Moves: !pinned}, class: health.Lagging, text: err.Error()}, true
+	moves := !pinned && n.elsewhere() // else the connection would be closed for nothing
+	return &NodeError{Node: n.name, Err: err, verdict: session.Verdict{Moves: moves}, class: health.Lagging, text: err.Error()}, true
 }
 
 // Note is what a conn asks after such a call.
@@ -252,7 +254,16 @@ func (n *node) Miss(s *causal.Session, on session.Place) { n.tally.seen.Miss(s, 
 // positions.
 func (n *node) sees(on session.Place) seen.Conn {
 	n.tally.cluster.Sessions.Store(true)
-	return seen.Conn{Backend: on.Conn, Generation: on.Born, Positions: n.dial.dialect, Site: n.site(), Timeout: n.cfg().CausalTimeout}
+	return seen.Conn{Backend: on.Conn, Generation: on.Born, Positions: n.dial.dialect, Site: n.site(), Timeout: n.cfg().CausalTimeout, Elsewhere: n.elsewhere}
+}
+
+// elsewhere reports whether another node can be used that no session has just found to
+// be behind.
+func (n *node) elsewhere() bool {
+	now := time.Now()
+	return slices.ContainsFunc(n.nodes(), func(other *node) bool {
+		return other != n && other.effective(other.snapshot.Load()).Usable() && !other.tally.seen.IsBehind(now)
+	})
 }
 
 // site returns what the probes know of the node's database.

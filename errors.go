@@ -220,9 +220,10 @@ func Idempotent(ctx context.Context) context.Context {
 }
 
 // ErrBehind is in the tree of the [NodeError] of a call under [ReadYourWrites] whose
-// node does not have what the calls before have seen, within causal_timeout. It is a
-// [driver.ErrBadConn] as well, and database/sql goes to another node. A program sees
-// it if no node has it that database/sql has tried. Nothing was run then.
+// node does not have what the calls before have seen, within causal_timeout. Where
+// another node may have it, it is a [driver.ErrBadConn] as well, and database/sql goes
+// there. A program sees it if there is no other, or if none has it that database/sql has
+// tried. Nothing was run then.
 var ErrBehind = errors.New("the node does not have what calls before have seen")
 
 // ReadYourWrites returns a context whose calls see what they have written, and

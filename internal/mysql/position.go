@@ -23,17 +23,23 @@ import (
 // provider answer it too, so it is for Galera nodes alone.
 const seenQuery = causeless + "SELECT WSREP_LAST_SEEN_GTID()"
 
-// gtidQuery asks MariaDB and MySQL: each takes the other's part for a comment.
-const gtidQuery = "SELECT /*M!100002 'mariadb', @@GLOBAL.gtid_current_pos */ /*!50700 'mysql', @@GLOBAL.gtid_executed */"
+// gtidQueries ask MariaDB and MySQL: each takes the other's part for a comment. The
+// first one is for MariaDB with wsrep in it, whether it is used or not.
+var gtidQueries = []string{
+	"SELECT /*M!100101 IF(@@GLOBAL.wsrep_on, 'galera', 'mariadb'), @@GLOBAL.gtid_current_pos */ /*!50700 'mysql', @@GLOBAL.gtid_executed */",
+	"SELECT /*M!100002 'mariadb', @@GLOBAL.gtid_current_pos */ /*!50700 'mysql', @@GLOBAL.gtid_executed */",
+}
 
 // Position asks for what the server has. Its texts have one form for each kind of
 // server: galera/UUID/DOMAIN, mariadb/DOMAIN, mysql/UUID.
 func (Dialect) Position(ctx context.Context, conn driver.Conn, at dialect.Site) (p causal.Position, all bool, err error) {
-	query := gtidQuery
 	if at.Group != "" {
-		query = seenQuery
+		return seen(ctx, conn, at.Group)
 	}
-	rows, err := dialect.QueryRows(ctx, conn, query, 2)
+	rows, err := dialect.QueryRows(ctx, conn, gtidQueries[0], 2)
+	if hasNumber(err, unknownVariable) {
+		rows, err = dialect.QueryRows(ctx, conn, gtidQueries[1], 2)
+	}
 	switch {
 	case err != nil && ownFault(err) && ctx.Err() == nil && !interrupted(err):
 		return p, false, dialect.ErrNoPosition
@@ -42,8 +48,15 @@ func (Dialect) Position(ctx context.Context, conn driver.Conn, at dialect.Site) 
 	}
 	switch {
 	case len(rows) != 1:
-	case at.Group != "" && len(rows[0]) == 1:
-		p = domains("galera/"+strings.ToLower(at.Group), rows[0][0])
+	case len(rows[0]) == 2 && rows[0][0] == "galera": // no probe has seen its group yet
+		s, err := askWsrep(ctx, conn, viewQuery)
+		switch {
+		case err != nil:
+			return p, false, err
+		case s.view() == nil || s.group == "":
+			return p, false, dialect.ErrNoPosition
+		}
+		return seen(ctx, conn, s.group)
 	case len(rows[0]) == 2 && rows[0][0] == "mariadb":
 		p = domains("mariadb", rows[0][1])
 	case len(rows[0]) == 2 && rows[0][0] == "mysql":
@@ -53,6 +66,37 @@ func (Dialect) Position(ctx context.Context, conn driver.Conn, at dialect.Site) 
 		return p, false, dialect.ErrNoPosition
 	}
 	return p, at.Primary, nil
+}
+
+// seen asks a node of a Galera group for what it has committed last.
+func seen(ctx context.Context, conn driver.Conn, group string) (p causal.Position, all bool, err error) {
+	rows, err := dialect.QueryRows(ctx, conn, seenQuery, 2)
+	switch {
+	case err != nil && ownFault(err) && ctx.Err() == nil && !interrupted(err):
+		return p, false, dialect.ErrNoPosition
+	case err != nil:
+		return p, false, err
+	case len(rows) == 1 && len(rows[0]) == 1:
+		p = committed(group, rows[0][0])
+	}
+	if p.IsZero() {
+		return p, false, dialect.ErrNoPosition
+	}
+	return p, false, nil
+}
+
+// committed reads what a Galera node has committed last: domain, server and number in
+// MariaDB, and elsewhere, as in MariaDB 10.4, the group and a number.
+func committed(group, text string) causal.Position {
+	origin := "galera/" + strings.ToLower(group)
+	if uuid, number, ok := strings.Cut(text, ":"); ok {
+		n, err := strconv.ParseUint(number, 10, 64)
+		if err != nil || !strings.EqualFold(uuid, group) {
+			return causal.Position{}
+		}
+		return causal.At(origin, n)
+	}
+	return domains(origin, text)
 }
 
 // domains reads GTIDs of MariaDB.
@@ -145,7 +189,7 @@ func (d Dialect) CatchUp(ctx context.Context, conn driver.Conn, at dialect.Site)
 		case err != nil:
 			return p, false, err
 		case len(rows) == 1 && len(rows[0]) == 1:
-			p = domains("galera/"+strings.ToLower(at.Group), rows[0][0])
+			p = committed(at.Group, rows[0][0])
 		}
 		return p, !p.IsZero(), nil
 	}

@@ -48,6 +48,7 @@ type Conn struct {
 	Positions  dialect.Positions
 	Site       dialect.Site
 	Timeout    time.Duration // causal_timeout
+	Elsewhere  func() bool   // reports whether another node may have what this one has not
 }
 
 // Place takes note of a position that the node was asked for at a time.
@@ -151,7 +152,7 @@ func (n *Node) Await(ctx context.Context, s *causal.Session, c Conn) (why string
 		return "", nil
 	}
 	w := wait{n: n, s: s, c: c, began: time.Now(), limit: c.Timeout}
-	if n.IsBehind(w.began) {
+	if n.IsBehind(w.began) && c.Elsewhere() {
 		w.limit = 0 // a call has just waited in vain: one look is enough
 	}
 	limited, cancel := context.WithTimeout(ctx, w.limit+c.Timeout)

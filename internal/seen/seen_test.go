@@ -57,7 +57,9 @@ func at(lag time.Duration) func() causal.Position {
 	return func() causal.Position { return causal.At("db/1", uint64(max(0, time.Since(began).Milliseconds()))) }
 }
 
-func conn(d *database) Conn { return Conn{Positions: d, Timeout: 100 * time.Millisecond} }
+func conn(d *database) Conn {
+	return Conn{Positions: d, Timeout: 100 * time.Millisecond, Elsewhere: func() bool { return true }}
+}
 
 func session(p causal.Position) *causal.Session {
 	s := new(causal.Session)
@@ -109,6 +111,11 @@ func TestANodeThatIsBehindIsNotWaitedForAgain(t *testing.T) {
 			if took := time.Since(began); !strings.Contains(why, "causal_timeout (100ms)") || err != nil || took != want || !n.IsBehind(time.Now()) {
 				t.Errorf("%d: %q, %v after %s", i, why, err, took)
 			}
+		}
+		alone, began := conn(d), time.Now()
+		alone.Elsewhere = func() bool { return false }
+		if why, _ := n.Await(t.Context(), s, alone); why == "" || time.Since(began) != 100*time.Millisecond {
+			t.Errorf("where there is no other node: %q after %s", why, time.Since(began))
 		}
 		time.Sleep(behindFor)
 		if n.IsBehind(time.Now()) {

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 
 	"github.com/EnumApps/clustersql/internal/causal"
 )
@@ -12,8 +13,9 @@ import (
 type Causal interface {
 	// Await returns when the node has all that the session has seen, before
 	// something is sent. born is the generation of the conn. Of the error, ours says that
-	// it is no answer of the backend: the node does not have it. It moves then, unless
-	// pinned says that the session on the server may have state.
+	// it is no answer of the backend: the node does not have it. It is a
+	// driver.ErrBadConn if the call moves, which it does not if pinned says that the
+	// session on the server may have state.
 	Await(ctx context.Context, s *causal.Session, on Place, pinned bool) (err error, ours bool)
 	// Note asks for the node's position, and adds it to the session. If there is none
 	// to be had, the session is told so. The error is the backend's.
@@ -50,7 +52,7 @@ func (c *conn) await(ctx context.Context, s *causal.Session) error {
 	case err == nil:
 		return nil
 	case ours:
-		c.spent = c.spent || !c.pinned
+		c.spent = c.spent || errors.Is(err, driver.ErrBadConn)
 		return err
 	}
 	return c.failed(ctx, OpIdle, "", err)
