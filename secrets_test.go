@@ -100,6 +100,9 @@ func (w *witness) walk(what string, v reflect.Value, depth int) {
 		if v.Type() == reflect.TypeFor[*Registry]() || v.Type() == reflect.TypeFor[*connector]() {
 			return // these must not be copied
 		}
+		if _, itself := v.Interface().(fmt.Formatter); itself {
+			return // a conn: no program can copy what it points to, and others change that meanwhile
+		}
 		w.walk(what, v.Elem(), depth+1)
 	case reflect.Slice, reflect.Array:
 		for i := range v.Len() {

@@ -233,7 +233,7 @@ test_servers() {
 
 # -race falsifies memory and allocations. And it makes a round of a random test ten
 # times as long, so those have all their rounds here.
-rounds='^(TestRaceOfThree|TestOpenRandomly|TestSecretsAreShownNowhere|TestNoWriteOnAnOldPrimary|TestSimulation|TestRolesSimulation|TestMembersChangeAtRandom)$'
+rounds='^(TestRaceOfThree|TestOpenRandomly|TestSecretsAreShownNowhere|TestNoWriteOnAnOldPrimary|TestLateCallsRaiseNoFalseAlarm|TestHungCallsReturnSoon|TestTenViewersForAnHourLeaveNothing|TestSimulation|TestRolesSimulation|TestMembersChangeAtRandom)$'
 
 without_race() { short_packages && go test -json -timeout 15m -count=1 -run "Small|Alloc|$rounds" "${list[@]}"; }
 

@@ -27,6 +27,7 @@ var browser struct {
 }
 
 func TestMain(m *testing.M) {
+	os.Args[0] = "shop" // the name of the program on the page, which must not change while a page is served
 	status := m.Run()
 	if browser.stop != nil {
 		browser.stop()

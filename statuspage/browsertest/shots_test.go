@@ -111,10 +111,7 @@ func scene(t *testing.T) string {
 		s.clusters = append(s.clusters, d)
 		s.work(t, db)
 	}
-	program := os.Args[0]
-	os.Args[0] = "shop"
 	address, _ := serve(t, prefix, statuspage.Handler(statuspage.Clusters(s.clusters...), statuspage.Title("shop: clusters"), statuspage.AllowDrain()))
-	os.Args[0] = program
 
 	// The pictures show how long a node has been in its state, and rates of these
 	// seconds. No check depends on them.

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -30,13 +32,14 @@ type stage struct {
 	stop     func() // ends the page's server
 }
 
-// newStage starts clusters, and serves the page under a path. The test's end ends
+// newStage starts clusters, which the stage has by their names' order, and serves the page under a path. The test's end ends
 // all of it.
 func newStage(t *testing.T, path string, clusters map[string]int, options ...statuspage.Option) *stage {
 	t.Helper()
 	s := &stage{backend: fakedb.New()}
 	quiet := slog.New(slog.DiscardHandler)
-	for name, nodes := range clusters {
+	for _, name := range slices.Sorted(maps.Keys(clusters)) {
+		nodes := clusters[name]
 		d := clustersql.NewDriver(s.backend.Driver(), name, clustersql.WithLogger(quiet), clustersql.WithStrategy(clustersql.Balanced), clustersql.WithProbe(250*time.Millisecond, 200*time.Millisecond))
 		for i := range nodes {
 			n := fmt.Sprintf("node%d", i+1)
