@@ -257,9 +257,9 @@ oldest() {
   return "$code"
 }
 
-# These modules are in the lane of the servers. compat and pgx have servers too, and
-# are in the other one, so that both take about as long.
-with_servers=(demo cmd/clustersql)
+# These modules are in the lane of the servers. pgx has servers too, and is in the
+# other one, so that both take about as long.
+with_servers=(demo cmd/clustersql compat)
 
 # servers_steps need real servers and little else, so they go beside the rest.
 servers_steps() {
