@@ -3,6 +3,7 @@ package clustersql
 import (
 	"context"
 	"database/sql"
+	"math/rand/v2"
 	"net"
 	"strconv"
 	"syscall"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/EnumApps/clustersql/internal/causaltest"
 	"github.com/EnumApps/clustersql/internal/galeratest"
+	"github.com/EnumApps/clustersql/internal/seedtest"
 )
 
 // Sessions write and read on three nodes that lag, stop and die. With ReadYourWrites
@@ -19,10 +21,12 @@ import (
 func TestSessionsSeeNothingStale(t *testing.T) {
 	for name, causal := range map[string]bool{"ReadYourWrites": true, "without": false} {
 		t.Run(name, func(t *testing.T) {
+			seed := seedtest.Of(t)
 			synctest.Test(t, func(t *testing.T) {
 				l := newLagging(t, WithStrategy(Balanced), WithCausalTimeout(200*time.Millisecond))
+				l.draws = rand.New(rand.NewPCG(seed, 1))
 				r := causaltest.Run(l.disturb(t), causaltest.Options{
-					Sessions: 8, Reads: 20_000, Longest: time.Hour, Seed: 7,
+					Sessions: 8, Reads: 20_000, Longest: time.Hour, Seed: seed,
 					Put:   func(ctx context.Context, key int, value int64) error { return l.put(ctx, key, value) },
 					Get:   func(ctx context.Context, key int) (int64, error) { return l.get(ctx, l.all, key) },
 					Open:  opener(causal),
@@ -69,11 +73,24 @@ func (l *lagging) put(ctx context.Context, key int, value int64) error {
 	return err
 }
 
-// get reads a counter. A user thinks for a moment between two reads.
+// get reads a counter. A user thinks for a moment before it, and reads the rows for
+// another one, so that the pool has connections to all nodes in use.
 func (l *lagging) get(ctx context.Context, db *sql.DB, key int) (n int64, err error) {
-	time.Sleep(2 * time.Millisecond)
+	l.mu.Lock()
+	before, within := time.Duration(l.draws.IntN(2000)), time.Duration(l.draws.IntN(4000))
+	l.mu.Unlock()
+	time.Sleep(before * time.Microsecond)
+	rows, err := db.QueryContext(ctx, galeratest.Get(strconv.Itoa(key)))
+	if err != nil {
+		return 0, err
+	}
+	defer rows.Close()
+	time.Sleep(within * time.Microsecond)
 	var value, rest string
-	if err := db.QueryRowContext(ctx, galeratest.Get(strconv.Itoa(key))).Scan(&value, &rest, &rest); err != nil || value == "" {
+	if !rows.Next() {
+		return 0, rows.Err()
+	}
+	if err := rows.Scan(&value, &rest, &rest); err != nil || value == "" {
 		return 0, err
 	}
 	return strconv.ParseInt(value, 10, 64)

