@@ -223,13 +223,8 @@ test_module() { enter "$1" && go test -json -race -timeout 15m -count=1 -skip "$
 # What is timed on real servers goes before what has virtual time, hence nice.
 test_short() { short_packages && nice -n 5 go test -json -race -timeout 15m -count=1 "${list[@]}"; }
 
-# The throwaway clusters are tested side by side, and then they are used.
-test_servers() {
-  local code=0
-  go test -json -race -p 2 -timeout 15m -count=1 ./internal/galera ./internal/pgcluster || code=1
-  go test -json -race -timeout 15m -count=1 -skip "$apart" ./integration || code=1
-  return "$code"
-}
+# A cluster at a time is enough.
+test_servers() { go test -json -race -p 1 -timeout 15m -count=1 -skip "$apart" ./integration ./internal/galera ./internal/pgcluster; }
 
 # -race falsifies memory and allocations. And it makes a round of a random test ten
 # times as long, so those have all their rounds here.

@@ -185,7 +185,9 @@ func (c *Cluster) startAll(ctx context.Context) error {
 // WaitSynced waits until every running node is Synced, ready and in a primary
 // component of exactly the running nodes. Replicas are waited for until they have
 // all that the primary has. It fails if a running node ends, if none runs, and if
-// ctx is done. Without a deadline it waits for at most 3 minutes.
+// ctx is done. Without a deadline it waits for at most 3 minutes. On a busy machine
+// nodes that outlive another one may lose each other too, and then wait for ever:
+// WaitSynced gives them their majority back.
 func (c *Cluster) WaitSynced(ctx context.Context) error {
 	ctx, cancel := throwaway.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -195,7 +197,17 @@ func (c *Cluster) WaitSynced(ctx context.Context) error {
 	}
 	// All nodes are waited for at once, so that the end of any of them is seen.
 	ctx, giveUp := context.WithCancel(ctx)
+	var healing sync.WaitGroup
+	defer healing.Wait()
 	defer giveUp()
+	if !c.opts.replicas {
+		healing.Go(func() {
+			_ = c.majority(ctx, running, func() bool { // what fails here, fails below
+				together, primary := component(ctx, running)
+				return together && primary
+			})
+		})
+	}
 	errs := make(chan error)
 	for _, n := range running {
 		go func() { errs <- n.waitView(ctx, len(running)) }()

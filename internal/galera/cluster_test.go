@@ -275,6 +275,11 @@ func (b *bench) shutdown(n *Node) {
 func (b *bench) wipe(n *Node) {
 	b.must(n.Wipe())
 	b.must(b.cluster.WaitSynced(b.ctx))
+	// The third node has no majority when the second one dies.
+	b.must(b.cluster.Nodes[1].Kill())
+	b.must(b.cluster.WaitSynced(b.ctx))
+	b.must(b.cluster.Nodes[1].Start(b.ctx))
+	b.must(b.cluster.WaitSynced(b.ctx))
 	b.must(b.cluster.Nodes[1].Kill())
 	b.must(b.cluster.Nodes[1].Start(b.ctx))
 	b.must(n.Start(b.ctx))
