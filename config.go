@@ -94,8 +94,10 @@ type Config struct {
 	// LateAfter is how long a call may take before it asks for a probe of its node,
 	// so that a frozen node is found by the calls that hang on it, and not only at
 	// the next probe. If another node is usable, that probe and the one that
-	// confirms it wait only as long as this node's own answers make sensible. 0 turns
-	// it off. A reload changes it live.
+	// confirms it wait only as long as this node's own answers make sensible: one
+	// that suddenly takes three times as long, and over 140 ms, for every answer is
+	// taken for frozen, and is cut. So it is off by default, with 0. A reload changes
+	// it live.
 	LateAfter time.Duration `toml:"late_after" reload:"live"`
 	// Groups says whether the nodes may be of several Galera groups. With
 	// GroupsOne, the default, one group is used: the one with most of the
@@ -247,7 +249,6 @@ func DefaultConfig() Config {
 		DonorAfter:      5 * time.Second,
 		SilenceHold:     8 * time.Second,
 		HangLimit:       15 * time.Second,
-		LateAfter:       40 * time.Millisecond,
 		Dial:            DialCluster,
 		TCPUserTimeout:  30 * time.Second,
 		OpenTimeout:     10 * time.Second,

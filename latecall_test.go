@@ -19,7 +19,10 @@ import (
 
 // hungMost is the longest that a call may hang on a frozen node: late_after, the
 // rest of the gap to the probe before, and two probes.
-var hungMost = DefaultConfig().LateAfter + promptGap + 2*confirmLeast
+const hungMost = lateAfter + promptGap + 2*confirmLeast
+
+// lateAfter is that of these tests; the default is 0.
+const lateAfter = 40 * time.Millisecond
 
 // hungCalls are the calls that may hang. Each prepares what it needs on a healthy
 // node, and returns what is called while the node is frozen.
@@ -108,7 +111,7 @@ func TestHungCallsReturnSoon(t *testing.T) {
 					for i := range 3 {
 						b.Node(nodeName(i)).SetMood(fakedb.Mood{Delay: time.Millisecond})
 					}
-					db := openDB(t, fakeCluster(t, b, 3, WithStrategy(Ordered), WithSeed(uint64(phase)+1), WithOnEvent(told.write)))
+					db := openDB(t, fakeCluster(t, b, 3, WithStrategy(Ordered), WithSeed(uint64(phase)+1), WithLateAfter(lateAfter), WithOnEvent(told.write)))
 					time.Sleep(3*time.Second + time.Duration(phase)*7*time.Millisecond)
 					fill(t, db, 2)
 					call := prepare(t, db)
@@ -161,7 +164,7 @@ func TestShortSilenceOfAllIsNoAlarm(t *testing.T) {
 						}
 					}
 					set(fakedb.Mood{Delay: time.Millisecond})
-					db := openDB(t, fakeCluster(t, b, nodes, WithStrategy(Ordered), WithSeed(uint64(phase)+1), WithOnEvent(told.write)))
+					db := openDB(t, fakeCluster(t, b, nodes, WithStrategy(Ordered), WithSeed(uint64(phase)+1), WithLateAfter(lateAfter), WithOnEvent(told.write)))
 					time.Sleep(3*time.Second + time.Duration(phase)*20*time.Millisecond)
 					fill(t, db, 2)
 					synctest.Wait()
@@ -211,7 +214,7 @@ func TestLateAfterIsLive(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		b.Node("n1").SetMood(fakedb.Mood{})
 		time.Sleep(20 * time.Second)
-		if _, err := d.Apply(d.Describe().Nodes, WithLateAfter(40*time.Millisecond)); err != nil {
+		if _, err := d.Apply(d.Describe().Nodes, WithLateAfter(lateAfter)); err != nil {
 			t.Fatal(err)
 		}
 		fill(t, db, 1)
@@ -325,7 +328,7 @@ func (h *hour) pass(t *testing.T, seed uint64, lasts time.Duration) {
 	b, told := fakedb.New(), new(diary)
 	b.OnSocket(TrackSocket)
 	w := &weather{rand: rand.New(rand.NewPCG(seed, 0)), began: time.Now()}
-	d := NewDriver(b.Driver(), t.Name(), append([]Option{quiet, WithStrategy(Ordered), WithSeed(seed), WithOnEvent(told.write)}, h.opts...)...)
+	d := NewDriver(b.Driver(), t.Name(), append([]Option{quiet, WithStrategy(Ordered), WithSeed(seed), WithLateAfter(lateAfter), WithOnEvent(told.write)}, h.opts...)...)
 	defer d.Close()
 	for i := range 3 {
 		b.Node(nodeName(i)).SetMood(fakedb.Mood{})
