@@ -3,13 +3,13 @@ package integration
 import (
 	"context"
 	"database/sql"
-	"math/rand/v2"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/EnumApps/clustersql"
 	"github.com/EnumApps/clustersql/internal/galera"
+	"github.com/EnumApps/clustersql/internal/seedtest"
 	"github.com/go-sql-driver/mysql"
 )
 
@@ -23,8 +23,9 @@ const hungMost = 400 * time.Millisecond
 // gone. The time in which this machine was late is left out.
 func hungCallsReturnSoon(t *testing.T, c *galera.Cluster) {
 	run(t, c, "DROP TABLE IF EXISTS app.hung", "CREATE TABLE app.hung (id INT PRIMARY KEY AUTO_INCREMENT, i INT)")
+	draws := seedtest.Rand(t)
 	for round := range 3 {
-		worst, late := hungOnce(t, c)
+		worst, late := hungOnce(t, c, time.Duration(draws.Int64N(int64(time.Second))))
 		t.Logf("round %d: the longest call hung for %s; this program was late by up to %s", round, worst.Round(time.Millisecond), late.Round(time.Millisecond))
 		// Each of the four waits may be late once, and so may the answer.
 		if worst > hungMost+5*late {
@@ -36,7 +37,7 @@ func hungCallsReturnSoon(t *testing.T, c *galera.Cluster) {
 	}
 }
 
-func hungOnce(t *testing.T, c *galera.Cluster) (worst, late time.Duration) {
+func hungOnce(t *testing.T, c *galera.Cluster, phase time.Duration) (worst, late time.Duration) {
 	var told diary
 	d := clustersql.NewDriver(mysql.MySQLDriver{}, t.Name(), clustersql.WithStrategy(clustersql.Ordered), clustersql.WithLateAfter(40*time.Millisecond), clustersql.WithOnEvent(told.write))
 	defer d.Close()
@@ -57,7 +58,7 @@ func hungOnce(t *testing.T, c *galera.Cluster) (worst, late time.Duration) {
 		return up == len(c.Nodes)
 	})
 	calls := hungCallsOn(t, db)
-	time.Sleep(rand.N(time.Second)) // the phase of the probes
+	time.Sleep(phase) // between two probes; the time to freeze in is what is tried, and no event marks it
 	ended, lateness := make(chan struct{}), make(chan time.Duration)
 	go func() { lateness <- worstLateness(ended) }()
 	if err := c.Nodes[0].Freeze(); err != nil {
@@ -81,7 +82,7 @@ func hungOnce(t *testing.T, c *galera.Cluster) (worst, late time.Duration) {
 	all.Wait()
 	close(ended)
 	late = <-lateness
-	time.Sleep(time.Second)
+	time.Sleep(time.Second) // that nothing happens to the others can only be waited for
 	told.mu.Lock()
 	defer told.mu.Unlock()
 	for _, e := range told.events {
