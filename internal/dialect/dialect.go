@@ -60,6 +60,9 @@ type Dialect interface {
 	// Rehost returns a DSN that leads to another address and is the same in all
 	// else. The error holds nothing of the DSN.
 	Rehost(dsn, addr string) (string, error)
+	// Same reports whether two DSNs are read as the same, however they are written.
+	// It is false if they differ and one of them cannot be parsed.
+	Same(before, after string) bool
 	// Renewed reports whether two DSNs differ in their passwords, and in nothing
 	// else. It is false if one of them cannot be parsed.
 	Renewed(before, after string) bool
@@ -204,6 +207,9 @@ func (Generic) Host(string) (string, bool) { return "", false }
 
 // Rehost fails: the form of the DSN is not known.
 func (Generic) Rehost(string, string) (string, error) { return "", errNoDriver }
+
+// Same compares the texts: their form is not known.
+func (Generic) Same(before, after string) bool { return before == after }
 
 // Renewed reports false.
 func (Generic) Renewed(string, string) bool { return false }

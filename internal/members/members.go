@@ -107,7 +107,7 @@ func compare(d dialect.Dialect, was Present, now Node, remade bool) Change {
 	ch.Told = was.Priority != now.Priority || was.Share() != now.Share()
 	ch.Tuned = ch.Told || was.Origin != now.Origin
 	same := func(a, b *Node) bool {
-		return a.DSN == b.DSN && a.Addr == b.Addr && sameConnector(a.Connector, b.Connector)
+		return a.Addr == b.Addr && sameConnector(a.Connector, b.Connector) && (a.DSN == b.DSN || a.Connector == nil && d.Same(a.DSN, b.DSN))
 	}
 	switch {
 	case was.Own != nil && same(was.Own, &now), was.Departing && same(&was.Node, &now):

@@ -19,6 +19,9 @@ func TestCompare(t *testing.T) {
 		tuned  bool
 	}{
 		"the same":           {was: Present{Node: Node{DSN: dsn}}, now: []Node{{DSN: dsn}}},
+		"written otherwise":  {was: Present{Node: Node{DSN: dsn + "?b=2&a=1"}}, now: []Node{{DSN: "app:hunter1@tcp(H1)/db?a=1&b=2"}}},
+		"another parameter":  {was: Present{Node: Node{DSN: dsn + "?b=2&a=1"}}, now: []Node{{DSN: dsn + "?b=2&a=2"}}, want: Replace},
+		"password and order": {was: Present{Node: Node{DSN: dsn + "?b=2&a=1"}}, now: []Node{{DSN: "app:hunter2@tcp(h1)/db?a=1&b=2"}}, want: Password},
 		"weight 0 is 1":      {was: Present{Node: Node{DSN: dsn}}, now: []Node{{DSN: dsn, Weight: 1}}},
 		"another weight":     {was: Present{Node: Node{DSN: dsn}}, now: []Node{{DSN: dsn, Weight: 2}}, tuned: true},
 		"another origin":     {was: Present{Node: Node{DSN: dsn}}, now: []Node{{DSN: dsn, Origin: "file"}}, tuned: true},

@@ -29,16 +29,36 @@ func (d Dialect) Rehost(dsn, addr string) (string, error) {
 	return dsn[:at] + network + "(" + addr + ")" + dsn[slash:], nil
 }
 
+// Same compares what the driver reads.
+func (Dialect) Same(before, after string) bool {
+	same, renewed := compare(before, after)
+	return same && !renewed
+}
+
 // Renewed compares what the driver reads, but for the passwords.
 func (Dialect) Renewed(before, after string) bool {
+	same, renewed := compare(before, after)
+	return same && renewed
+}
+
+// compare reports whether two DSNs are the same but for the passwords, and whether
+// those differ. Names of hosts are the same in upper and lower case.
+func compare(before, after string) (same, renewed bool) {
+	if before == after {
+		return true, false
+	}
 	b, err := parse(before)
 	if err != nil {
-		return false
+		return false, false
 	}
 	a, err := parse(after)
-	if err != nil || a.Passwd == b.Passwd {
-		return false
+	if err != nil {
+		return false, false
 	}
+	renewed = a.Passwd != b.Passwd
 	a.Passwd, b.Passwd = "", ""
-	return a.FormatDSN() == b.FormatDSN()
+	if strings.HasPrefix(a.Net, "tcp") {
+		a.Addr, b.Addr = strings.ToLower(a.Addr), strings.ToLower(b.Addr)
+	}
+	return a.FormatDSN() == b.FormatDSN(), renewed
 }

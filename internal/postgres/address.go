@@ -2,8 +2,9 @@ package postgres
 
 import (
 	"errors"
+	"maps"
 	"net"
-	"slices"
+	"strings"
 )
 
 // Host returns the address of a DSN with one host that is no socket's directory.
@@ -38,28 +39,52 @@ func (d Dialect) Rehost(dsn, addr string) (string, error) {
 	return c.rewritten(hostPort{host, port}, others, false), nil
 }
 
-// Renewed compares all parameters but the passwords.
-func (Dialect) Renewed(before, after string) bool {
-	b, err := parse(before)
-	if err != nil {
-		return false
-	}
-	a, err := parse(after)
-	if err != nil || a.value("password") == b.value("password") {
-		return false
-	}
-	return slices.Equal(b.withoutPassword(), a.withoutPassword())
+// Same compares all parameters as they are read.
+func (Dialect) Same(before, after string) bool {
+	same, renewed := compare(before, after)
+	return same && !renewed
 }
 
-// withoutPassword returns the parameters as they are read, without the password,
-// sorted.
-func (c *conninfo) withoutPassword() []string {
-	var all []string
-	for _, p := range c.params {
-		if p.key != "password" {
-			all = append(all, p.key+"="+p.value)
-		}
+// Renewed compares all parameters but the passwords.
+func (Dialect) Renewed(before, after string) bool {
+	same, renewed := compare(before, after)
+	return same && renewed
+}
+
+// compare reports whether two DSNs are the same but for the passwords, and whether
+// those differ.
+func compare(before, after string) (same, renewed bool) {
+	if before == after {
+		return true, false
 	}
-	slices.Sort(all)
+	b, err := parse(before)
+	if err != nil {
+		return false, false
+	}
+	a, err := parse(after)
+	if err != nil {
+		return false, false
+	}
+	read, also := b.read(), a.read()
+	renewed = read["password"] != also["password"]
+	delete(read, "password")
+	delete(also, "password")
+	return maps.Equal(read, also), renewed
+}
+
+// read returns the parameters as they are read: the last one of a key counts. Names
+// of hosts are the same in upper and lower case; those of sockets' files are not.
+func (c *conninfo) read() map[string]string {
+	all := make(map[string]string, len(c.params))
+	for _, p := range c.params {
+		key, value := p.key, p.value
+		if key == "database" {
+			key = "dbname"
+		}
+		if key == "host" && !strings.ContainsAny(value, "/@") {
+			value = strings.ToLower(value)
+		}
+		all[key] = value
+	}
 	return all
 }

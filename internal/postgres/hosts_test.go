@@ -304,3 +304,28 @@ func FuzzSecrets(f *testing.F) {
 		}
 	})
 }
+
+// DSNs are the same however they are written, and a password is told from the rest.
+func TestSameAndRenewed(t *testing.T) {
+	var d Dialect
+	for _, tc := range []struct {
+		before, after string
+		same, renewed bool
+	}{
+		{"postgres://app:a@H1:5432/db?x=1&y=2", "host=h1 port=5432 user=app password=a database=db y=2 x=1", true, false},
+		{"postgres://app:a@h1/db?x=1&y=2", "postgres://app:b@h1/db?y=2&x=1", false, true},
+		{"host=a host=b", "host=b host=a", false, false}, // the last one counts
+		{"host=/run/A", "host=/run/a", false, false},
+		{"host=a password=", "host=a", true, false},
+		{"host=a password=x user=b", "host=a password=y user=c", false, false},
+		{"host=a password='", "host=a password='", true, false},
+		{"host=a password='", "host=a", false, false},
+	} {
+		for range 2 {
+			if same, renewed := d.Same(tc.before, tc.after), d.Renewed(tc.before, tc.after); same != tc.same || renewed != tc.renewed {
+				t.Errorf("%s, %s: same %t, renewed %t", tc.before, tc.after, same, renewed)
+			}
+			tc.before, tc.after = tc.after, tc.before
+		}
+	}
+}
