@@ -340,3 +340,44 @@ func (c *Config) wanted(d dialect.Dialect) *roles.Wanted {
 // looksAtRoles reports whether every probe looks at the node's part in
 // replication.
 func (c *Config) looksAtRoles() bool { return c.wanted(nil).Looks() }
+
+// Role is the part that a node has in replication, as it says itself.
+type Role uint8
+
+const (
+	// RoleUnknown is a node that does not say, or was not asked.
+	RoleUnknown Role = iota
+	// RolePrimary is a node that follows no other server. All nodes of a Galera
+	// group are such nodes.
+	RolePrimary
+	// RoleReplica is a node that follows another server: a standby.
+	RoleReplica
+)
+
+// String returns the role's name in lower case.
+func (r Role) String() string {
+	if r > RoleReplica {
+		return fmt.Sprintf("Role(%d)", uint8(r))
+	}
+	return health.Role(r).String()
+}
+
+// Access says whether transactions on a node may write, as it says itself.
+type Access uint8
+
+const (
+	// AccessUnknown is a node that does not say, or was not asked.
+	AccessUnknown Access = iota
+	// AccessReadWrite is a node that takes writes.
+	AccessReadWrite
+	// AccessReadOnly is a node that refuses writes.
+	AccessReadOnly
+)
+
+// String returns libpq's word for it.
+func (a Access) String() string {
+	if a > AccessReadOnly {
+		return fmt.Sprintf("Access(%d)", uint8(a))
+	}
+	return health.Access(a).String()
+}

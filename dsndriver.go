@@ -6,14 +6,12 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
-	"strings"
 	"sync"
 
+	"github.com/EnumApps/clustersql/internal/clusterdsn"
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/dialects"
-	"github.com/EnumApps/clustersql/internal/redact"
 )
 
 // dsnDriverName is the driver's name in database/sql, for programs that can set
@@ -174,11 +172,11 @@ func backendOfDSN(d dialect.Dialect) (driver.Driver, error) {
 // error holds none of the DSN's secrets.
 func clusterOf(dsn string) (Driver, error) {
 	kind := dialectOfDSN(dsn)
-	hosts, err := parseClusterDSN(kind, dsn)
+	hosts, err := clusterdsn.Parse(kind, dsn, configTable.Keys)
 	if err != nil {
 		return Driver{}, fmt.Errorf("clustersql: %w", err)
 	}
-	cfg, err := hosts.config()
+	cfg, err := configOf(&hosts)
 	if err != nil {
 		return Driver{}, fmt.Errorf("clustersql: %w", err)
 	}
@@ -186,7 +184,7 @@ func clusterOf(dsn string) (Driver, error) {
 	if err != nil {
 		return Driver{}, fmt.Errorf("clustersql: %w", err)
 	}
-	d := NewDriver(backend, hosts.name(), func(c *Config) { *c = cfg })
+	d := NewDriver(backend, hosts.Name(), func(c *Config) { *c = cfg })
 	for _, h := range hosts.Hosts {
 		if err := d.m.addDSN(h.Name, h.DSN, []NodeOption{WithPriority(h.Priority)}, originDSN); err != nil {
 			d.Close()
@@ -196,81 +194,15 @@ func clusterOf(dsn string) (Driver, error) {
 	return d, nil
 }
 
-// parameterPrefix is the prefix of those DSN parameters that are the cluster's
-// own.
-const parameterPrefix = "clustersql."
-
-// A clusterDSN is a parsed DSN that describes a whole cluster.
-type clusterDSN struct {
-	dialect.HostList
-	settings []dialect.Parameter // names without the prefix, values unescaped
-	redact   redact.Redactor     // for texts that contain parts of the DSN
-}
-
-// parseClusterDSN parses a DSN with a list of hosts. The error holds none of
-// the DSN's secrets.
-func parseClusterDSN(d dialect.Dialect, dsn string) (clusterDSN, error) {
-	secrets, known := d.Secrets(dsn)
-	c := clusterDSN{redact: redact.New(dsn, secrets, known)}
-	var err error
-	if c.HostList, err = d.SplitHosts(dsn, parameterPrefix); err != nil {
-		return c, err
-	}
-	for _, p := range c.Parameters {
-		if err := c.take(p); err != nil {
-			return c, err
-		}
-	}
-	return c, nil
-}
-
-// take checks one of the cluster's own parameters and adds it to the settings.
-func (c *clusterDSN) take(p dialect.Parameter) error {
-	key, ours := strings.CutPrefix(p.Name, parameterPrefix)
-	if !ours || !configTable.Has(key) && key != "name" {
-		return fmt.Errorf("unknown parameter %s: there are %sname, %s%s", c.redact.Text(p.Name), parameterPrefix,
-			parameterPrefix, strings.Join(configTable.Keys, ", "+parameterPrefix))
-	}
-	if slices.ContainsFunc(c.settings, func(s dialect.Parameter) bool { return s.Name == key }) {
-		return fmt.Errorf("parameter %s is there twice: take one out", p.Name)
-	}
-	value, err := url.QueryUnescape(p.Value)
-	if err != nil {
-		return fmt.Errorf("parameter %s: %s: write a percent sign as %%25", p.Name, c.redact.Error(err))
-	}
-	c.settings = append(c.settings, dialect.Parameter{Name: key, Value: value})
-	return nil
-}
-
-// config returns the cluster's settings according to the parameters. The error
+// configOf returns the cluster's settings according to a DSN's parameters. The error
 // holds none of the DSN's secrets.
-func (c clusterDSN) config() (Config, error) {
+func configOf(dsn *clusterdsn.DSN) (Config, error) {
 	cfg := DefaultConfig()
-	for _, p := range c.settings {
-		if p.Name == "name" {
-			continue
-		}
-		if err := cfg.setText(p.Name, p.Value); err != nil {
-			return cfg, fmt.Errorf("parameter %s%s", parameterPrefix, c.redact.Error(err))
-		}
+	if err := dsn.Set(cfg.setText); err != nil {
+		return cfg, err
 	}
 	if err := cfg.settle(); err != nil {
-		return cfg, fmt.Errorf("parameter %s%s", parameterPrefix, c.redact.Error(err))
+		return cfg, dsn.Wrong(err)
 	}
 	return cfg, nil
-}
-
-// name returns the cluster's name: that of the parameter, or else one made from
-// the database and the hosts.
-func (c clusterDSN) name() string {
-	for _, p := range c.settings {
-		if p.Name == "name" && p.Value != "" {
-			return p.Value
-		}
-	}
-	hosts := make([]string, len(c.Hosts))
-	for i, h := range c.Hosts {
-		hosts[i] = h.Name
-	}
-	return fmt.Sprintf("clustersql/%s@%s", c.Database, strings.Join(hosts, ","))
 }

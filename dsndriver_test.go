@@ -5,12 +5,15 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"net"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 
+	"github.com/EnumApps/clustersql/internal/clusterdsn"
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/fakedb"
 )
@@ -233,4 +236,50 @@ func TestOpenedConnectionsShareACluster(t *testing.T) {
 		}
 		wantNothingLeft(t, b)
 	})
+}
+
+func TestHostParameters(t *testing.T) {
+	l, err := clusterdsn.Parse(backendDialect, "app@tcp(h1,h2)/db?clustersql.strategy=race&clustersql.check=ping&clustersql.open_timeout=5s"+
+		"&clustersql.rise=3&parseTime=true&clustersql.name=read%20conn", configTable.Keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := configOf(&l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := DefaultConfig()
+	want.OpenTimeout, want.Rise = 5e9, 3
+	if got.Check == nil || got.Strategy.String() != "race" {
+		t.Error("check or strategy are missing")
+	}
+	got.Check, got.Strategy, want.Strategy = nil, Strategy{}, Strategy{}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("\ngot  %+v\nwant %+v", got, want)
+	}
+}
+
+// A setting that cannot work is an error about its parameter.
+func TestErrorsOfParameters(t *testing.T) {
+	cases := []struct{ dsn, want string }{
+		{"app:hunter22@tcp(h1,h2)/db?clustersql.open_timeout=5", `parameter clustersql.open_timeout: "5" is not a duration: write one with its unit, as in "1.5s" or "600ms"`},
+		{"app:hunter22@tcp(h1,h2)/db?clustersql.open_timeout", `parameter clustersql.open_timeout: "" is not a duration: write one with its unit, as in "1.5s" or "600ms"`},
+		{"app:hunter22@tcp(h1,h2)/db?clustersql.open_timeout=1s&clustersql.attempt_timeout=2s", "parameter clustersql.attempt_timeout: 2s is above open_timeout (1s): lower it, or raise open_timeout"},
+		{"app:hunter22@tcp(h1,h2)/db?clustersql.probe_interval=2562047h", `parameter clustersql.probe_interval: 2562047h0m0s is too long: write "24h" at most`},
+		{"app:hunter22@tcp(h1,h2)/db?clustersql.rise=two", `parameter clustersql.rise: "two" is not a number: write one as in 8`},
+		{"app:hunter22@tcp(h1,h2)/db?clustersql.rise=hunter22", `parameter clustersql.rise: "***" is not a number: write one as in 8`},
+		{"app:hunter22@tcp(h1,h2)/db?clustersql.strategy=fast", `parameter clustersql.strategy: unknown strategy "fast": use "race", "hedged", "balanced" or "ordered"`},
+	}
+	for _, tc := range cases {
+		l, err := clusterdsn.Parse(backendDialect, tc.dsn, configTable.Keys)
+		if err == nil {
+			_, err = configOf(&l)
+		}
+		if err == nil || err.Error() != tc.want {
+			t.Errorf("%s\ngot  %v\nwant %s", tc.dsn, err, tc.want)
+		}
+		if strings.Contains(fmt.Sprint(err), "hunter22") {
+			t.Errorf("%v holds the password", err)
+		}
+	}
 }

@@ -3,12 +3,16 @@ package clustersql
 import (
 	"encoding/json"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/calls"
+	"github.com/EnumApps/clustersql/internal/counts"
 	"github.com/EnumApps/clustersql/internal/health"
+	"github.com/EnumApps/clustersql/internal/history"
 	"github.com/EnumApps/clustersql/internal/jsonform"
 	"github.com/EnumApps/clustersql/internal/logline"
+	"github.com/EnumApps/clustersql/internal/seen"
 )
 
 // EventKind is the kind of an [Event].
@@ -258,4 +262,103 @@ func (m *manager) tell(e Event) {
 		e.Dropped = dropped
 		m.cfg().OnEvent(e)
 	})
+}
+
+// A tally is what is counted and remembered of one node, for whoever looks at its
+// status. It begins with the node. Anyone may count and read.
+type tally struct {
+	counts.Node
+
+	cluster *clusterTally               // immutable
+	address atomic.Pointer[address]     // nil before the first look
+	check   atomic.Pointer[ProbeResult] // the last probe; nil before the first
+	past    history.Past                // guarded by the lock of the cluster's history
+
+	seen seen.Node // for the calls under ReadYourWrites
+}
+
+// A clusterTally is what is counted and remembered of one cluster.
+type clusterTally struct {
+	counts.Cluster
+	history history.Log[Event]
+}
+
+// A StateSince is a state that a node came into.
+type StateSince struct {
+	State State     `json:"state"`
+	Since time.Time `json:"since"`
+}
+
+// A NodeHistory is in which states a node was lately, the oldest first. The last
+// one is its present state.
+type NodeHistory struct {
+	Node   string       `json:"node"`
+	States []StateSince `json:"states"`
+}
+
+// StateChanges counts the changes of a node's state that had the same new state
+// and the same cause; see [Event.Cause].
+type StateChanges struct {
+	To    State  `json:"to"`
+	Cause string `json:"cause,omitempty"`
+	Count uint64 `json:"count"`
+}
+
+// note remembers an event, and gives it its number.
+func (t *tally) note(e *Event) {
+	t.cluster.history.Note(func(seq uint64) Event {
+		e.Seq = seq
+		if e.Kind == EventState {
+			t.past.Note(health.State(e.From), health.State(e.To), e.Cause, e.Time)
+		}
+		return *e
+	})
+}
+
+// Events returns what lately happened in the cluster, the oldest first: at most
+// the last 200 events. They are kept while the cluster is, also when it is not
+// open, and those of removed nodes too. [Event.Seq] tells which ones are new since
+// an earlier call.
+func (d Driver) Events() []Event {
+	if d.m == nil {
+		return nil
+	}
+	return d.m.tally.history.Recent()
+}
+
+// History returns in which states each node was in the last 15 minutes, sorted by
+// name. Of a node that has changed very often it is only the last 128 changes.
+func (d Driver) History() []NodeHistory {
+	if d.m == nil {
+		return nil
+	}
+	nodes := *d.m.nodes.Load()
+	all := make([]NodeHistory, len(nodes))
+	d.m.tally.history.Look(func() {
+		for i, n := range nodes {
+			all[i].Node = n.name
+			for _, s := range n.tally.past.States() {
+				all[i].States = append(all[i].States, StateSince{State(s.State), s.Since})
+			}
+		}
+	})
+	return all
+}
+
+// Causes of events that are no class of an error.
+const (
+	causeCheck    = "check"          // a check has passed
+	causeDrain    = "drain"          // the program drains the node
+	causeUndrain  = "undrain"        // the program has ended that
+	causeRemove   = "remove"         // the program has removed the node
+	causeGroup    = "group"          // it is in another group than the nodes in use
+	causeFailback = "failback_after" // that time is over
+)
+
+// causeOf returns the cause for what evidence does.
+func causeOf(e *health.Evidence) string {
+	if e.OK {
+		return causeCheck
+	}
+	return e.Class.String()
 }

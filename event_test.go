@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/EnumApps/clustersql/internal/history"
 )
 
 // A diary keeps the events of a cluster.
@@ -271,6 +272,76 @@ func TestWaitReady(t *testing.T) {
 		db.Close()
 		if err := <-added; !errors.Is(err, ErrClosed) {
 			t.Errorf("after Close: %v", err)
+		}
+	})
+}
+
+// A cluster keeps its last 200 events, numbered, and each node's states of the
+// last 15 minutes.
+func TestHistoryIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		d := fakeCluster(t, b, 2)
+		if got := d.Events(); len(got) != 0 {
+			t.Errorf("events before the first: %v", got)
+		}
+		if got := d.History(); len(got) != 2 || len(got[0].States) != 1 || got[0].States[0].State != StateUnknown {
+			t.Errorf("states before the first open: %v", got)
+		}
+		openDB(t, d)
+		time.Sleep(time.Second)
+		before := uint64(0)
+		for i := range 150 { // Drain and Undrain are three changes: draining, unknown, up
+			synctest.Wait()
+			events := d.Events()
+			if len(events) > history.EventsKept || len(events) > 0 && events[0].Seq+uint64(len(events)) != events[len(events)-1].Seq+1 {
+				t.Fatalf("round %d: %d events, from %d to %d", i, len(events), events[0].Seq, events[len(events)-1].Seq)
+			}
+			if last := events[len(events)-1].Seq; last <= before {
+				t.Fatalf("the last event is %d, after %d", last, before)
+			} else {
+				before = last
+			}
+			if err := d.Drain("n1"); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(30 * time.Second)
+			if err := d.Undrain("n1"); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(30 * time.Second)
+		}
+		synctest.Wait()
+		nodes := d.History()
+		n1, n2 := nodes[0].States, nodes[1].States
+		if len(n2) != 2 {
+			t.Errorf("the states of n2: %v", n2)
+		}
+		oldest, last := n1[0], n1[len(n1)-1]
+		if age := time.Since(oldest.Since); age < history.StatesKept || age > history.StatesKept+2*time.Minute {
+			t.Errorf("the oldest state of n1 began %v ago", age)
+		}
+		if last.State != StateUp {
+			t.Errorf("the last state of n1 is %v", last)
+		}
+		for i, s := range n1[1:] {
+			if s.Since.Before(n1[i].Since) || s.State == n1[i].State {
+				t.Errorf("%v after %v", s, n1[i])
+			}
+		}
+		changes := map[string]uint64{}
+		for _, c := range d.Status().Nodes[0].Changes {
+			changes[c.To.String()+" "+c.Cause] = c.Count
+		}
+		if changes["draining drain"] != 150 || changes["unknown undrain"] != 150 || changes["up check"] != 151 {
+			t.Errorf("changes: %v", changes)
+		}
+		if err := d.DelNode("n1"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if events := d.Events(); events[len(events)-1].Cause != causeRemove || len(d.History()) != 1 {
+			t.Errorf("after DelNode: %+v, %v", events[len(events)-1], d.History())
 		}
 	})
 }

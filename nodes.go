@@ -1,6 +1,7 @@
 package clustersql
 
 import (
+	"cmp"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -9,7 +10,9 @@ import (
 	"strings"
 
 	"github.com/EnumApps/clustersql/internal/calls"
+	"github.com/EnumApps/clustersql/internal/clusterdsn"
 	"github.com/EnumApps/clustersql/internal/dialect"
+	"github.com/EnumApps/clustersql/internal/dialects"
 	"github.com/EnumApps/clustersql/internal/drivers"
 	"github.com/EnumApps/clustersql/internal/members"
 	"github.com/EnumApps/clustersql/internal/redact"
@@ -374,4 +377,20 @@ func (m *manager) dismissed(nodes []*node) {
 	if len(nodes) > 0 {
 		m.news.Notify()
 	}
+}
+
+// An address is the host and port of the DSN of a recipe, or its socket.
+type address struct {
+	of   *recipe
+	text string // empty if it is not known
+}
+
+// address returns where the node is.
+func (n *node) address() string {
+	r, known := n.dial.recipe(), n.tally.address.Load()
+	if known == nil || known.of != r {
+		known = &address{r, cmp.Or(r.addr, n.dial.hide(dialects.AddressOf(n.dial.dialect, r.dsn, clusterdsn.Prefix)))}
+		n.tally.address.Store(known)
+	}
+	return known.text
 }

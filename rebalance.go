@@ -277,3 +277,30 @@ func (n *node) emitFailback() {
 		n.emit(Event{Kind: EventFailback, Reason: "up for " + n.cfg().FailbackAfter.String() + ": preferred again", Cause: causeFailback})
 	}
 }
+
+// countEnd counts the end of a connection that database/sql has closed. Those that
+// the cluster closes are counted where it does so.
+func (n *node) countEnd(by session.Closer, w winner) {
+	why := counts.EndPool
+	switch {
+	case by == session.ByCluster:
+		return
+	case by == session.GivingWay:
+		why = n.tally.Asked()
+	case w.socket.Cause() != nil:
+		why = counts.EndCut
+	case n.generation.Load() != w.born:
+		why = n.retiredBy()
+	case by == session.Broken:
+		why = counts.EndError
+	}
+	n.tally.Closed(why)
+}
+
+// retiredBy says why the connections of older generations are closed.
+func (n *node) retiredBy() counts.End {
+	if n.draining.Load() {
+		return counts.EndDrain
+	}
+	return counts.EndGeneration
+}

@@ -89,6 +89,19 @@ func (n *node) publish() {
 	n.publishProgress()
 }
 
+// publishProgress publishes what a status tells of the way down or up. Only run
+// calls it, except before the node's first start.
+func (n *node) publishProgress() {
+	h := &n.loop.health
+	held := int64(0)
+	if h.State == health.Down && h.SilentBefore && h.Conf != 0 && !h.Answered.IsZero() {
+		held = h.Answered.UnixNano()
+	}
+	n.tally.Held.Store(held)
+	n.tally.SetProgress(h.Good, h.Rises(n.cfg().Rise), h.Bad())
+	n.tally.Probing.Store(n.loop.probing)
+}
+
 // effective returns the node's state. While the program drains the node it is
 // Draining, even if the actor has not seen that yet.
 func (n *node) effective(s *snapshot) health.State {
@@ -115,6 +128,16 @@ func (n *node) status() NodeStatus {
 	status.ErrorsByClass, status.RefusedByClass, status.ClosedBy = t.Troubles()
 	t.fill(&status, now)
 	return status
+}
+
+// fill fills in what a status says of the node's past.
+func (t *tally) fill(s *NodeStatus, now time.Time) {
+	t.cluster.history.Look(func() {
+		for _, c := range t.past.Changes {
+			s.Changes = append(s.Changes, StateChanges{State(c.To), c.Cause, c.Count})
+		}
+		s.Downs, s.Downtime = t.past.Downs, t.past.Downtime(now)
+	})
 }
 
 // heldUntil returns until when a node that was silent is held at the longest. It
@@ -166,7 +189,7 @@ func (n *node) shown(now time.Time) NodeStatus {
 		status.FullUntil = s.fullUntil
 	}
 	if c := t.seen.Counts(); c != nil {
-		status.SessionReads = sessionReads(c)
+		status.SessionReads = SessionReads(c.Reads())
 	}
 	if p := s.part; p != nil {
 		status.Role, status.Access, status.Timeline = Role(p.Role), Access(p.Access), p.Timeline

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/EnumApps/clustersql/internal/counts"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/jsonform"
 )
@@ -279,43 +280,87 @@ type UnusedNode struct {
 	Why     string `json:"why"`
 }
 
-// Role is the part that a node has in replication, as it says itself.
-type Role uint8
+// Latency summarises how long something took. It is an immutable value. The
+// zero Latency has no samples.
+type Latency struct{ l health.Latency }
 
-const (
-	// RoleUnknown is a node that does not say, or was not asked.
-	RoleUnknown Role = iota
-	// RolePrimary is a node that follows no other server. All nodes of a Galera
-	// group are such nodes.
-	RolePrimary
-	// RoleReplica is a node that follows another server: a standby.
-	RoleReplica
-)
+// Count returns the number of all samples since the start.
+func (l Latency) Count() uint64 { return l.l.Count() }
 
-// String returns the role's name in lower case.
-func (r Role) String() string {
-	if r > RoleReplica {
-		return fmt.Sprintf("Role(%d)", uint8(r))
+// Mean returns the exponentially weighted moving average. A new sample has a
+// weight of 0.2; the first sample sets the average. Without samples it is 0.
+// The estimator is that of MongoDB's server selection specification.
+func (l Latency) Mean() time.Duration { return l.l.Mean() }
+
+// Deviation returns the smoothed mean deviation of RFC 6298. A new sample has a
+// weight of 0.25. With fewer than two samples it is 0.
+func (l Latency) Deviation() time.Duration { return l.l.Deviation() }
+
+// Percentile returns the value that a part p of the last 64 samples do not
+// exceed, by the nearest-rank method. p is from 0 to 1. Without samples it is
+// 0.
+func (l Latency) Percentile(p float64) time.Duration { return l.l.Percentile(p) }
+
+// Samples returns the last 64 samples, the oldest first. The slice is the
+// caller's.
+func (l Latency) Samples() []time.Duration { return l.l.Samples() }
+
+// MarshalJSON writes the numbers of samples, the averages, percentiles of the last
+// 64 samples, and these samples in microseconds, the oldest first.
+func (l Latency) MarshalJSON() ([]byte, error) { return l.l.MarshalJSON() }
+
+// UnmarshalJSON reads what MarshalJSON writes. The percentiles are worked out from
+// the samples.
+func (l *Latency) UnmarshalJSON(text []byte) error { return l.l.UnmarshalJSON(text) }
+
+// A Histogram counts how long something took, in fixed buckets, since the node
+// was added. It is an immutable value. The zero Histogram has no samples.
+type Histogram struct{ h counts.Histogram }
+
+// Count returns the number of samples.
+func (h Histogram) Count() (n uint64) { return h.h.Count() }
+
+// Sum returns how long all samples took together.
+func (h Histogram) Sum() time.Duration { return h.h.Sum }
+
+// Buckets calls yield for every bucket but the last, which has no upper bound,
+// from the smallest: with the longest time that belongs to it, and with how many
+// samples took no longer than that. Every Histogram has the same buckets. It can be
+// used with range.
+func (h Histogram) Buckets(yield func(most time.Duration, atMost uint64) bool) {
+	n := uint64(0)
+	for i, bound := range counts.Bounds {
+		if n += h.h.Counts[i]; !yield(bound, n) {
+			return
+		}
 	}
-	return health.Role(r).String()
 }
 
-// Access says whether transactions on a node may write, as it says itself.
-type Access uint8
+// MarshalJSON writes the number of samples, their sum, and the number of samples
+// in each bucket, the last of which has no upper bound.
+func (h Histogram) MarshalJSON() ([]byte, error) { return h.h.MarshalJSON() }
 
-const (
-	// AccessUnknown is a node that does not say, or was not asked.
-	AccessUnknown Access = iota
-	// AccessReadWrite is a node that takes writes.
-	AccessReadWrite
-	// AccessReadOnly is a node that refuses writes.
-	AccessReadOnly
-)
+// UnmarshalJSON reads what MarshalJSON writes.
+func (h *Histogram) UnmarshalJSON(text []byte) error { return h.h.UnmarshalJSON(text) }
 
-// String returns libpq's word for it.
-func (a Access) String() string {
-	if a > AccessReadOnly {
-		return fmt.Sprintf("Access(%d)", uint8(a))
-	}
-	return health.Access(a).String()
+// SessionReads counts the calls under [ReadYourWrites] on a node. Each that begins
+// outside a transaction, or begins one, and comes after another of its session is
+// counted once, by how it was known that the node has what the calls before have seen.
+type SessionReads struct {
+	Known  uint64 `json:"known"`  // the node was known to have it: nothing was asked
+	Asked  uint64 `json:"asked"`  // the node was asked, and had it
+	Waited uint64 `json:"waited"` // it had it after a wait
+	Moved  uint64 `json:"moved"`  // it did not have it within causal_timeout: the call went to another node, or failed
+
+	WaitTime  time.Duration `json:"-"`         // of those in Waited and Moved
+	Positions uint64        `json:"positions"` // answers to questions for the position after a call
+	Missed    uint64        `json:"missed"`    // calls after which there was no answer
+}
+
+// MarshalJSON writes the counts with the names that the manual has.
+func (r SessionReads) MarshalJSON() ([]byte, error) { return counts.SessionReads(r).MarshalJSON() }
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (r *SessionReads) UnmarshalJSON(text []byte) error {
+	return (*counts.SessionReads)(r).UnmarshalJSON(text)
 }

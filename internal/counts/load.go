@@ -1,7 +1,7 @@
 // Package counts counts what happens on a node and in a cluster.
 //
 // It has no goroutine and no lock: what it counts is atomic. The root imports the
-// package; it imports health.
+// package; it imports health and jsonform.
 package counts
 
 import "sync/atomic"

@@ -1,9 +1,12 @@
 package counts
 
 import (
+	"encoding/json"
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/EnumApps/clustersql/internal/jsonform"
 )
 
 // Bounds are the upper bounds of the buckets of every Histogram.
@@ -60,4 +63,34 @@ func (h *Histogram) Count() (n uint64) {
 		n += c
 	}
 	return n
+}
+
+// A histogramJSON is a Histogram in JSON. counts[i] is the number of samples in the
+// bucket i alone. The manual has the bounds of the buckets.
+type histogramJSON struct {
+	Count  uint64           `json:"count"`
+	Sum    jsonform.Seconds `json:"sum_seconds"`
+	Counts []uint64         `json:"counts,omitempty"`
+}
+
+// MarshalJSON writes the number of samples, their sum, and the number of samples
+// in each bucket, the last of which has no upper bound.
+func (h *Histogram) MarshalJSON() ([]byte, error) {
+	out := histogramJSON{Count: h.Count(), Sum: jsonform.Seconds(h.Sum)}
+	if out.Count > 0 {
+		out.Counts = h.Counts[:]
+	}
+	return json.Marshal(out)
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (h *Histogram) UnmarshalJSON(text []byte) error {
+	var in histogramJSON
+	if err := json.Unmarshal(text, &in); err != nil {
+		return err
+	}
+	h.Sum = time.Duration(in.Sum)
+	clear(h.Counts[:])
+	copy(h.Counts[:], in.Counts)
+	return nil
 }

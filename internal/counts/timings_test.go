@@ -1,6 +1,7 @@
 package counts
 
 import (
+	"encoding/json"
 	"testing"
 	"time"
 
@@ -52,5 +53,23 @@ func TestNodeCounts(t *testing.T) {
 	}
 	if good, rise, bad := n.Progress(); good != 1 || rise != 2 || bad != 65535 || n.Most() != 3 || n.Asked() != EndRoom {
 		t.Error(good, rise, bad, n.Most(), n.Asked())
+	}
+}
+
+// What is written as JSON can be read again.
+func TestJSON(t *testing.T) {
+	var timings Timings
+	timings.Observe(time.Second)
+	h, back := timings.Histogram(), Histogram{Counts: [len(Bounds) + 1]uint64{1: 7}}
+	text, err := json.Marshal(&h)
+	if err != nil || json.Unmarshal(text, &back) != nil || back != h {
+		t.Errorf("%s: %+v (%v)", text, back, err)
+	}
+	var c Sessions
+	c.Waited.Add(2)
+	c.Time.Add(int64(3 * time.Second))
+	r, again := c.Reads(), SessionReads{Missed: 1}
+	if text, err = json.Marshal(r); err != nil || json.Unmarshal(text, &again) != nil || again != r {
+		t.Errorf("%s: %+v (%v)", text, again, err)
 	}
 }

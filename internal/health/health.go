@@ -5,8 +5,7 @@
 // classifies the errors of its own database.
 //
 // The package is pure: it has no goroutine, channel, lock or clock. Its callers
-// hand in the time and the source of random numbers. It imports no other package
-// of this module.
+// hand in the time and the source of random numbers. It imports jsonform.
 package health
 
 import "time"

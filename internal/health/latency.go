@@ -1,9 +1,12 @@
 package health
 
 import (
+	"encoding/json"
 	"math"
 	"slices"
 	"time"
+
+	"github.com/EnumApps/clustersql/internal/jsonform"
 )
 
 const (
@@ -93,4 +96,49 @@ func (l Latency) Add(d time.Duration) Latency {
 	l.window = &w
 	l.count++
 	return l
+}
+
+// A latencyJSON is a Latency in JSON. The samples are whole microseconds, to keep
+// them short.
+type latencyJSON struct {
+	Count     uint64           `json:"count"`
+	Mean      jsonform.Seconds `json:"mean_seconds"`
+	Deviation jsonform.Seconds `json:"deviation_seconds"`
+	P50       jsonform.Seconds `json:"p50_seconds"`
+	P99       jsonform.Seconds `json:"p99_seconds"`
+	Max       jsonform.Seconds `json:"max_seconds"`
+	Samples   []int64          `json:"samples_us,omitempty"`
+}
+
+// MarshalJSON writes the numbers of samples, the averages, percentiles of the last
+// 64 samples, and these samples in microseconds, the oldest first.
+func (l Latency) MarshalJSON() ([]byte, error) {
+	out := latencyJSON{
+		Count: l.Count(), Mean: jsonform.Seconds(l.Mean()), Deviation: jsonform.Seconds(l.Deviation()),
+		P50: shownPercentile(l, 0.5), P99: shownPercentile(l, 0.99), Max: shownPercentile(l, 1),
+	}
+	for _, d := range l.Samples() {
+		out.Samples = append(out.Samples, d.Microseconds())
+	}
+	return json.Marshal(out)
+}
+
+// shownPercentile returns a percentile as it is among the samples in JSON.
+func shownPercentile(l Latency, p float64) jsonform.Seconds {
+	return jsonform.Seconds(l.Percentile(p).Truncate(time.Microsecond))
+}
+
+// UnmarshalJSON reads what MarshalJSON writes. The percentiles are worked out from
+// the samples.
+func (l *Latency) UnmarshalJSON(text []byte) error {
+	var in latencyJSON
+	if err := json.Unmarshal(text, &in); err != nil {
+		return err
+	}
+	samples := make([]time.Duration, len(in.Samples))
+	for i, us := range in.Samples {
+		samples[i] = time.Duration(us) * time.Microsecond
+	}
+	*l = LatencyOf(in.Count, time.Duration(in.Mean), time.Duration(in.Deviation), samples)
+	return nil
 }

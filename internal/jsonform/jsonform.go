@@ -1,8 +1,8 @@
 // Package jsonform has the forms that a status and an event have in JSON. Durations
 // are numbers of seconds. States, kinds and roles are words.
 //
-// It is pure. The root imports the package; it imports no other package of this
-// module.
+// It is pure. The root, health and counts import the package; it imports no other
+// package of this module.
 package jsonform
 
 import (
