@@ -47,16 +47,17 @@ func (f *facts) askPostgres(ctx context.Context) {
 	f.vars = f.pairs(ctx, conn, "SELECT lower(name), setting FROM pg_settings")
 	f.status = make(map[string]string)
 	for name, query := range map[string]string{
-		"version":    "SHOW server_version",
-		"system":     "SELECT system_identifier::text FROM pg_control_system()",
-		"recovery":   "SELECT pg_is_in_recovery()::text",
-		"super":      "SELECT rolsuper::text FROM pg_roles WHERE rolname = current_user",
-		"limit":      "SELECT rolconnlimit::text FROM pg_roles WHERE rolname = current_user",
-		"used":       "SELECT count(*)::text FROM pg_stat_activity WHERE backend_type = 'client backend'",
-		"encrypted":  "SELECT coalesce(cipher, '') FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
-		"read_only":  "SHOW transaction_read_only",
-		"standbys":   "SELECT count(*)::text FROM pg_stat_replication",
-		"membership": "SELECT pg_has_role('pg_monitor', 'MEMBER')::text",
+		"version":   "SHOW server_version",
+		"system":    "SELECT system_identifier::text FROM pg_control_system()",
+		"recovery":  "SELECT pg_is_in_recovery()::text",
+		"super":     "SELECT rolsuper::text FROM pg_roles WHERE rolname = current_user",
+		"limit":     "SELECT rolconnlimit::text FROM pg_roles WHERE rolname = current_user",
+		"used":      "SELECT count(*)::text FROM pg_stat_activity WHERE backend_type = 'client backend'",
+		"encrypted": "SELECT coalesce(cipher, '') FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
+		"read_only": "SHOW transaction_read_only",
+		// Others than pg_read_all_stats see of the receiver only that there is one.
+		"receiver": "SELECT CASE WHEN pg_is_in_recovery() THEN coalesce((SELECT coalesce(status, 'hidden') FROM pg_stat_wal_receiver), 'none') END",
+		"paused":   "SELECT CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused()::text END",
 	} {
 		var value sql.NullString
 		if err := conn.QueryRowContext(ctx, query).Scan(&value); err != nil {
@@ -86,12 +87,11 @@ func (r *report) judgePostgres() {
 			primaries[f.address] = true
 		}
 		r.judgeTLS(f)
-		account := "no superuser"
-		if f.status["super"] == "true" {
-			account = "a superuser"
-		}
-		r.judge(f.status["super"] != "true", isWarning, "rights", f.name, account, "rights on its database only", "it takes the connections that are kept for administrators: use another account in the dsn")
+		r.judgeRights(f)
 		r.judgeRole(f, standby)
+		if standby {
+			r.judgeStandby(f)
+		}
 		r.judgeRoom(f, number(f.vars["max_connections"])-number(f.vars["superuser_reserved_connections"])-number(f.vars["reserved_connections"]), number(f.status["used"]))
 		if limit := number(f.status["limit"]); limit > 0 {
 			need := int64(r.Processes) * int64(r.Pool+2)
@@ -100,8 +100,52 @@ func (r *report) judgePostgres() {
 		r.judgeIdle(f, "idle_session_timeout", time.Duration(number(f.vars["idle_session_timeout"]))*time.Millisecond)
 	}
 	if len(told) > 0 {
-		r.judge(len(primaries) == 1, isFailed, "primary", "", fmt.Sprintf("%d primaries", len(primaries)), "1",
-			"with none nothing can be written, and with two their data part: promote one, or take the wrong one out and rebuild it")
+		r.judgePrimaries(len(primaries), "their data part: find out which one the standbys follow, and take the other out and rebuild it")
+	}
+}
+
+// judgeRights is about what the account may do, and what it may not see.
+func (r *report) judgeRights(f *facts) {
+	switch {
+	case f.status["super"] == "true":
+		r.add(isWarning, "rights", f.name, "a superuser", "rights on its database only", "it takes the connections that are kept for administrators: use another account in the dsn")
+	case f.status["receiver"] == "hidden" && r.config.MaxLag > 0:
+		r.add(isWarning, "rights", f.name, "no right to see whether the standby receives", "pg_read_all_stats", "max_lag needs it: GRANT pg_read_all_stats to the account of the dsn")
+	default:
+		r.add(isOK, "rights", f.name, "no superuser", "", "")
+	}
+}
+
+// judgeStandby is about what a standby receives and replays.
+func (r *report) judgeStandby(f *facts) {
+	const check, want = "replication", "streams and replays"
+	switch receiver := f.status["receiver"]; {
+	case f.status["paused"] == "true":
+		r.add(isFailed, check, f.name, "standby, replay is paused", want, "reads there get older and older: SELECT pg_wal_replay_resume() there")
+	case receiver == "streaming":
+		r.add(isOK, check, f.name, "standby, streams", "", "")
+	case receiver == "none" && f.vars["restore_command"] != "":
+		r.add(isWarning, check, f.name, "standby, gets the log from an archive", want, "it is as old as the last file there: set primary_conninfo on it, so that it streams")
+	case receiver == "hidden" || receiver == "":
+		r.add(isSkipped, check, f.name, "standby, not told", "", "the account may not see pg_stat_wal_receiver: GRANT pg_read_all_stats to the account of the dsn")
+	default:
+		r.add(isFailed, check, f.name, "standby, its receiver: "+receiver, want, "it gets no new data: see its log, and correct primary_conninfo there or the way to its primary")
+	}
+	limit, wanted := r.wantedLag()
+	delay := time.Duration(number(f.vars["recovery_min_apply_delay"])) * time.Millisecond
+	if delay > 0 && (limit == 0 || delay > limit) {
+		r.add(isWarning, "lag", f.name, "applies all "+delay.String()+" late on purpose", wanted,
+			"it is for mishaps, and no node to read from: take it out, or ALTER SYSTEM SET recovery_min_apply_delay = 0 there")
+		return
+	}
+	for i := range r.states {
+		switch s := &r.states[i]; {
+		case s.Name != f.name || s.Role != clustersql.RoleReplica:
+		case s.LagUnknown != "":
+			r.add(isSkipped, "lag", f.name, "not known", wanted, "%s", s.LagUnknown)
+		default:
+			r.judgeBehind(f, s.Lag.Round(time.Millisecond))
+		}
 	}
 }
 

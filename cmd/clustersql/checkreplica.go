@@ -122,12 +122,22 @@ func (r *report) judgeReplication(told []*facts) {
 			r.add(isOK, "replication", f.name, "primary", "", "")
 		}
 	}
+	r.judgePrimaries(len(primaries), "their data part: find out which one the replicas follow, and take the other out and rebuild it")
+}
+
+// judgePrimaries is about how many primaries there are. many says what to do about
+// several. Where not all nodes have answered, nobody is told to promote one: a node
+// that does not answer here may be the primary all the same.
+func (r *report) judgePrimaries(primaries int, many string) {
 	verdict, cure := isWarning, "nothing can be written through this file's nodes: add the primary, or promote one"
 	readers := r.config.Require == clustersql.RequireReadOnly || r.config.Require == clustersql.RequireStandby
-	if len(primaries) > 1 {
-		verdict, cure = isFailed, "their data part: find out which one the replicas follow, and take the other out and rebuild it"
+	switch {
+	case primaries > 1:
+		verdict, cure = isFailed, many
+	case len(r.told()) < len(r.facts):
+		cure = "a node that has not answered may be the primary: mend what its row of reached says"
 	}
-	r.judge(len(primaries) == 1 || len(primaries) == 0 && readers, verdict, "primary", "", fmt.Sprintf("%d primaries", len(primaries)), "1", "%s", cure)
+	r.judge(primaries == 1 || primaries == 0 && readers, verdict, "primary", "", fmt.Sprintf("%d primaries", primaries), "1", "%s", cure)
 }
 
 // readOnly reports whether the server takes no writes of ordinary accounts.
@@ -159,11 +169,16 @@ func (r *report) judgeReplica(f *facts, servers map[string]*facts, primary bool)
 	}
 }
 
-func (r *report) judgeLag(f *facts, s following) {
-	limit, want := r.config.MaxLag, ""
-	if limit > 0 {
+// wantedLag returns max_lag, and how a row says it.
+func (r *report) wantedLag() (limit time.Duration, want string) {
+	if limit = r.config.MaxLag; limit > 0 {
 		want = "max_lag = " + limit.String() + " at most"
 	}
+	return limit, want
+}
+
+func (r *report) judgeLag(f *facts, s following) {
+	limit, want := r.wantedLag()
 	if delay := time.Duration(number(s["sql_delay"])) * time.Second; delay > 0 && (limit == 0 || delay > limit) {
 		r.add(isWarning, "lag", f.name, "applies all "+delay.String()+" late on purpose", want,
 			"it is for mishaps, and no node to read from: take it out, or CHANGE MASTER TO MASTER_DELAY = 0 there")
@@ -174,7 +189,12 @@ func (r *report) judgeLag(f *facts, s following) {
 		r.add(isSkipped, "lag", f.name, "not told", want, "")
 		return
 	}
-	behind := time.Duration(seconds * float64(time.Second))
+	r.judgeBehind(f, time.Duration(seconds*float64(time.Second)))
+}
+
+// judgeBehind is about how far a replica is behind.
+func (r *report) judgeBehind(f *facts, behind time.Duration) {
+	limit, want := r.wantedLag()
 	if limit > 0 {
 		r.judge(behind <= limit, isWarning, "lag", f.name, behind.String(), want, "it is left out until it has caught up: see what it is busy with, or raise max_lag")
 		return
