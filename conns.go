@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/causal"
+	"github.com/EnumApps/clustersql/internal/counts"
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/held"
@@ -25,11 +26,30 @@ import (
 // for the life's goroutines.
 func (n *node) wrap(w winner, closed func()) driver.Conn {
 	place := n.load.Join(w.born)
+	link := n.link(w, place)
+	link.Pooled = openedByPool()
+	if closed != nil {
+		link.Over = func(by session.Closer) {
+			if by == session.ByCluster { // the caller is a goroutine of the life: it must not wait for itself
+				go closed()
+			} else {
+				closed()
+			}
+		}
+	}
+	wrapped, handle := session.Wrap(w.conn, link)
+	n.keep(w, place, handle)
+	return wrapped
+}
+
+// link returns what a conn is to know of the cluster while it has the winner's
+// connection.
+func (n *node) link(w winner, place *counts.Place) session.Link {
 	var ended func() bool
 	if !n.session.Closes { // a driver that closes its connection by itself looks by itself too
 		ended = w.socket.Watch()
 	}
-	wrapped, handle := session.Wrap(w.conn, session.Link{
+	return session.Link{
 		Ended:      ended,
 		Lateness:   n,
 		Generation: &n.generation,
@@ -38,7 +58,6 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 		Report:     func(f session.Fault) session.Answer { return n.answer(f, w) },
 		Session:    n.session,
 		Causal:     n,
-		Pooled:     openedByPool(),
 		Closed: func(by session.Closer) {
 			last := n.conns.Remove(w.socket)
 			n.countEnd(by, w)
@@ -46,20 +65,16 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 			if last && n.draining.Load() {
 				n.checkNow()
 			}
-			switch {
-			case closed == nil:
-			case by == session.ByCluster: // the caller is a goroutine of the life: it must not wait for itself
-				go closed()
-			default:
-				closed()
-			}
 		},
-	})
-	now := time.Now()
-	n.tally.NoteOpen(n.conns.Add(w.socket, held.Conn{Handle: handle, Place: place, Born: w.born, Opened: now, Aging: held.Aging(n.draws)}))
+	}
+}
+
+// keep counts a winner's connection as one that is open, and no longer as an open
+// under way.
+func (n *node) keep(w winner, place *counts.Place, h session.Handle) {
+	n.tally.NoteOpen(n.conns.Add(w.socket, held.Conn{Handle: h, Place: place, Born: w.born, Opened: time.Now(), Aging: held.Aging(n.draws)}))
 	n.applyCut(w)
 	n.load.Planned.Add(-1)
-	return wrapped
 }
 
 // openedByPool reports whether database/sql opens a connection from a goroutine

@@ -15,39 +15,12 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"io"
-	"sync/atomic"
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/causal"
-	"github.com/EnumApps/clustersql/internal/dialect"
 )
 
 //lint:file-ignore SA1019 older backends have only the deprecated interfaces
-
-// A Link is all that a wrapped conn knows of the cluster. The cluster fills it
-// in.
-type Link struct {
-	Generation *atomic.Uint64       // the generation when the conn was opened
-	Born       uint64               // its value when the conn was opened
-	Node       string               // the name of the node
-	Report     func(f Fault) Answer // gets every error of the backend's Conn, Stmts and Txs, except driver.ErrSkip
-	Closed     func(by Closer)      // called once, after the backend's Close has returned
-	Session    dialect.Session      // what is known of every session on the node
-	Pooled     bool                 // database/sql may put the conn into its pool before anybody uses it
-	Ended      func() bool          // reports whether the server has ended the connection, unread; nil if nobody knows
-	Lateness   Lateness             // is told of calls that take long; nil: nobody is
-	Causal     Causal               // what sessions of calls ask of the cluster; nil: nothing
-}
-
-// A Closer says who has closed a conn, and why.
-type Closer uint8
-
-const (
-	ByPool    Closer = iota // database/sql, for reasons of its own
-	Broken                  // database/sql: it was not to be used again
-	GivingWay               // database/sql: the cluster had asked it to give way
-	ByCluster               // the cluster
-)
 
 // A conn wraps a backend's conn for database/sql. It implements every optional
 // interface. If the backend has the interface, conn passes the call on. If not,
@@ -59,19 +32,8 @@ const (
 // variants.go, each by what its backend has. database/sql converts arguments by
 // other rules for a conn that has neither.
 type conn struct {
-	// immutable; an optional interface is nil if the backend has none
-	backend       driver.Conn
-	link          Link
-	pinger        driver.Pinger
-	execer        driver.ExecerContext
-	legacyExecer  driver.Execer // database/sql uses it only if execer is nil
-	queryer       driver.QueryerContext
-	legacyQueryer driver.Queryer // database/sql uses it only if queryer is nil
-	preparer      driver.ConnPrepareContext
-	beginner      driver.ConnBeginTx
-	resetter      driver.SessionResetter
-	validator     driver.Validator
-	checker       driver.NamedValueChecker
+	*tenure        // the one that it has now
+	first   tenure // the one that it began with, so that both are one object
 
 	// owned by the conn's user
 	discarded bool            // a Rollback after a cancel ended it; the backend cannot both reset and judge sessions
@@ -86,10 +48,6 @@ type conn struct {
 	owes      *causal.Session // whose call has read on the conn, which has not been asked for its position since
 	pinned    bool            // a statement may have begun a transaction, or left other state in the session; never cleared, as its end cannot be seen
 	late      *time.Timer     // calls the link's Late; nil before the first call; see begin
-
-	// shared by the conn's user and the cluster
-	closed atomic.Bool
-	usage  usage
 }
 
 var (
@@ -107,24 +65,9 @@ var (
 // cluster.
 func Wrap(backend driver.Conn, l Link) (driver.Conn, Handle) {
 	c, wrapped := newConn(backend)
-	c.backend, c.link, c.pinned = backend, l, l.Session.Manual
-	if l.Pooled {
-		c.usage.state.Store(idle)
-	}
-	if c.link.Causal == nil {
-		c.link.Causal = apart{}
-	}
-	c.pinger, _ = backend.(driver.Pinger)
-	c.execer, _ = backend.(driver.ExecerContext)
-	c.legacyExecer, _ = backend.(driver.Execer)
-	c.queryer, _ = backend.(driver.QueryerContext)
-	c.legacyQueryer, _ = backend.(driver.Queryer)
-	c.preparer, _ = backend.(driver.ConnPrepareContext)
-	c.beginner, _ = backend.(driver.ConnBeginTx)
-	c.resetter, _ = backend.(driver.SessionResetter)
-	c.validator, _ = backend.(driver.Validator)
-	c.checker, _ = backend.(driver.NamedValueChecker)
-	return wrapped, Handle{c}
+	c.first.start(backend, l)
+	c.tenure, c.pinned = &c.first, l.Session.Manual
+	return wrapped, Handle{c.tenure}
 }
 
 // Generation returns the generation of its node to which the conn belongs.
@@ -156,26 +99,12 @@ func (c *conn) Close() error {
 	if c.owes != nil {
 		c.forgo()
 	}
-	return c.close()
+	return c.close(c)
 }
 
-// close closes the backend's conn and then calls the link's Closed, also if the
-// backend panics. Only a caller to whom the usage gave the right to close may
-// call it.
-func (c *conn) close() error {
-	defer func() {
-		if c.closed.CompareAndSwap(false, true) {
-			c.link.Closed(c.closer())
-		}
-	}()
-	return c.backend.Close()
-}
-
-// closer says who has closed the conn.
+// closer says why database/sql has closed the conn.
 func (c *conn) closer() Closer {
 	switch {
-	case c.usage.state.Load() == gone:
-		return ByCluster
 	case c.usage.retire.Load() == gaveWay:
 		return GivingWay
 	case c.discarded, c.invalid, c.lost, c.stale, c.spent:
@@ -183,10 +112,6 @@ func (c *conn) closer() Closer {
 	}
 	return ByPool
 }
-
-// retired reports whether the node's generation was raised since the conn was
-// opened.
-func (c *conn) retired() bool { return c.link.Generation.Load() != c.link.Born }
 
 // taken must be called before the first use of the conn, for which there was no
 // ResetSession. A conn that has retired by then is not used. If taken fails,

@@ -146,7 +146,7 @@ func TestWrapperHasTheInterfacesListed(t *testing.T) {
 	checker := reflect.TypeFor[driver.NamedValueChecker]()
 	for _, newStmt := range backendStmts {
 		backend := newStmt(nil)
-		s, err := new(conn).wrapStmt(t.Context(), "", backend, nil)
+		s, err := (&conn{tenure: new(tenure)}).wrapStmt(t.Context(), "", backend, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

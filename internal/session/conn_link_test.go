@@ -482,14 +482,14 @@ func TestFirstUseKeepsTheClusterAway(t *testing.T) {
 		if err := use(c); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
-		if h := (Handle{&c.conn}); h.TakeIdle() {
+		if h := (Handle{c.conn.tenure}); h.TakeIdle() {
 			t.Errorf("%s: the conn counts as idle", what)
 		}
 		_ = c.Close()
 
 		_, c = linked(t, s)
 		c.IsValid()
-		if h := (Handle{&c.conn}); !h.TakeIdle() {
+		if h := (Handle{c.conn.tenure}); !h.TakeIdle() {
 			t.Errorf("%s: the conn is idle", what)
 		}
 		if err := use(c); what != "Raw" && !errors.Is(err, driver.ErrBadConn) {

@@ -104,37 +104,37 @@ func (u *usage) borrow() (giveBack func(), ok bool) {
 // A Handle is how the cluster reaches a conn that database/sql holds. It tells
 // whether the conn is idle, and can close it. All methods may be called from
 // any goroutine.
-type Handle struct{ c *conn }
+type Handle struct{ t *tenure }
 
 // Rest marks an idle conn. The conn is rested if nobody takes it until the
 // cluster looks again.
-func (h Handle) Rest() { h.c.usage.rest() }
+func (h Handle) Rest() { h.t.usage.rest() }
 
 // TakeRested takes a rested conn out of use. A caller who gets true must close
 // it.
-func (h Handle) TakeRested() bool { return h.c.usage.takeRested() }
+func (h Handle) TakeRested() bool { return h.t.usage.takeRested() }
 
 // TakeIdle takes an idle conn out of use, rested or not. A caller who gets true
 // must close it.
-func (h Handle) TakeIdle() bool { return h.c.usage.takeIdle() }
+func (h Handle) TakeIdle() bool { return h.t.usage.takeIdle() }
 
 // Idle reports whether the conn lies idle.
 func (h Handle) Idle() bool {
-	state := h.c.usage.state.Load()
+	state := h.t.usage.state.Load()
 	return state == idle || state == rested
 }
 
 // Open reports whether the conn is open: nobody has closed it or is about to.
-func (h Handle) Open() bool { return h.c.usage.open() }
+func (h Handle) Open() bool { return h.t.usage.open() }
 
 // Ask asks the conn to give way when it is next put into the pool. It reports
 // false if the conn was asked before.
-func (h Handle) Ask() bool { return h.c.usage.retire.CompareAndSwap(unasked, asked) }
+func (h Handle) Ask() bool { return h.t.usage.retire.CompareAndSwap(unasked, asked) }
 
 // Withdraw takes back what Ask asked. It reports false for a conn that has
 // already given way.
-func (h Handle) Withdraw() bool { return h.c.usage.retire.CompareAndSwap(asked, unasked) }
+func (h Handle) Withdraw() bool { return h.t.usage.retire.CompareAndSwap(asked, unasked) }
 
 // Close closes the backend's conn. The caller must have got true from
 // TakeRested or TakeIdle.
-func (h Handle) Close() error { return h.c.close() }
+func (h Handle) Close() error { return h.t.close(nil) }

@@ -1,0 +1,103 @@
+package session
+
+import (
+	"database/sql/driver"
+	"sync/atomic"
+
+	"github.com/EnumApps/clustersql/internal/dialect"
+)
+
+//lint:file-ignore SA1019 older backends have only the deprecated interfaces
+
+// A Link is all that a wrapped conn knows of the cluster. The cluster fills it
+// in.
+type Link struct {
+	Generation *atomic.Uint64       // the generation when the conn was opened
+	Born       uint64               // its value when the conn was opened
+	Node       string               // the name of the node
+	Report     func(f Fault) Answer // gets every error of the backend's Conn, Stmts and Txs, except driver.ErrSkip
+	Closed     func(by Closer)      // called once, after the backend's Close has returned
+	Over       func(by Closer)      // called once, after that, when the wrapped conn has ended; nil: nobody waits for it
+	Session    dialect.Session      // what is known of every session on the node
+	Pooled     bool                 // database/sql may put the conn into its pool before anybody uses it
+	Ended      func() bool          // reports whether the server has ended the connection, unread; nil if nobody knows
+	Lateness   Lateness             // is told of calls that take long; nil: nobody is
+	Causal     Causal               // what sessions of calls ask of the cluster; nil: nothing
+}
+
+// A Closer says who has closed a conn, and why.
+type Closer uint8
+
+const (
+	ByPool    Closer = iota // database/sql, for reasons of its own
+	Broken                  // database/sql: it was not to be used again
+	GivingWay               // database/sql: the cluster had asked it to give way
+	ByCluster               // the cluster
+)
+
+// A tenure is one connection of the backend, from its open to its close, and all that
+// belongs to it and not to the wrapped conn.
+type tenure struct {
+	// immutable; an optional interface is nil if the backend has none
+	backend       driver.Conn
+	link          Link
+	pinger        driver.Pinger
+	execer        driver.ExecerContext
+	legacyExecer  driver.Execer // database/sql uses it only if execer is nil
+	queryer       driver.QueryerContext
+	legacyQueryer driver.Queryer // database/sql uses it only if queryer is nil
+	preparer      driver.ConnPrepareContext
+	beginner      driver.ConnBeginTx
+	resetter      driver.SessionResetter
+	validator     driver.Validator
+	checker       driver.NamedValueChecker
+
+	// shared by the conn's user and the cluster
+	closed atomic.Bool
+	usage  usage
+}
+
+// start makes a new tenure that of a backend's conn. It calls no method of the backend.
+func (t *tenure) start(backend driver.Conn, l Link) {
+	t.backend, t.link = backend, l
+	if l.Pooled {
+		t.usage.state.Store(idle)
+	}
+	if l.Causal == nil {
+		t.link.Causal = apart{}
+	}
+	t.pinger, _ = backend.(driver.Pinger)
+	t.execer, _ = backend.(driver.ExecerContext)
+	t.legacyExecer, _ = backend.(driver.Execer)
+	t.queryer, _ = backend.(driver.QueryerContext)
+	t.legacyQueryer, _ = backend.(driver.Queryer)
+	t.preparer, _ = backend.(driver.ConnPrepareContext)
+	t.beginner, _ = backend.(driver.ConnBeginTx)
+	t.resetter, _ = backend.(driver.SessionResetter)
+	t.validator, _ = backend.(driver.Validator)
+	t.checker, _ = backend.(driver.NamedValueChecker)
+}
+
+// close closes the backend's conn and then tells the link, also if the backend
+// panics. Only a caller to whom the usage gave the right to close may call it. of is
+// the conn whose user closes it; nil if the cluster does.
+func (t *tenure) close(of *conn) error {
+	defer func() {
+		if !t.closed.CompareAndSwap(false, true) {
+			return
+		}
+		by := ByCluster
+		if of != nil {
+			by = of.closer()
+		}
+		t.link.Closed(by)
+		if t.link.Over != nil {
+			t.link.Over(by)
+		}
+	}()
+	return t.backend.Close()
+}
+
+// retired reports whether the node's generation was raised since the backend's conn was
+// opened.
+func (t *tenure) retired() bool { return t.link.Generation.Load() != t.link.Born }
