@@ -187,7 +187,10 @@ func (m *manager) applied(nodes []Node, opts []Option) (Diff, error) {
 	if err != nil {
 		return Diff{}, err
 	}
-	return c.diff, c.commit()
+	if err := c.commit(); err != nil {
+		return Diff{}, err
+	}
+	return c.diff, nil
 }
 
 // inherit makes a node the heir of a member. It returns the heir that there was.

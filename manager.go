@@ -275,6 +275,13 @@ func (m *manager) close() error {
 	return nil
 }
 
+// wasClosed reports whether the cluster was closed for good.
+func (m *manager) wasClosed() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.closed
+}
+
 // giveUp closes the connector of a node that was refused or leaves the cluster,
 // after the last goroutine of its last life has ended. c and l may be nil. The
 // connector's Close may hang, so it has a goroutine of its own. The caller holds

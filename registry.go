@@ -28,6 +28,7 @@ type Registry struct {
 	// shared; what these point to is never changed, only replaced
 	clusters atomic.Pointer[[]registered] // in the order in which they came
 	sum      atomic.Pointer[contentSum]   // of the content that was read last
+	lost     atomic.Bool                  // the file could not be read since
 	known    atomic.Bool                  // database/sql knows the clusters
 	closed   atomic.Bool
 }

@@ -3,7 +3,6 @@ package clustersql
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -85,7 +84,7 @@ func (m *manager) setReload(changes int, err error) {
 // documentation of each says. A cluster that is new in the file is made, and is known
 // to database/sql if the others are. A cluster that is not in the file any more stays
 // as it is until the restart, because the program may use it. So does one with
-// another driver.
+// another driver. One that the program has closed is left out.
 //
 // Reload is all or nothing: it checks the whole file, the variables and every DSN,
 // and makes all connectors before it changes anything. After an error all is as it
@@ -94,22 +93,33 @@ func (r *Registry) Reload(path string) (Diff, error) {
 	if path == "" {
 		path = r.path
 	}
+	r.turn <- struct{}{} // before the file is read: else an older content could come last
+	defer func() { <-r.turn }()
 	text, path, err := conffile.ReadText(path)
 	if err != nil {
-		r.noteReload(Diff{}, err)
+		r.unread(path, err)
 		return Diff{}, err
 	}
 	return r.reloadText(path, text)
 }
 
-// reloadText is Reload for the text of a file.
+// reloadText is Reload for the text of a file. The caller holds the turn.
 func (r *Registry) reloadText(path, text string) (Diff, error) {
-	r.turn <- struct{}{}
-	defer func() { <-r.turn }()
-	r.saw(text)
+	if path == r.path {
+		r.saw(text)
+		r.lost.Store(false)
+	}
 	diff, err := r.reload(path, text)
 	r.noteReload(diff, err)
 	return diff, err
+}
+
+// unread notes that a file could not be read.
+func (r *Registry) unread(path string, err error) {
+	if path == r.path {
+		r.lost.Store(true)
+	}
+	r.noteReload(Diff{}, err)
 }
 
 // noteReload notes in every cluster how a reload ended, and emits events about it.
@@ -173,9 +183,8 @@ func (r *Registry) reload(path, text string) (diff Diff, err error) {
 			t.diff.add(Change{Cluster: c.spec.name, Kind: ChangeRemove, When: TakesRestart})
 		}
 	}
-	var errs []error
 	for _, c := range t.changes {
-		errs = append(errs, c.commit())
+		_ = c.commit() // the only error says that the program has closed the cluster
 	}
 	t.all = append(t.all, t.fresh...)
 	r.clusters.Store(&t.all)
@@ -183,8 +192,9 @@ func (r *Registry) reload(path, text string) (diff Diff, err error) {
 		for _, c := range t.fresh {
 			c.driver.Close()
 		}
+		return Diff{}, ErrClosed
 	}
-	return t.diff, errors.Join(errs...)
+	return t.diff, nil
 }
 
 // prepare prepares the change of one cluster.
@@ -205,6 +215,9 @@ func (t *reloading) prepare(spec clusterSpec) error {
 		return nil
 	}
 	m := known.driver.m
+	if m.wasClosed() {
+		return nil
+	}
 	nodes, err := spec.nodes()
 	if err != nil {
 		return err
@@ -243,7 +256,9 @@ func (t *reloading) cancel() {
 // file that is being written. It compares the content and not the time of the file,
 // because a mounted ConfigMap changes a symbolic link. A reload that fails changes
 // nothing and is not tried again before the content changes. It is in
-// ClusterStatus.Reload, and in the log once.
+// ClusterStatus.Reload, and in the log once. So is a file that cannot be read; it is
+// reloaded when it can be read again. What Reload has read from another file stays
+// until the content of this one changes.
 //
 // Watch returns the cause of the end of ctx, or ErrClosed once the registry is
 // closed. Run it in a goroutine of its own.
@@ -264,21 +279,31 @@ func (r *Registry) Watch(ctx context.Context, every time.Duration) error {
 		if r.closed.Load() {
 			return ErrClosed
 		}
-		text, path, err := conffile.ReadText(r.path)
-		if err != nil {
-			if err.Error() != missing { // and not at every look
-				missing = err.Error()
-				r.noteReload(Diff{}, err)
-			}
-			continue
+		select { // beside a Reload an older content could come last
+		case r.turn <- struct{}{}:
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
-		missing = ""
-		sum := contentSum(sha256.Sum256([]byte(text)))
-		if sum != *r.sum.Load() && sum == before {
-			_, _ = r.reloadText(path, text) // the error is in the log and in the status
-		}
-		before = sum
+		before, missing = r.look(before, missing)
+		<-r.turn
 	}
+}
+
+// look looks at the file, and reloads it if it has changed. It returns its content,
+// and why it cannot be read. The caller holds the turn.
+func (r *Registry) look(before contentSum, missing string) (contentSum, string) {
+	text, path, err := conffile.ReadText(r.path)
+	if err != nil {
+		if err.Error() != missing { // and not at every look
+			r.unread(path, err)
+		}
+		return before, err.Error()
+	}
+	sum := contentSum(sha256.Sum256([]byte(text)))
+	if sum == before && (sum != *r.sum.Load() || r.lost.Load()) {
+		_, _ = r.reloadText(path, text) // the error is in the log and in the status
+	}
+	return sum, ""
 }
 
 // settingChanges returns the settings that differ, in the order of the fields.

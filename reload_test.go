@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -106,6 +107,54 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// A cluster that the program has closed is left out of a reload, and keeps no other
+// one from it.
+func TestReloadBesideAClosedCluster(t *testing.T) {
+	name, _ := registerChoosy(nil)
+	one, two := uniqueName("one"), uniqueName("two")
+	inFile(t, fmt.Sprintf(reloadCluster, one, name, "", "h1")+fmt.Sprintf(reloadCluster, two, name, "", "h1"))
+	r := load(t, "")
+	closed, _ := r.Driver(one)
+	d, _ := r.Driver(two)
+	closed.Close()
+	diff, err := reloadFile(t, r, fmt.Sprintf(reloadCluster, one, name, "rise = 8\n", "h2")+fmt.Sprintf(reloadCluster, two, name, "rise = 8\n", "h1"))
+	if err != nil || len(diff.Changes) != 1 || d.Config().Rise != 8 || d.Status().Reload.Err != "" {
+		t.Errorf("%v, %s", err, diff)
+	}
+	if diff, err := closed.Apply([]Node{{Name: "x", DSN: "y"}}); !errors.Is(err, ErrClosed) || !diff.Empty() {
+		t.Errorf("%v, %s", err, diff)
+	}
+}
+
+// Of reloads at once each reads the file in its turn: what the file says last is what
+// remains.
+func TestReloadsTakeTurns(t *testing.T) {
+	name, _ := registerChoosy(nil)
+	inFile(t, fmt.Sprintf(reloadCluster, "turned", name, "", "h1"))
+	synctest.Test(t, func(t *testing.T) {
+		r := load(t, "")
+		d, _ := r.Driver("turned")
+		r.turn <- struct{}{} // a reload is under way
+		var group sync.WaitGroup
+		for range 2 {
+			group.Go(func() {
+				if _, err := r.Reload(""); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		if err := os.WriteFile(conffile.DefaultPath, []byte(fmt.Sprintf(reloadCluster, "turned", name, "rise = 7\n", "h1")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		<-r.turn
+		group.Wait()
+		if d.Config().Rise != 7 {
+			t.Error("a reload has applied what the file said before its turn")
+		}
+	})
+}
+
 // The original's file can be reloaded too.
 func TestReloadOfTheOriginalsFile(t *testing.T) {
 	const text = "[[Nodes]]\nName = \"n1\"\nHostName = \"h1\"\nPort = 3306\nUserName = \"app\"\nPassword = \"%s\"\nDBName = \"db\"\n"
@@ -175,6 +224,22 @@ func TestWatch(t *testing.T) {
 		reloads(5, 2)
 		if d.Config().Rise != 2 || d.Status().Reload.Err != "" {
 			t.Errorf("%+v", d.Status().Reload)
+		}
+		os.Remove(link)
+		time.Sleep(time.Minute)
+		follow("first") // the content is that of before
+		time.Sleep(time.Minute)
+		reloads(7, 3)
+		if s := d.Status().Reload; s.Err != "" || s.Changes != 0 {
+			t.Errorf("the file is back: %+v", s)
+		}
+		write("third", fmt.Sprintf(reloadCluster, "watched", name, "rise = 9\n", "h1"))
+		if _, err := r.Reload(filepath.Join(dir, "third")); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute)
+		if reloads(8, 3); d.Config().Rise != 9 {
+			t.Error("what another file says was undone, although the watched one is as it was")
 		}
 		cancel(errBoom)
 		if err := <-done; !errors.Is(err, errBoom) {
