@@ -1,6 +1,7 @@
 package statuspage
 
 import (
+	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -165,7 +166,7 @@ func TestComparePage(t *testing.T) {
 	if strings.Contains(only, "&lt;/script&gt;</b>") || !strings.Contains(only, "2 lines in which they do not disagree are hidden.") {
 		t.Errorf("the filter:\n%s", only)
 	}
-	if off := text(t, ask(h, "GET", "/?refresh=off")); strings.Contains(off, "http-equiv") || strings.Contains(off, "compare.js") {
+	if off := text(t, ask(h, "GET", "/?refresh=off")); strings.Contains(off, "http-equiv") || !strings.Contains(off, " data-paused>") || strings.Contains(body, "data-paused") {
 		t.Error("it cannot be paused")
 	}
 }
@@ -183,8 +184,10 @@ func TestCompareFormats(t *testing.T) {
 		{"HEAD", "/", "text/html", 200, "text/html"},
 		{"GET", "/?format=json", "", 200, "application/json"},
 		{"GET", "/", "application/json", 200, "application/json"},
-		{"GET", "/", "text/csv", 406, "text/plain"},
-		{"GET", "/?format=csv", "", 400, "text/plain"},
+		{"GET", "/", "text/csv", 200, "text/csv"},
+		{"GET", "/?format=csv", "", 200, "text/csv"},
+		{"GET", "/", "image/png", 406, "text/plain"},
+		{"GET", "/?format=yaml", "", 400, "text/plain"},
 		{"GET", "/?asset=compare.js", "", 200, "text/javascript"},
 		{"GET", "/?asset=page.css", "", 200, "text/css"},
 		{"GET", "/?asset=no", "", 404, "text/plain"},
@@ -204,5 +207,51 @@ func TestCompareFormats(t *testing.T) {
 	}
 	if got := fmt.Sprint(c.Level); got != "well" {
 		t.Error(got)
+	}
+}
+
+// As a table each cell has a line, with what its row and its process have. Hostile names
+// are no formulas there.
+func TestCompareCSV(t *testing.T) {
+	now := time.Date(2026, 1, 2, 15, 0, 0, 0, time.UTC)
+	silent := process("b", now.Add(-time.Minute), said{"=1+1": clustersql.StateUp})
+	silent.Err = "refused"
+	h := Compare("both", func() []Process {
+		return []Process{process("a", now, said{"=1+1": clustersql.StateUp, "n2": clustersql.StateUp}), silent, process("c", now, said{"=1+1": clustersql.StateDown})}
+	})
+	lines, err := csv.NewReader(ask(h, "GET", "/?format=csv").Body).ReadAll()
+	if err != nil || len(lines) != 1+3*3 {
+		t.Fatalf("%d lines, %v", len(lines), err)
+	}
+	at := func(line int, column string) string { return lines[line][slices.Index(lines[0], column)] }
+	for _, want := range []struct {
+		line                int
+		column, value, what string
+	}{
+		{1, "cluster", "app", "the row that differs is first"},
+		{1, "node", "'=1+1", ""},
+		{1, "differs", "state", ""},
+		{1, "differs_since", "2026-01-02T14:59:50Z", ""},
+		{1, "process_url", "http://a/", ""},
+		{1, "process_name", "a", ""},
+		{1, "known", "true", ""},
+		{1, "old", "false", ""},
+		{1, "kind", "up", ""},
+		{1, "since", "2026-01-02T14:59:50Z", ""},
+		{2, "process_error", "refused", ""},
+		{2, "process_answered", "2026-01-02T14:59:00Z", ""},
+		{2, "old", "true", ""},
+		{3, "kind", "down", ""},
+		{3, "level", "bad", ""},
+		{3, "word", "down", ""},
+		{6, "notes", "its cluster has no such node", "n2 is not in c"},
+		{6, "known", "false", ""},
+		{6, "level", "", "nobody says that it is well"},
+		{7, "node", "", "then the cluster"},
+		{7, "word", "2 of 2 usable", ""},
+	} {
+		if got := at(want.line, want.column); got != want.value {
+			t.Errorf("line %d has %s %q, want %q: %s", want.line, want.column, got, want.value, want.what)
+		}
 	}
 }

@@ -16,7 +16,8 @@ import (
 // The handler asks no process. It calls processes for each request, from any
 // goroutine, and that must not block. It keeps to the same rules as [Handler]: any
 // path, no script needed, the same policy. It answers GET and HEAD, changes
-// nothing, and has a [Comparison] as JSON for ?format=json.
+// nothing, and has a [Comparison] as JSON for ?format=json. ?format=csv returns the same
+// as a table with a line for each [Cell].
 func Compare(title string, processes func() []Process) http.Handler {
 	return &comparer{title, processes}
 }
@@ -51,10 +52,13 @@ func (c *comparer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case format == "json":
 		w.Header().Set("Content-Type", "application/json")
 		writeJSON(w, comparison)
+	case format == "csv":
+		w.Header().Set("Content-Type", "text/csv; charset=utf-8; header=present")
+		comparison.writeCSV(w)
 	case query.Has("format"):
-		refuse(w, http.StatusBadRequest, "write format=html or json")
+		refuse(w, http.StatusBadRequest, "write format=html, json or csv")
 	default:
-		refuse(w, http.StatusNotAcceptable, "this page has text/html and application/json")
+		refuse(w, http.StatusNotAcceptable, "this page has text/html, application/json and text/csv")
 	}
 }
 

@@ -61,6 +61,36 @@ func writeCSV(w io.Writer, s *Snapshot) {
 	}
 }
 
+// writeCSV writes a line for each cell, with what its row and its process have. The
+// columns have the names of the JSON; those of the process begin with process_.
+func (c *Comparison) writeCSV(w io.Writer) {
+	out := csv.NewWriter(w)
+	defer out.Flush() // whose error is one of w
+	_ = out.Write([]string{
+		"cluster", "node", "process_url", "process_name", "process_error", "process_answered",
+		"known", "old", "level", "kind", "word", "why", "since", "notes", "differs", "differs_since",
+	})
+	for i := range c.Rows {
+		r := &c.Rows[i]
+		for j := range r.Cells {
+			cell, p := &r.Cells[j], &c.Processes[j]
+			level := ""
+			if cell.Known {
+				level = cell.Level.String()
+			}
+			line := []string{
+				r.Cluster, r.Node, p.URL, p.Name, p.Err, timeText(p.Answered),
+				strconv.FormatBool(cell.Known), strconv.FormatBool(cell.Old), level, string(cell.Kind), cell.Word, cell.Why, timeText(cell.Since), strings.Join(cell.Notes, ", "),
+				strings.Join(r.Differs, ", "), timeText(r.Since),
+			}
+			for k := range line {
+				line[k] = harmless(line[k])
+			}
+			_ = out.Write(line)
+		}
+	}
+}
+
 // flatten calls see with the JSON name and the value of every field of a struct
 // that is a number, a word, a time or a map of counts, and of what a Latency and
 // the last probe have. Other structs and lists are left out.

@@ -10,6 +10,7 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 
 	"github.com/EnumApps/clustersql"
 	"github.com/EnumApps/clustersql/statuspage"
@@ -65,9 +66,43 @@ func TestProcessesSideBySide(t *testing.T) {
 			}
 		}
 	}
+
+	// The arrows go from line to line, and the focus stays on a line that is taken anew.
+	walk := func(key, want string) {
+		t.Helper()
+		b.do(chromedp.KeyEvent(key))
+		if got := eval[string](b, "document.activeElement.dataset.who || document.activeElement.className"); got != want {
+			t.Errorf("the focus is on %q and not on %q", got, want)
+		}
+		if !eval[bool](b, `document.activeElement.matches(':focus-visible')`) {
+			t.Errorf("the focus on %q cannot be seen", want)
+		}
+	}
+	walk(kb.ArrowDown, "app_conn/node2") // what differs is first
+	walk(kb.ArrowDown, "app_conn/")
+	walk(kb.End, "app_conn/node1")
+	walk(kb.ArrowDown, "app_conn/node1")
+	walk(kb.Home, "app_conn/node2")
+	walk(kb.ArrowUp, "app_conn/node2")
+	walk(kb.ArrowDown, "app_conn/")
 	gone.Store(true)
 	b.until(`document.querySelectorAll('thead th')[2].innerText.includes('no answer: connection refused. It last answered') && !document.querySelector('.differs') && document.querySelector('td.old') !== null`)
+	if got := eval[string](b, "document.activeElement.dataset.who"); got != "app_conn/" {
+		t.Errorf("after the news the focus is on %q", got)
+	}
 	b.well(address)
+
+	b.do(chromedp.Navigate(address + "?refresh=off"))
+	b.until(`document.querySelector('td.old') !== null`)
+	gone.Store(false)
+	time.Sleep(2*time.Second + tickOfThePage) // that nothing comes can only be waited for; it asks every two seconds
+	if !eval[bool](b, `document.querySelector('td.old') !== null`) {
+		t.Error("it cannot be paused")
+	}
+	eval[bool](b, `(document.querySelector('.scroll').focus(), true)`)
+	walk(kb.ArrowDown, "app_conn/")
+	b.well(address)
+	gone.Store(true)
 
 	b.do(chromedp.EmulateViewport(390, 740))
 	if got := eval[int64](b, "document.documentElement.scrollWidth"); got > 390 {
