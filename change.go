@@ -58,7 +58,7 @@ func (m *manager) prepare(cfg *Config, templates, wanted []members.Node, wrong f
 	}
 	c.nodes = members.Compare(c.cfg.dialectOf(m.backend), old, wanted, remade)
 	for _, n := range c.nodes {
-		c.diff.add(linesOf(&n, m.name)...)
+		c.diff.addNode(&n, m.name)
 	}
 	for i := range wanted {
 		w := &wanted[i]
@@ -371,4 +371,27 @@ func (n *node) onRenewed(l *life) {
 	}
 	n.loop.sinceStatus = health.StatusEvery
 	n.probeNow(l)
+}
+
+// settingChanges returns the settings that differ, in the order of the fields.
+func settingChanges(cluster string, before, after *Config) []Change {
+	var all []Change
+	for _, s := range configTable.Differences(before, after, sameStrategy) {
+		all = append(all, Change{
+			Cluster: cluster, Kind: ChangeSetting, Setting: s.Key, When: Takes(s.When),
+			From: settingText(s.A), To: settingText(s.B),
+		})
+	}
+	return all
+}
+
+// sameStrategy compares the only setting that is a struct.
+func sameStrategy(a, b any) bool { return a.(Strategy).same(b.(Strategy)) }
+
+// keeping returns the settings with which a running cluster goes on: what changes
+// at a restart only is as it was.
+func (c *Config) keeping(before *Config) *Config {
+	kept := *c
+	configTable.Keep(&kept, before, string(TakesRestart))
+	return &kept
 }

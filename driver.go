@@ -45,7 +45,7 @@ func NewDriver(backend driver.Driver, name string, opts ...Option) Driver {
 		name = DefaultName
 	}
 	m := newManager(backend, name, opts)
-	roll.enter(m)
+	m.enroll()
 	exported.publish(m)
 	return Driver{m: m}
 }

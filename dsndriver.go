@@ -12,6 +12,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/clusterdsn"
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/dialects"
+	"github.com/EnumApps/clustersql/internal/drivers"
 )
 
 // dsnDriverName is the driver's name in database/sql, for programs that can set
@@ -150,6 +151,23 @@ func dialectOfDSN(dsn string) dialect.Dialect {
 	return backendDialect
 }
 
+// dialect returns the dialect of the cluster's DSNs, as far as its names tell it.
+func (d *Description) dialect() dialect.Dialect {
+	known := d.Config.dialectOf(nil)
+	if !dialects.Unknown(known) || d.Config.Dialect == DialectGeneric {
+		return known
+	}
+	for _, own := range dialects.Known {
+		if name, _ := own.Backend(); d.Driver == name || d.Driver == defaultDriver && own.Driver() != nil {
+			return own
+		}
+	}
+	if len(d.Nodes) > 0 {
+		return dialectOfDSN(d.Nodes[0].DSN)
+	}
+	return known
+}
+
 // backendOfDSN returns the backend for DSNs of the dialect: the dialect's own, or
 // the one that is registered with database/sql under the dialect's name for it.
 // The error holds nothing of a DSN.
@@ -166,6 +184,23 @@ func backendOfDSN(d dialect.Dialect) (driver.Driver, error) {
 		return nil, fmt.Errorf("driver %q: %w", name, err)
 	}
 	return backend, nil
+}
+
+// errOwnBackend is the error for a cluster whose backend is a cluster.
+var errOwnBackend = errors.New("it is a cluster of clustersql itself: name the driver of the nodes, as in \"mysql\"")
+
+// backendFor returns the driver that database/sql knows under a name; see
+// [drivers.For].
+func backendFor(name, dsn string) (driver.Driver, error) {
+	if name == dsnDriverName {
+		return nil, errOwnBackend
+	}
+	found, err := drivers.For(name, dsn)
+	switch found.(type) {
+	case Driver, *Driver, dsnDriver:
+		return nil, errOwnBackend
+	}
+	return found, err
 }
 
 // clusterOf builds the cluster that a DSN describes. It dials nothing. The

@@ -362,3 +362,20 @@ func causeOf(e *health.Evidence) string {
 	}
 	return e.Class.String()
 }
+
+// These are the causes of an EventReload.
+const (
+	causeChanged = "changed"
+	causeMistake = "mistake"
+)
+
+// noteReload notes how a reload of the cluster ended, and tells that to emit.
+func (m *manager) noteReload(diff Diff, err error, emit func(Event)) {
+	m.setReload(len(diff.Changes), err)
+	switch {
+	case err != nil:
+		emit(Event{Kind: EventReload, Cause: causeMistake, Reason: err.Error()})
+	case len(diff.Changes) > 0:
+		emit(Event{Kind: EventReload, Cause: causeChanged, Reason: diff.summary()})
+	}
+}

@@ -27,7 +27,7 @@ var arrows = map[string][]string{
 		"internal/deadline", "internal/dialect", "internal/dialects", "internal/discovery", "internal/draw",
 		"internal/drivers", "internal/gate", "internal/health", "internal/held", "internal/history",
 		"internal/jsonform", "internal/logline", "internal/members", "internal/mysql", "internal/postgres",
-		"internal/redact", "internal/roles", "internal/seen", "internal/session", "internal/settings",
+		"internal/redact", "internal/roles", "internal/roll", "internal/seen", "internal/session", "internal/settings",
 		"internal/socket", "internal/whynot",
 	},
 
@@ -54,6 +54,7 @@ var arrows = map[string][]string{
 	"internal/redact":     {},
 	"internal/discovery":  {"internal/dialect", "internal/members"},
 	"internal/roles":      {"internal/dialect", "internal/health"},
+	"internal/roll":       {},
 	"internal/settings":   {"internal/conffile"},
 	"internal/socket":     {},
 	"internal/counts":     {"internal/health", "internal/jsonform"},
@@ -306,8 +307,8 @@ func TestTheRootIsWhatAReaderCanHold(t *testing.T) {
 			t.Errorf("%s has %d lines; 400 are enough", f.path(), f.lines)
 		}
 	}
-	if root > 30 {
-		t.Errorf("the root has %d source files; 30 are enough", root)
+	if root > 29 {
+		t.Errorf("the root has %d source files; 29 are enough", root)
 	}
 	for _, name := range []string{
 		"go.mod", "go.sum", "manager.go", "nodeactor.go", "dialer.go", "registry.go", "expvar.go",

@@ -21,6 +21,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/gate"
 	"github.com/EnumApps/clustersql/internal/logline"
 	"github.com/EnumApps/clustersql/internal/members"
+	"github.com/EnumApps/clustersql/internal/roll"
 )
 
 // A manager is one cluster: its nodes, and when their actors run. How it opens
@@ -174,14 +175,8 @@ func (m *manager) names() []string {
 	return names
 }
 
-// roll lists the clusters of this process, by ID. It keeps none of them in
-// memory.
-var roll = clusterRoll{all: make(map[string]weak.Pointer[manager])}
-
-type clusterRoll struct {
-	mu  sync.Mutex // guards what follows; never held across a wait
-	all map[string]weak.Pointer[manager]
-}
+// enrolled are the clusters of this process that are in use.
+var enrolled roll.Roll[manager]
 
 // Clusters returns the clusters of this process that are in use: each one that
 // was made and was neither closed nor given up. They may come from NewDriver,
@@ -193,46 +188,25 @@ type clusterRoll struct {
 // process keeps no cluster in memory. The returned Drivers do, as any Driver does;
 // so ask again for each look. Any goroutine may call it.
 func Clusters() []Driver {
-	roll.mu.Lock()
-	defer roll.mu.Unlock()
-	all := make([]Driver, 0, len(roll.all))
-	for _, w := range roll.all {
-		if m := w.Value(); m != nil {
-			all = append(all, Driver{m: m})
-		}
+	managers := enrolled.Things()
+	all := make([]Driver, len(managers))
+	for i, m := range managers {
+		all[i] = Driver{m: m}
 	}
 	slices.SortFunc(all, func(a, b Driver) int { return cmp.Compare(a.m.id, b.m.id) })
 	return all
 }
 
-// enter adds a cluster, and gives it its ID. When nobody can reach the cluster any
-// more, it is taken off the roll, and out of expvar.
-func (r *clusterRoll) enter(m *manager) {
+// enroll lists the cluster, and gives it its ID. When nobody can reach it any more, it is
+// taken off the roll, and out of expvar.
+func (m *manager) enroll() {
 	w := weak.Make(m)
-	r.mu.Lock()
-	m.id = m.name
-	for n := 2; ; n++ {
-		if other, taken := r.all[m.id]; !taken || other.Value() == nil {
-			break
-		}
-		m.id = fmt.Sprintf("%s#%d", m.name, n)
-	}
-	r.all[m.id] = w
-	r.mu.Unlock()
+	enrolled.Enter(w, m.name, &m.id)
 	id, name := m.id, m.name
 	runtime.AddCleanup(m, func(w weak.Pointer[manager]) {
-		r.strike(id, w)
+		enrolled.Strike(id, w)
 		exported.withdraw(name, w)
 	}, w)
-}
-
-// strike takes a cluster off the roll.
-func (r *clusterRoll) strike(id string, w weak.Pointer[manager]) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.all[id] == w {
-		delete(r.all, id)
-	}
 }
 
 // release counts one connector less. The last one stops the actors and waits
@@ -269,7 +243,7 @@ func (m *manager) close() error {
 	h.end(m.cfg().AttemptTimeout)
 	if first {
 		w := weak.Make(m)
-		roll.strike(m.id, w)
+		enrolled.Strike(m.id, w)
 		exported.withdraw(m.name, w)
 	}
 	return nil
@@ -355,4 +329,58 @@ func (h remains) end(limit time.Duration) {
 			return
 		}
 	}
+}
+
+// describe returns the nodes that the cluster has, or is about to have.
+func (m *manager) describe() []members.Present {
+	nodes := *m.nodes.Load()
+	all := make([]members.Present, len(nodes))
+	for i, n := range nodes {
+		d := members.Present{Node: n.wanted(), Departing: n.departing.Load()}
+		if h := n.heir.Load(); h != nil {
+			own := d.Node
+			d.Node, d.Own = h.wanted(), &own
+		}
+		d.Conns, _ = n.conns.Count()
+		all[i] = d
+	}
+	return all
+}
+
+// wanted returns the node as it is configured.
+func (n *node) wanted() members.Node {
+	r, s := n.dial.recipe(), n.settings.Load()
+	w := members.Node{Name: n.name, DSN: r.dsn, Priority: s.Priority, Weight: s.Weight, Addr: r.addr, Origin: s.origin}
+	if r.dsn == "" {
+		w.Connector = r.connector
+	}
+	return w
+}
+
+// description returns the cluster as it is configured. A node that is about to
+// leave is not in it.
+func (m *manager) description(driver string) Description {
+	d := Description{Name: m.name, Driver: driver, Config: *m.cfg()}
+	for _, n := range m.describe() {
+		if !n.Departing {
+			d.Nodes = append(d.Nodes, Node{n.Name, n.DSN, n.Connector, n.Priority, n.Weight, n.Conns})
+		}
+	}
+	return d
+}
+
+func (m *manager) setReload(changes int, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := ReloadStatus{}
+	if old := m.reloaded.Load(); old != nil {
+		s = *old
+	}
+	s.At, s.Err, s.Count = time.Now(), "", s.Count+1
+	if err != nil {
+		s.Err, s.Failed = err.Error(), s.Failed+1
+	} else {
+		s.Applied, s.Changes = s.At, changes
+	}
+	m.reloaded.Store(&s)
 }

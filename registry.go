@@ -2,7 +2,6 @@ package clustersql
 
 import (
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"os"
@@ -25,10 +24,10 @@ type Registry struct {
 	selftest Selftest
 	turn     chan struct{} // has room for one: whoever reloads
 
+	content conffile.Content // what was last read of the file; guarded by the turn
+
 	// shared; what these point to is never changed, only replaced
 	clusters atomic.Pointer[[]registered] // in the order in which they came
-	sum      atomic.Pointer[contentSum]   // of the content that was read last
-	lost     atomic.Bool                  // the file could not be read since
 	known    atomic.Bool                  // database/sql knows the clusters
 	closed   atomic.Bool
 }
@@ -60,7 +59,7 @@ func Load(path string) (*Registry, error) {
 		return nil, err
 	}
 	r := &Registry{path: path, selftest: Selftest(f.Selftest), turn: make(chan struct{}, 1)}
-	r.saw(text)
+	r.content.Read(text)
 	var built []registered
 	r.clusters.Store(&built)
 	for _, spec := range clusters {
@@ -72,6 +71,32 @@ func Load(path string) (*Registry, error) {
 		built = append(built, registered{spec, d})
 	}
 	return r, nil
+}
+
+// all returns the clusters.
+func (r *Registry) all() []registered {
+	if all := r.clusters.Load(); all != nil {
+		return *all
+	}
+	return nil // of the zero Registry
+}
+
+// noteReload notes in every cluster how a reload ended, and emits events about it.
+// The log has one line for a mistake, and not one for each cluster.
+func (r *Registry) noteReload(diff Diff, err error) {
+	for i, c := range r.all() {
+		m, mine := c.driver.m, Diff{}
+		for _, ch := range diff.Changes {
+			if ch.Cluster == m.name {
+				mine.add(ch)
+			}
+		}
+		emit := m.emit
+		if err != nil && i > 0 {
+			emit = m.tell
+		}
+		m.noteReload(mine, err, emit)
+	}
 }
 
 // readSpecs reads the text of a file and checks all that can be checked without the
@@ -356,21 +381,4 @@ type Selftest struct {
 	// Table names an existing table that the tests may write to; they clean it
 	// up again. Without it they only read, except on throwaway nodes.
 	Table string
-}
-
-// errOwnBackend is the error for a cluster whose backend is a cluster.
-var errOwnBackend = errors.New("it is a cluster of clustersql itself: name the driver of the nodes, as in \"mysql\"")
-
-// backendFor returns the driver that database/sql knows under a name; see
-// [drivers.For].
-func backendFor(name, dsn string) (driver.Driver, error) {
-	if name == dsnDriverName {
-		return nil, errOwnBackend
-	}
-	found, err := drivers.For(name, dsn)
-	switch found.(type) {
-	case Driver, *Driver, dsnDriver:
-		return nil, errOwnBackend
-	}
-	return found, err
 }

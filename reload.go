@@ -2,78 +2,17 @@ package clustersql
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/conffile"
 	"github.com/EnumApps/clustersql/internal/members"
 	"github.com/EnumApps/clustersql/internal/settings"
 )
-
-// A contentSum stands for what a file holds. It is no secret.
-type contentSum [sha256.Size]byte
-
-// all returns the clusters.
-func (r *Registry) all() []registered {
-	if all := r.clusters.Load(); all != nil {
-		return *all
-	}
-	return nil // of the zero Registry
-}
-
-func (r *Registry) saw(text string) {
-	sum := contentSum(sha256.Sum256([]byte(text)))
-	r.sum.Store(&sum)
-}
-
-// ReloadStatus says how a cluster's configuration was last changed as a whole: by
-// [Registry.Reload], [Registry.Watch] or [Driver.Apply]. The zero value says that it
-// was not.
-type ReloadStatus struct {
-	At      time.Time `json:"at,omitzero"`      // of the last one
-	Err     string    `json:"err,omitempty"`    // why it failed; empty if it did not
-	Applied time.Time `json:"applied,omitzero"` // of the last one that did not fail
-	Changes int       `json:"changes"`          // lines of its Diff about this cluster
-	Count   uint64    `json:"count"`            // how many there were
-	Failed  uint64    `json:"failed"`           // how many of them failed
-}
-
-// These are the causes of an EventReload.
-const (
-	causeChanged = "changed"
-	causeMistake = "mistake"
-)
-
-// noteReload notes how a reload of the cluster ended, and tells that to emit.
-func (m *manager) noteReload(diff Diff, err error, emit func(Event)) {
-	m.setReload(len(diff.Changes), err)
-	switch {
-	case err != nil:
-		emit(Event{Kind: EventReload, Cause: causeMistake, Reason: err.Error()})
-	case len(diff.Changes) > 0:
-		emit(Event{Kind: EventReload, Cause: causeChanged, Reason: diff.summary()})
-	}
-}
-
-func (m *manager) setReload(changes int, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s := ReloadStatus{}
-	if old := m.reloaded.Load(); old != nil {
-		s = *old
-	}
-	s.At, s.Err, s.Count = time.Now(), "", s.Count+1
-	if err != nil {
-		s.Err, s.Failed = err.Error(), s.Failed+1
-	} else {
-		s.Applied, s.Changes = s.At, changes
-	}
-	m.reloaded.Store(&s)
-}
 
 // Reload reads the configuration file again, and changes the clusters to what it says
 // now. It returns what that changes. If path is empty, it reads the file that the
@@ -106,38 +45,11 @@ func (r *Registry) Reload(path string) (Diff, error) {
 // reloadText is Reload for the text of a file. The caller holds the turn.
 func (r *Registry) reloadText(path, text string) (Diff, error) {
 	if path == r.path {
-		r.saw(text)
-		r.lost.Store(false)
+		r.content.Read(text)
 	}
 	diff, err := r.reload(path, text)
 	r.noteReload(diff, err)
 	return diff, err
-}
-
-// unread notes that a file could not be read.
-func (r *Registry) unread(path string, err error) {
-	if path == r.path {
-		r.lost.Store(true)
-	}
-	r.noteReload(Diff{}, err)
-}
-
-// noteReload notes in every cluster how a reload ended, and emits events about it.
-// The log has one line for a mistake, and not one for each cluster.
-func (r *Registry) noteReload(diff Diff, err error) {
-	for i, c := range r.all() {
-		m, mine := c.driver.m, Diff{}
-		for _, ch := range diff.Changes {
-			if ch.Cluster == m.name {
-				mine.add(ch)
-			}
-		}
-		emit := m.emit
-		if err != nil && i > 0 {
-			emit = m.tell
-		}
-		m.noteReload(mine, err, emit)
-	}
 }
 
 // A reloading is a reload under way. The turns of all its clusters are taken.
@@ -268,8 +180,7 @@ func (r *Registry) Watch(ctx context.Context, every time.Duration) error {
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	var before contentSum // at the look before
-	missing := ""
+	var w conffile.Watch
 	for {
 		select {
 		case <-ctx.Done():
@@ -284,42 +195,173 @@ func (r *Registry) Watch(ctx context.Context, every time.Duration) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		before, missing = r.look(before, missing)
+		switch s := w.Look(r.path, &r.content); {
+		case s.Err != nil:
+			r.unread(s.Path, s.Err)
+		case s.Changed:
+			_, _ = r.reloadText(s.Path, s.Text) // the error is in the log and in the status
+		}
 		<-r.turn
 	}
 }
 
-// look looks at the file, and reloads it if it has changed. It returns its content,
-// and why it cannot be read. The caller holds the turn.
-func (r *Registry) look(before contentSum, missing string) (contentSum, string) {
-	text, path, err := conffile.ReadText(r.path)
-	if err != nil {
-		if err.Error() != missing { // and not at every look
-			r.unread(path, err)
-		}
-		return before, err.Error()
+// unread notes that a file could not be read.
+func (r *Registry) unread(path string, err error) {
+	if path == r.path {
+		r.content.Lost()
 	}
-	sum := contentSum(sha256.Sum256([]byte(text)))
-	if sum == before && (sum != *r.sum.Load() || r.lost.Load()) {
-		_, _ = r.reloadText(path, text) // the error is in the log and in the status
-	}
-	return sum, ""
+	r.noteReload(Diff{}, err)
 }
 
-// settingChanges returns the settings that differ, in the order of the fields.
-func settingChanges(cluster string, before, after *Config) []Change {
-	var all []Change
-	for _, s := range configTable.Differences(before, after, sameStrategy) {
-		all = append(all, Change{
-			Cluster: cluster, Kind: ChangeSetting, Setting: s.Key, When: Takes(s.When),
-			From: settingText(s.A), To: settingText(s.B),
-		})
+// A Description is a cluster as it is configured; see [Plan].
+type Description struct {
+	Name   string // of the cluster
+	Driver string // the backend, as database/sql knows it; empty for a backend that the program gave
+	Config Config
+	Nodes  []Node
+}
+
+// Format prints the names of the cluster and its nodes, for every verb.
+func (d Description) Format(s fmt.State, verb rune) {
+	all := make([]string, len(d.Nodes))
+	for i, n := range d.Nodes {
+		all[i] = n.Name
+	}
+	format(s, verb, fmt.Sprintf("cluster %q with the nodes %s", d.Name, names(all)))
+}
+
+// A Diff is what a reload changes, or would change, in the order in which one
+// reads it: cluster by cluster, settings first. It holds no secret.
+type Diff struct {
+	Changes []Change `json:"changes"`
+}
+
+// A Change is one line of a [Diff].
+type Change struct {
+	Cluster string     `json:"cluster"`
+	Node    string     `json:"node,omitempty"` // empty for a change of the cluster
+	Kind    ChangeKind `json:"kind"`
+	Setting string     `json:"setting,omitempty"` // of a ChangeSetting
+	From    string     `json:"from,omitempty"`    // what was
+	To      string     `json:"to,omitempty"`      // what is to be
+	When    Takes      `json:"when"`
+	// Moves is how many open connections are closed because of the change, each
+	// when its work is done. It is known where the old description is that of a
+	// running cluster.
+	Moves int `json:"moves"`
+}
+
+// ChangeKind is the kind of a [Change].
+type ChangeKind string
+
+const (
+	ChangeAdd      ChangeKind = "add"      // a node, or a whole cluster, is new
+	ChangeRemove   ChangeKind = "remove"   // a node leaves, once another one is up; a cluster stays until the restart
+	ChangeReplace  ChangeKind = "replace"  // a node has another DSN: the new node is up before the old one drains
+	ChangePassword ChangeKind = "password" // a node's DSN has another password, and nothing else is new
+	ChangeDial     ChangeKind = "dial"     // somebody else dials for the node; see Config.Dial
+	ChangeTune     ChangeKind = "tune"     // a node has another priority or weight
+	ChangeKeep     ChangeKind = "keep"     // a node that was about to leave or to be replaced stays
+	ChangeSetting  ChangeKind = "setting"  // a setting of the cluster has another value
+	ChangeDriver   ChangeKind = "driver"   // the cluster has another backend: nothing of it changes before the restart
+)
+
+// Takes says when a change takes effect.
+type Takes string
+
+const (
+	TakesLive        Takes = "live"                // at once, for all that the cluster does
+	TakesConnections Takes = "for new connections" // connections that there are stay as they are
+	TakesRestart     Takes = "at restart"          // the running cluster keeps what it has
+)
+
+// Empty reports whether nothing changes.
+func (d Diff) Empty() bool { return len(d.Changes) == 0 }
+
+// Moves returns how many connections the changes move in all.
+func (d Diff) Moves() int {
+	all := 0
+	for _, c := range d.Changes {
+		all += c.Moves
 	}
 	return all
 }
 
-// sameStrategy compares the only setting that is a struct.
-func sameStrategy(a, b any) bool { return a.(Strategy).same(b.(Strategy)) }
+// String returns one line for each change.
+func (d Diff) String() string {
+	if d.Empty() {
+		return "nothing changes\n"
+	}
+	var b strings.Builder
+	for _, c := range d.Changes {
+		b.WriteString(c.String() + "\n")
+	}
+	return b.String()
+}
+
+// A line is a Change with the words in which it is told.
+type line = members.Line[ChangeKind, Takes]
+
+// String returns the change as one line.
+func (c Change) String() string { return line(c).String() }
+
+// summary says in a line what changes about the nodes.
+func (d Diff) summary() string {
+	return members.Summary(d.Changes, func(c Change) string { return line(c).Brief() })
+}
+
+func (d *Diff) add(changes ...Change) { d.Changes = append(d.Changes, changes...) }
+
+// addNode adds what changes about a node.
+func (d *Diff) addNode(n *members.Change, cluster string) {
+	for _, l := range members.Lines[ChangeKind, Takes](n, cluster) {
+		d.add(Change(l))
+	}
+}
+
+// Plan returns what changes from one configuration to another. Clusters and nodes
+// are what they were as long as their names are. It is pure: it dials nothing,
+// changes nothing and holds no secret. [Registry.Describe] and [Driver.Describe]
+// return descriptions of what runs; [Load] and Describe one of a file.
+//
+// What a plan shows is what [Registry.Reload] and [Driver.Apply] do.
+func Plan(old, new []Description) Diff {
+	var d Diff
+	for _, after := range new {
+		i := slices.IndexFunc(old, func(o Description) bool { return o.Name == after.Name })
+		if i < 0 {
+			d.add(Change{Cluster: after.Name, Kind: ChangeAdd, When: TakesLive, To: fmt.Sprintf("with %d nodes", len(after.Nodes))})
+			continue
+		}
+		before := old[i]
+		if before.Driver != after.Driver {
+			d.add(driverChange(after.Name, before.Driver, after.Driver))
+			continue
+		}
+		d.add(settingChanges(after.Name, &before.Config, &after.Config)...)
+		was := make([]members.Present, len(before.Nodes))
+		for i, n := range before.Nodes {
+			was[i].Node = n.wanted("")
+		}
+		now := make([]members.Node, len(after.Nodes))
+		for i, n := range after.Nodes {
+			now[i] = n.wanted("")
+		}
+		for _, n := range members.Compare(after.dialect(), was, now, before.Config.Dial != after.Config.Dial) {
+			d.addNode(&n, after.Name)
+		}
+	}
+	for _, before := range old {
+		if !slices.ContainsFunc(new, func(n Description) bool { return n.Name == before.Name }) {
+			d.add(Change{Cluster: before.Name, Kind: ChangeRemove, When: TakesRestart})
+		}
+	}
+	return d
+}
+
+func driverChange(cluster, from, to string) Change {
+	return Change{Cluster: cluster, Kind: ChangeDriver, From: fmt.Sprintf("%q", from), To: fmt.Sprintf("%q", to), When: TakesRestart}
+}
 
 // settingText returns a value as a file has it.
 func settingText(value any) string {
@@ -336,12 +378,4 @@ func settingText(value any) string {
 		return "the dialect's"
 	}
 	return "the program's"
-}
-
-// keeping returns the settings with which a running cluster goes on: what changes
-// at a restart only is as it was.
-func (c *Config) keeping(before *Config) *Config {
-	kept := *c
-	configTable.Keep(&kept, before, string(TakesRestart))
-	return &kept
 }

@@ -41,6 +41,18 @@ type ClusterStatus struct {
 	Unused  []UnusedNode   `json:"unused,omitempty"`  // what discovery has found and does not use
 }
 
+// ReloadStatus says how a cluster's configuration was last changed as a whole: by
+// [Registry.Reload], [Registry.Watch] or [Driver.Apply]. The zero value says that it
+// was not.
+type ReloadStatus struct {
+	At      time.Time `json:"at,omitzero"`      // of the last one
+	Err     string    `json:"err,omitempty"`    // why it failed; empty if it did not
+	Applied time.Time `json:"applied,omitzero"` // of the last one that did not fail
+	Changes int       `json:"changes"`          // lines of its Diff about this cluster
+	Count   uint64    `json:"count"`            // how many there were
+	Failed  uint64    `json:"failed"`           // how many of them failed
+}
+
 // NodeStatus is a snapshot of one node. Its counters start when the node is
 // added.
 type NodeStatus struct {

@@ -1,5 +1,5 @@
-// Package members compares the nodes that a cluster has with those that it is to have.
-// It is plain data: nothing is dialled and nothing changes.
+// Package members compares the nodes that a cluster has with those that it is to have,
+// and tells in lines what changes. It is plain data: nothing is dialled and nothing changes.
 //
 // The root and discovery import the package; it imports conffile and dialect.
 package members
