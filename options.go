@@ -377,6 +377,8 @@ func (d Discover) kinds() []Discover {
 func (d Discover) has(kind Discover) bool { return slices.Contains(d.kinds(), kind) }
 
 // A Source finds nodes for a cluster, such as in a registry of services; see
-// [Config.Source]. It returns all nodes that there are now. It may be called from any
-// goroutine, one call at a time, and should return when ctx is done.
+// [Config.Source]. It returns all nodes that there are now. A node is its name: one that
+// is returned with another DSN, or with another Connector, is replaced, so return the
+// same Connector as long as it is the same node. It may be called from any goroutine,
+// one call at a time, and should return when ctx is done.
 type Source func(ctx context.Context) ([]Node, error)

@@ -93,6 +93,7 @@ func (s *State) Take(answers []Answer, rules Rules, now time.Time) Round {
 	var r Round
 	found, unsure := make(map[string]Found), make(map[string]bool)
 	var order []string
+	named := make(map[string]string) // the addresses of the program's own nodes
 	var sources []Source
 	for _, a := range answers {
 		src := s.source(a.Source)
@@ -114,21 +115,52 @@ func (s *State) Take(answers []Answer, rules Rules, now time.Time) Round {
 		for _, f := range src.last {
 			if why := rules.refuses(f); why != "" {
 				r.Unused = append(r.Unused, Unused{f.Addr, f.Source, why})
+			} else if addr, twice := named[f.name()]; twice && addr != f.Addr {
+				r.Unused = append(r.Unused, Unused{f.Addr, f.Source, "there is a node of this name already"})
 			} else if first, twice := found[f.Addr]; !twice {
 				found[f.Addr] = f
 				order = append(order, f.Addr)
+				if f.Own != nil {
+					named[f.name()] = f.Addr
+				}
 			} else if first.Source != f.Source || first.Template != f.Template {
 				r.Unused = append(r.Unused, Unused{f.Addr, f.Source, "it is one node with what " + first.Source + " has found"})
+			} else if first.name() != f.name() {
+				r.Unused = append(r.Unused, Unused{f.Addr, f.Source, "it is one node with " + first.name()})
 			}
 		}
 	}
 	s.sources = sources
 	r.Sources = slices.Clone(sources)
+	s.follow(found, named)
 	r.Changed = s.update(found, order, unsure, rules, &r)
 	for _, m := range s.members {
 		r.Members = append(r.Members, m.Found)
 	}
 	return r
+}
+
+// name returns the name that the program's own source gives a node; empty for others.
+func (f Found) name() string {
+	if f.Own == nil {
+		return ""
+	}
+	return f.Own.Name
+}
+
+// follow gives members that the program has named the addresses that they have now: a
+// node that has moved stays a member. It is not missing, and waits for no guard rail.
+func (s *State) follow(found map[string]Found, named map[string]string) {
+	moved := make(map[string]bool)
+	for i := range s.members {
+		m := &s.members[i]
+		if addr, there := named[m.name()]; there && m.Own != nil {
+			m.Addr = addr
+			moved[addr] = true
+		}
+	}
+	// Who had such an address until now is another node, or is gone.
+	s.members = slices.DeleteFunc(s.members, func(m member) bool { return moved[m.Addr] && m.name() != found[m.Addr].name() })
 }
 
 func (s *State) source(name string) Source {
@@ -183,6 +215,9 @@ func (r *Rules) refuses(f Found) string {
 			return ""
 		}
 		return "it is no address"
+	}
+	if a := at.Addr(); f.Own == nil && (a.IsUnspecified() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) || at.Port() == 0) {
+		return "no server has such an address"
 	}
 	if len(r.Networks) > 0 && !slices.ContainsFunc(r.Networks, func(p netip.Prefix) bool { return p.Contains(at.Addr().Unmap()) }) {
 		return "it is not in discover_networks"

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/EnumApps/clustersql/internal/members"
 )
 
 func rules(missing, floor int, networks ...netip.Prefix) Rules {
@@ -133,6 +135,42 @@ func TestAnAnswerOfNoUse(t *testing.T) {
 	}.run(t, rules(1, 1, netip.MustParsePrefix("10.0.0.0/30")))
 	if s := last.Sources[0]; s.Err != "nothing of the answer can be used" || len(last.Unused) != 1 || last.Unused[0].Addr != "10.0.0.9:3306" {
 		t.Errorf("%+v, %+v", s, last.Unused)
+	}
+}
+
+// What is no server's address is not dialled, whatever answers so: some name services
+// say 0.0.0.0 for names that they block.
+func TestAddressesOfNoServer(t *testing.T) {
+	a := Answer{Source: "dns"}
+	for _, addr := range []string{"0.0.0.0:3306", "[::]:3306", "[::ffff:0.0.0.0]:3306", "224.0.0.1:3306", "[ff02::1]:3306", "255.255.255.255:3306", "10.0.0.7:0"} {
+		a.Found = append(a.Found, Found{Addr: addr})
+	}
+	last := script{{one(says("dns", "1")), "1"}, {one(a), "1"}}.run(t, rules(1, 1))
+	if len(last.Unused) != len(a.Found) || last.Sources[0].Err == "" {
+		t.Errorf("%+v", last)
+	}
+}
+
+// named is the answer of the program's source, with pairs of a name and a host.
+func named(pairs ...string) Answer {
+	a := Answer{Source: "source"}
+	for i := 0; i < len(pairs); i += 2 {
+		a.Found = append(a.Found, Found{Addr: "10.0.0." + pairs[i+1] + ":3306", Own: &members.Node{Name: pairs[i]}})
+	}
+	return a
+}
+
+// A node that the program names is its name: it moves at once, and two that lead to one
+// address are one, as are two of one name. That is said.
+func TestTheProgramsNodesAreTheirNames(t *testing.T) {
+	last := script{
+		{one(named("a", "1", "b", "2", "c", "3")), "1 2 3"}, {one(named("a", "9", "b", "8", "c", "7")), "7 8 9"}, {one(named("a", "8", "b", "9", "c", "7")), "7 8 9"},
+		{[]Answer{says("dns", "7"), named("a", "8", "b", "9")}, "7 8 9"}, {one(named("a", "7", "b", "9")), "7 9"},
+		{one(named("a", "7", "b", "9", "c", "7", "b", "4", "b", "9")), "7 9"},
+	}.run(t, rules(3, 1))
+	want := []Unused{{"10.0.0.7:3306", "source", "it is one node with a"}, {"10.0.0.4:3306", "source", "there is a node of this name already"}}
+	if !slices.Equal(last.Unused, want) || last.Members[0].Own.Name != "a" {
+		t.Errorf("%+v, %s", last.Unused, last.Members[0].Own.Name)
 	}
 }
 
