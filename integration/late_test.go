@@ -57,7 +57,7 @@ func late(s *stage) {
 	s.Logf("the program ran late by up to %s; a plain driver: %q; ours: %q; %d events", saw.Late, saw.Plain, saw.Ours, len(saw.Events))
 	a := account{client: "late", interval: usual.ProbeInterval, timeout: usual.ProbeTimeout, events: saw.Events}
 	for _, node := range saw.Downs {
-		a.downs = append(a.downs, sighting{node, during.to, ""})
+		a.downs = append(a.downs, sighting{node: node, at: during.to})
 	}
 	l := tally{fault: "program late", readsOK: 1, noReturn: true, toll: s.lookout.toll(a, during)}
 	if saw.Ours != "" {

@@ -22,6 +22,9 @@ func TestToll(t *testing.T) {
 	told := func(kind clustersql.EventKind, conns int, reason string) account {
 		return account{events: []clustersql.Event{{Time: at(9), Node: "n2", Kind: kind, Conns: conns, Reason: reason}}}
 	}
+	seen := func(node string, when, since float64) sighting {
+		return sighting{node: node, at: at(when), since: at(since)}
+	}
 	broken := func(node string, err error) account {
 		return account{failed: []op{{begin: at(8), end: at(9), node: node, err: err}}}
 	}
@@ -31,35 +34,37 @@ func TestToll(t *testing.T) {
 		harm            harm
 		sessions, nodes int
 	}{
-		"nothing":                            {},
-		"down":                               {account: down("silent"), nodes: 1},
-		"down by its status":                 {account: account{downs: []sighting{{"n2", at(9), ""}, {"n2", at(9.1), ""}}}, nodes: 1},
-		"down after a fault":                 {account: down("silent"), harm: harm{node: "n2", of: all, span: span{from: at(8)}}},
-		"down before a fault":                {account: down("silent"), harm: harm{node: "n2", of: all, span: span{from: at(9.5)}}, nodes: 1},
-		"down after another node's fault":    {account: down("silent"), harm: harm{node: "n1", of: all, span: span{from: at(8)}}, nodes: 1},
-		"down after its sessions' fault":     {account: down("silent"), harm: harm{node: "n2", of: sessions, span: span{from: at(8)}}, nodes: 1},
-		"down after another client's fault":  {account: down("silent"), harm: harm{node: "n2", client: "other", of: all, span: span{from: at(8)}}, nodes: 1},
-		"down, and a plain client fails":     {account: down("silent"), look: func(l *look) { l.err = driver.ErrBadConn }},
-		"down, and a plain client waits":     {account: down("silent"), look: func(l *look) { l.end = l.due.Add(time.Second) }},
-		"down, and a plain client may write": {account: writing, nodes: 1},
-		"down, and a plain client may not":   {account: writing, look: func(l *look) { l.readOnly = true }},
-		"down, and it does not write":        {account: down("read-only: Error 1290"), look: func(l *look) { l.readOnly = true }, nodes: 1},
-		"down, and a long-lasting donor":     {account: down("not ready"), look: func(l *look) { l.donor = true }},
-		"down, and the last one, a donor":    {account: down("not ready"), look: func(l *look) { l.donor = true }, harm: harm{node: "n1", of: all, span: span{from: at(5)}}, nodes: 1},
-		"cut":                                {account: told(clustersql.EventCut, 3, "silent"), sessions: 3},
-		"retired":                            {account: told(clustersql.EventRetired, 3, "not ready"), sessions: 3},
-		"lost":                               {account: told(clustersql.EventLost, 3, "EOF"), sessions: 3},
-		"gave way":                           {account: told(clustersql.EventRetired, 3, "9 are more than its share of 6.0")},
-		"lost after a fault":                 {account: told(clustersql.EventLost, 3, "EOF"), harm: harm{node: "n2", of: sessions, span: span{from: at(8)}}},
-		"down before the fault was over":     {account: down("silent"), harm: harm{node: "n2", of: all, span: span{at(8), at(9)}}},
-		"down after the fault was over":      {account: down("silent"), harm: harm{node: "n2", of: all, span: span{at(7), at(8)}}, nodes: 1},
-		"lost while logins are refused":      {account: told(clustersql.EventLost, 3, "EOF"), harm: harm{node: "n2", of: itself, span: span{from: at(8)}}, sessions: 3},
-		"broken under a statement":           {account: broken("n2", driver.ErrBadConn), sessions: 1},
-		"broken, nobody knows where":         {account: broken("", driver.ErrBadConn), sessions: 1},
-		"broken, maybe by a fault":           {account: broken("", driver.ErrBadConn), harm: harm{node: "n1", of: all, span: span{from: at(8)}}},
-		"a statement's own error":            {account: broken("n2", fmt.Errorf("duplicate key"))},
-		"an open that failed":                {account: broken("n2", &clustersql.OpenError{Attempts: []clustersql.AttemptError{{Node: "n2", Err: driver.ErrBadConn}}})},
-		"ended without an event":             {account: account{closed: map[string]int{"n2": 2}}, sessions: 2},
+		"nothing":                                 {},
+		"down":                                    {account: down("silent"), nodes: 1},
+		"down by its status":                      {account: account{downs: []sighting{seen("n2", 9, 9), seen("n2", 9.1, 9)}}, nodes: 1},
+		"down after a fault":                      {account: down("silent"), harm: harm{node: "n2", of: all, span: span{from: at(8)}}},
+		"down before a fault":                     {account: down("silent"), harm: harm{node: "n2", of: all, span: span{from: at(9.5)}}, nodes: 1},
+		"down after another node's fault":         {account: down("silent"), harm: harm{node: "n1", of: all, span: span{from: at(8)}}, nodes: 1},
+		"down after its sessions' fault":          {account: down("silent"), harm: harm{node: "n2", of: sessions, span: span{from: at(8)}}, nodes: 1},
+		"down after another client's fault":       {account: down("silent"), harm: harm{node: "n2", client: "other", of: all, span: span{from: at(8)}}, nodes: 1},
+		"down, and a plain client fails":          {account: down("silent"), look: func(l *look) { l.err = driver.ErrBadConn }},
+		"down, and a plain client waits":          {account: down("silent"), look: func(l *look) { l.end = l.due.Add(time.Second) }},
+		"down, and a plain client may write":      {account: writing, nodes: 1},
+		"down, and a plain client may not":        {account: writing, look: func(l *look) { l.readOnly = true }},
+		"down, and it does not write":             {account: down("read-only: Error 1290"), look: func(l *look) { l.readOnly = true }, nodes: 1},
+		"down, and a long-lasting donor":          {account: down("not ready"), look: func(l *look) { l.donor = true }},
+		"down, and the last one, a donor":         {account: down("not ready"), look: func(l *look) { l.donor = true }, harm: harm{node: "n1", of: all, span: span{from: at(5)}}, nodes: 1},
+		"down by its status, a donor until then":  {account: account{downs: []sighting{seen("n2", 9.4, 8.5)}}, look: func(l *look) { l.donor = true }},
+		"down by its status, before it was donor": {account: account{downs: []sighting{seen("n2", 9.4, 2)}}, look: func(l *look) { l.donor = true }, nodes: 1},
+		"cut":                            {account: told(clustersql.EventCut, 3, "silent"), sessions: 3},
+		"retired":                        {account: told(clustersql.EventRetired, 3, "not ready"), sessions: 3},
+		"lost":                           {account: told(clustersql.EventLost, 3, "EOF"), sessions: 3},
+		"gave way":                       {account: told(clustersql.EventRetired, 3, "9 are more than its share of 6.0")},
+		"lost after a fault":             {account: told(clustersql.EventLost, 3, "EOF"), harm: harm{node: "n2", of: sessions, span: span{from: at(8)}}},
+		"down before the fault was over": {account: down("silent"), harm: harm{node: "n2", of: all, span: span{at(8), at(9)}}},
+		"down after the fault was over":  {account: down("silent"), harm: harm{node: "n2", of: all, span: span{at(7), at(8)}}, nodes: 1},
+		"lost while logins are refused":  {account: told(clustersql.EventLost, 3, "EOF"), harm: harm{node: "n2", of: itself, span: span{from: at(8)}}, sessions: 3},
+		"broken under a statement":       {account: broken("n2", driver.ErrBadConn), sessions: 1},
+		"broken, nobody knows where":     {account: broken("", driver.ErrBadConn), sessions: 1},
+		"broken, maybe by a fault":       {account: broken("", driver.ErrBadConn), harm: harm{node: "n1", of: all, span: span{from: at(8)}}},
+		"a statement's own error":        {account: broken("n2", fmt.Errorf("duplicate key"))},
+		"an open that failed":            {account: broken("n2", &clustersql.OpenError{Attempts: []clustersql.AttemptError{{Node: "n2", Err: driver.ErrBadConn}}})},
+		"ended without an event":         {account: account{closed: map[string]int{"n2": 2}}, sessions: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := &lookout{nodes: []string{"n1", "n2"}, looks: make(map[string][]look)}

@@ -32,6 +32,7 @@ type toll struct {
 type sighting struct {
 	node   string
 	at     time.Time
+	since  time.Time // when it went down
 	reason string
 }
 
@@ -40,7 +41,7 @@ func downsOf(d clustersql.Driver) []sighting {
 	var downs []sighting
 	for _, n := range d.Status().Nodes {
 		if n.State == clustersql.StateDown {
-			downs = append(downs, sighting{n.Name, time.Now(), n.Reason})
+			downs = append(downs, sighting{n.Name, time.Now(), n.Since, n.Reason})
 		}
 	}
 	return downs
@@ -83,7 +84,7 @@ func (k *lookout) toll(a account, p span) toll {
 		}
 	}
 	for _, s := range a.downs {
-		if p.has(s.at) && !down[s.node] && k.good(a, s.node, itself, s.at) && !k.outlasted(a, s.node, s.at) && !k.unsuited(a, s.node, s.reason, s.at) {
+		if p.has(s.at) && !down[s.node] && k.good(a, s.node, itself, s.at) && !k.wasOutlasted(a, s) && !k.unsuited(a, s.node, s.reason, s.at) {
 			down[s.node] = true
 			t.note(s.at, s.node, "its status says down")
 		}
@@ -152,6 +153,12 @@ func (a *account) finds() time.Duration { return a.interval*6/5 + time.Duration(
 func (k *lookout) outlasted(a account, node string, at time.Time) bool {
 	return k.donated(node, span{at.Add(-usual.DonorAfter), at}) &&
 		slices.ContainsFunc(k.nodes, func(other string) bool { return other != node && k.good(a, other, itself, at) })
+}
+
+// wasOutlasted reports whether a node that was down had gone down as such a donor,
+// and has not been none for longer than a node needs to come back.
+func (k *lookout) wasOutlasted(a account, s sighting) bool {
+	return k.outlasted(a, s.node, s.since) && slices.ContainsFunc(k.during(s.node, span{s.at.Add(-comesBack), s.at}), func(l look) bool { return l.donor })
 }
 
 // unsuited reports whether a client that writes left a node out which took no
