@@ -185,7 +185,7 @@ func (n *node) vars() *expvar.Map {
 func statusVars(s *NodeStatus) any {
 	vars := map[string]any{
 		"Since": timeOrNull(s.Since), "NextCheck": timeOrNull(s.NextCheck), "Added": timeOrNull(s.Added),
-		"Address": s.Address, "Origin": s.Origin, "Pending": textOrNull(s.Pending), "Priority": s.Priority, "Weight": s.Weight,
+		"Address": s.Address, "Origin": s.Origin, "Pending": textOrNull(s.Pending), "Position": textOrNull(s.Position), "Priority": s.Priority, "Weight": s.Weight,
 		"Donor": s.Donor, "Full": s.Full, "FullUntil": timeOrNull(s.FullUntil), "Returning": s.Returning, "ReturnedAt": timeOrNull(s.ReturnedAt),
 		"HeldUntil": timeOrNull(s.HeldUntil), "SameAs": textOrNull(s.SameAs), "ConfID": s.ConfID,
 		"Role": s.Role.String(), "Access": s.Access.String(), "Timeline": s.Timeline, "Lag": nil, "LagUnknown": textOrNull(s.LagUnknown),

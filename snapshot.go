@@ -125,6 +125,9 @@ func (n *node) status() NodeStatus {
 	t := n.tally
 	status.IdleConns, status.RetiredConns = n.conns.Parts(status.Generation)
 	status.HeldUntil = n.heldUntil(now)
+	if s := n.snapshot.Load(); s.part != nil {
+		status.Position = s.part.Place(s.view)
+	}
 	status.ErrorsByClass, status.RefusedByClass, status.ClosedBy = t.Troubles()
 	t.fill(&status, now)
 	return status

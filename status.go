@@ -77,6 +77,11 @@ type NodeStatus struct {
 	Role      Role   `json:"role"`                // its part in replication, at the last look
 	Access    Access `json:"access"`              // whether it takes writes, at the last look
 	Timeline  uint64 `json:"timeline,omitempty"`  // PostgreSQL's, which grows with every promotion; 0 if it is not known
+	// Position is how far the node was in what is replicated, at the last look:
+	// Galera's wsrep_last_committed, PostgreSQL's LSN, or the number of transactions
+	// of each GTID domain (MariaDB) or server (MySQL). It is empty if it is not known.
+	// Strategies get it empty.
+	Position string `json:"position,omitempty"`
 	// Lag is how far a replica was behind its primary at the last look. It means
 	// nothing if LagUnknown, the reason why it is not known, is not empty.
 	Lag        time.Duration `json:"-"`

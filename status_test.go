@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/EnumApps/clustersql/internal/galeratest"
 )
 
 // A chattyError is a backend's error that shows its fields to fmt.
@@ -218,4 +219,38 @@ func TestEveryWordIsRead(t *testing.T) {
 			t.Errorf("%v became %v", access, back)
 		}
 	}
+}
+
+// The status says how far each node is in what is replicated, as its database writes
+// it. A node that does not tell has none.
+func TestStatusHasThePosition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		pgNodes(b, 2)[1].set(func(p *pgScript) { p.place = 64 })
+		galeratest.Node(b.Node("n3")).Seqno.Store(4711)
+		for _, c := range []struct {
+			dialect Dialect
+			nodes   []string
+			want    []string
+		}{
+			{DialectPostgres, []string{"n1", "n2"}, []string{"0/64", "0/40"}},
+			{DialectMySQL, []string{"n3"}, []string{"4711"}},
+			{DialectGeneric, []string{"n4"}, []string{""}},
+		} {
+			d := NewDriver(b.Driver(), t.Name()+string(c.dialect), quiet, seeded(t), WithDialect(c.dialect))
+			defer d.Close()
+			for _, n := range c.nodes {
+				if err := d.AddNode(n, n); err != nil {
+					t.Fatal(err)
+				}
+			}
+			openDB(t, d)
+			time.Sleep(10 * time.Second)
+			for i, n := range d.Status().Nodes {
+				if n.Position != c.want[i] {
+					t.Errorf("%s is at %q, want %q", n.Name, n.Position, c.want[i])
+				}
+			}
+		}
+	})
 }

@@ -68,6 +68,7 @@ var nodeGroups = []group[nodeRow]{
 		{key: "access", label: "access", help: "whether it takes writes, at the last look", value: func(r *nodeRow) string { return known(r.Access, clustersql.AccessUnknown) }},
 		{key: "lag", label: "lag", help: "how far a replica was behind its primary", value: (*nodeRow).lag},
 		{key: "view", label: "view", help: "the number of its view of the Galera group, or PostgreSQL's timeline", value: (*nodeRow).view},
+		{key: "position", label: "position", help: "how far it is in what is replicated: Galera's wsrep_last_committed, PostgreSQL's LSN, or GTIDs", slow: true, value: func(r *nodeRow) string { return r.Position }},
 		{key: "same", label: "same as", help: "another node that is the same server", value: func(r *nodeRow) string { return r.SameAs }},
 	}},
 	{"Connections", []column[nodeRow]{

@@ -2,7 +2,10 @@ package health
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -109,6 +112,43 @@ type Mark struct {
 func NewPosition(marks []Mark) Position {
 	slices.SortFunc(marks, func(a, b Mark) int { return cmp.Compare(a.Origin, b.Origin) })
 	return marks
+}
+
+// shownMarks is how many origins of a position are shown.
+const shownMarks = 4
+
+// String returns the position for people: each origin with how far it is, and the
+// place in a log that has no origins as PostgreSQL writes it.
+func (p Position) String() string {
+	var b strings.Builder
+	shown := 0
+	for i, m := range p {
+		switch {
+		case m.At == 0:
+			continue
+		case shown == shownMarks:
+			fmt.Fprintf(&b, ", and %d more", len(p)-i)
+			return b.String()
+		case shown > 0:
+			b.WriteString(", ")
+		}
+		shown++
+		if m.Origin == "" {
+			fmt.Fprintf(&b, "%X/%X", m.At>>32, uint32(m.At))
+			continue
+		}
+		fmt.Fprintf(&b, "%s:%d", m.Origin, m.At)
+	}
+	return b.String()
+}
+
+// Place returns how far the node is in what is replicated, for people. A node of a
+// Galera group says that with its view.
+func (r *Replication) Place(v View) string {
+	if v.Seqno > 0 {
+		return strconv.FormatUint(v.Seqno, 10)
+	}
+	return r.Position.String()
 }
 
 // Compare says whether p has all of what q has. Origins that p does not know may
