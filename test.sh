@@ -233,7 +233,7 @@ rounds='^(TestRaceOfThree|TestOpenRandomly|TestSecretsAreShownNowhere|TestNoWrit
 without_race() { short_packages && go test -json -timeout 15m -count=1 -run "Small|Alloc|$rounds" "${list[@]}"; }
 
 # What clients see of every fault; the tests' own tables are the result.
-faults() { cd "$1" && go test -json -race -count=1 -timeout 15m "${@:3}" "$2"; }
+faults() { cd "$1" && go test -json -race -count=1 -timeout 15m "$2" "${@:3}"; }
 
 # oldest has no -race: what it is after is what does not compile, or is not
 # there yet. The tests have one processor: with more, Go 1.25.0 now and then takes
