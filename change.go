@@ -161,12 +161,13 @@ func (m *manager) apply(nodes []Node, opts []Option) (Diff, error) {
 }
 
 func (m *manager) applied(nodes []Node, opts []Option) (Diff, error) {
-	if len(nodes) == 0 {
-		return Diff{}, fmt.Errorf("clustersql: cluster %q: there is no node to apply: name at least one, or close the cluster", m.name)
-	}
 	m.turn <- struct{}{}
 	defer func() { <-m.turn }()
 	cfg := *m.cfg()
+	base := configuredOf(nodes, originCode)
+	if len(base) == 0 && cfg.Source == nil {
+		return Diff{}, fmt.Errorf("clustersql: cluster %q: there is no node to apply: name at least one, or close the cluster", m.name)
+	}
 	for _, opt := range opts {
 		opt(&cfg)
 	}
@@ -177,9 +178,7 @@ func (m *manager) applied(nodes []Node, opts []Option) (Diff, error) {
 	if err != nil {
 		return Diff{}, fmt.Errorf("clustersql: cluster %q: %w", m.name, err)
 	}
-	base := make([]members.Node, len(nodes))
-	for i, n := range nodes {
-		base[i] = n.wanted(originCode)
+	for i := range base {
 		base[i].Conns = 0
 	}
 	templates, wanted, _ := m.split(&cfg, base)

@@ -373,9 +373,23 @@ func (m *manager) configured() []members.Node {
 	all := slices.Clone(m.templates)
 	m.mu.Unlock()
 	for _, n := range m.describe() {
-		if !n.Departing && (n.Origin == originCode || n.Origin == originFile || n.Origin == originDSN) {
+		if !n.Departing && isConfigured(n.Origin) {
 			all = append(all, n.Node)
 		}
 	}
 	return all
+}
+
+// isConfigured tells what the program, a file or a DSN wants from what was found.
+func isConfigured(origin string) bool {
+	return origin == originCode || origin == originFile || origin == originDSN
+}
+
+// described returns a node for a Description.
+func described(n members.Node) Node {
+	d := Node{Name: n.Name, DSN: n.DSN, Connector: n.Connector, Priority: n.Priority, Weight: n.Weight, Conns: n.Conns}
+	if !isConfigured(n.Origin) {
+		d.Found = n.Origin
+	}
+	return d
 }

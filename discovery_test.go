@@ -161,6 +161,9 @@ func TestASourceIsNotTrusted(t *testing.T) {
 		if got := d.Nodes(); !slices.Equal(got, []string{"h1", "h2"}) {
 			t.Errorf("%q", got) // an answer of which nothing can be used is an empty one
 		}
+		if diff, err := d.Apply(nil, WithRiseFall(3, 3)); err != nil || len(diff.Changes) != 2 || d.Config().Rise != 3 || len(d.Nodes()) != 2 {
+			t.Errorf("settings alone: %v, %s", err, diff)
+		}
 		asked := r.count()
 		db.Close()
 		time.Sleep(time.Hour)
@@ -290,6 +293,25 @@ func TestReloadOfDiscovery(t *testing.T) {
 	db := sql.OpenDB(d.Connector())
 	defer db.Close()
 	waitFor(t, d, namesAre("127.0.0.1:1", "127.0.0.2:1"))
+	plan := func(want ...ChangeKind) {
+		t.Helper()
+		next := load(t, "")
+		var got []ChangeKind
+		for _, c := range Plan(r.Describe(), next.Describe()).Changes {
+			got = append(got, c.Kind)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("the plan is %q, want %q", got, want)
+		}
+	}
+	plan()
+	for what, dsn := range map[ChangeKind]string{ChangePassword: "app:two@tcp(galera.test.:1)/db", ChangeReplace: "app:one@tcp(other.test.:1)/db"} {
+		inFile(t, strings.Replace(fmt.Sprintf(file, s.Addr(), "discover = \"dns\"\n", "one"), "app:one@tcp(galera.test.:1)/db", dsn, 1))
+		plan(what)
+	}
+	if diff, err := d.Apply(d.Describe().Nodes); err != nil || !diff.Empty() || !namesAre("127.0.0.1:1", "127.0.0.2:1")(d.Status()) || len(d.Describe().Nodes) != 3 {
+		t.Errorf("%v, %s", err, diff)
+	}
 	diff, err := reloadFile(t, r, fmt.Sprintf(file, s.Addr(), "discover = \"dns\"\n", "two"))
 	if err != nil || len(diff.Changes) != 2 || diff.Changes[0].Kind != ChangePassword {
 		t.Errorf("%v, %s", err, diff)

@@ -102,8 +102,8 @@ func (d Driver) DelNode(name string) error {
 //   - Another priority or weight counts from the next open on.
 //
 // What still waits is in NodeStatus.Pending. Apply waits for no node. It is all or
-// nothing: after an error the cluster is as it was. It is an error if nodes is empty,
-// if two have one name, and whatever is one of [Driver.AddNode]. The error holds none
+// nothing: after an error the cluster is as it was. It is an error if nodes is empty
+// and the cluster has no Source, if two have one name, and whatever is one of [Driver.AddNode]. The error holds none
 // of the DSNs' secrets. Calls may overlap: each works on what the one before has
 // left.
 func (d Driver) Apply(nodes []Node, opts ...Option) (Diff, error) {
@@ -114,7 +114,8 @@ func (d Driver) Apply(nodes []Node, opts ...Option) (Diff, error) {
 }
 
 // Describe returns the cluster as it is configured now, with the number of open
-// connections of each node. Its nodes have their DSNs: print none of them by hand.
+// connections of each node. What was found is among its nodes, with [Node.Found], and so
+// is what it was found for. Its nodes have their DSNs: print none of them by hand.
 func (d Driver) Describe() Description {
 	if d.m == nil {
 		return Description{}

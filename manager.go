@@ -357,15 +357,24 @@ func (n *node) wanted() members.Node {
 	return w
 }
 
-// description returns the cluster as it is configured. A node that is about to
-// leave is not in it.
+// description returns the cluster as it is configured, with what was found. A node
+// that is about to leave is not in it.
 func (m *manager) description(driver string) Description {
 	d := Description{Name: m.name, Driver: driver, Config: *m.cfg()}
+	conns := make(map[string]int)
 	for _, n := range m.describe() {
 		if !n.Departing {
-			d.Nodes = append(d.Nodes, Node{n.Name, n.DSN, n.Connector, n.Priority, n.Weight, n.Conns})
+			d.Nodes = append(d.Nodes, described(n.Node))
+			conns[n.Name] = n.Conns
 		}
 	}
+	m.mu.Lock()
+	templates := discovery.Describe(m.templates, m.found, conns)
+	m.mu.Unlock()
+	for _, t := range templates {
+		d.Nodes = append(d.Nodes, described(t))
+	}
+	slices.SortStableFunc(d.Nodes, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
 	return d
 }
 

@@ -29,9 +29,11 @@ type Node struct {
 	Connector driver.Connector `json:"-"`
 	Priority  int              `json:"priority"` // see [NodeConfig.Priority]
 	Weight    int              `json:"weight"`   // see [NodeConfig.Weight]; 0 stands for 1
-	// Conns is the number of open connections, where the node is described by a
-	// running cluster. Nobody else need set it.
-	Conns int `json:"conns,omitempty"`
+	// Conns and Found are of nodes that a running cluster describes: the number of open
+	// connections, and the source that has found the node, as in NodeStatus.Origin. Plan
+	// and Apply leave out what was found.
+	Conns int    `json:"conns,omitempty"`
+	Found string `json:"found,omitempty"`
 }
 
 // Format prints the name, priority and weight, for every verb.

@@ -324,7 +324,8 @@ func (d *Diff) addNode(n *members.Change, cluster string) {
 // changes nothing and holds no secret. [Registry.Describe] and [Driver.Describe]
 // return descriptions of what runs; [Load] and Describe one of a file.
 //
-// What a plan shows is what [Registry.Reload] and [Driver.Apply] do.
+// What a plan shows is what [Registry.Reload] and [Driver.Apply] do. Nodes that were
+// found are not in it: what they are found for is.
 func Plan(old, new []Description) Diff {
 	var d Diff
 	for _, after := range new {
@@ -339,14 +340,11 @@ func Plan(old, new []Description) Diff {
 			continue
 		}
 		d.add(settingChanges(after.Name, &before.Config, &after.Config)...)
-		was := make([]members.Present, len(before.Nodes))
-		for i, n := range before.Nodes {
-			was[i].Node = n.wanted("")
+		var was []members.Present
+		for _, n := range configuredOf(before.Nodes, "") {
+			was = append(was, members.Present{Node: n})
 		}
-		now := make([]members.Node, len(after.Nodes))
-		for i, n := range after.Nodes {
-			now[i] = n.wanted("")
-		}
+		now := configuredOf(after.Nodes, "")
 		for _, n := range members.Compare(after.dialect(), was, now, before.Config.Dial != after.Config.Dial) {
 			d.addNode(&n, after.Name)
 		}
@@ -357,6 +355,16 @@ func Plan(old, new []Description) Diff {
 		}
 	}
 	return d
+}
+
+// configuredOf returns the nodes of a description without what was found.
+func configuredOf(nodes []Node, origin string) (all []members.Node) {
+	for i := range nodes {
+		if nodes[i].Found == "" {
+			all = append(all, nodes[i].wanted(origin))
+		}
+	}
+	return all
 }
 
 func driverChange(cluster, from, to string) Change {

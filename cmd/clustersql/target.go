@@ -150,7 +150,14 @@ func (t *target) add(d clustersql.Driver, description clustersql.Description) {
 // take takes the nodes of a description.
 func (c *cluster) take(description clustersql.Description) {
 	c.nodes = nil
+	var found []string
+	for _, n := range c.driver.Status().Nodes {
+		found = append(found, n.Name)
+	}
 	for _, in := range description.Nodes {
+		if c.config.Discover != clustersql.DiscoverOff && !slices.Contains(found, in.Name) {
+			continue // nodes are found for it
+		}
 		n := node{name: in.Name, dsn: in.DSN, priority: in.Priority, weight: max(1, in.Weight), hide: redact.New(in.DSN, nil, false)}
 		if d := c.kind.dialect(); d != nil {
 			secrets, known := d.Secrets(in.DSN)

@@ -140,6 +140,21 @@ func (ks Kinds) node(d dialect.Dialect, f *Found, configured []members.Node) (me
 	return n, true
 }
 
+// Describe returns the templates, each with the number of connections of all that was
+// found for it. conns has those of the nodes, by name.
+func Describe(templates []members.Node, found []Found, conns map[string]int) []members.Node {
+	all := slices.Clone(templates)
+	for i := range all {
+		all[i].Conns = 0
+		for _, f := range found {
+			if f.Own == nil && f.Template == all[i].Name {
+				all[i].Conns += conns[f.Addr]
+			}
+		}
+	}
+	return all
+}
+
 // Static returns a func that finds the configured node with an address.
 func Static(d dialect.Dialect, configured []members.Node) func(addr string) (name string, ok bool) {
 	at := make(map[string]string)
