@@ -99,6 +99,16 @@ type Config struct {
 	// taken for frozen, and is cut. So it is off by default, with 0. A reload changes
 	// it live.
 	LateAfter time.Duration `toml:"late_after" reload:"live"`
+	// HedgeReads sends a read that takes long to another node too, and uses what is
+	// answered first. If that is the other node, the connection leads there from then
+	// on. So a read does not wait for a node that has frozen or is slow. See
+	// docs/reads.md for which reads, and what it takes. To turn it off takes effect at
+	// once. A reload changes it for new connections.
+	HedgeReads bool `toml:"hedge_reads" reload:"for new connections"`
+	// HedgeAfter is how long a read takes at least before it is hedged. Each node
+	// learns from its reads how long most of them take: after 500 ms, or HedgeAfter if
+	// that is more, a read is hedged in any case. A reload changes it live.
+	HedgeAfter time.Duration `toml:"hedge_after" reload:"live"`
 	// Groups says whether the nodes may be of several Galera groups. With
 	// GroupsOne, the default, one group is used: the one with most of the
 	// cluster's nodes, and of equals the one in use. The nodes of other groups,
@@ -249,6 +259,7 @@ func DefaultConfig() Config {
 		DonorAfter:      5 * time.Second,
 		SilenceHold:     8 * time.Second,
 		HangLimit:       15 * time.Second,
+		HedgeAfter:      20 * time.Millisecond,
 		Dial:            DialCluster,
 		TCPUserTimeout:  30 * time.Second,
 		OpenTimeout:     10 * time.Second,
@@ -321,19 +332,13 @@ func (c *Config) validateRanges() error {
 		key     string
 		d, most time.Duration
 	}{
-		{"open_timeout", c.OpenTimeout, longestWait},
-		{"attempt_timeout", c.AttemptTimeout, longestWait},
-		{"loser_grace", c.LoserGrace, longestWait},
-		{"probe_interval", c.ProbeInterval, longestWait},
-		{"discover_every", c.DiscoverEvery, longestWait},
-		{"probe_timeout", c.ProbeTimeout, longestWait},
-		{"causal_timeout", c.CausalTimeout, longestWait},
-		{"donor_after", c.DonorAfter, longestDelay},
-		{"silence_hold", c.SilenceHold, longestDelay},
-		{"hang_limit", c.HangLimit, longestDelay},
-		{"rebalance_after", c.RebalanceAfter, longestDelay},
-		{"failback_after", c.FailbackAfter, longestDelay},
-		{"drain_timeout", c.DrainTimeout, longestDelay},
+		{"open_timeout", c.OpenTimeout, longestWait}, {"attempt_timeout", c.AttemptTimeout, longestWait},
+		{"loser_grace", c.LoserGrace, longestWait}, {"probe_interval", c.ProbeInterval, longestWait},
+		{"discover_every", c.DiscoverEvery, longestWait}, {"probe_timeout", c.ProbeTimeout, longestWait},
+		{"causal_timeout", c.CausalTimeout, longestWait}, {"donor_after", c.DonorAfter, longestDelay},
+		{"silence_hold", c.SilenceHold, longestDelay}, {"hang_limit", c.HangLimit, longestDelay},
+		{"rebalance_after", c.RebalanceAfter, longestDelay}, {"failback_after", c.FailbackAfter, longestDelay},
+		{"drain_timeout", c.DrainTimeout, longestDelay}, {"hedge_after", c.HedgeAfter, longestDelay},
 	}
 	for _, s := range durations {
 		if problem := settings.Duration(s.d, s.most); problem != "" {

@@ -26,7 +26,7 @@ import (
 // for the life's goroutines.
 func (n *node) wrap(w winner, closed func()) driver.Conn {
 	place := n.load.Join(w.born)
-	link := n.link(w, place)
+	link := n.link(w, place, n.hedges(w))
 	link.Pooled = openedByPool()
 	if closed != nil {
 		link.Over = func(by session.Closer) {
@@ -43,15 +43,20 @@ func (n *node) wrap(w winner, closed func()) driver.Conn {
 }
 
 // link returns what a conn is to know of the cluster while it has the winner's
-// connection.
-func (n *node) link(w winner, place *counts.Place) session.Link {
+// connection. hedged says whether its reads are hedged.
+func (n *node) link(w winner, place *counts.Place, hedged bool) session.Link {
 	var ended func() bool
 	if !n.session.Closes { // a driver that closes its connection by itself looks by itself too
 		ended = w.socket.Watch()
 	}
+	var hedges session.Hedging
+	if hedged {
+		hedges = n.arm(w)
+	}
 	return session.Link{
 		Ended:      ended,
 		Lateness:   n,
+		Hedging:    hedges,
 		Generation: &n.generation,
 		Born:       w.born,
 		Node:       n.name,
@@ -61,6 +66,9 @@ func (n *node) link(w winner, place *counts.Place) session.Link {
 		Closed: func(by session.Closer) {
 			last := n.conns.Remove(w.socket)
 			n.countEnd(by, w)
+			if hedged {
+				n.tally.hedges.Load().armed.Add(-1)
+			}
 			place.Leave()
 			if last && n.draining.Load() {
 				n.checkNow()

@@ -1,6 +1,7 @@
 package clustersql
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"sync/atomic"
@@ -9,6 +10,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/calls"
 	"github.com/EnumApps/clustersql/internal/counts"
 	"github.com/EnumApps/clustersql/internal/health"
+	"github.com/EnumApps/clustersql/internal/hedge"
 	"github.com/EnumApps/clustersql/internal/history"
 	"github.com/EnumApps/clustersql/internal/jsonform"
 	"github.com/EnumApps/clustersql/internal/logline"
@@ -274,13 +276,16 @@ type tally struct {
 	check   atomic.Pointer[ProbeResult] // the last probe; nil before the first
 	past    history.Past                // guarded by the lock of the cluster's history
 
-	seen seen.Node // for the calls under ReadYourWrites
+	seen   seen.Node                  // for the calls under ReadYourWrites
+	hedges atomic.Pointer[nodeHedges] // nil before the first connection whose reads are hedged
 }
 
 // A clusterTally is what is counted and remembered of one cluster.
 type clusterTally struct {
 	counts.Cluster
 	history history.Log[Event]
+	hedges  hedge.Budget
+	beside  func(context.Context, []launch) (winner, bool) // see manager.beside
 }
 
 // A StateSince is a state that a node came into.

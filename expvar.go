@@ -195,7 +195,7 @@ func statusVars(s *NodeStatus) any {
 		"Chosen": s.Chosen, "Opens": s.Opens, "Won": s.Won, "Lost": s.Lost, "Errors": s.Errors, "Outrun": s.Outrun,
 		"Moved": s.Moved, "Unknown": s.Unknown, "Probes": s.Probes, "Probing": s.Probing, "ProbeErrors": s.ProbeErrors, "Downs": s.Downs, "Downtime": s.Downtime.Seconds(),
 		"ErrorsByClass": countsVars(s.ErrorsByClass), "RefusedByClass": countsVars(s.RefusedByClass), "ClosedBy": countsVars(s.ClosedBy),
-		"SessionReads": sessionVars(s.SessionReads),
+		"SessionReads": sessionVars(s.SessionReads), "HedgedReads": hedgedVars(s.HedgedReads),
 		"ProbeLatency": latencyVars(s.ProbeLatency), "OpenLatency": latencyVars(s.OpenLatency),
 	}
 	if s.LagUnknown == "" {
@@ -218,6 +218,11 @@ func sessionVars(r SessionReads) any {
 		"Known": r.Known, "Asked": r.Asked, "Waited": r.Waited, "Moved": r.Moved, "WaitSeconds": r.WaitTime.Seconds(),
 		"Positions": r.Positions, "Missed": r.Missed,
 	}
+}
+
+// hedgedVars returns the counts of hedged reads.
+func hedgedVars(r HedgedReads) any {
+	return map[string]any{"Armed": r.Armed, "Launched": r.Launched, "Won": r.Won, "Lost": r.Lost}
 }
 
 // latencyVars returns a latency in milliseconds.

@@ -32,8 +32,8 @@ type life struct {
 
 	over chan struct{} // closed by run when the loop has ended
 	idle chan struct{} // closed when the loop and all goroutines that it started have ended
-	// busy counts the loop and every goroutine it started. Only the loop adds,
-	// and it counts itself until it ends. So busy reaches zero only once.
+	// busy counts the loop, every goroutine it started, and those that have entered.
+	// Nobody adds to zero. So busy reaches zero only once.
 	busy atomic.Int64
 }
 
@@ -61,6 +61,20 @@ func (l *life) start(f func()) {
 		defer l.release()
 		f()
 	}()
+}
+
+// enter counts a goroutine that was started elsewhere, unless the life has ended. Anyone
+// may call it, and must call release if it reports true.
+func (l *life) enter() bool {
+	for {
+		n := l.busy.Load()
+		if n == 0 {
+			return false
+		}
+		if l.busy.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
 }
 
 func (l *life) release() {

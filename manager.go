@@ -78,6 +78,7 @@ func newManager(backend driver.Driver, name string, opts []Option) *manager {
 	if cfg.Seed == 0 {
 		cfg.Seed = rand.Uint64()
 	}
+	m.tally.beside = m.beside
 	m.draws = draw.NewSource(cfg.Seed, "") // no node has that name
 	m.draw = m.draws.IntN
 	err := cfg.settle()

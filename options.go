@@ -51,6 +51,11 @@ func WithHangLimit(d time.Duration) Option { return func(c *Config) { c.HangLimi
 // WithLateAfter sets [Config.LateAfter].
 func WithLateAfter(d time.Duration) Option { return func(c *Config) { c.LateAfter = d } }
 
+// WithHedgedReads sets [Config.HedgeReads] and [Config.HedgeAfter].
+func WithHedgedReads(on bool, after time.Duration) Option {
+	return func(c *Config) { c.HedgeReads, c.HedgeAfter = on, after }
+}
+
 // WithGroups sets [Config.Groups].
 func WithGroups(g Groups) Option { return func(c *Config) { c.Groups = g } }
 

@@ -285,6 +285,8 @@ func (n *node) countEnd(by session.Closer, w winner) {
 	switch {
 	case by == session.ByCluster:
 		return
+	case by == session.Outrun:
+		why = counts.EndHedge
 	case by == session.GivingWay:
 		why = n.tally.Asked()
 	case w.socket.Cause() != nil:

@@ -18,7 +18,7 @@ func TestConfigFileMistakes(t *testing.T) {
 	const password = "Hunter22/p@ss"
 	const node = "\n  [[cluster.node]]\n  name = \"n1\"\n  dsn = \"app:" + password + "@tcp(h1:3306)/db\"\n"
 	const cluster = "[[cluster]]\nname = \"c\"" + node
-	const keys = "strategy, dialect, check, check_query, require, max_lag, causal_timeout, role_query, lag_query, allow_donor, donor_after, silence_hold, hang_limit, late_after, groups, dial, tcp_user_timeout, open_timeout, attempt_timeout, loser_grace, max_opens_per_node, probe_interval, probe_timeout, rise, fall, rebalance, rebalance_after, failback_after, max_age, drain_timeout, discover, discover_every, discover_missing, discover_floor, discover_networks, discover_addresses, name_server, idempotent"
+	const keys = "strategy, dialect, check, check_query, require, max_lag, causal_timeout, role_query, lag_query, allow_donor, donor_after, silence_hold, hang_limit, late_after, hedge_reads, hedge_after, groups, dial, tcp_user_timeout, open_timeout, attempt_timeout, loser_grace, max_opens_per_node, probe_interval, probe_timeout, rise, fall, rebalance, rebalance_after, failback_after, max_age, drain_timeout, discover, discover_every, discover_missing, discover_floor, discover_networks, discover_addresses, name_server, idempotent"
 	t.Setenv("MISTAKES_EMPTY", "")
 	t.Setenv("MISTAKES_DSN", "app:"+password+"@tcp(h1:3306)")
 	generic, _ := registerChoosy(nil)

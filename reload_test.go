@@ -290,7 +290,7 @@ func TestEverySettingSaysHowItChanges(t *testing.T) {
 var otherValues = map[string]string{
 	"strategy": `"ordered"`, "dialect": `"mysql"`, "check": `"ping"`, "check_query": `"SELECT 2"`, "require": `"read-write"`, "max_lag": `"7s"`,
 	"role_query": `"SELECT 'primary'"`, "lag_query": `"SELECT 0"`, "allow_donor": "true", "groups": `"any"`, "dial": `"backend"`, "max_opens_per_node": "9",
-	"rise": "3", "fall": "4", "rebalance": `"off"`, "idempotent": "true", "discover": `"dns"`, "discover_missing": "4", "discover_floor": "2", "discover_networks": `"10.0.0.0/8"`,
+	"hedge_reads": "true", "rise": "3", "fall": "4", "rebalance": `"off"`, "idempotent": "true", "discover": `"dns"`, "discover_missing": "4", "discover_floor": "2", "discover_networks": `"10.0.0.0/8"`,
 	"discover_addresses": `"a=b"`, "name_server": `"127.0.0.1:53"`,
 }
 

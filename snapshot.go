@@ -191,6 +191,7 @@ func (n *node) shown(now time.Time) NodeStatus {
 	if status.Full {
 		status.FullUntil = s.fullUntil
 	}
+	status.HedgedReads = t.hedges.Load().counted()
 	if c := t.seen.Counts(); c != nil {
 		status.SessionReads = SessionReads(c.Reads())
 	}

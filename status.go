@@ -142,13 +142,15 @@ type NodeStatus struct {
 	// something about the node or its connection. ClosedBy counts the connections
 	// that database/sql held, by why they were closed: "pool" (by database/sql
 	// itself), "error", "generation" (retired with the node's others), "drain",
-	// "cut", "rebalance", "max_age", and "room" (for others, on a full node). A
+	// "cut", "rebalance", "max_age", "room" (for others, on a full node), and "hedge"
+	// (another one has answered a read first). A
 	// name is missing while its count is 0. The maps are the caller's.
 	ErrorsByClass  map[string]uint64 `json:"errors_by_class,omitempty"`
 	RefusedByClass map[string]uint64 `json:"refused_by_class,omitempty"`
 	ClosedBy       map[string]uint64 `json:"closed_by,omitempty"`
 	Moved          uint64            `json:"moved"` // see [ClusterStatus]
 	SessionReads   SessionReads      `json:"session_reads"`
+	HedgedReads    HedgedReads       `json:"hedged_reads"`
 	Unknown        uint64            `json:"unknown_outcome"` // see [ClusterStatus]
 
 	Added            time.Time `json:"added,omitzero"`

@@ -89,6 +89,7 @@ var nodeGroups = []group[nodeRow]{
 		{key: "opens", label: "attempts", help: "attempts that were started", value: func(r *nodeRow) string { return count(r.Opens) }},
 		{key: "lost", label: "lost", help: "attempts that ended because another node won or the caller left", value: func(r *nodeRow) string { return count(r.Lost) }},
 		{key: "outrun", label: "outrun", help: "attempts that a node which was asked later has overtaken", value: func(r *nodeRow) string { return count(r.Outrun) }},
+		{key: "hedged", label: "hedged reads", help: "reads that took long and were sent to another node too: all of them, and those that it has answered first", value: func(r *nodeRow) string { return hedgedText(r.HedgedReads) }},
 		{key: "attempts", label: "in flight", help: "attempts under way, and the most that may be", value: func(r *nodeRow) string { return fmt.Sprintf("%d of %d", r.Attempts, r.maxOpens) }},
 		{key: "deaf", label: "deaf", help: "attempts, probes and closes past their deadline whose backend has not come back", value: func(r *nodeRow) string { return count(r.Deaf) }},
 	}},
@@ -196,6 +197,14 @@ var pageColumns = []column[Snapshot]{
 // word returns the level as a heading has it.
 func (l Level) word() string {
 	return [...]string{LevelWell: "well", LevelWarn: "warning", LevelBad: "trouble"}[l]
+}
+
+// hedgedText returns what came of hedged reads; nothing where there was none.
+func hedgedText(h clustersql.HedgedReads) string {
+	if h.Launched == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d, %d won", h.Launched, h.Won)
 }
 
 // known returns the word for a value, but for the one that stands for none.

@@ -144,9 +144,10 @@ const (
 	EndRebalance             // another node is to have it
 	EndAge                   // max_age
 	EndRoom                  // the node was full, and opens waited
+	EndHedge                 // another connection has answered a hedged read first
 )
 
-var endNames = [...]string{"pool", "error", "generation", "drain", "cut", "rebalance", "max_age", "room"}
+var endNames = [...]string{"pool", "error", "generation", "drain", "cut", "rebalance", "max_age", "room", "hedge"}
 
 // String returns the name that a status has for it.
 func (e End) String() string { return endNames[e] }

@@ -4,9 +4,9 @@
 // node, and does not wrap Rows.
 //
 // It has no goroutine, channel, lock or clock but one timer for each conn, which
-// tells of calls that take long. What the cluster and database/sql
-// share is atomic. The root imports it; it imports the packages causal, dialect,
-// health and sqltext.
+// tells of calls that take long, and has a lock where reads are hedged. What else the
+// cluster and database/sql share is atomic. The root imports it; it imports the packages
+// causal, dialect, health, hedge and sqltext.
 package session
 
 import (
@@ -47,7 +47,13 @@ type conn struct {
 	txOf      *causal.Session // of the calls in that transaction, as long as there is one
 	owes      *causal.Session // whose call has read on the conn, which has not been asked for its position since
 	pinned    bool            // a statement may have begun a transaction, or left other state in the session; never cleared, as its end cannot be seen
-	late      *time.Timer     // calls the link's Late; nil before the first call; see begin
+	late      *time.Timer     // calls the link's Late; nil before the first call, and where reads are hedged; see begin
+
+	// the same, for reads that are hedged
+	watch   *watch // nil before the first call, and after one for which it has fired
+	begun   bool   // a statement was sent since the last ResetSession, or the program was told the node
+	strange bool   // what reads lean on may be in the session; never cleared
+	inTime  uint8  // reads that were answered in time, and not told yet
 }
 
 var (
@@ -70,11 +76,18 @@ func Wrap(backend driver.Conn, l Link) (driver.Conn, Handle) {
 	return wrapped, Handle{c.tenure}
 }
 
-// Generation returns the generation of its node to which the conn belongs.
-func (c *conn) Generation() uint64 { return c.link.Born }
+// Generation returns the generation of its node to which the conn belongs. The
+// program may rely on that until it puts the conn back.
+func (c *conn) Generation() uint64 {
+	c.begun = true
+	return c.link.Born
+}
 
-// Node returns the name of the conn's node.
-func (c *conn) Node() string { return c.link.Node }
+// Node returns the name of the conn's node; see Generation.
+func (c *conn) Node() string {
+	c.begun = true
+	return c.link.Node
+}
 
 // Raw returns the backend's conn. It counts as a use: sql.Conn.Raw itself calls
 // no method of the conn, and the cluster must not close the backend's conn
@@ -84,6 +97,7 @@ func (c *conn) Raw() driver.Conn {
 	if !c.usage.used && c.taken() != nil {
 		c.stale, c.usage.used = true, false // the next call is told
 	}
+	c.strange = true // the program may do anything with it, also later
 	return c.backend
 }
 
@@ -99,7 +113,7 @@ func (c *conn) Close() error {
 	if c.owes != nil {
 		c.forgo()
 	}
-	return c.close(c)
+	return c.close(c, ByPool)
 }
 
 // closer says why database/sql has closed the conn.
@@ -165,7 +179,7 @@ func (c *conn) ResetSession(ctx context.Context) error {
 			return c.failed(ctx, OpPool, "", err)
 		}
 	}
-	c.left, c.lost, c.inTx = false, false, false
+	c.left, c.lost, c.inTx, c.begun = false, false, false, false
 	return nil
 }
 
@@ -257,9 +271,12 @@ func (c *conn) query(ctx context.Context, query string, args []driver.NamedValue
 		}
 	}
 	c.last = ctx
-	c.begin()
+	c.beginRead(ctx, readQuery, query, args)
 	rows, err := c.queryer.QueryContext(ctx, query, args)
-	c.end()
+	if a := c.endRead(); a != nil {
+		c.adopt(a, rows, nil, err)
+		rows, err = a.rows, nil
+	}
 	if err != nil {
 		err = c.failed(ctx, OpQuery, query, err)
 	}

@@ -183,6 +183,9 @@ func (c *conn) ran(query string, single bool, err error) {
 	if !c.pinned && err != driver.ErrSkip && (sqltext.Pins(query, single) || c.link.Session.Postgres && sqltext.PinsPostgres(query)) {
 		c.pinned = true
 	}
+	if c.link.Hedging != nil && err != driver.ErrSkip {
+		c.ranStatement(query)
+	}
 }
 
 type idempotentKey struct{}

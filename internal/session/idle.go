@@ -137,4 +137,4 @@ func (h Handle) Withdraw() bool { return h.t.usage.retire.CompareAndSwap(asked, 
 
 // Close closes the backend's conn. The caller must have got true from
 // TakeRested or TakeIdle.
-func (h Handle) Close() error { return h.t.close(nil) }
+func (h Handle) Close() error { return h.t.close(nil, ByCluster) }

@@ -16,6 +16,12 @@ type Lateness interface {
 //
 // The rows of a query are the backend's own: what they wait for is not seen.
 func (c *conn) begin() {
+	if c.link.Hedging != nil {
+		w := c.watching()
+		w.arm(0)
+		w.start()
+		return
+	}
 	if c.link.Lateness == nil {
 		return
 	}
@@ -29,7 +35,9 @@ func (c *conn) begin() {
 }
 
 func (c *conn) end() {
-	if c.late != nil {
+	if c.watch != nil {
+		c.endRead()
+	} else if c.late != nil {
 		c.late.Stop()
 	}
 }

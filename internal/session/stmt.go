@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 
 	"github.com/EnumApps/clustersql/internal/causal"
 )
@@ -12,10 +13,14 @@ import (
 // A stmt wraps a backend's prepared statement. It has no ColumnConverter; see
 // converterStmt.
 type stmt struct {
-	// immutable; an optional interface is nil if the backend has none
+	// immutable
+	conn   *conn
+	query  string
+	inputs int // the backend's NumInput, where reads are hedged
+
+	// of the tenure; replaced if the conn has another one, when the statement is next used
+	on      *tenure
 	backend driver.Stmt
-	conn    *conn
-	query   string
 	execer  driver.StmtExecContext
 	queryer driver.StmtQueryContext
 	checker driver.NamedValueChecker // the statement's, or else its conn's
@@ -49,9 +54,12 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 		return nil, errDiscarded
 	}
 	if c.preparer != nil {
-		c.begin()
+		c.beginRead(ctx, readPrepare, query, nil)
 		s, err := c.preparer.PrepareContext(ctx, query)
-		c.end()
+		if a := c.endRead(); a != nil {
+			c.adopt(a, nil, s, err)
+			s, err = a.stmt, nil
+		}
 		return c.wrapStmt(ctx, query, s, err)
 	}
 	c.begin()
@@ -89,12 +97,10 @@ func (c *conn) wrapStmt(ctx context.Context, query string, backend driver.Stmt, 
 	if backend == nil {
 		return nil, nil
 	}
-	s := stmt{backend: backend, conn: c, query: query}
-	s.execer, _ = backend.(driver.StmtExecContext)
-	s.queryer, _ = backend.(driver.StmtQueryContext)
-	var ok bool
-	if s.checker, ok = backend.(driver.NamedValueChecker); !ok {
-		s.checker = c.checker
+	s := stmt{conn: c, query: query}
+	s.take(backend)
+	if c.link.Hedging != nil {
+		s.inputs = backend.NumInput()
 	}
 	if converter, ok := backend.(driver.ColumnConverter); ok {
 		return &converterStmt{s, converter}, nil
@@ -102,9 +108,52 @@ func (c *conn) wrapStmt(ctx context.Context, query string, backend driver.Stmt, 
 	return &s, nil
 }
 
+// take makes the backend's statement that of s. It was prepared on the conn's tenure.
+func (s *stmt) take(backend driver.Stmt) {
+	s.on, s.backend = s.conn.tenure, backend
+	s.execer, _ = backend.(driver.StmtExecContext)
+	s.queryer, _ = backend.(driver.StmtQueryContext)
+	var ok bool
+	if s.checker, ok = backend.(driver.NamedValueChecker); !ok {
+		s.checker = s.conn.checker
+	}
+}
+
+// stale reports whether the conn has adopted another connection since the statement was
+// prepared. The server has forgotten the statement then.
+func (s *stmt) stale() bool { return s.on != s.conn.tenure }
+
+// ready must be called before the statement is used. It prepares a stale one again.
+func (s *stmt) ready(ctx context.Context) error {
+	if s.conn.discarded {
+		return errDiscarded
+	}
+	if !s.stale() {
+		return nil
+	}
+	fresh, err := s.conn.PrepareContext(ctx, s.query)
+	if err != nil {
+		return err
+	}
+	switch fresh := fresh.(type) {
+	case *stmt:
+		s.take(fresh.backend)
+	case *converterStmt:
+		s.take(fresh.backend)
+	default:
+		return errNoStmt
+	}
+	return nil
+}
+
+var errNoStmt = errors.New("clustersql: the backend returned neither a statement nor an error")
+
 // Close closes the backend's statement, unless the cluster has closed its conn.
 // database/sql closes statements also on conns that are in its pool.
 func (s *stmt) Close() error {
+	if s.stale() {
+		return nil
+	}
 	giveBack, ok := s.conn.usage.borrow()
 	if !ok {
 		return nil
@@ -114,7 +163,12 @@ func (s *stmt) Close() error {
 }
 
 // NumInput returns the backend's number, which is -1 if it does not know.
-func (s *stmt) NumInput() int { return s.backend.NumInput() }
+func (s *stmt) NumInput() int {
+	if s.conn.link.Hedging != nil { // the backend's statement may be one of a connection that is closed
+		return s.inputs
+	}
+	return s.backend.NumInput()
+}
 
 // CheckNamedValue calls that of the backend's statement, or else of its conn.
 func (s *stmt) CheckNamedValue(v *driver.NamedValue) error {
@@ -131,8 +185,8 @@ func (s *converterStmt) ColumnConverter(i int) driver.ValueConverter {
 
 // ExecContext runs the statement.
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
-	if s.conn.discarded {
-		return nil, errDiscarded
+	if err := s.ready(ctx); err != nil {
+		return nil, err
 	}
 	if s.execer == nil {
 		values, err := legacyArgs(ctx, args)
@@ -160,8 +214,8 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 
 // QueryContext runs the query.
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
-	if s.conn.discarded {
-		return nil, errDiscarded
+	if err := s.ready(ctx); err != nil {
+		return nil, err
 	}
 	if s.queryer == nil {
 		values, err := legacyArgs(ctx, args)
@@ -177,9 +231,13 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 		}
 	}
 	s.conn.last = ctx
-	s.conn.begin()
+	s.conn.beginRead(ctx, readStmt, s.query, args)
 	rows, err := s.queryer.QueryContext(ctx, args)
-	s.conn.end()
+	if a := s.conn.endRead(); a != nil {
+		s.conn.adopt(a, rows, nil, err)
+		s.take(a.stmt)
+		rows, err = a.rows, nil
+	}
 	err = s.ended(ctx, OpStmtQuery, err)
 	if of != nil {
 		s.conn.read(of, err)
@@ -189,6 +247,11 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 
 // Exec calls the backend's Exec.
 func (s *stmt) Exec(args []driver.Value) (driver.Result, error) {
+	if s.stale() {
+		if err := s.ready(context.Background()); err != nil {
+			return nil, err
+		}
+	}
 	return s.exec(context.Background(), args)
 }
 
@@ -212,6 +275,11 @@ func (s *stmt) exec(ctx context.Context, args []driver.Value) (driver.Result, er
 
 // Query calls the backend's Query.
 func (s *stmt) Query(args []driver.Value) (driver.Rows, error) {
+	if s.stale() {
+		if err := s.ready(context.Background()); err != nil {
+			return nil, err
+		}
+	}
 	return s.rows(context.Background(), args)
 }
 

@@ -22,6 +22,7 @@ type Link struct {
 	Pooled     bool                 // database/sql may put the conn into its pool before anybody uses it
 	Ended      func() bool          // reports whether the server has ended the connection, unread; nil if nobody knows
 	Lateness   Lateness             // is told of calls that take long; nil: nobody is
+	Hedging    Hedging              // gets reads that take long; nil: nobody does
 	Causal     Causal               // what sessions of calls ask of the cluster; nil: nothing
 }
 
@@ -33,6 +34,7 @@ const (
 	Broken                  // database/sql: it was not to be used again
 	GivingWay               // database/sql: the cluster had asked it to give way
 	ByCluster               // the cluster
+	Outrun                  // another connection has answered a read first
 )
 
 // A tenure is one connection of the backend, from its open to its close, and all that
@@ -80,13 +82,12 @@ func (t *tenure) start(backend driver.Conn, l Link) {
 
 // close closes the backend's conn and then tells the link, also if the backend
 // panics. Only a caller to whom the usage gave the right to close may call it. of is
-// the conn whose user closes it; nil if the cluster does.
-func (t *tenure) close(of *conn) error {
+// the conn whose user closes it, and knows why. If it is nil, by is who does.
+func (t *tenure) close(of *conn, by Closer) error {
 	defer func() {
 		if !t.closed.CompareAndSwap(false, true) {
 			return
 		}
-		by := ByCluster
 		if of != nil {
 			by = of.closer()
 		}
@@ -96,6 +97,14 @@ func (t *tenure) close(of *conn) error {
 		}
 	}()
 	return t.backend.Close()
+}
+
+// forget lets go of what a tenure has that is closed: it may be a part of a conn that
+// lives on.
+func (t *tenure) forget() {
+	t.backend, t.link = nil, Link{}
+	t.pinger, t.execer, t.legacyExecer, t.queryer, t.legacyQueryer = nil, nil, nil, nil, nil
+	t.preparer, t.beginner, t.resetter, t.validator, t.checker = nil, nil, nil, nil, nil
 }
 
 // retired reports whether the node's generation was raised since the backend's conn was

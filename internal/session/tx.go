@@ -88,7 +88,7 @@ func (c *conn) wrapTx(ctx context.Context, backend driver.Tx, err error) (driver
 	if backend == nil {
 		return nil, nil
 	}
-	c.inTx, c.txOf = true, causal.In(ctx)
+	c.inTx, c.begun, c.txOf = true, true, causal.In(ctx)
 	t := &tx{backend: backend, conn: c}
 	if c.resetter == nil || c.validator == nil {
 		t.ctx = ctx

@@ -159,6 +159,13 @@ func (b *batch) node(cluster string, s *clustersql.NodeStatus) {
 		b.total(positions, r.Positions, with(resultKey.String("ok"))...)
 		b.total(positions, r.Missed, with(resultKey.String("error"))...)
 	}
+	if r := &s.HedgedReads; *r != (clustersql.HedgedReads{}) {
+		hedged := own{"clustersql.node.hedged_reads", "{read}", "Reads that took long and were sent to another node too: all of them, and those that it or this node has answered first."}
+		b.total(hedged, r.Launched, with(resultKey.String("launched"))...)
+		b.total(hedged, r.Won, with(resultKey.String("won"))...)
+		b.total(hedged, r.Lost, with(resultKey.String("lost"))...)
+		b.gauge(own{"clustersql.node.hedged_connections", "{connection}", "Connections whose reads are hedged."}, float64(r.Armed), self...)
+	}
 	b.seconds(own{"clustersql.node.downtime", "s", "How long the node has been down in all."}, s.Downtime, self...)
 	for _, c := range s.Changes {
 		b.total(own{"clustersql.node.state.changes", "{change}", "Changes of state by the new state and by what led to it."}, c.Count, with(stateKey.String(c.To.String()), causeKey.String(c.Cause))...)

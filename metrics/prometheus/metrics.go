@@ -45,6 +45,8 @@ var (
 	nodeSessions  = desc("node_session_calls_total", "Calls under ReadYourWrites by how the node was known to have what their session has seen; missing before the first.", "cluster", "node", "result")
 	nodeWaits     = desc("node_session_wait_seconds_total", "How long such calls have waited on the node in all; missing before the first.", "cluster", "node")
 	nodePositions = desc("node_session_positions_total", "Positions that were asked for after such calls, by result; missing before the first.", "cluster", "node", "result")
+	nodeHedged    = desc("node_hedged_reads_total", "Reads that took long and were sent to another node too: all of them, and those that it or this node has answered first; missing where reads are not hedged.", "cluster", "node", "result")
+	nodeArmed     = desc("node_hedged_connections", "Connections whose reads are hedged; missing where none ever was.", "cluster", "node")
 	nodeLag       = desc("node_lag_seconds", "How far the node was behind its primary at the last look; missing while that is not known.", "cluster", "node")
 	nodeRole      = desc("node_role", "The role of the node in replication; always 1.", "cluster", "node", "role")
 )
@@ -164,6 +166,12 @@ func (n *node) collect(s *clustersql.NodeStatus, b *batch) {
 		b.counter(nodeWaits, n.plain, r.WaitTime.Seconds())
 		b.counter(nodePositions, n.failed, float64(r.Missed))
 		b.counter(nodePositions, n.passed, float64(r.Positions))
+	}
+	if r := &s.HedgedReads; *r != (clustersql.HedgedReads{}) {
+		b.counter(nodeHedged, n.with("result", "launched"), float64(r.Launched))
+		b.counter(nodeHedged, n.with("result", "lost"), float64(r.Lost))
+		b.counter(nodeHedged, n.with("result", "won"), float64(r.Won))
+		b.gauge(nodeArmed, n.plain, float64(r.Armed))
 	}
 	if s.LagUnknown == "" {
 		b.gauge(nodeLag, n.plain, s.Lag.Seconds())
