@@ -115,10 +115,7 @@ func changeAddress(t *testing.T, count int, s Strategy) {
 		}
 	}
 	time.Sleep(time.Minute)
-	work.end()
-	if work.failed.Load() != 0 || work.done.Load() < 1000 {
-		t.Errorf("%d of %d failed", work.failed.Load(), work.done.Load())
-	}
+	work.wantServed(t, 1000)
 	if n := b.Node(fresh).Stats(); n.Opens == 0 {
 		t.Error("the new address has no connection")
 	}
@@ -153,10 +150,7 @@ func TestEveryNodeIsAnotherOne(t *testing.T) {
 		if got := d.Nodes(); !slices.Equal(got, []string{"m1", "m2"}) {
 			t.Errorf("%q", got)
 		}
-		work.end()
-		if work.failed.Load() != 0 {
-			t.Errorf("%d of %d failed", work.failed.Load(), work.done.Load())
-		}
+		work.wantServed(t, 1)
 	})
 }
 
@@ -455,9 +449,7 @@ func TestRivalsOfApply(t *testing.T) {
 		if s := d.Status(); len(s.Nodes) != 2 || s.Nodes[0].Pending+s.Nodes[1].Pending != "" {
 			t.Errorf("%+v", s.Nodes)
 		}
-		if work.failed.Load() != 0 {
-			t.Errorf("%d of %d failed", work.failed.Load(), work.done.Load())
-		}
+		work.wantServed(t, 1)
 		db.Close()
 		d.Close()
 		time.Sleep(time.Minute)

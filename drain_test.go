@@ -55,10 +55,7 @@ func TestDrainAndUndrainUnderLoad(t *testing.T) {
 		if total := conns[0] + conns[1] + conns[2]; conns[1] < total/3-2 {
 			t.Errorf("%v after Undrain", conns)
 		}
-		work.end()
-		if work.failed.Load() != 0 {
-			t.Errorf("%d of %d failed", work.failed.Load(), work.done.Load())
-		}
+		work.wantServed(t, 1)
 		var states []string
 		for _, e := range seen.of("n2", EventState) {
 			states = append(states, e.To.String())
@@ -167,10 +164,7 @@ func TestDelNodeDrains(t *testing.T) {
 		default:
 			t.Error("the removed node's actor runs")
 		}
-		work.end()
-		if work.failed.Load() != 0 {
-			t.Errorf("%d of %d failed", work.failed.Load(), work.done.Load())
-		}
+		work.wantServed(t, 1)
 		db.Close()
 		time.Sleep(time.Minute)
 		wantNothingLeft(t, b)

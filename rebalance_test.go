@@ -51,6 +51,15 @@ func newCrowd(t *testing.T, db *sql.DB, workers int, pause time.Duration) *crowd
 
 func (c *crowd) end() { c.stop(); c.wg.Wait() }
 
+// wantServed ends the work, none of which has failed.
+func (c *crowd) wantServed(t *testing.T, least int64) {
+	t.Helper()
+	c.end()
+	if c.failed.Load() != 0 || c.done.Load() < least {
+		t.Errorf("%d of %d failed", c.failed.Load(), c.done.Load())
+	}
+}
+
 // down makes a node refuse everything. well undoes that.
 func down(b *fakedb.Backend, node string) {
 	b.Node(node).Set(fakedb.Script{Err: errRefused})

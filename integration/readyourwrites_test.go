@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"sync"
 	"testing"
 	"time"
 
@@ -26,24 +25,24 @@ var sessionReads = flag.Int64("sessions.reads", 2500, "how many reads each TestR
 func TestReadYourWrites(t *testing.T) {
 	c := galera.StartT(t, galera.Options{FastFailure: true})
 	donors := clustersql.WithDonors(true, time.Hour)
-	checkSessions(t, c, func(deaths bool) context.Context { return makeLag(t, c, deaths) },
+	checkSessions(t, c, func(_ *testing.T, deaths bool) context.Context { return makeLag(t, c, deaths) },
 		[]clustersql.Option{donors, clustersql.WithStrategy(clustersql.Ordered)}, []clustersql.Option{donors})
 }
 
 // The same on a primary of MariaDB and two replicas, whose appliers are stopped.
 func TestReadYourWritesOfReplicas(t *testing.T) {
 	c := galera.StartReplicationT(t, galera.Options{Monitor: true})
-	checkSessions(t, c, func(deaths bool) context.Context { return stopReplicas(t, c, deaths) },
+	checkSessions(t, c, func(_ *testing.T, deaths bool) context.Context { return stopReplicas(t, c, deaths) },
 		[]clustersql.Option{clustersql.WithRequire(clustersql.RequireReadWrite)}, []clustersql.Option{clustersql.WithMaxLag(time.Hour)})
 }
 
 // checkSessions runs sessions on a cluster whose nodes lag, with ReadYourWrites and
 // without.
-func checkSessions(t *testing.T, c *galera.Cluster, lag func(deaths bool) context.Context, forWrites, forReads []clustersql.Option) {
+func checkSessions(t *testing.T, c *galera.Cluster, lag func(t *testing.T, deaths bool) context.Context, forWrites, forReads []clustersql.Option) {
 	t.Helper()
 	_ = mysql.SetLogger(&mysql.NopLogger{}) // it would write a line for every lost connection
 	run(t, c, "CREATE TABLE app.counters (id INT PRIMARY KEY, v BIGINT NOT NULL)")
-	for key := range sessionsAtOnce {
+	for key := range causaltest.AtOnce {
 		run(t, c, fmt.Sprintf("INSERT INTO app.counters VALUES (%d, 0)", key))
 	}
 	pool := func(name string, opts ...clustersql.Option) *sql.DB {
@@ -56,13 +55,13 @@ func checkSessions(t *testing.T, c *galera.Cluster, lag func(deaths bool) contex
 		}
 		db := sql.OpenDB(d.Connector())
 		t.Cleanup(func() { db.Close() })
-		db.SetMaxIdleConns(sessionsAtOnce)
+		db.SetMaxIdleConns(causaltest.AtOnce)
 		t.Cleanup(func() { tellSessions(t, d) })
 		return db
 	}
 	writes, reads := pool(" writes", forWrites...), pool(" reads", forReads...)
-	o := causaltest.Options{
-		Sessions: sessionsAtOnce, Longest: 20 * time.Minute, Seed: 1,
+	causaltest.Check(t, causaltest.Options{
+		Reads: *sessionReads, Open: clustersql.ReadYourWrites,
 		Put: func(ctx context.Context, key int, value int64) error {
 			_, err := writes.ExecContext(ctx, "UPDATE counters SET v = ? WHERE id = ?", value, key)
 			return err
@@ -71,80 +70,39 @@ func checkSessions(t *testing.T, c *galera.Cluster, lag func(deaths bool) contex
 			err = reads.QueryRowContext(ctx, "SELECT v FROM counters WHERE id = ?", key).Scan(&v)
 			return v, err
 		},
-	}
-
-	t.Run("costs", func(t *testing.T) {
-		o := o
-		o.From, o.Open = 1000, clustersql.ReadYourWrites
-		read, readSession, write, writeSession, err := causaltest.Costs(t.Context(), o, 300)
-		t.Logf("a read takes %s, in a session %s; a write %s, in a session %s: %v", read, readSession, write, writeSession, err)
-		if err != nil {
-			t.Error(err)
-		}
-	})
-	t.Run("without", func(t *testing.T) {
-		o := o
-		o.From, o.Reads, o.Open = 500_000, 2000, func(ctx context.Context) context.Context { return ctx }
-		r := causaltest.Run(lag(false), o)
-		t.Log(r)
-		if r.Stale < 10 {
-			t.Error("the check found hardly any stale reads where there must be some")
-		}
-	})
-	t.Run("ReadYourWrites", func(t *testing.T) {
-		o := o
-		o.From, o.Reads, o.Open, o.Carry = 1_000_000, *sessionReads, clustersql.ReadYourWrites, func(ctx context.Context) context.Context {
+		Carry: func(ctx context.Context) context.Context {
 			next, err := clustersql.WithToken(ctx, clustersql.Token(ctx))
 			if err != nil {
 				t.Error(err)
 			}
 			return next
-		}
-		r := causaltest.Run(lag(true), o)
-		t.Log(r)
-		if bad := r.Stale + r.Backward; bad > 0 {
-			t.Errorf("%d reads saw less than they must: %s", bad, r.Example)
-		}
-		if r.Reads < *sessionReads*3/4 || r.ReadErrors > r.Reads/10 {
-			t.Errorf("too few reads: %v, %v", r.FirstError, r.FirstWriteErr)
-		}
-	})
+		},
+	}, lag)
 }
 
 // stopReplicas stops the appliers of the replicas for moments, until the context that
 // it returns is done. With deaths the last of them is killed besides.
 func stopReplicas(t *testing.T, c *galera.Cluster, deaths bool) context.Context {
 	t.Helper()
-	ctx, stop := context.WithCancel(t.Context())
-	var work sync.WaitGroup
-	t.Cleanup(func() {
-		stop()
-		work.Wait()
-	})
-	for i, n := range c.Nodes[1:] {
-		work.Go(func() {
-			draw := rand.New(rand.NewPCG(uint64(i), 0))
-			for ctx.Err() == nil {
-				_ = n.StopApplying(ctx)
-				pauseFor(ctx, time.Duration(20+draw.IntN(300))*time.Millisecond)
-				_ = n.StartApplying(context.Background())
-				pauseFor(ctx, time.Duration(draw.IntN(200))*time.Millisecond)
-			}
-		})
+	var loops []func(ctx context.Context, draw *rand.Rand)
+	for _, n := range c.Nodes[1:] {
+		loops = append(loops, causaltest.Moments(
+			func(ctx context.Context) { _ = n.StopApplying(ctx) },
+			func(ctx context.Context) { _ = n.StartApplying(ctx) }))
 	}
 	if deaths {
-		work.Go(func() { killAndStart(ctx, t, c.Nodes[2]) })
+		loops = append(loops, func(ctx context.Context, _ *rand.Rand) { killAndStart(ctx, t, c.Nodes[2]) })
 	}
-	return ctx
+	return causaltest.Disturb(t, loops...)
 }
 
 // killAndStart kills a node, and where the test is long starts it again and again.
 func killAndStart(ctx context.Context, t *testing.T, n *galera.Node) {
-	for pauseFor(ctx, time.Second) {
+	for causaltest.Pause(ctx, time.Second) {
 		if err := n.Kill(); err != nil {
 			t.Error(err)
 		}
-		if pauseFor(ctx, time.Second); *sessionReads < 10_000 {
+		if causaltest.Pause(ctx, time.Second); *sessionReads < 10_000 {
 			return
 		}
 		if err := n.Start(ctx); err != nil {
@@ -152,8 +110,6 @@ func killAndStart(ctx context.Context, t *testing.T, n *galera.Node) {
 		}
 	}
 }
-
-const sessionsAtOnce = 12
 
 // tellSessions logs how the calls of sessions went.
 func tellSessions(t *testing.T, d clustersql.Driver) {
@@ -166,28 +122,22 @@ func tellSessions(t *testing.T, d clustersql.Driver) {
 // that it returns is done. With deaths the last node is killed besides.
 func makeLag(t *testing.T, c *galera.Cluster, deaths bool) context.Context {
 	t.Helper()
-	ctx, stop := context.WithCancel(t.Context())
-	var work sync.WaitGroup
-	t.Cleanup(func() {
-		stop()
-		work.Wait()
-	})
-	for i, n := range c.Nodes[1:] {
-		if err := n.Desync(ctx, true); err != nil {
+	var loops []func(ctx context.Context, draw *rand.Rand)
+	for _, n := range c.Nodes[1:] {
+		if err := n.Desync(t.Context(), true); err != nil {
 			t.Fatal(err)
 		}
-		work.Go(func() {
-			draw := rand.New(rand.NewPCG(uint64(i), 0))
+		loops = append(loops, func(ctx context.Context, draw *rand.Rand) {
 			for ctx.Err() == nil {
 				stopApplier(ctx, n, time.Duration(20+draw.IntN(300))*time.Millisecond)
-				pauseFor(ctx, time.Duration(draw.IntN(200))*time.Millisecond)
+				causaltest.Pause(ctx, time.Duration(draw.IntN(200))*time.Millisecond)
 			}
 		})
 	}
 	if deaths {
-		work.Go(func() { killAndStart(ctx, t, c.Nodes[2]) })
+		loops = append(loops, func(ctx context.Context, _ *rand.Rand) { killAndStart(ctx, t, c.Nodes[2]) })
 	}
-	return ctx
+	return causaltest.Disturb(t, loops...)
 }
 
 // stopApplier stops a node's applier for a time. Its reads go on.
@@ -199,17 +149,7 @@ func stopApplier(ctx context.Context, n *galera.Node, d time.Duration) {
 	defer conn.Close()
 	_ = n.Desync(ctx, true)
 	if _, err := conn.ExecContext(ctx, "FLUSH TABLES app.counters WITH READ LOCK"); err == nil {
-		pauseFor(ctx, d)
+		causaltest.Pause(ctx, d)
 		_, _ = conn.ExecContext(context.Background(), "UNLOCK TABLES")
-	}
-}
-
-// pauseFor waits, and reports whether ctx goes on.
-func pauseFor(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-time.After(d):
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -32,12 +31,7 @@ func TestPostgres(t *testing.T) {
 	do(c.Exec(t.Context(), "GRANT pg_read_all_stats TO "+pgcluster.User))
 
 	rows := checkRows(t, 0, file("require = \"prefer-standby\"\nmax_lag = \"10s\"\n", dsns...), "--processes=2", "--pool=5")
-	for _, r := range rows {
-		took := r.Check == "connect" || strings.HasPrefix(r.Check, "failover") // as in well
-		if r.Verdict != isOK && !(took && r.Verdict == isWarning) {
-			t.Errorf("%+v", r)
-		}
-	}
+	wantWell(t, rows)
 	wantFaults(t, rows,
 		fault{"primary", "", isOK, "1 primaries", ""},
 		fault{"group", "n2", isOK, "system ", ""},

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"strings"
 	"testing"
 	"time"
 
@@ -28,12 +27,7 @@ func TestReplicas(t *testing.T) {
 	readers := "require = \"prefer-standby\"\nmax_lag = \"10s\"\n"
 
 	rows := checkRows(t, 0, l.file(t, readers, dsns[:2]...), "--processes=2", "--pool=5")
-	for _, r := range rows {
-		took := r.Check == "connect" || strings.HasPrefix(r.Check, "failover") // as in well
-		if r.Verdict != isOK && !(took && r.Verdict == isWarning) {
-			t.Errorf("%+v", r)
-		}
-	}
+	wantWell(t, rows)
 	wantFaults(t, rows,
 		fault{"replication", "n1", isOK, "primary", ""},
 		fault{"replication", "n2", isOK, "replica of n1", ""},
