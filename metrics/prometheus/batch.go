@@ -22,13 +22,16 @@ type batch struct {
 	counters []dto.Counter
 }
 
-// A sample is one series with its value. It is not changed after it was sent.
+// A sample is one series with its value. It is not changed after it was sent. What a
+// registry would have to make of it is made before that: a registry takes all samples
+// in one goroutine, and this one works beside it.
 type sample struct {
-	of     *metric
-	labels []*dto.LabelPair
-	typ    dto.MetricType
-	value  float64
-	times  *clustersql.Histogram // of a histogram
+	of        *metric
+	labels    []*dto.LabelPair
+	value     float64
+	gauge     *dto.Gauge // one of the three
+	counter   *dto.Counter
+	histogram *dto.Histogram
 }
 
 // Desc is part of [client.Metric].
@@ -36,22 +39,8 @@ func (s *sample) Desc() *client.Desc { return s.of.Desc }
 
 // Write is part of [client.Metric].
 func (s *sample) Write(out *dto.Metric) error {
-	s.write(out, func() *dto.Gauge { return new(dto.Gauge) }, func() *dto.Counter { return new(dto.Counter) })
+	out.Label, out.Gauge, out.Counter, out.Histogram = s.labels, s.gauge, s.counter, s.histogram
 	return nil
-}
-
-func (s *sample) write(out *dto.Metric, newGauge func() *dto.Gauge, newCounter func() *dto.Counter) {
-	out.Label = s.labels
-	switch s.typ {
-	case dto.MetricType_COUNTER:
-		out.Counter = newCounter()
-		out.Counter.Value = &s.value
-	case dto.MetricType_HISTOGRAM:
-		out.Histogram = buckets(s.times)
-	default:
-		out.Gauge = newGauge()
-		out.Gauge.Value = &s.value
-	}
 }
 
 // next returns the next place of a slab. What was taken before stays where it is.
@@ -63,56 +52,89 @@ func next[T any](slab *[]T, room int) *T {
 	return &(*slab)[len(*slab)-1]
 }
 
-func (b *batch) add(m *metric, l []*dto.LabelPair, typ dto.MetricType, v float64, h *clustersql.Histogram) {
+// sample returns a sample without its value.
+func (b *batch) sample(m *metric, l []*dto.LabelPair) *sample {
 	s := next(&b.samples, b.room)
-	*s = sample{m, l, typ, v, h}
+	s.of, s.labels = m, l
+	return s
+}
+
+func (b *batch) add(s *sample, typ dto.MetricType) {
 	if b.out != nil {
 		b.out <- s
 		return
 	}
-	f := b.families[m.at]
+	f := b.families[s.of.at]
 	if f == nil {
-		f = &dto.MetricFamily{Name: &m.name, Help: &m.help, Type: typ.Enum()}
-		b.families[m.at] = f
+		f = &dto.MetricFamily{Name: &s.of.name, Help: &s.of.help, Type: typ.Enum()}
+		b.families[s.of.at] = f
 	}
 	out := next(&b.metrics, b.room)
-	s.write(out, func() *dto.Gauge { return next(&b.gauges, b.room) }, func() *dto.Counter { return next(&b.counters, b.room/2) })
+	_ = s.Write(out)
 	f.Metric = append(f.Metric, out)
 }
 
 func (b *batch) gauge(m *metric, l []*dto.LabelPair, v float64) {
-	b.add(m, l, dto.MetricType_GAUGE, v, nil)
+	s := b.sample(m, l)
+	s.value, s.gauge = v, next(&b.gauges, b.room)
+	s.gauge.Value = &s.value
+	b.add(s, dto.MetricType_GAUGE)
 }
 
 func (b *batch) counter(m *metric, l []*dto.LabelPair, v float64) {
-	b.add(m, l, dto.MetricType_COUNTER, v, nil)
+	s := b.sample(m, l)
+	s.value, s.counter = v, next(&b.counters, b.room/2)
+	s.counter.Value = &s.value
+	b.add(s, dto.MetricType_COUNTER)
 }
 
 func (b *batch) histogram(m *metric, l []*dto.LabelPair, h *clustersql.Histogram) {
-	b.add(m, l, dto.MetricType_HISTOGRAM, 0, h)
+	s := b.sample(m, l)
+	s.histogram = histogramOf(h)
+	b.add(s, dto.MetricType_HISTOGRAM)
 }
 
-// buckets returns a histogram as Prometheus has it.
-func buckets(times *clustersql.Histogram) *dto.Histogram {
-	const room = 16
-	type bucket struct {
-		dto.Bucket
-		bound float64
-		count uint64
+// room is how many buckets a histogram has room for at once. There may be more one day:
+// this module and that of the histogram are of versions of their own.
+const room = 16
+
+// A counted is a histogram as Prometheus has it, with the room for all of it.
+type counted struct {
+	dto.Histogram
+	count  uint64
+	sum    float64
+	list   [room]*dto.Bucket
+	bucket [room]dto.Bucket
+	counts [room]uint64
+}
+
+// bounds are the upper ends of all buckets, which all histograms share.
+var bounds = func() (all []*float64) {
+	for most := range new(clustersql.Histogram).Buckets {
+		seconds := most.Seconds()
+		all = append(all, &seconds)
 	}
-	var (
-		count, sum = times.Count(), times.Sum().Seconds()
-		h          = &dto.Histogram{SampleCount: &count, SampleSum: &sum, Bucket: make([]*dto.Bucket, 0, room)}
-		all        = make([]bucket, room)
-	)
-	for most, atMost := range times.Buckets {
-		b := new(bucket)
-		if i := len(h.Bucket); i < room {
-			b = &all[i]
+	return all
+}()
+
+// histogramOf returns a histogram as Prometheus has it.
+func histogramOf(times *clustersql.Histogram) *dto.Histogram {
+	h := &counted{count: times.Count(), sum: times.Sum().Seconds()}
+	h.SampleCount, h.SampleSum, h.Bucket = &h.count, &h.sum, h.list[:0]
+	for _, atMost := range times.Buckets {
+		var (
+			i     = len(h.Bucket)
+			b     *dto.Bucket
+			count *uint64
+		)
+		if i < room {
+			b, count = &h.bucket[i], &h.counts[i]
+		} else {
+			b, count = new(dto.Bucket), new(uint64)
 		}
-		b.bound, b.count = most.Seconds(), atMost
-		b.UpperBound, b.CumulativeCount = &b.bound, &b.count
-		h.Bucket = append(h.Bucket, &b.Bucket)
+		*count = atMost
+		b.UpperBound, b.CumulativeCount = bounds[i], count
+		h.Bucket = append(h.Bucket, b)
 	}
-	return h
+	return &h.Histogram
 }

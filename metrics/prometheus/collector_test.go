@@ -3,6 +3,7 @@ package prometheus
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
@@ -154,6 +155,97 @@ func TestMetrics(t *testing.T) {
 	})
 }
 
+// A primary and a standby of PostgreSQL, and a node that is in no replication: each role
+// is told, and the lag where it is known.
+func TestRoleMetrics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		for i, name := range []string{"n1", "n2"} {
+			standby := i > 0
+			b.Node(name).OnQuery(func(query string) ([][]driver.Value, bool) {
+				switch {
+				case !strings.HasPrefix(query, "SELECT r.standby"):
+					return nil, false
+				case standby: // it has not all, and its last transaction is old
+					return [][]driver.Value{{true, "on", "77", "1", "100", "150", 33.0, true, "streaming", "1"}}, true
+				}
+				return [][]driver.Value{{false, "off", "77", "x00000001", "200", nil, nil, false, nil, nil}}, true
+			})
+		}
+		d := fakeCluster(t, b, "pg_conn", []clustersql.Option{clustersql.WithDialect(clustersql.DialectPostgres), clustersql.WithMaxLag(time.Hour)}, "n1", "n2")
+		defer d.Close()
+		other := fakeCluster(t, b, "other_conn", nil, "n3")
+		defer other.Close()
+		for _, c := range []clustersql.Driver{d, other} {
+			db := sql.OpenDB(c.Connector())
+			defer db.Close()
+		}
+		time.Sleep(10 * time.Second)
+		got := scrape(t, NewCollector(d, other))
+		lag := d.Status().Nodes[1].Lag.Seconds()
+		for _, want := range []string{
+			`clustersql_node_role{cluster="pg_conn",node="n1",role="primary"} 1`,
+			`clustersql_node_role{cluster="pg_conn",node="n2",role="replica"} 1`,
+			`clustersql_node_role{cluster="other_conn",node="n3",role="unknown"} 1`,
+			`clustersql_node_lag_seconds{cluster="pg_conn",node="n1"} 0`,
+			`clustersql_node_lag_seconds{cluster="pg_conn",node="n2"} ` + strconv.FormatFloat(lag, 'g', -1, 64),
+		} {
+			if !slices.Contains(got, want) {
+				t.Errorf("no %s in\n%s", want, strings.Join(got, "\n"))
+			}
+		}
+		if lag < 30 {
+			t.Errorf("the standby is %v s behind: the test shows nothing", lag)
+		}
+		for _, line := range got {
+			if strings.HasPrefix(line, `clustersql_node_lag_seconds{cluster="other_conn"`) {
+				t.Errorf("of a node whose lag is not known there is %s", line)
+			}
+		}
+	})
+}
+
+// Connections that are closed are counted by why: of the pool, drained, and after a
+// fault.
+func TestClosedMetrics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		d := fakeCluster(t, b, "closed_conn", []clustersql.Option{clustersql.WithStrategy(clustersql.Ordered)}, "n1", "n2", "n3")
+		defer d.Close()
+		db := sql.OpenDB(d.Connector())
+		defer db.Close()
+		idle := func() {
+			t.Helper()
+			db.SetMaxIdleConns(4)
+			if err := db.PingContext(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Second)
+		idle()
+		db.SetMaxIdleConns(-1) // n1: the pool
+		idle()
+		b.Node("n1").SetHealth(errRefused, 0, false) // n1: with its others
+		b.Node("n1").Set(fakedb.Script{Err: errRefused})
+		time.Sleep(5 * time.Second)
+		idle()
+		if err := d.Drain("n2"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		got := scrape(t, NewCollector(d))
+		for _, want := range []string{
+			`clustersql_node_connections_closed_total{cluster="closed_conn",node="n1",reason="pool"} 1`,
+			`clustersql_node_connections_closed_total{cluster="closed_conn",node="n1",reason="generation"} 1`,
+			`clustersql_node_connections_closed_total{cluster="closed_conn",node="n2",reason="drain"} 1`,
+		} {
+			if !slices.Contains(got, want) {
+				t.Errorf("no %s in\n%s", want, strings.Join(got, "\n"))
+			}
+		}
+	})
+}
+
 // A change of the configuration that fails shows.
 func TestReloadMetrics(t *testing.T) {
 	d := fakeCluster(t, fakedb.New(), "reloaded_conn", nil, "n1")
@@ -176,7 +268,9 @@ func TestReloadMetrics(t *testing.T) {
 	if _, err := d.Apply([]clustersql.Node{{Name: "n1", DSN: "n1"}}); err != nil {
 		t.Fatal(err)
 	}
-	want(`clustersql_config_last_reload_successful{cluster="reloaded_conn"} 1`, `clustersql_config_reloads_total{cluster="reloaded_conn",result="ok"} 1`)
+	applied := strconv.FormatFloat(float64(d.Status().Reload.Applied.UnixMilli())/1000, 'g', -1, 64)
+	want(`clustersql_config_last_reload_successful{cluster="reloaded_conn"} 1`, `clustersql_config_reloads_total{cluster="reloaded_conn",result="ok"} 1`,
+		`clustersql_config_last_reload_success_timestamp_seconds{cluster="reloaded_conn"} `+applied)
 }
 
 // A source of discovery that has never answered has the time 0, and one that has keeps

@@ -55,22 +55,41 @@ func TestFilesNameWhatIsExported(t *testing.T) {
 	}
 }
 
-// The dashboard is what Grafana imports: every panel has a query, a place and a
-// title, and none lies on another.
-func TestDashboard(t *testing.T) {
-	var d struct {
-		Title, UID string
-		Panels     []struct {
-			ID      int
-			Title   string
-			GridPos struct{ X, Y, W, H int }
-			Targets []struct{ Expr, RefID string }
-		}
-		Templating struct{ List []struct{ Name string } }
+// A dashboard is what Grafana imports.
+type dashboard struct {
+	Title, UID string
+	Panels     []struct {
+		ID      int
+		Title   string
+		GridPos struct{ X, Y, W, H int }
+		Targets []struct{ Expr, RefID string }
 	}
+	Templating struct{ List []struct{ Name string } }
+}
+
+func readDashboard(t *testing.T) (d dashboard) {
+	t.Helper()
 	if err := json.Unmarshal([]byte(read(t, "dashboard.json")), &d); err != nil {
 		t.Fatal(err)
 	}
+	return d
+}
+
+// dashboardExprs returns what the panels ask.
+func dashboardExprs(t *testing.T) (all []string) {
+	t.Helper()
+	for _, p := range readDashboard(t).Panels {
+		for _, target := range p.Targets {
+			all = append(all, target.Expr)
+		}
+	}
+	return all
+}
+
+// Every panel of the dashboard has a query, a place and a title, and none lies on
+// another.
+func TestDashboard(t *testing.T) {
+	d := readDashboard(t)
 	if d.Title == "" || d.UID == "" || len(d.Panels) < 10 || len(d.Templating.List) != 4 {
 		t.Errorf("%+v", d)
 	}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -209,13 +210,36 @@ func TestPrometheusSeesAFault(t *testing.T) {
 	prom.until(t, `clustersql_opens_waiting`, is("shop", 0))
 }
 
-// promtool reads the alerts, and finds that they fire as they are to.
+// promtool reads the alerts, and finds that they fire as they are to. It reads what the
+// dashboard asks, too.
 func TestAlertRules(t *testing.T) {
 	promtool := tool(t, "promtool")
 	for _, args := range [][]string{{"check", "rules", "alerts.yml"}, {"test", "rules", "alerts_test.yml"}} {
 		if out, err := exec.CommandContext(t.Context(), promtool, args...).CombinedOutput(); err != nil {
 			t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
+	}
+	// What the panels of the dashboard ask are rules too, once Grafana has filled in its
+	// variables.
+	var rules strings.Builder
+	rules.WriteString("groups: [{name: panels, rules: [")
+	exprs := dashboardExprs(t)
+	for i, expr := range exprs {
+		filled := regexp.MustCompile(`\$\w+`).ReplaceAllStringFunc(expr, func(variable string) string {
+			if variable == "$__rate_interval" {
+				return "1m"
+			}
+			return ".*"
+		})
+		fmt.Fprintf(&rules, "{record: 'panel:%d', expr: %s},\n", i, strconv.Quote(filled))
+	}
+	rules.WriteString("]}]\n")
+	file := filepath.Join(t.TempDir(), "panels.yml")
+	if err := os.WriteFile(file, []byte(rules.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), promtool, "check", "rules", file).CombinedOutput(); err != nil || !strings.Contains(string(out), fmt.Sprintf("%d rules found", len(exprs))) {
+		t.Errorf("the dashboard's %d questions: %v\n%s", len(exprs), err, out)
 	}
 	d := fakeCluster(t, fakedb.New(), t.Name(), nil, "n1")
 	defer d.Close()
