@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -161,6 +162,7 @@ func TestASourceIsNotTrusted(t *testing.T) {
 		if diff, err := d.Apply(nil, WithRiseFall(3, 3)); err != nil || len(diff.Changes) != 2 || d.Config().Rise != 3 || len(d.Nodes()) != 2 {
 			t.Errorf("settings alone: %v, %s", err, diff)
 		}
+		time.Sleep(2 * time.Second) // Apply has the source asked soon
 		asked := r.count()
 		db.Close()
 		time.Sleep(time.Hour)
@@ -173,15 +175,23 @@ func TestASourceIsNotTrusted(t *testing.T) {
 			t.Errorf("%v, asked %d times", err, r.count()-asked)
 		}
 	})
-	synctest.Test(t, func(t *testing.T) {
-		b := fakedb.New()
-		d := NewDriver(b.Driver(), t.Name(), quiet, WithSource(func(context.Context) ([]Node, error) { panic("oh") }, time.Second), WithOpenTimeout(4*time.Second))
-		defer d.Close()
-		db := openDB(t, d)
-		if err := db.Ping(); !errors.Is(err, ErrNoNodes) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "the source panicked: oh") {
-			t.Error(err)
-		}
-	})
+	for want, source := range map[string]Source{
+		"the source panicked: oh": func(context.Context) ([]Node, error) { panic("oh") },
+		"the source panicked: ":   func(context.Context) ([]Node, error) { return nil, (*net.OpError)(nil) }, // a typed nil
+		"no answer within 5s":     func(context.Context) ([]Node, error) { return nil, context.DeadlineExceeded },
+		"ended its goroutine":     func(context.Context) ([]Node, error) { runtime.Goexit(); return nil, nil },
+		"discovery: source: boom": func(context.Context) ([]Node, error) { return nil, errBoom },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := fakedb.New()
+			d := NewDriver(b.Driver(), t.Name(), quiet, WithSource(source, time.Second), WithOpenTimeout(4*time.Second))
+			defer d.Close()
+			db := openDB(t, d)
+			if err := db.Ping(); !errors.Is(err, ErrNoNodes) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v, want %q", err, want)
+			}
+		})
+	}
 }
 
 // discovered opens a cluster by one DSN, with a name service of the test's own.

@@ -202,6 +202,7 @@ func (k *Asker) Ask(ctx context.Context, questions []Question) []Answer {
 	}
 	limit, cancel := context.WithTimeout(ctx, LookupTimeout)
 	defer cancel()
+	late := fmt.Errorf("no answer within %s", LookupTimeout)
 	for _, q := range questions {
 		if k.busy[q.Name] != nil {
 			continue
@@ -216,10 +217,17 @@ func (k *Asker) Ask(ctx context.Context, questions []Question) []Answer {
 				}
 				answer <- a
 			}()
-			a = q.Ask(limit)
+			told := q.Ask(limit)
+			if told.Err != nil { // its methods are the program's, and may panic: nobody else calls them
+				if errors.Is(told.Err, context.DeadlineExceeded) {
+					told.Err = late
+				} else {
+					told.Err = errors.New(fmt.Sprint(told.Err))
+				}
+			}
+			a = told
 		}()
 	}
-	late := fmt.Errorf("no answer within %s", LookupTimeout)
 	answers := make([]Answer, 0, len(questions))
 	for _, q := range questions {
 		a := Answer{Err: late}
@@ -232,9 +240,6 @@ func (k *Asker) Ask(ctx context.Context, questions []Question) []Answer {
 				delete(k.busy, q.Name)
 			default:
 			}
-		}
-		if errors.Is(a.Err, context.DeadlineExceeded) {
-			a = Answer{Err: late}
 		}
 		a.Source = q.Name
 		answers = append(answers, a)

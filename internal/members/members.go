@@ -124,13 +124,13 @@ func compare(d dialect.Dialect, was Present, now Node, remade bool) Change {
 	return ch
 }
 
-// sameConnector compares two connectors. Those of a type that cannot be compared
-// are never the same.
+// sameConnector compares two connectors. Those that cannot be compared, or that hold
+// what cannot be, are never the same.
 func sameConnector(a, b any) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	return reflect.TypeOf(a).Comparable() && reflect.TypeOf(b).Comparable() && a == b
+	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
 }
 
 // whatDiffers names what differs between two DSNs, without secrets.

@@ -1,6 +1,7 @@
 package members
 
 import (
+	"database/sql/driver"
 	"fmt"
 	"strings"
 	"testing"
@@ -50,5 +51,30 @@ func TestCompare(t *testing.T) {
 	added := Compare(mysql.Dialect{}, nil, []Node{{Name: "b"}, {Name: "a"}}, false)
 	if len(added) != 2 || added[0].Name != "a" || added[1].Kind != Add || ChangeOf(added, "b") != &added[1] || ChangeOf(added, "c") != nil {
 		t.Errorf("%+v", added)
+	}
+}
+
+// A connector may hold anything.
+type anyConnector struct {
+	driver.Connector
+	holds any
+}
+
+// Connectors are the same if they can be compared and are equal; else never.
+func TestConnectorsThatCannotBeCompared(t *testing.T) {
+	one, other := &anyConnector{}, &anyConnector{}
+	for name, tc := range map[string]struct {
+		was, now driver.Connector
+		same     bool
+	}{
+		"one pointer":   {one, one, true},
+		"two pointers":  {one, other, false},
+		"equal values":  {anyConnector{holds: 1}, anyConnector{holds: 1}, true},
+		"holding a map": {anyConnector{holds: map[string]int{}}, anyConnector{holds: map[string]int{}}, false},
+	} {
+		all := Compare(mysql.Dialect{}, []Present{{Node: Node{Connector: tc.was}}}, []Node{{Connector: tc.now}}, false)
+		if (len(all) == 0) != tc.same {
+			t.Errorf("%s: %+v", name, all)
+		}
 	}
 }
