@@ -1,6 +1,7 @@
 package redact
 
 import (
+	"crypto/x509"
 	"errors"
 	"net"
 	"testing"
@@ -23,6 +24,11 @@ func TestStableText(t *testing.T) {
 		{errors.New("10.0.0.1:1->10.0.0.2:2 and 10.0.0.1:3->10.0.0.2:4"), "10.0.0.2:2 and 10.0.0.2:4"},
 		{errors.New("p->next is nil ->"), "p->next is nil ->"},
 		{nil, "<nil>"},
+		{
+			x509.CertificateInvalidError{Reason: x509.Expired, Detail: "current time 2026-11-30T10:00:01+01:00 is after 2026-01-01T00:00:00Z"},
+			"x509: certificate has expired or is not yet valid: current time is after 2026-01-01T00:00:00Z",
+		},
+		{errors.New("the current time is not known"), "the current time is not known"},
 	} {
 		if got := Stable(tc.err); got != tc.want {
 			t.Errorf("%v: %q, want %q", tc.err, got, tc.want)
