@@ -26,7 +26,7 @@ func PinsPostgres(query string) bool {
 		return true
 	}
 	word, rest, _ := firstWord(query)
-	return isOneOf(word, "SELECT", "WITH", "VALUES", "TABLE") && hasWord(rest, "TEMP", "TEMPORARY") && hasWord(rest, "INTO")
+	return isOneOf(word, "SELECT", "WITH", "VALUES", "TABLE") && hasWord(rest, "TEMP", "TEMPORARY", "PG_TEMP") && hasWord(rest, "INTO")
 }
 
 // isUsual reports whether the query begins with SELECT, INSERT, UPDATE or
@@ -67,7 +67,7 @@ func kindPins(query string) bool {
 		"ALTER", "DROP", "TRUNCATE", "RENAME", "GRANT", "REVOKE", "CHECK", "CHECKSUM", "OPTIMIZE", "REPAIR", "KILL":
 		return false
 	case "CREATE", "EXPLAIN", "DESCRIBE", "DESC", "ANALYZE":
-		return hasWord(rest, "TEMPORARY", "TEMP")
+		return hasWord(rest, "TEMPORARY", "TEMP", "PG_TEMP")
 	case "DO":
 		return isBlock(rest)
 	case "SET":
