@@ -253,6 +253,9 @@ func (n *node) onProbe(l *life, o outcome) {
 	if n.holdsBack(l, &o.evidence) {
 		return
 	}
+	if l.ctx.Err() == nil {
+		n.loop.health.Unheard(&o.evidence)
+	}
 	if n.loop.fresh {
 		n.hearDial(&o.evidence)
 	}

@@ -8,7 +8,10 @@
 // hand in the time and the source of random numbers. It imports jsonform.
 package health
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Health is a node's state, together with all that the next transition depends
 // on.
@@ -283,6 +286,16 @@ func (h *Health) improve(e *Evidence, rise int, now time.Time) Effects {
 		return h.move(Suspect, SlowReason, now)
 	}
 	return h.move(Up, "", now)
+}
+
+// Unheard makes a failure that says nothing about a node, such as that of a name
+// service, count against a node that has never been up: nothing is lost by that, it is
+// said why the node is not used, and its probes alone try it again. A node that has
+// been up is not blamed.
+func (h *Health) Unheard(e *Evidence) {
+	if !h.EverUp && !e.OK && e.Class == Neutral {
+		e.Class, e.Reason = Failed, Failed.String()+strings.TrimPrefix(e.Reason, Neutral.String())
+	}
 }
 
 func (h *Health) suspect(reason string, now time.Time) Effects {

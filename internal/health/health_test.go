@@ -218,3 +218,24 @@ func TestSpentConnectionIsNoWitness(t *testing.T) {
 		t.Error("a new connection speaks for the lasting one")
 	}
 }
+
+// A failure that says nothing about a node counts against one that was never up, and
+// against no other.
+func TestUnheardOf(t *testing.T) {
+	for _, tc := range []struct {
+		from Health
+		e    Evidence
+		want Evidence
+	}{
+		{Health{}, Evidence{Reason: "neutral: lookup"}, Evidence{Class: Failed, Reason: "failed: lookup"}},
+		{Health{State: Suspect}, Evidence{Reason: "neutral: lookup"}, Evidence{Class: Failed, Reason: "failed: lookup"}},
+		{Health{State: Suspect, EverUp: true}, Evidence{Reason: "neutral: lookup"}, Evidence{Reason: "neutral: lookup"}},
+		{Health{}, Evidence{Class: Refused, Reason: "refused"}, Evidence{Class: Refused, Reason: "refused"}},
+		{Health{}, Evidence{OK: true}, Evidence{OK: true}},
+	} {
+		got := tc.e
+		if tc.from.Unheard(&got); got != tc.want {
+			t.Errorf("%+v: %+v, want %+v", tc.e, got, tc.want)
+		}
+	}
+}
