@@ -15,6 +15,9 @@ import (
 // acknowledged write.
 const promotes = 1500 * time.Millisecond
 
+// promotesQuickly is the same with a probe every 200 ms.
+const promotesQuickly = 500 * time.Millisecond
+
 // A diary keeps the events of a cluster.
 type diary struct {
 	mu     sync.Mutex

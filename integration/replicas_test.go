@@ -42,6 +42,7 @@ func TestReplicationFaults(t *testing.T) {
 		row  func(*stage)
 	}{
 		{"kill -9 of the primary", primaryKilled},
+		{"probes every 200 ms", primaryKilledQuickly},
 		{"SIGSTOP of the primary", primaryFrozen},
 		{"shutdown of the primary", primaryShutDown},
 		{"switchover", switchedOver},
@@ -72,10 +73,14 @@ func TestReplicationFaults(t *testing.T) {
 func (s *stage) pair(fault string, faulty int) (writer, reader *workload) {
 	s.Helper()
 	s.faulty = faulty
+	probes := func(*clustersql.Config) {}
+	if s.probe > 0 {
+		probes = clustersql.WithProbe(s.probe, s.probe)
+	}
 	loads := s.start(
-		client{name: fault + ", writers", does: writesOnly, fit: 1, opts: []clustersql.Option{clustersql.WithRequire(clustersql.RequireReadWrite)}},
-		client{name: fault + ", readers", does: readsOnly, share: halfShare, opts: []clustersql.Option{
-			clustersql.WithRequire(clustersql.RequirePreferStandby), clustersql.WithMaxLag(maxLag), clustersql.WithStrategy(clustersql.Balanced), clustersql.WithIdempotent(true)}})
+		client{name: fault + ", writers", does: writesOnly, fit: 1, probe: s.probe, opts: []clustersql.Option{clustersql.WithRequire(clustersql.RequireReadWrite), probes}},
+		client{name: fault + ", readers", does: readsOnly, share: halfShare, probe: s.probe, opts: []clustersql.Option{
+			clustersql.WithRequire(clustersql.RequirePreferStandby), clustersql.WithMaxLag(maxLag), clustersql.WithStrategy(clustersql.Balanced), clustersql.WithIdempotent(true), probes}})
 	s.quiet()
 	return loads[0], loads[1]
 }
@@ -85,6 +90,15 @@ var halfShare = shares{0.8 / 2, 1.2 / 2}
 
 // replica returns the replica that gets the fault.
 func (s *stage) replica() *galera.Node { return s.c.Nodes[1] }
+
+// promotes is how long the writers may take from a promotion to their first
+// acknowledged write.
+func (s *stage) promotes() time.Duration {
+	if s.probe > 0 {
+		return promotesQuickly
+	}
+	return promotes
+}
 
 // promote promotes the replica that has the most, as a tool of the operator would.
 // It returns when, and how long after that the writer had its first write
@@ -105,7 +119,7 @@ func (s *stage) promote(writer, reader *workload) (best *galera.Node, promoted t
 		})
 	})
 	back = s.net(span{promoted, promoted.Add(back)})
-	s.bound(back <= promotes, "the first write came %s after the promotion", back)
+	s.bound(back <= s.promotes(), "the first write came %s after the promotion", back)
 	return best, promoted, back
 }
 

@@ -8,8 +8,16 @@ import (
 // outage is how long the operator's tool takes to find that the primary is dead.
 const outage = 2 * time.Second
 
-func primaryKilled(s *stage) {
-	writer, reader := s.pair("kill -9 of the primary", 0)
+func primaryKilled(s *stage) { s.killPrimary("kill -9 of the primary") }
+
+// primaryKilledQuickly has clients that are to be on the new primary sooner.
+func primaryKilledQuickly(s *stage) {
+	s.probe = 200 * time.Millisecond
+	s.killPrimary("the same, probes every 200 ms")
+}
+
+func (s *stage) killPrimary(name string) {
+	writer, reader := s.pair(name, 0)
 	old := s.victim()
 	s.harm(old)
 	fault := span{from: time.Now()}

@@ -26,6 +26,7 @@ type stage struct {
 	loads []*workload
 
 	faulty  int             // the index of the node that has the fault; its stale reads are counted
+	probe   time.Duration   // probe_interval and probe_timeout of a pair's clients; 0: the usual ones
 	unsent  map[string]bool // the keys of acknowledged inserts that a dead primary had not sent
 	old     int             // inserts that were sent to an old primary
 	lookout *lookout

@@ -67,14 +67,14 @@ func (p *pool) close() {
 }
 
 // ourPool returns one of clustersql, over pgx.
-func ourPool(t *testing.T, c *pgcluster.Cluster, writes bool) *pool {
+func ourPool(t *testing.T, c *pgcluster.Cluster, writes bool, config clustersql.Config) *pool {
 	t.Helper()
 	p := &pool{ours: true, writes: writes}
 	name, opts := t.Name()+", readers", readerOptions
 	if writes {
 		name, opts = t.Name()+", writers", writerOptions
 	}
-	p.d = clustersql.NewDriver(nil, name, append([]clustersql.Option{clustersql.WithOnEvent(p.note), clustersql.WithLogger(slog.New(slog.DiscardHandler))}, opts...)...)
+	p.d = clustersql.NewDriver(nil, name, append([]clustersql.Option{clustersql.WithOnEvent(p.note), clustersql.WithProbe(config.ProbeInterval, config.ProbeTimeout), clustersql.WithLogger(slog.New(slog.DiscardHandler))}, opts...)...)
 	t.Cleanup(func() { p.d.Close() })
 	for _, n := range c.Nodes {
 		cfg, err := pgx.ParseConfig(n.DSN(""))
@@ -142,7 +142,7 @@ func (c *client) pools() []*pool { return []*pool{c.writers, c.readers} }
 func (s *stage) makeClients() {
 	s.Helper()
 	s.clients = []*client{
-		{name: "clustersql", writers: ourPool(s.T, s.c, true), readers: ourPool(s.T, s.c, false)},
+		{name: "clustersql", writers: ourPool(s.T, s.c, true, s.fault.config()), readers: ourPool(s.T, s.c, false, s.fault.config())},
 		{name: "pgx", writers: theirPool(s.T, s.c, "pgx", true), readers: theirPool(s.T, s.c, "pgx", false)},
 		{name: "lib/pq", writers: theirPool(s.T, s.c, "postgres", true), readers: theirPool(s.T, s.c, "postgres", false)},
 	}

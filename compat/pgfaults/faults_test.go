@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/EnumApps/clustersql"
 	"github.com/EnumApps/clustersql/internal/pgcluster"
 	"go.uber.org/goleak"
 )
@@ -23,11 +24,23 @@ type fault struct {
 	// planned says that no statement outside a transaction may fail, unless the new
 	// primary comes later than an open waits.
 	planned bool
+	// probe is probe_interval and probe_timeout of clustersql; 0: the usual ones.
+	probe time.Duration
+}
+
+// config returns the settings of clustersql that the row depends on.
+func (f fault) config() clustersql.Config {
+	c := usual
+	if f.probe > 0 {
+		c.ProbeInterval, c.ProbeTimeout = f.probe, f.probe
+	}
+	return c
 }
 
 var faults = []fault{
 	{name: "kill -9 of a standby", row: standbyKilled},
 	{name: "kill -9 of the primary", row: primaryKilled},
+	{name: "the same, probes every 200 ms", row: primaryKilled, probe: 200 * time.Millisecond},
 	{name: "SIGSTOP of a standby", row: standbyFrozen},
 	{name: "SIGSTOP of the primary", row: primaryFrozen},
 	{name: "restart of a standby", row: standbyRestarts},

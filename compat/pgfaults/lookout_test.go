@@ -35,6 +35,8 @@ const lookQuery = `SELECT current_setting('transaction_read_only') = 'off', pg_i
 // A lookout looks at every node with the backend alone. It also knows what was
 // done to the nodes. So it can tell whether a node was good at some time.
 type lookout struct {
+	config clustersql.Config // of the clusters
+
 	mu    sync.Mutex
 	looks map[string][]look // by node, in their order
 	slow  map[string][]span // the dials of a plain client that took longer than probe_timeout
@@ -42,9 +44,9 @@ type lookout struct {
 }
 
 // keepLookout starts the plain clients. They look until ctx is done.
-func keepLookout(ctx context.Context, t *testing.T, c *pgcluster.Cluster, wg *sync.WaitGroup) *lookout {
+func keepLookout(ctx context.Context, t *testing.T, c *pgcluster.Cluster, config clustersql.Config, wg *sync.WaitGroup) *lookout {
 	t.Helper()
-	k := &lookout{looks: make(map[string][]look), slow: make(map[string][]span), harms: make(map[string]time.Time)}
+	k := &lookout{config: config, looks: make(map[string][]look), slow: make(map[string][]span), harms: make(map[string]time.Time)}
 	for _, n := range c.Nodes {
 		db, fresh := plain(t, n), plain(t, n)
 		fresh.SetMaxIdleConns(-1)
@@ -87,7 +89,7 @@ func (k *lookout) dial(ctx context.Context, node string, db *sql.DB) {
 	for ctx.Err() == nil {
 		began := time.Now()
 		_ = db.Ping() // what comes of it is not looked at: there may be no room
-		if ended := time.Now(); ended.Sub(began) > usual.ProbeTimeout {
+		if ended := time.Now(); ended.Sub(began) > k.config.ProbeTimeout {
 			k.mu.Lock()
 			k.slow[node] = append(k.slow[node], span{began, ended})
 			k.mu.Unlock()
@@ -109,7 +111,9 @@ func (k *lookout) harm(nodes ...*pgcluster.Node) {
 
 // finds is how long it takes to find a silent node: it falls silent just after a
 // probe, and the next ones end in vain.
-var finds = usual.ProbeInterval*6/5 + time.Duration(usual.Fall)*usual.ProbeTimeout
+func (k *lookout) finds() time.Duration {
+	return k.config.ProbeInterval*6/5 + time.Duration(k.config.Fall)*k.config.ProbeTimeout
+}
 
 // good reports whether a node was good for a pool at some time: nothing was done
 // to it, and a plain client was answered within probe_timeout for as long as the
@@ -122,8 +126,8 @@ func (k *lookout) good(p *pool, node string, at time.Time) bool {
 	if since, harmed := k.harms[node]; harmed && !since.After(at) {
 		return false
 	}
-	looks, from, to := k.looks[node], at.Add(-finds), at.Add(usual.ProbeTimeout)
-	if slices.ContainsFunc(k.slow[node], func(d span) bool { return d.to.After(from.Add(-usual.AttemptTimeout)) && d.from.Before(to) }) {
+	looks, from, to := k.looks[node], at.Add(-k.finds()), at.Add(k.config.ProbeTimeout)
+	if slices.ContainsFunc(k.slow[node], func(d span) bool { return d.to.After(from.Add(-k.config.AttemptTimeout)) && d.from.Before(to) }) {
 		return false
 	}
 	i := sort.Search(len(looks), func(i int) bool { return looks[i].end.After(from) })
@@ -132,12 +136,12 @@ func (k *lookout) good(p *pool, node string, at time.Time) bool {
 		if l.due.After(to) {
 			break
 		}
-		if l.err != nil || l.end.Sub(l.due) > usual.ProbeTimeout || p.writes && !l.writable {
+		if l.err != nil || l.end.Sub(l.due) > k.config.ProbeTimeout || p.writes && !l.writable {
 			return false
 		}
 		last = l.end
 	}
-	return !last.Add(lookEvery + usual.ProbeTimeout).Before(to)
+	return !last.Add(lookEvery + k.config.ProbeTimeout).Before(to)
 }
 
 // behind reports whether a standby had not replayed by then what a primary had
@@ -219,7 +223,7 @@ func TestTollOfALaggingStandby(t *testing.T) {
 		"it has stopped a moment before": {stops: 8.5, want: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			k := &lookout{looks: make(map[string][]look), harms: make(map[string]time.Time)}
+			k := &lookout{config: usual, looks: make(map[string][]look), harms: make(map[string]time.Time)}
 			for s := 0.0; s < 10; s += lookEvery.Seconds() {
 				l := look{due: at(s), end: at(s + 0.01), place: int64(1000 * s)}
 				k.looks["n1"] = append(k.looks["n1"], l)

@@ -51,7 +51,7 @@ func (s *stage) start(harmed ...*pgcluster.Node) {
 	s.Cleanup(s.abandon)
 	s.counter.raise(ctx, s.T, s.c, &s.watch)
 	s.makeClients()
-	s.lookout = keepLookout(ctx, s.T, s.c, &s.watch)
+	s.lookout = keepLookout(ctx, s.T, s.c, s.fault.config(), &s.watch)
 	s.watch.Go(func() { s.beat(ctx) })
 	s.began = time.Now()
 	for _, c := range s.clients {

@@ -131,7 +131,12 @@ func (s *stage) moved(c *client) time.Duration {
 
 // movesWithin is how soon after a promotion the writers must be on the new
 // primary.
-const movesWithin = 1500 * time.Millisecond
+func (f fault) movesWithin() time.Duration {
+	if f.probe > 0 {
+		return 500 * time.Millisecond
+	}
+	return 1500 * time.Millisecond
+}
 
 // These are the goals that a row may spare.
 const (
@@ -158,7 +163,7 @@ func (s *stage) judge(l tally) {
 		{"told", l.told == 0, fmt.Sprintf("%d inserts are there though their errors say that they were not run", l.told)},
 		{old, l.old == 0, fmt.Sprintf("%d inserts were run on an old primary", l.old)},
 		{"switchover", !s.fault.planned || l.writesFailed == 0 || l.writeGap > usual.OpenTimeout, fmt.Sprintf("%d writes failed in a planned switchover", l.writesFailed)},
-		{moved, !l.promoted || l.moved >= 0 && l.moved <= movesWithin, fmt.Sprintf("the writers were on the new primary after %s", l.moved)},
+		{moved, !l.promoted || l.moved >= 0 && l.moved <= s.fault.movesWithin(), fmt.Sprintf("the writers were on the new primary after %s", l.moved)},
 		{"toll", l.toll.conns == 0 && l.toll.nodes == 0, fmt.Sprintf("%d good connections lost, %d good nodes taken down:\n%s", l.toll.conns, l.toll.nodes, strings.Join(l.toll.why, "\n"))},
 	} {
 		if !goal.holds {
