@@ -344,8 +344,22 @@ func promotionMovesWriters(t *testing.T, s pgStage, backends map[string]driver.D
 		}
 	}
 	before := id
+	begun, err := adminOf(t, s.second).Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer begun.Rollback()
+	if _, err := begun.Exec("SELECT 1"); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.second.Promote(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	// A probe that falls into the promotion gets such an answer, and asks again.
+	var standby bool
+	var readOnly string
+	if err := begun.QueryRow("SELECT pg_is_in_recovery(), current_setting('transaction_read_only')").Scan(&standby, &readOnly); err != nil || standby || readOnly != "on" {
+		t.Errorf("in a transaction of before the promotion: standby %t, read-only %s: %v", standby, readOnly, err)
 	}
 	for _, w := range writers {
 		until(t, "the new primary to be up", func() bool { return w.d.Status().Nodes[1].State == clustersql.StateUp })

@@ -171,6 +171,48 @@ func TestReplication(t *testing.T) {
 	}
 }
 
+// A statement that began before the end of a promotion says that the server is no
+// standby and takes no writes. The server is asked again. One that is read-only by its
+// settings says so twice.
+func TestPromotionBetweenTwoLooks(t *testing.T) {
+	for name, tc := range map[string]struct {
+		depth  dialect.Depth
+		access []string // of each answer
+		want   health.Access
+		asked  int
+	}{
+		"all, just promoted":    {dialect.DepthAll, []string{"on", "off"}, health.AccessWrite, 2},
+		"access, just promoted": {dialect.DepthAccess, []string{"on", "off"}, health.AccessWrite, 2},
+		"read-only by settings": {dialect.DepthAll, []string{"on", "on", "off"}, health.AccessRead, 2},
+		"it takes writes":       {dialect.DepthAll, []string{"off", "on"}, health.AccessWrite, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := fakedb.New()
+			asked := 0
+			b.Node("n").OnQuery(func(query string) ([][]driver.Value, bool) {
+				access := tc.access[asked]
+				asked++
+				if query == accessQuery {
+					return [][]driver.Value{{false, access}}, true
+				}
+				return [][]driver.Value{{false, access, "77", "x00000002", "100", nil, nil, false, nil, nil}}, query == allQuery
+			})
+			conn, err := b.Driver().Open("n")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			ctx, report := dialect.WithReport(t.Context(), 0)
+			if err := (Dialect{}).Replication(ctx, conn, tc.depth); err != nil {
+				t.Fatal(err)
+			}
+			if r := report.Replication; r.Role != health.RolePrimary || r.Access != tc.want || asked != tc.asked {
+				t.Errorf("%v, %v after %d questions, want %v after %d", r.Role, r.Access, asked, tc.want, tc.asked)
+			}
+		})
+	}
+}
+
 // The check looks at whether the node does work.
 func TestCheckSeesWork(t *testing.T) {
 	b := fakedb.New()

@@ -37,9 +37,9 @@ const allQuery = "SELECT r.standby, current_setting('transaction_read_only')," +
 func (Dialect) Replication(ctx context.Context, conn driver.Conn, depth dialect.Depth) error {
 	hidden := ""
 	if depth == dialect.DepthAll || depth == dialect.DepthStatus {
-		rows, err := dialect.QueryRows(ctx, conn, allQuery, 2)
-		if err == nil && len(rows) == 1 && len(rows[0]) == allColumns {
-			dialect.ReportOf(ctx).Replication = told(rows[0])
+		row, err := answer(ctx, conn, allQuery)
+		if err == nil && len(row) == allColumns {
+			dialect.ReportOf(ctx).Replication = told(row)
 			return nil
 		}
 		if err != nil && (!refusedQuery(err) || ctx.Err() != nil) {
@@ -47,16 +47,34 @@ func (Dialect) Replication(ctx context.Context, conn driver.Conn, depth dialect.
 		}
 		hidden = hiddenPlace
 	}
-	rows, err := dialect.QueryRows(ctx, conn, accessQuery, 2)
+	row, err := answer(ctx, conn, accessQuery)
 	if err != nil {
 		return err
 	}
 	r := &health.Replication{Hidden: hidden}
-	if len(rows) == 1 && len(rows[0]) == 2 {
-		r.Role, r.Access = roleOf(rows[0][0]), accessOf(rows[0][1])
+	if len(row) == 2 {
+		r.Role, r.Access = roleOf(row[0]), accessOf(row[1])
 	}
 	dialect.ReportOf(ctx).Replication = r
 	return nil
+}
+
+// answer returns the one row of an answer to a query whose first columns are the role
+// and the access. A primary that takes no writes is asked once more: its statement may
+// have begun before the end of its promotion. It says then that it is no standby, and
+// takes no writes all the same, and writers would wait for the next probe.
+func answer(ctx context.Context, conn driver.Conn, query string) (row []string, err error) {
+	for range 2 {
+		rows, err := dialect.QueryRows(ctx, conn, query, 2)
+		if err != nil || len(rows) != 1 {
+			return nil, err
+		}
+		row = rows[0]
+		if len(row) < 2 || roleOf(row[0]) != health.RolePrimary || accessOf(row[1]) != health.AccessRead {
+			break
+		}
+	}
+	return row, nil
 }
 
 // refusedQuery reports whether the server does not know a query, does not allow it,
