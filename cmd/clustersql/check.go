@@ -146,7 +146,7 @@ func (c *checkCommand) Run(e *env) error {
 	case e.ctx.Err() != nil:
 		return exitf(checkNotTried, "interrupted")
 	case reached == 0:
-		return exitf(checkNoAnswer, "no node answered")
+		return exitf(checkNoAnswer, "no node answered: see what the rows of reached say")
 	case count(isFailed) > 0:
 		return finish(checkFailed)
 	case count(isWarning) > 0 && c.Strict:

@@ -113,17 +113,17 @@ func (r *report) judgeGroup(told []*facts) {
 			most = uuid
 		}
 	}
-	members := 0
+	members, view := groupOf(told)
 	for _, f := range told {
 		s, v := f.status, f.vars
-		size := int(number(s["wsrep_cluster_size"]))
 		primary := s["wsrep_cluster_status"] == "Primary"
-		if primary {
-			members = max(members, size)
-		}
 		r.judge(v["wsrep_on"] == "ON", isFailed, "group", f.name, "wsrep_on = "+v["wsrep_on"], "a Galera node", "the others are a Galera group: set wsrep_on = ON and its group there, or take the node out")
 		r.judge(s["wsrep_cluster_state_uuid"] == most, isFailed, "group", f.name, "group "+s["wsrep_cluster_state_uuid"], most,
 			"it has another group's data: correct wsrep_cluster_address there, wipe its data and let it join")
+		if own := s["wsrep_cluster_conf_id"]; primary && own != view {
+			r.add(isFailed, "group", f.name, fmt.Sprintf("view %s, of %s nodes", own, s["wsrep_cluster_size"]), fmt.Sprintf("view %s, of %d nodes", view, members),
+				"it goes on without the others, and what is written there is nowhere else: correct wsrep_cluster_address there, wipe its data and let it join")
+		}
 		r.judge(primary, isFailed, "component", f.name, s["wsrep_cluster_status"], "Primary",
 			"it is cut off from the majority: mend the network between the nodes, or SET GLOBAL wsrep_provider_options = 'gmcast.isolate=0' where that was set")
 		if primary {
@@ -158,6 +158,24 @@ func (r *report) judgeGroup(told []*facts) {
 				"the cluster would not use the others: add a [[cluster.node]] for each; an arbitrator is none")
 		}
 	}
+}
+
+// groupOf returns how many members the group has to which most of the nodes belong, and
+// the number of its view. Of two groups with as many of these nodes it is the larger one.
+func groupOf(told []*facts) (members int, view string) {
+	nodes := make(map[string]int) // by view
+	for _, f := range told {
+		if f.status["wsrep_cluster_status"] == "Primary" {
+			nodes[f.status["wsrep_cluster_conf_id"]]++
+		}
+	}
+	for _, f := range told {
+		size, own := int(number(f.status["wsrep_cluster_size"])), f.status["wsrep_cluster_conf_id"]
+		if f.status["wsrep_cluster_status"] == "Primary" && (members == 0 || nodes[own] > nodes[view] || nodes[own] == nodes[view] && size > members) {
+			members, view = size, own
+		}
+	}
+	return members, view
 }
 
 // judgeAccount is about the way to the node, and what the account may do there.

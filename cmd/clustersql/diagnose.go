@@ -220,6 +220,8 @@ func (d *doctor) cureOf(n *clustersql.NodeStatus) string {
 		return "create the database there and GRANT the account its rights, or correct the database in its dsn"
 	case has("Error 1129"):
 		return "FLUSH HOSTS there, and SET GLOBAL max_connect_errors = 100000"
+	case has("Error 1820", "Error 1862", "Error 4151"):
+		return "ALTER USER there: the account is locked, or its password has expired"
 	case has("Error 1130"):
 		return "CREATE USER for this host there"
 	case has("is the new primary"):

@@ -80,7 +80,7 @@ func (c *discoverCommand) Run(e *env) error {
 	case len(all) == 0:
 		return exitf(discoverNothing, "%s has no cluster with discover: set it, as in discover = \"dns\"", t.name)
 	case found == 0:
-		return exitf(discoverNothing, "nothing was found that is used")
+		return exitf(discoverNothing, "nothing was found that is used: see above what each source says, and correct it, or discover_networks")
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ type drainFlags struct {
 
 // Run drains the node.
 func (c *drainCommand) Run(e *env) error {
-	return c.change(e, "drain", func(n *clustersql.NodeStatus) string {
+	return c.change(e, "drain", "give it more with --timeout: the program cuts what is left after its drain_timeout", func(n *clustersql.NodeStatus) string {
 		switch {
 		case n.State != clustersql.StateDraining:
 			return "is " + n.State.String()
@@ -43,7 +43,7 @@ func (c *drainCommand) Run(e *env) error {
 
 // Run undrains the node.
 func (c *undrainCommand) Run(e *env) error {
-	return c.change(e, "undrain", func(n *clustersql.NodeStatus) string {
+	return c.change(e, "undrain", "clustersql doctor says what is odd about it", func(n *clustersql.NodeStatus) string {
 		if n.State == clustersql.StateUp {
 			return ""
 		}
@@ -52,8 +52,8 @@ func (c *undrainCommand) Run(e *env) error {
 }
 
 // change presses the button in each cluster that has the node, and waits until left
-// says of none what is left to do.
-func (c *drainFlags) change(e *env, action string, left func(*clustersql.NodeStatus) string) error {
+// says of none what is left to do. more says what to do if that takes too long.
+func (c *drainFlags) change(e *env, action, more string, left func(*clustersql.NodeStatus) string) error {
 	if !isURL(c.URL) {
 		return exitf(exitUsage, "%s takes NODE and URL, as in: clustersql %s %s http://host:8080/clusters/", action, action, "n1")
 	}
@@ -93,11 +93,11 @@ func (c *drainFlags) change(e *env, action string, left func(*clustersql.NodeSta
 	}
 	ctx, cancel := context.WithTimeout(e.ctx, c.Timeout)
 	defer cancel()
-	return c.wait(ctx, e, p, ids, left)
+	return c.wait(ctx, e, p, ids, more, left)
 }
 
 // wait looks until nothing is left to do.
-func (c *drainFlags) wait(ctx context.Context, e *env, p *page, ids []string, left func(*clustersql.NodeStatus) string) error {
+func (c *drainFlags) wait(ctx context.Context, e *env, p *page, ids []string, more string, left func(*clustersql.NodeStatus) string) error {
 	said, problem := "", "no answer"
 	for {
 		if s, err := p.take(ctx); err == nil {
@@ -128,7 +128,7 @@ func (c *drainFlags) wait(ctx context.Context, e *env, p *page, ids []string, le
 		select {
 		case <-time.After(200 * time.Millisecond):
 		case <-ctx.Done():
-			return exitf(drainNotEmpty, "%s: after %s: %s", c.Node, c.Timeout, problem)
+			return exitf(drainNotEmpty, "%s: after %s: %s: %s", c.Node, c.Timeout, problem, more)
 		}
 	}
 }

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
+	"database/sql"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -150,6 +153,8 @@ func TestGalera(t *testing.T) {
 	t.Run("settings", l.settings)
 	t.Run("nodes", l.wrongNodes)
 	t.Run("groups", l.groups)
+	t.Run("accounts", l.accounts)
+	t.Run("alone", l.alone)
 }
 
 // well has a cluster that is as it should be, with the rehearsal.
@@ -272,6 +277,78 @@ func (l lab) groups(t *testing.T) {
 		illness{Rule: "no-spare", Text: "1 of 3", Cure: "another node back"},
 		illness{Node: "n1", Rule: "down", Text: "1047", Cure: "wsrep_reject_queries"},
 		illness{Node: "n3", Rule: "down", Text: "not ready", Cure: "refuses work"})
+}
+
+// accounts are of one server: no room there for another connection, and an account
+// that is locked.
+func (l lab) accounts(t *testing.T) {
+	ctx := t.Context()
+	if err := l.Heal(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Nodes[0].MaxConnections(ctx, 10); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Nodes[0].MaxConnections(context.Background(), 0); err != nil {
+			t.Error(err)
+		}
+	})
+	db, err := sql.Open("mysql", l.Nodes[0].DSN(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	full := false
+	for range 20 {
+		conn, err := db.Conn(ctx)
+		if err != nil {
+			full = strings.Contains(err.Error(), "1040")
+			break
+		}
+		defer conn.Close()
+	}
+	if !full {
+		t.Fatal("there is still room")
+	}
+	admin, err := l.Nodes[2].AdminDB().Conn(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	alone := func(statement string) { // not on the other nodes
+		t.Helper()
+		for _, s := range []string{"SET SESSION wsrep_on = OFF", statement, "SET SESSION wsrep_on = ON"} {
+			if _, err := admin.ExecContext(ctx, s); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	alone("ALTER USER " + galera.User + " ACCOUNT LOCK")
+	defer alone("ALTER USER " + galera.User + " ACCOUNT UNLOCK")
+	file := l.file(t, "check = \"galera\"\n", l.dsns()...)
+	wantFaults(t, checkRows(t, checkFailed, file, "--no-rehearsal"),
+		fault{"reached", "n1", isFailed, "1040", "raise max_connections"},
+		fault{"reached", "n3", isFailed, "4151", "ALTER USER"},
+		fault{"spare", "", isWarning, "1 of 3", "take the place"})
+	wantIllnesses(t, file,
+		illness{Node: "n1", Rule: "unknown", Text: "1040", Cure: "max_connections"},
+		illness{Node: "n3", Rule: "down", Text: "4151", Cure: "ALTER USER"})
+}
+
+// alone is a node that was started as a group of its own.
+func (l lab) alone(t *testing.T) {
+	ctx := t.Context()
+	n := l.Nodes[2]
+	if err := errors.Join(l.Heal(ctx), n.Shutdown(ctx), n.StartAlone(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	file := l.file(t, "check = \"galera\"\n", l.dsns()...)
+	wantFaults(t, checkRows(t, checkFailed, file, "--no-rehearsal"),
+		fault{"group", "n3", isFailed, "of 1 nodes", "correct wsrep_cluster_address"},
+		fault{"used", "n3", isFailed, "group", "mend"},
+		fault{"members", "", isFailed, "2 in the group, 3 in the file", "component"})
+	wantIllnesses(t, file, illness{Node: "n3", Rule: "down", Text: "group", Cure: "wsrep_cluster_address"})
 }
 
 // waitStatusOf waits until a status variable of a node has a value.

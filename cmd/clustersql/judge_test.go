@@ -48,7 +48,7 @@ func galeraScene() *scene {
 				"wsrep_reject_queries": "NONE", "max_connections": "400", "max_connect_errors": "100000", "wait_timeout": "28800", "sql_mode": "STRICT_TRANS_TABLES",
 			},
 			status: map[string]string{
-				"wsrep_cluster_state_uuid": "u1", "wsrep_cluster_size": "3", "wsrep_cluster_status": "Primary", "wsrep_local_state": "4",
+				"wsrep_cluster_state_uuid": "u1", "wsrep_cluster_conf_id": "7", "wsrep_cluster_size": "3", "wsrep_cluster_status": "Primary", "wsrep_local_state": "4",
 				"wsrep_local_state_comment": "Synced", "threads_connected": "3",
 			},
 		}
@@ -87,6 +87,14 @@ func TestGaleraIsJudged(t *testing.T) {
 		{"not encrypted on this machine", func(s *scene) { s.n2.tls, s.n2.local = "", true }, fault{"tls", "n2", isOK, "not encrypted", "does not leave"}},
 		{"another version", func(s *scene) { s.n2.vars["version"] = "10.6.1-MariaDB" }, fault{"version", "n2", isWarning, "10.6.1", "one version"}},
 		{"another data set", func(s *scene) { s.n2.status["wsrep_cluster_state_uuid"] = "u2" }, fault{"group", "n2", isFailed, "group u2", "wsrep_cluster_address"}},
+		{"a group of its own", func(s *scene) {
+			s.n1.status["wsrep_cluster_size"], s.n3.status["wsrep_cluster_size"] = "2", "2"
+			s.n2.status["wsrep_cluster_size"], s.n2.status["wsrep_cluster_conf_id"] = "1", "1"
+		}, fault{"group", "n2", isFailed, "view 1, of 1 nodes", "goes on without the others"}},
+		{"the same, while one node is silent", func(s *scene) {
+			s.n1.status["wsrep_cluster_size"], s.n3.reached = "2", false
+			s.n2.status["wsrep_cluster_size"], s.n2.status["wsrep_cluster_conf_id"] = "1", "1"
+		}, fault{"group", "n2", isFailed, "view 1, of 1 nodes", "goes on without the others"}},
 		{"no Galera node", func(s *scene) { s.n2.vars["wsrep_on"] = "OFF" }, fault{"group", "n2", isFailed, "wsrep_on = OFF", "wsrep_on = ON"}},
 		{"non-Primary", func(s *scene) { s.n2.status["wsrep_cluster_status"] = "non-Primary" }, fault{"component", "n2", isFailed, "non-Primary", "majority"}},
 		{"a donor", func(s *scene) {

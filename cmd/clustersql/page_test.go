@@ -46,7 +46,8 @@ func TestExitCodesOfAPage(t *testing.T) {
 		{[]string{"watch", none}, watchNotReached, "404"},
 		{[]string{"watch", secret}, watchNotReached, "404"},
 		{[]string{"watch", "none.toml"}, exitUsage, "create it"},
-		{[]string{"watch", "http://" + closedPort(t), "--until=up>0", "--timeout=300ms"}, watchNotReached, "refused"},
+		{[]string{"watch", "http://" + closedPort(t), "--until=up>0", "--timeout=300ms"}, watchNotReached, "refused: start the program"},
+		{[]string{"watch", "http://" + closedPort(t)}, watchNotReached, "refused: start the program"},
 		{[]string{"doctor", s.url, "--for=100ms"}, 0, "nothing odd"},
 		{[]string{"doctor", other}, exitUsage, "no status page"},
 		{[]string{"drain", "n9", s.url}, exitUsage, "there are: n1, n2, n3"},
@@ -60,7 +61,7 @@ func TestExitCodesOfAPage(t *testing.T) {
 		{[]string{"reload", s.reader}, exitUsage, "AllowReload"},
 		{[]string{"reload", other}, exitUsage, "no status page"},
 		{[]string{"reload", secret}, exitUsage, "404"},
-		{[]string{"reload", "http://" + closedPort(t)}, exitUsage, "refused"},
+		{[]string{"reload", "http://" + closedPort(t)}, exitUsage, "refused: start the program"},
 		{[]string{"reload", "config.toml"}, exitUsage, "takes a URL"},
 		{[]string{"reload"}, exitUsage, "expected"},
 		{[]string{"serve", "--allow-reload", "app:hunter22@tcp(" + closedPort(t) + "," + closedPort(t) + ")/db"}, exitUsage, "needs a FILE"},
@@ -103,7 +104,7 @@ func TestDrainWaits(t *testing.T) {
 		}
 	}
 	r := invoke(t, nil, "drain", node, s.url, "--timeout=500ms")
-	if r.code != drainNotEmpty || !strings.Contains(r.stderr, "1 connections are open") {
+	if r.code != drainNotEmpty || !strings.Contains(r.stderr, "1 connections are open: give it more") {
 		t.Errorf("%+v", r)
 	}
 	conn.Close()
@@ -113,6 +114,12 @@ func TestDrainWaits(t *testing.T) {
 	if s := stateOf(s.driver.Status().Nodes, node); s != clustersql.StateDraining {
 		t.Errorf("the node is %s", s)
 	}
+	s.kill(int(node[1] - '0'))
+	r = invoke(t, nil, "undrain", node, s.url, "--timeout=500ms")
+	if r.code != drainNotEmpty || !strings.Contains(r.stderr, "doctor says") {
+		t.Errorf("%+v", r)
+	}
+	s.revive(int(node[1] - '0'))
 	if r := invoke(t, nil, "undrain", node, s.url); r.code != 0 {
 		t.Errorf("%+v", r)
 	}

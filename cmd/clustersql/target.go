@@ -242,7 +242,7 @@ func openDSN(arg string) (*target, error) {
 	d, ok := db.Driver().(clustersql.Driver)
 	if !ok {
 		db.Close()
-		return nil, errors.New("the DSN makes no cluster")
+		return nil, errors.New("the DSN makes no cluster: name its hosts, as in 'app:${DB_PASSWORD}@tcp(dbhost1,dbhost2)/db'")
 	}
 	description := d.Describe()
 	if (postgres.Dialect{}).Claims(dsn) {

@@ -111,7 +111,7 @@ const mostJSON = 64 << 20
 func (p *page) take(ctx context.Context) (*snapshot, error) {
 	snap := new(snapshot)
 	if err := p.read(ctx, snap); err != nil {
-		return nil, fmt.Errorf("%s: %w", p.name(), err)
+		return nil, p.told(err)
 	}
 	return snap, nil
 }
@@ -129,7 +129,7 @@ func (p *page) read(ctx context.Context, snap any) error {
 	r.Header.Set("Accept", "application/json")
 	answer, err := p.client.Do(r)
 	if err != nil {
-		return withoutURL(err)
+		return noAnswer{withoutURL(err)}
 	}
 	defer answer.Body.Close()
 	kind, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type"))
@@ -147,6 +147,20 @@ func (p *page) read(ctx context.Context, snap any) error {
 		return fmt.Errorf("what it answers cannot be read: is it another version? %w", err)
 	}
 	return nil
+}
+
+// noAnswer is an error of a page that cannot be reached.
+type noAnswer struct{ error }
+
+func (e noAnswer) Unwrap() error { return e.error }
+
+// told returns an error with the page's name, and with the cure where the error has none.
+func (p *page) told(err error) error {
+	var none noAnswer
+	if errors.As(err, &none) && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("%s: %w: start the program, or correct host and port in the URL", p.name(), err)
+	}
+	return fmt.Errorf("%s: %w", p.name(), err)
 }
 
 // withoutURL takes the address off an error of net/http: it may hold a password.
@@ -169,7 +183,7 @@ func (p *page) send(ctx context.Context, form url.Values) (*http.Response, error
 	r.Header.Set("Accept", "application/json")
 	answer, err := p.client.Do(r)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p.name(), withoutURL(err))
+		return nil, p.told(noAnswer{withoutURL(err)})
 	}
 	return answer, nil
 }
