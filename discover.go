@@ -303,23 +303,16 @@ func (m *manager) askMembers(ctx context.Context, cfg *Config, r *net.Resolver) 
 			a.Err = err
 			continue
 		}
-		a.Err = nil
+		configured, template := m.configured(), ""
+		if len(configured) > 0 {
+			template = configured[0].Name
+		}
+		places, _ := discovery.ParseMap(cfg.DiscoverAddresses) // validated
+		a = discovery.Told(ctx, r, told, places, template)
 		for _, u := range unused {
 			a.Unused = append(a.Unused, discovery.Unused{Addr: u.Told, Source: string(DiscoverMembers), Why: u.Why})
 		}
-		template := ""
-		if all := m.configured(); len(all) > 0 {
-			template = all[0].Name
-		}
-		places, _ := discovery.ParseMap(cfg.DiscoverAddresses) // validated
-		for _, addr := range told {
-			all, err := discovery.Addresses(ctx, r, places.Of(addr))
-			if err != nil || len(all) == 0 {
-				a.Unused = append(a.Unused, discovery.Unused{Addr: addr, Source: string(DiscoverMembers), Why: fmt.Sprintf("the name service gives no address: %v", err)})
-				continue
-			}
-			a.Found = append(a.Found, discovery.Found{Addr: all[0].String(), Template: template, Weight: 1})
-		}
+		a.Named = cfg.sources().Named(ctx, r, cfg.dialectOf(m.backend), configured)
 		return a
 	}
 	return a

@@ -36,8 +36,9 @@ type Found struct {
 type Answer struct {
 	Source string
 	Found  []Found
-	Unused []Unused // what the source itself could not use
-	Err    error    // of the question; nil if there was an answer
+	Unused []Unused          // what the source itself could not use
+	Err    error             // of the question; nil if there was an answer
+	Named  map[string]string // addresses of configured nodes; see Kinds.Named; nil if nobody has asked
 }
 
 // An Unused is something found that is no node of the cluster.
@@ -72,6 +73,7 @@ type Rules struct {
 type State struct {
 	sources []Source
 	members []member
+	named   map[string]string // addresses of configured nodes that are known by names; "" if it has none or several
 }
 
 type member struct {
@@ -93,6 +95,7 @@ func (s *State) Take(answers []Answer, rules Rules, now time.Time) Round {
 	var r Round
 	found, unsure := make(map[string]Found), make(map[string]bool)
 	var order []string
+	rules.Static = s.static(answers, rules.Static)
 	named := make(map[string]string) // the addresses of the program's own nodes
 	var sources []Source
 	for _, a := range answers {
@@ -138,6 +141,33 @@ func (s *State) Take(answers []Answer, rules Rules, now time.Time) Round {
 		r.Members = append(r.Members, m.Found)
 	}
 	return r
+}
+
+// static returns a func that finds configured nodes by the addresses of their names too.
+func (s *State) static(answers []Answer, literal func(addr string) (string, bool)) func(addr string) (string, bool) {
+	for _, a := range answers {
+		if a.Named == nil {
+			continue
+		}
+		for name, addr := range a.Named {
+			if addr == noAnswer {
+				a.Named[name] = s.named[name] // that of before
+			}
+		}
+		s.named = a.Named
+	}
+	at := make(map[string]string, len(s.named))
+	for name, addr := range s.named {
+		at[addr] = name
+	}
+	delete(at, "")
+	return func(addr string) (string, bool) {
+		if name, ok := literal(addr); ok {
+			return name, true
+		}
+		name, ok := at[addr]
+		return name, ok
+	}
 }
 
 // name returns the name that the program's own source gives a node; empty for others.

@@ -128,6 +128,21 @@ func TestNetworksAndNames(t *testing.T) {
 	}
 }
 
+// A member whose address is that of a configured node's name is that node, also while
+// the name service is silent. A node that is not configured any more hides nobody.
+func TestMembersThatAreConfigured(t *testing.T) {
+	named := func(a Answer, names map[string]string) []Answer { a.Named = names; return []Answer{a} }
+	last := script{
+		{named(says("members", "1", "2"), map[string]string{"n1": "10.0.0.1:3306"}), "2"},
+		{named(says("members", "1", "2"), map[string]string{"n1": noAnswer}), "2"}, {one(says("members", "1", "2")), "2"},
+		{named(says("members", "7", "2"), map[string]string{"n1": "10.0.0.7:3306"}), "2"}, {named(says("members", "7", "2"), map[string]string{}), "2 7"},
+		{named(says("members", "7", "2"), map[string]string{"n1": noAnswer}), "2 7"}, {named(says("members", "7", "2"), map[string]string{"n2": "10.0.0.2:3306"}), "7"},
+	}.run(t, rules(1, 1))
+	if want := (Unused{"10.0.0.2:3306", "members", "it is one node with n2, which is configured"}); len(last.Unused) != 1 || last.Unused[0] != want {
+		t.Errorf("%+v", last.Unused)
+	}
+}
+
 // An answer of which nothing may be used is an empty one.
 func TestAnAnswerOfNoUse(t *testing.T) {
 	last := script{

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/dnstest"
+	"github.com/EnumApps/clustersql/internal/members"
+	"github.com/EnumApps/clustersql/internal/mysql"
 )
 
 func nameService(t *testing.T) *dnstest.Server {
@@ -143,5 +145,34 @@ func TestAddressesTakeTurns(t *testing.T) {
 	}
 	if len(turns) != 5 || len(byTurns(all, "tcp6")) != 3 || len(byTurns(all, "tcp4")) != 2 {
 		t.Error(fmt.Sprint(turns))
+	}
+}
+
+// What a node tells of its members is looked up. A name that is not known is no node;
+// a name service that fails leaves no member out. Configured nodes are known by the
+// addresses of their names.
+func TestMembersThatHaveNames(t *testing.T) {
+	s := nameService(t)
+	r := Resolver(s.Addr())
+	s.Set("a.test.", "10.0.0.1")
+	s.Set("all.test.", "10.0.0.1", "10.0.0.2")
+	s.Fail("gone.test.", dnstest.NotFound)
+	a := Told(t.Context(), r, []string{"a.test.:3306", "10.0.0.9:3306", "gone.test.:3306"}, Map{"10.0.0.9": "10.0.0.2"}, "t")
+	if a.Err != nil || !slices.Equal(a.Found, []Found{{Addr: "10.0.0.1:3306", Template: "t", Weight: 1}, {Addr: "10.0.0.2:3306", Template: "t", Weight: 1}}) || len(a.Unused) != 1 || a.Unused[0].Addr != "gone.test.:3306" {
+		t.Errorf("%+v", a)
+	}
+	configured := []members.Node{{Name: "n1", DSN: "tcp(a.test.:3306)/"}, {Name: "n2", DSN: "tcp(all.test.:3306)/"}, {Name: "n3", DSN: "tcp(10.0.0.3:3306)/"}, {Name: "n4", DSN: "unix(/s)/"}}
+	if named := (Kinds{DNS, Members}).Named(t.Context(), r, mysql.Dialect{}, configured); len(named) > 0 {
+		t.Errorf("what nodes are found for is no node: %v", named)
+	}
+	for _, want := range []string{"10.0.0.1:3306", noAnswer} {
+		if named := (Kinds{Members}).Named(t.Context(), r, mysql.Dialect{}, configured); len(named) != 1 || named["n1"] != want {
+			t.Errorf("%v, want %s", named, want)
+		}
+		s.Fail("a.test.", dnstest.Failed)
+		configured = append(configured[:1], configured[2:]...)
+	}
+	if a := Told(t.Context(), r, []string{"10.0.0.9:3306", "a.test.:3306"}, nil, "t"); a.Err == nil || len(a.Found) > 0 {
+		t.Errorf("half an answer counts: %+v", a)
 	}
 }

@@ -155,6 +155,48 @@ func Describe(templates []members.Node, found []Found, conns map[string]int) []m
 	return all
 }
 
+// Told looks up the addresses that a node has told of its members. A name that is not
+// known is no node. If the name service fails otherwise, the answer is an error: it is
+// not whole, and the member is not missing.
+func Told(ctx context.Context, r *net.Resolver, told []string, places Map, template string) (a Answer) {
+	for _, addr := range told {
+		all, err := Addresses(ctx, r, places.Of(addr))
+		var name *net.DNSError
+		switch {
+		case err == nil && len(all) > 0:
+			a.Found = append(a.Found, Found{Addr: all[0].String(), Template: template, Weight: 1})
+		case ctx.Err() != nil, errors.As(err, &name) && !name.IsNotFound:
+			return Answer{Err: fmt.Errorf("a member is known by a name, and there is no address: %w", err)}
+		default:
+			a.Unused = append(a.Unused, Unused{addr, string(Members), fmt.Sprintf("the name service gives no address: %v", err)})
+		}
+	}
+	return a
+}
+
+// Named looks up the configured nodes that are known by a name, and returns the address
+// of each. It is empty for a name with several addresses, which leads to several
+// servers, and noAnswer where there is no answer. What nodes are found for is no node.
+func (ks Kinds) Named(ctx context.Context, r *net.Resolver, d dialect.Dialect, configured []members.Node) map[string]string {
+	all := make(map[string]string)
+	for _, n := range configured {
+		host, ok := d.Host(n.DSN)
+		if _, literal := Literal(host); !ok || literal || ks.IsTemplate(d, &n) {
+			continue
+		}
+		switch found, err := Addresses(ctx, r, host); {
+		case err != nil:
+			all[n.Name] = noAnswer
+		case len(found) == 1:
+			all[n.Name] = found[0].String()
+		}
+	}
+	return all
+}
+
+// noAnswer stands for an address that the name service has not told.
+const noAnswer = "?"
+
 // Static returns a func that finds the configured node with an address.
 func Static(d dialect.Dialect, configured []members.Node) func(addr string) (name string, ok bool) {
 	at := make(map[string]string)
