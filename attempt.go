@@ -78,6 +78,8 @@ const (
 	outcomeReturned                    // comes after one of the three above: the backend has returned, a slot is free
 	outcomeProbe                       // a probe has ended, or is past its deadline
 	outcomeLate                        // comes after that: the lasting connection got its answer late
+	outcomeWaited                      // the wait of a doubt is over
+	outcomeDialled                     // the dial of a doubt has ended
 )
 
 // An outcome is what an attempt or a probe reports to the loop.
@@ -89,6 +91,9 @@ type outcome struct {
 	layer    string         // of a probe that failed: where it did; see ProbeResult
 	attempt  *attempt       // whose outcome it is if that is won, lost or failed; else nil
 	conn     driver.Conn    // from a probe that got an answer: given back to the loop; else nil
+	lasting  *socket.Slot   // of conn
+	doubt    *doubt         // that has waited or dialled; else nil
+	heard    time.Time      // of one that has waited: when the server last sent anything
 	server   *health.Server // from a fresh probe that passed: which one it reached; else nil
 	// req is answered with failed after the loop has published what it learnt.
 	// It is nil if there is nobody to answer.

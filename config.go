@@ -93,11 +93,9 @@ type Config struct {
 	HangLimit time.Duration `toml:"hang_limit" reload:"live"`
 	// LateAfter is how long a call may take before it asks for a probe of its node,
 	// so that a frozen node is found by the calls that hang on it, and not only at
-	// the next probe. If another node is usable, that probe and the one that
-	// confirms it wait only as long as this node's own answers make sensible: one
-	// that suddenly takes three times as long, and over 140 ms, for every answer is
-	// taken for frozen, and is cut. So it is off by default, with 0. A reload changes
-	// it live.
+	// the next probe. Its connections are cut if it then sends nothing for as long as
+	// its own answers make sensible, 280 ms at least, while its system accepts a
+	// connection and another node answers. 0 turns it off. A reload changes it live.
 	LateAfter time.Duration `toml:"late_after" reload:"live"`
 	// HedgeReads sends a read that takes long to another node too, and uses what is
 	// answered first. If that is the other node, the connection leads there from then
@@ -259,6 +257,7 @@ func DefaultConfig() Config {
 		DonorAfter:      5 * time.Second,
 		SilenceHold:     8 * time.Second,
 		HangLimit:       15 * time.Second,
+		LateAfter:       40 * time.Millisecond,
 		HedgeAfter:      20 * time.Millisecond,
 		Dial:            DialCluster,
 		TCPUserTimeout:  30 * time.Second,

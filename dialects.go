@@ -18,6 +18,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/postgres"
 	"github.com/EnumApps/clustersql/internal/redact"
 	"github.com/EnumApps/clustersql/internal/roles"
+	"github.com/EnumApps/clustersql/internal/socket"
 )
 
 // Dialect names the database that a cluster's backend speaks to; see
@@ -169,12 +170,13 @@ func (c *Check) UnmarshalText(text []byte) error {
 
 // A question is what is asked of a conn.
 type question struct {
-	want   health.Scope  // what the check has to look at
-	settle bool          // it is a new conn of a probe: give it settings of ours first
-	causal bool          // it is not, and queries on it may wait for the node's Galera group
-	by     time.Time     // when a probe is past its deadline
-	brief  bool          // nothing is asked without whose answer the node is used all the same
-	site   *dialect.Site // what is known of the node's database, where the node is to be asked for its position; else nil
+	want    health.Scope  // what the check has to look at
+	lasting *socket.Slot  // takes note of the first answer on the lasting connection; nil on a new one
+	settle  bool          // it is a new conn of a probe: give it settings of ours first
+	causal  bool          // it is not, and queries on it may wait for the node's Galera group
+	by      time.Time     // when a probe is past its deadline
+	brief   bool          // nothing is asked without whose answer the node is used all the same
+	site    *dialect.Site // what is known of the node's database, where the node is to be asked for its position; else nil
 }
 
 // extra returns the context for a question without whose answer the node is used all

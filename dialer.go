@@ -114,6 +114,8 @@ type dialed struct {
 	found  *health.Report   // of a check that conn has passed
 	place  *causal.Position // of the node, if it was asked for; else nil
 	failed *dialError       // if conn is set, the check has found it unfit
+
+	lasting *socket.Slot // of a probe's conn
 }
 
 // The errors of a Connect or check that has ended its goroutine, as the FailNow
@@ -164,6 +166,9 @@ func (r *dialed) dialled() {
 func (d *dialer) test(ctx context.Context, q question, r *dialed) {
 	run, found := dialect.WithReport(ctx, q.want)
 	found.Causal, found.Attempt, found.Asker = q.causal, socket.Of(ctx), d
+	if q.lasting != nil {
+		found.Attempt = q.lasting
+	}
 	if found.Brief = q.brief; !q.by.IsZero() {
 		found.Extra = q.extra
 	}

@@ -2,10 +2,10 @@ package clustersql
 
 import (
 	"context"
-	"database/sql/driver"
-	"errors"
+	"math"
 	"time"
 
+	"github.com/EnumApps/clustersql/internal/deadline"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/session"
 	"github.com/EnumApps/clustersql/internal/socket"
@@ -13,21 +13,7 @@ import (
 
 // A call that takes longer than late_after asks for a probe of its node. Most such
 // calls are slow statements, and the probe is answered at once. On a frozen node it
-// is not, and then the calls that hang there are to return soon. So the round of
-// probes that a late call has asked for is prompt: its probes wait as long as this
-// node has ever needed lately, and some more, and not for probe_timeout.
-//
-// A prompt round alone raises no alarm. The silence of the lasting connection is
-// held back until a dial is silent too, and a fellow has answered during each of
-// the two. If any of that is missing, the round goes on with a dial that has the
-// usual time. An answer of the lasting connection, however late, ends the doubt.
-// So a node that is slow, or a program that gets no turn, is judged as it would
-// have been without the late call.
-
-// confirmLeast is the least time that a probe of a prompt round may take. Two of
-// them outlast a packet that was lost once: TCP sends it again after 200 ms. Within
-// one of them a fellow answers, whose last probe may have just begun.
-const confirmLeast = 140 * time.Millisecond
+// is not, and then the calls that hang there are to return soon: see doubt.
 
 // promptGap is the shortest time between the start of a probe and that of a prompt
 // round.
@@ -43,10 +29,11 @@ const (
 
 // slowCalls is what a node's loop remembers of late calls.
 type slowCalls struct {
-	held  *heldSilence // of the lasting connection, until a dial decides; else nil
-	asked time.Time    // when the present prompt round was asked for
-	due   time.Time    // when the latest late call that had to wait asks again
-	spent time.Time    // promptEvery after now for each round of late that is not made up for
+	doubt   *doubt    // under way; else nil
+	dialing bool      // a dial of a doubt has not returned
+	wronged bool      // the check under way was found silent by a doubt; its answer may come yet
+	due     time.Time // when the latest late call that had to wait asks again
+	spent   time.Time // promptEvery after now for each round of late that is not made up for
 }
 
 // wait returns how long the next round has to wait.
@@ -63,35 +50,6 @@ func (s *slowCalls) spend(now time.Time) {
 		s.spent = now
 	}
 	s.spent = s.spent.Add(promptEvery)
-}
-
-// A heldSilence is the evidence of a silent lasting connection that waits for a
-// silent dial.
-type heldSilence struct {
-	evidence health.Evidence
-	at       time.Time // when it was found silent
-}
-
-// held returns the silence that is held back, or nil.
-func (n *node) held() *heldSilence {
-	if n.loop.slow == nil {
-		return nil
-	}
-	return n.loop.slow.held
-}
-
-// hearHeld forgets the silence that is held back if the evidence is an answer.
-func (n *node) hearHeld(e *health.Evidence) {
-	if e.Answered() {
-		n.dropHeld()
-	}
-}
-
-// dropHeld forgets the silence that is held back, if there is one.
-func (n *node) dropHeld() {
-	if n.loop.slow != nil {
-		n.loop.slow.held = nil
-	}
 }
 
 var _ session.Lateness = (*node)(nil)
@@ -113,7 +71,7 @@ func (n *node) Late() {
 
 // onSlowCall starts a prompt round, or makes the one under way prompt. A down node
 // has its backoff. Where no other node is usable there is nobody to compare this
-// one with, and the probes have their usual time.
+// one with, and its silence raises no doubt.
 func (n *node) onSlowCall(l *life) {
 	n.loop.learnt = false
 	if n.loop.slow == nil {
@@ -122,12 +80,11 @@ func (n *node) onSlowCall(l *life) {
 	slow, now := n.loop.slow, time.Now()
 	wait := max(promptGap-now.Sub(n.loop.probeStart), slow.wait(now))
 	switch {
-	case n.leaving.Load(), n.loop.health.State == health.Down:
+	case n.leaving.Load(), n.loop.health.State == health.Down, slow.doubt != nil:
 	case n.loop.probing:
-		if !n.loop.prompt && !n.loop.fresh && n.mayHurry() {
-			n.loop.prompt, slow.asked = true, now
-			n.loop.hasten(n.confirmTimeout(false), errProbeTimeout)
-			n.askAnswers()
+		if !n.loop.fresh && n.mayHurry() {
+			n.loop.prompt = true
+			n.beginDoubt(l, now)
 		}
 	case wait > 0:
 		if !now.Before(slow.due) {
@@ -135,9 +92,12 @@ func (n *node) onSlowCall(l *life) {
 			time.AfterFunc(wait, n.Late)
 		}
 	default:
-		n.loop.prompt, slow.asked = n.mayHurry(), now
+		n.loop.prompt = n.mayHurry()
 		slow.spend(now)
 		n.startProbe(l)
+		if n.loop.prompt && n.loop.probing {
+			n.beginDoubt(l, now)
+		}
 	}
 }
 
@@ -146,62 +106,6 @@ func (n *node) onSlowCall(l *life) {
 func (n *node) mayHurry() bool {
 	s := &n.loop.facts
 	return s.probeLatency.Count() > 0 && s.openLatency.Count() > 0 && !n.alone()
-}
-
-// confirmTimeout returns how long a probe of a prompt round may take: a few times
-// as long as the slowest of the latest ones has taken.
-func (n *node) confirmTimeout(fresh bool) time.Duration {
-	s := &n.loop.facts
-	if fresh {
-		return max(confirmLeast, 2*s.openLatency.Percentile(1))
-	}
-	return max(confirmLeast, 3*s.probeLatency.Percentile(1))
-}
-
-// promptDeadline returns how long the next probe may take, which has the usual time
-// unless it is part of a prompt round. A dial is part of one only if it is to
-// confirm a silence.
-func (n *node) promptDeadline(lasting driver.Conn, usual time.Duration) time.Duration {
-	n.loop.prompt = n.loop.prompt && (lasting != nil || n.held() != nil)
-	if !n.loop.prompt {
-		return usual
-	}
-	return min(usual, n.confirmTimeout(lasting == nil))
-}
-
-// holdsBack takes the outcome of a probe, before anything is learnt from it. It
-// returns true if nothing is to be learnt yet, and the round goes on.
-func (n *node) holdsBack(l *life, e *health.Evidence) bool {
-	silent := !e.OK && e.Class == health.Silent
-	switch {
-	case !n.loop.prompt || !silent && !e.Spoke: // nothing to doubt
-	case !n.loop.fresh:
-		n.loop.facts.probes++
-		n.loop.charged = false
-		n.loop.slow.held = &heldSilence{*e, time.Now()}
-		n.loop.silentFrom = n.loop.slow.asked
-		n.loop.tested = true
-		n.startProbe(l)
-		return true
-	case n.held() == nil: // the lasting connection has answered meanwhile
-		n.loop.prompt, n.loop.tested = false, false
-		n.scheduleNext()
-		return true
-	case e.Spoke || !n.loop.heard || !n.answeredSince(e.Began):
-		n.loop.prompt = false
-		n.startProbe(l)
-		return true
-	}
-	n.applyHeld(l, e)
-	return false
-}
-
-// applyHeld learns of the silence that was held back, unless e is an answer.
-func (n *node) applyHeld(l *life, e *health.Evidence) {
-	if held := n.held(); held != nil && !e.Answered() {
-		n.dropHeld()
-		n.applyAt(l, &held.evidence, held.at)
-	}
 }
 
 // noteTrip remembers how long the check took on the lasting connection. Of prompt
@@ -224,98 +128,244 @@ func (n *node) scheduleAfter(e *health.Evidence) {
 	n.scheduleNext()
 }
 
-// A probe of the lasting connection that is past its deadline goes on, for
-// hang_limit at most. While dials are refused, no other connection can be a
-// witness of the established ones: a late answer then says that the node is slow,
-// and not silent.
+// A late call raises a doubt: is the node frozen? A doubt waits and looks on. It ends
+// no check: that of the lasting connection has its usual time, as if there were no
+// doubt, and so has the dial that the doubt makes. Drivers close a connection whose
+// context ends in a call, and an answer that is only late would never be seen.
+//
+// First it waits for the lasting connection, then for the dial, each time as long as
+// this node has ever needed lately, and some more. Anything that the server sends on
+// any socket meanwhile ends the doubt: a frozen process sends nothing, and one that
+// is slow does. So do an answer of the check and one of the dial, and a connection
+// that is not made: it may be the network then, which delays or loses packets, and
+// not the server, whose system makes connections for it while it is frozen. In all
+// these cases the check under way goes on, and what comes of it is learnt as if no
+// call had been late.
+//
+// Otherwise a fellow must have answered during each of the two waits. Then the check
+// is over. Its silence and that of the dial are what a regular round would have
+// learnt from, and have the same effect.
+type doubt struct {
+	from    time.Time          // the server has been silent since then, as far as is known
+	asked   time.Time          // when a late call has raised it
+	wait    *deadline.Deadline // is told by outcomeWaited
+	ask     *time.Timer        // asks the fellows for an answer
+	dial    *socket.Slot       // of the dial; nil before that
+	began   time.Time          // when the dial did
+	verdict *outcome           // of the dial, once the node is taken for frozen; else nil
+	revoked bool               // the node has answered after that
+}
 
-// giveBack gives the connection of a probe back to the loop.
-func (n *node) giveBack(l *life, o outcome) {
-	select {
-	case l.outcome <- o:
-	case <-l.ctx.Done():
-		if o.conn != nil {
-			n.close(o.conn)
+// confirmLeast is the least time that a doubt waits for an answer. Two of them
+// outlast a packet that was lost once: TCP sends it again after 200 ms. Within one of
+// them a fellow answers, whose last probe may have just begun.
+const confirmLeast = 140 * time.Millisecond
+
+// confirmTimeout returns how long a doubt waits: a few times as long as the slowest of
+// the latest answers has taken.
+func (n *node) confirmTimeout(fresh bool) time.Duration {
+	s := &n.loop.facts
+	if fresh {
+		return max(confirmLeast, 2*s.openLatency.Percentile(1))
+	}
+	return max(confirmLeast, 3*s.probeLatency.Percentile(1))
+}
+
+// beginDoubt raises a doubt. The check of the lasting connection is under way.
+func (n *node) beginDoubt(l *life, now time.Time) {
+	d := &doubt{from: now, asked: now}
+	n.loop.slow.doubt, n.loop.slow.wronged = d, false
+	n.look(l, d, context.Background(), n.confirmTimeout(false))
+}
+
+// look has the doubt wait, and then look whether the server was heard of. That is
+// done by the timer's goroutine.
+func (n *node) look(l *life, d *doubt, ctx context.Context, timeout time.Duration) {
+	d.end()
+	seen := []*socket.Slot{n.loop.lasting, d.dial}
+	for _, a := range n.loop.attempts {
+		seen = append(seen, a.socket)
+	}
+	d.ask = time.AfterFunc(timeout/3, n.askAnswers)
+	d.wait = deadline.New(ctx, timeout, errProbeTimeout, func() {
+		var heard time.Time
+		for _, s := range append(seen, n.conns.Older(math.MaxUint64)...) {
+			if at := s.Heard(); at.After(heard) {
+				heard = at
+			}
 		}
+		l.send(outcome{kind: outcomeWaited, doubt: d, heard: heard})
+	})
+}
+
+// end ends the wait.
+func (d *doubt) end() {
+	if d.wait != nil {
+		d.wait.Cancel()
+		d.ask.Stop()
 	}
 }
 
-// returnLate gives the lasting connection back if it got an answer after its
-// deadline: it was slow, and not silent. Any other connection is closed.
-func (n *node) returnLate(l *life, r *dialed, took time.Duration, fresh bool) {
-	o := outcome{kind: outcomeLate, conn: r.conn, trip: took}
-	if r.failed != nil {
-		o.evidence = r.failed.evidence()
-	} else {
-		o.evidence = r.found.Evidence()
+// dropDoubt ends the doubt that is under way, and returns it; nil if there is none.
+func (n *node) dropDoubt() *doubt {
+	if n.loop.slow == nil || n.loop.slow.doubt == nil {
+		return nil
 	}
+	d := n.loop.slow.doubt
+	n.loop.slow.doubt = nil
+	d.end()
+	return d
+}
+
+// hearDoubt ends the doubt if the evidence is an answer. One that has brought the check
+// to its end is only revoked: the check is not to count.
+func (n *node) hearDoubt(e *health.Evidence) {
 	switch {
-	case !fresh && !o.evidence.Spent && (o.evidence.OK || o.evidence.Alive()):
-		n.giveBack(l, o)
-	case r.conn != nil:
-		n.close(r.conn)
-	}
-}
-
-// onLate takes the lasting connection back after a late answer.
-func (n *node) onLate(l *life, o outcome) {
-	o.evidence.Probe = true
-	if n.held() != nil { // it was slower than usual, and that is remembered
-		n.noteTrip(o.trip)
-	}
-	n.keepProbe(l, o.conn, &o.evidence)
-	n.learn(l, o.evidence)
-}
-
-// hearDial gives a late probe up once a dial was not refused: a connection of that
-// dial takes its place, or there is none.
-func (n *node) hearDial(e *health.Evidence) {
-	if n.loop.giveUp != nil && e.Class != health.Refused {
-		n.loop.giveUp()
-		n.loop.giveUp = nil
-	}
-}
-
-// keepProbe takes back the connection of a probe that got an answer. The oldest one
-// stays the lasting one: it is what the program's connections are. Only where its
-// check was refused, and that of a new one passes, the new one takes its place:
-// it may be a fault of that one session.
-func (n *node) keepProbe(l *life, conn driver.Conn, e *health.Evidence) {
-	switch {
-	case conn == nil:
-	case n.loop.probeConn == nil:
-		n.loop.probeConn, n.loop.refused = conn, e.Goes
-	case n.loop.refused && e.OK:
-		conn, n.loop.probeConn, n.loop.refused = n.loop.probeConn, conn, false
-		fallthrough
+	case !e.Answered() || n.loop.slow == nil || n.loop.slow.doubt == nil:
+	case n.loop.slow.doubt.verdict != nil:
+		n.loop.slow.doubt.revoked = true
 	default:
-		l.start(func() { n.close(conn) })
+		n.dropDoubt()
 	}
 }
 
-// noteProbe remembers how a probe went, for the status. Only run calls it.
-func (n *node) noteProbe(o *outcome) {
-	r := &ProbeResult{Time: time.Now(), OK: o.evidence.OK}
-	r.Took = r.Time.Sub(n.loop.probeStart)
-	if !r.OK {
-		r.Layer, r.Error = o.layer, o.evidence.Reason
-		if r.Layer == "" { // it passed, and the node is not used for what it showed
-			r.Layer = socket.LayerState
+// onDoubt takes what a doubt reports.
+func (n *node) onDoubt(l *life, o outcome) {
+	if o.kind == outcomeDialled {
+		n.onDialled(l, o)
+	} else {
+		n.onWaited(l, o)
+	}
+}
+
+// forgetDoubt ends what a life has of doubts.
+func (n *node) forgetDoubt() {
+	n.dropDoubt()
+	if n.loop.slow != nil {
+		n.loop.slow.dialing = false // its end is told to nobody
+	}
+}
+
+// onWaited goes on with a doubt whose wait is over.
+func (n *node) onWaited(l *life, o outcome) {
+	d := o.doubt
+	if n.loop.slow.doubt != d || d.verdict != nil { // it has ended meanwhile
+		n.loop.learnt = false
+		return
+	}
+	switch {
+	case d.dial == nil && o.heard.After(d.from): // and the check may be answered soon
+		d.from = o.heard
+		n.look(l, d, context.Background(), max(time.Millisecond, n.confirmTimeout(false)-time.Since(d.from)))
+	case d.dial == nil:
+		n.confirm(l, d)
+	case o.heard.After(d.began), !d.dial.Known(), !d.dial.Connecting(), !n.answeredSince(d.began):
+		n.dropDoubt()
+	default:
+		n.decide(d)
+	}
+}
+
+// confirm dials, to see whether that is answered.
+func (n *node) confirm(l *life, d *doubt) {
+	if n.loop.slow.dialing || n.stuck() || int(n.deaf.Load()) > n.cfg().MaxOpensPerNode || !n.answeredSince(d.asked) {
+		n.dropDoubt()
+		return
+	}
+	d.began, d.dial = time.Now(), &socket.Slot{Resolver: n.cfg().resolver()}
+	n.loop.slow.dialing = true
+	usual := n.probeDeadline(nil)
+	n.look(l, d, socket.With(context.Background(), d.dial), min(usual, n.confirmTimeout(true)))
+	l.start(func() { n.dialInDoubt(l, d, usual) })
+}
+
+// dialInDoubt makes the dial of a doubt. It runs in a goroutine of its own, and tells
+// the loop what came of it, in time or not. The connection is not kept: the doubt is
+// about the lasting one, which may be well.
+func (n *node) dialInDoubt(l *life, d *doubt, timeout time.Duration) {
+	overdue := make(chan struct{})
+	limit := deadline.New(socket.With(context.Background(), d.dial), timeout, errProbeTimeout, nil)
+	defer deadline.CancelAfter(n.cfg().LoserGrace, limit.Cancel, l.ctx)()
+	stopOverdue := context.AfterFunc(limit, func() { n.deaf.Add(1); close(overdue) })
+	var r dialed
+	defer func() { // also if the backend or the check ends this goroutine
+		if !stopOverdue() {
+			<-overdue
+			n.deaf.Add(-1)
 		}
-	}
-	n.tally.check.Store(r)
-}
-
-// layerOf returns the layer at which a probe got an error. ctx is the probe's.
-func layerOf(ctx context.Context, err error) (layer string) {
-	defer func() {
-		if recover() != nil { // the methods of a backend's error
-			layer = socket.LayerHandshake
+		limit.Cancel()
+		o := outcome{kind: outcomeDialled, doubt: d}
+		switch {
+		case r.found != nil:
+			o.evidence = r.found.Evidence()
+			o.took = max(time.Since(d.began), 1)
+			o.evidence.Took, o.evidence.Fresh = o.took, true
+		case r.failed != nil:
+			o.evidence = r.failed.evidence()
+		}
+		o.evidence.Began = d.began
+		l.send(o)
+		if r.conn != nil {
+			n.close(r.conn)
 		}
 	}()
-	var unfit *health.Unfit
-	if errors.As(err, &unfit) {
-		return socket.LayerState
+	n.dial.open(limit, nil, question{settle: true, by: time.Now().Add(timeout)}, &r)
+}
+
+// onDialled takes what came of the dial of a doubt. It may come when the doubt is long
+// over. Silence is not learnt from here.
+func (n *node) onDialled(l *life, o outcome) {
+	n.loop.slow.dialing = false
+	if o.took > 0 {
+		s := &n.loop.facts
+		s.openLatency = s.openLatency.Add(o.took)
+		n.tally.Opens.Observe(o.took)
 	}
-	return socket.LayerOf(ctx, err)
+	switch {
+	case o.evidence.Answered():
+		n.learn(l, o.evidence)
+	case o.evidence.Class != health.Silent && n.loop.slow.doubt == o.doubt && o.doubt.verdict == nil:
+		n.dropDoubt()
+	}
+}
+
+// decide takes the node for frozen: the check under way ends as if its time were over.
+// If its answer comes first, that counts.
+func (n *node) decide(d *doubt) {
+	failed := n.dial.judge(d.wait, context.Cause(d.wait), health.Silent)
+	if failed.class != health.Silent {
+		n.dropDoubt()
+		return
+	}
+	failed.fresh, failed.need = true, failed.need|health.ScopeDial
+	d.verdict = &outcome{kind: outcomeProbe, layer: layerOf(d.wait, context.Cause(d.wait)), evidence: failed.evidence()}
+	d.verdict.evidence.Began, d.verdict.evidence.Probe = d.began, true
+	n.loop.hasten(0, errDoubted)
+}
+
+// errDoubted is the cause of a check that a doubt has brought to its end. It reads as
+// errProbeTimeout, and is another one.
+var errDoubted error = &overdueError{probe: true}
+
+// confirmed takes the outcome of a check, before anything is learnt from it. If a
+// doubt has brought it to its end, the silence of the lasting connection is learnt, as
+// of when it was found, and the outcome becomes that of the dial. It returns false as
+// the second value if nothing is to be learnt.
+func (n *node) confirmed(l *life, o *outcome) (dial, counts bool) {
+	d := n.dropDoubt()
+	e := &o.evidence
+	if d == nil || d.verdict == nil || e.Err != errDoubted {
+		return false, true
+	}
+	if d.revoked { // and the check goes on
+		n.loop.prompt = false
+		n.scheduleNext()
+		return false, false
+	}
+	n.loop.facts.probes++
+	n.loop.charged = false
+	n.applyAt(l, e, d.began)
+	n.loop.fresh, n.loop.tested, n.loop.heard, n.loop.slow.wronged = true, true, true, true
+	*o = *d.verdict
+	return true, true
 }

@@ -3,7 +3,6 @@ package clustersql
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"math"
 	"math/rand/v2"
 	"sync"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/EnumApps/clustersql/internal/galeratest"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/race"
 	"github.com/EnumApps/clustersql/internal/seedtest"
@@ -19,10 +19,7 @@ import (
 
 // hungMost is the longest that a call may hang on a frozen node: late_after, the
 // rest of the gap to the probe before, and two probes.
-const hungMost = lateAfter + promptGap + 2*confirmLeast
-
-// lateAfter is that of these tests; the default is 0.
-const lateAfter = 40 * time.Millisecond
+var hungMost = DefaultConfig().LateAfter + promptGap + 2*confirmLeast
 
 // hungCalls are the calls that may hang. Each prepares what it needs on a healthy
 // node, and returns what is called while the node is frozen.
@@ -111,7 +108,7 @@ func TestHungCallsReturnSoon(t *testing.T) {
 					for i := range 3 {
 						b.Node(nodeName(i)).SetMood(fakedb.Mood{Delay: time.Millisecond})
 					}
-					db := openDB(t, fakeCluster(t, b, 3, WithStrategy(Ordered), WithSeed(uint64(phase)+1), WithLateAfter(lateAfter), WithOnEvent(told.write)))
+					db := openDB(t, fakeCluster(t, b, 3, WithStrategy(Ordered), WithSeed(uint64(phase)+1), WithOnEvent(told.write)))
 					time.Sleep(3*time.Second + time.Duration(phase)*7*time.Millisecond)
 					fill(t, db, 2)
 					call := prepare(t, db)
@@ -164,7 +161,7 @@ func TestShortSilenceOfAllIsNoAlarm(t *testing.T) {
 						}
 					}
 					set(fakedb.Mood{Delay: time.Millisecond})
-					db := openDB(t, fakeCluster(t, b, nodes, WithStrategy(Ordered), WithSeed(uint64(phase)+1), WithLateAfter(lateAfter), WithOnEvent(told.write)))
+					db := openDB(t, fakeCluster(t, b, nodes, WithStrategy(Ordered), WithSeed(uint64(phase)+1), WithOnEvent(told.write)))
 					time.Sleep(3*time.Second + time.Duration(phase)*20*time.Millisecond)
 					fill(t, db, 2)
 					synctest.Wait()
@@ -213,16 +210,15 @@ func TestLateAfterIsLive(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		b.Node("n1").SetMood(fakedb.Mood{})
-		time.Sleep(20 * time.Second)
-		if _, err := d.Apply(d.Describe().Nodes, WithLateAfter(lateAfter)); err != nil {
+		time.Sleep(15 * time.Minute) // more than 64 probes: the slow ones are forgotten
+		if _, err := d.Apply(d.Describe().Nodes, WithLateAfter(40*time.Millisecond)); err != nil {
 			t.Fatal(err)
 		}
 		fill(t, db, 1)
 		synctest.Wait()
 		b.Node("n1").SetMood(fakedb.Mood{Silent: true})
 		began := time.Now()
-		most := hungMost + 3*time.Second // the slowest probe lately took a second
-		if _, err := db.Exec("INSERT"); err == nil || time.Since(began) > most {
+		if _, err := db.Exec("INSERT"); err == nil || time.Since(began) > hungMost {
 			t.Errorf("%v after %s", err, time.Since(began))
 		}
 	})
@@ -232,6 +228,7 @@ func TestLateAfterIsLive(t *testing.T) {
 // answers of its nodes take what answer says.
 type hour struct {
 	callers int
+	galera  bool // the nodes show their status: a check of it has two statements
 	opts    []Option
 	// answer returns how long a node takes for a connect (the query is empty then) or a statement.
 	answer func(w *weather, node int, query string) time.Duration
@@ -293,6 +290,13 @@ var hours = map[string]hour{
 		}
 		return 100 * time.Millisecond // after ten minutes in which it was fast: 200 ms for a dial and its check
 	}},
+	"the node slows down by 100 ms": slowing(100*time.Millisecond, 8),
+	"the node slows down by 150 ms": slowing(150*time.Millisecond, 8),
+	"the node slows down by 200 ms": slowing(200*time.Millisecond, 8),
+	"the node slows down by 250 ms": slowing(250*time.Millisecond, 8),
+	"one call at a time":            slowing(150*time.Millisecond, 1),
+	"the node is slow now and then": flapping(150*time.Millisecond, 8),
+	"very slow now and then":        flapping(250*time.Millisecond, 8),
 	"flow control": {callers: 8, answer: func(w *weather, node int, query string) time.Duration {
 		if writes(query) {
 			return time.Millisecond + w.spell(5*time.Second, 2*time.Second)
@@ -308,6 +312,36 @@ var hours = map[string]hour{
 	"the client gets no turn": {callers: 16, answer: func(w *weather, node int, query string) time.Duration {
 		return time.Millisecond + w.spell(3*time.Second, 400*time.Millisecond) + time.Duration(w.float()*float64(30*time.Millisecond))
 	}},
+}
+
+// slowing returns an hour in which the first node was fast for ten minutes, and takes
+// that much longer for every answer from then on.
+func slowing(more time.Duration, callers int) hour {
+	return hour{callers: callers, galera: true, answer: func(w *weather, node int, query string) time.Duration {
+		if node > 0 || time.Since(w.began) < 10*time.Minute {
+			return time.Millisecond
+		}
+		return answers(query) * (time.Millisecond + more)
+	}}
+}
+
+// flapping is slowing that goes on for five seconds, each half a minute.
+func flapping(more time.Duration, callers int) hour {
+	return hour{callers: callers, galera: true, answer: func(w *weather, node int, query string) time.Duration {
+		if node > 0 || w.spell(30*time.Second, 5*time.Second) == 0 {
+			return time.Millisecond
+		}
+		return answers(query) * (time.Millisecond + more)
+	}}
+}
+
+// answers returns how many answers of the server a connect or a statement takes: a
+// connect has a greeting and the answer to the login.
+func answers(query string) time.Duration {
+	if query == "" {
+		return 2
+	}
+	return 1
 }
 
 // An hour of late calls raises no alarm where no node is frozen.
@@ -328,13 +362,14 @@ func (h *hour) pass(t *testing.T, seed uint64, lasts time.Duration) {
 	b, told := fakedb.New(), new(diary)
 	b.OnSocket(TrackSocket)
 	w := &weather{rand: rand.New(rand.NewPCG(seed, 0)), began: time.Now()}
-	d := NewDriver(b.Driver(), t.Name(), append([]Option{quiet, WithStrategy(Ordered), WithSeed(seed), WithLateAfter(lateAfter), WithOnEvent(told.write)}, h.opts...)...)
+	d := NewDriver(b.Driver(), t.Name(), append([]Option{quiet, WithStrategy(Ordered), WithSeed(seed), WithOnEvent(told.write)}, h.opts...)...)
 	defer d.Close()
 	for i := range 3 {
-		b.Node(nodeName(i)).SetMood(fakedb.Mood{})
-		if err := d.AddConnector(nodeName(i), weatherConnector{connectorOf(t, b, nodeName(i)), func(ctx context.Context, query string) error {
-			return linger(ctx, h.answer(w, i, query))
-		}}); err != nil {
+		if h.galera {
+			galeratest.Node(b.Node(nodeName(i)))
+		}
+		b.Node(nodeName(i)).SetMood(fakedb.Mood{Takes: func(query string) time.Duration { return h.answer(w, i, query) }})
+		if err := d.AddNode(nodeName(i), nodeName(i)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -395,49 +430,58 @@ func TestLateCallsAskForFewProbes(t *testing.T) {
 	})
 }
 
-func linger(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(max(d, 1))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+// A node whose connections are silent and which takes no new one is not known to be
+// frozen: it may be the network, which delays or loses packets. It is judged as if no
+// call had been late.
+func TestNoConnectionIsNoProof(t *testing.T) {
+	for phase := range 20 {
+		synctest.Test(t, func(t *testing.T) {
+			b, told := fakedb.New(), new(diary)
+			b.OnSocket(TrackSocket)
+			for i := range 3 {
+				b.Node(nodeName(i)).SetMood(fakedb.Mood{Delay: time.Millisecond})
+			}
+			db := openDB(t, fakeCluster(t, b, 3, WithStrategy(Ordered), WithSeed(uint64(phase)+1), WithOnEvent(told.write)))
+			time.Sleep(3*time.Second + time.Duration(phase)*50*time.Millisecond)
+			fill(t, db, 4)
+			synctest.Wait()
+			b.Node("n1").SetMood(fakedb.Mood{Silent: true, Filtered: true})
+			time.AfterFunc(DefaultConfig().ProbeTimeout, func() { b.Node("n1").SetMood(fakedb.Mood{Delay: time.Millisecond}) })
+			if _, err := db.Exec("INSERT"); err != nil {
+				t.Errorf("phase %d: %v", phase, err)
+			}
+			time.Sleep(5 * time.Second)
+			for _, e := range alarms(told, "n1") {
+				if e.To != StateSuspect {
+					t.Errorf("phase %d: %+v", phase, e)
+				}
+			}
+		})
 	}
 }
 
-// A weatherConnector's connects and statements wait first.
-type weatherConnector struct {
-	driver.Connector
-	wait func(ctx context.Context, query string) error
-}
-
-func (c weatherConnector) Connect(ctx context.Context) (driver.Conn, error) {
-	if err := c.wait(ctx, ""); err != nil {
-		return nil, err
+// A node that suddenly takes so much longer that it cannot be told from a frozen one is
+// cut once. Then its times are known.
+func TestOneMistakeIsEnough(t *testing.T) {
+	for _, more := range []time.Duration{350 * time.Millisecond, 450 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			b, told := fakedb.New(), new(diary)
+			b.OnSocket(TrackSocket)
+			for i := range 3 {
+				b.Node(nodeName(i)).SetMood(fakedb.Mood{Delay: time.Millisecond})
+			}
+			db := openDB(t, fakeCluster(t, b, 3, WithStrategy(Ordered), WithOnEvent(told.write)))
+			time.Sleep(10 * time.Second)
+			fill(t, db, 1)
+			synctest.Wait()
+			b.Node("n1").SetMood(fakedb.Mood{Delay: more})
+			for range 600 {
+				_, _ = db.Exec("INSERT")
+				time.Sleep(100 * time.Millisecond)
+			}
+			if cuts := told.of("n1", EventCut); len(cuts) != 1 {
+				t.Errorf("%s more: %d cuts: %+v", more, len(cuts), cuts)
+			}
+		})
 	}
-	conn, err := c.Connector.Connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return weatherConn{conn.(*fakedb.Conn), c.wait}, nil
-}
-
-type weatherConn struct {
-	*fakedb.Conn
-	wait func(ctx context.Context, query string) error
-}
-
-func (c weatherConn) Ping(ctx context.Context) error {
-	if err := c.wait(ctx, "ping"); err != nil {
-		return err
-	}
-	return c.Conn.Ping(ctx)
-}
-
-func (c weatherConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	if err := c.wait(ctx, query); err != nil {
-		return nil, err
-	}
-	return c.Conn.ExecContext(ctx, query, args)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/held"
 	"github.com/EnumApps/clustersql/internal/history"
+	"github.com/EnumApps/clustersql/internal/socket"
 )
 
 // A node is one named node of a cluster. While a connector is open it is an
@@ -71,17 +72,18 @@ type loopState struct {
 	waiting  gate.Queue[*request] // requests that wait for a slot
 	attempts []*attempt           // those that have not reported how they ended
 
-	probeConn   driver.Conn // the lasting probe connection; nil while a probe has it
-	giveUp      func()      // ends the latest probe of it, which may be late; nil if a dial has been answered since
-	refused     bool        // its check was refused
-	probing     bool        // a probe is under way and has not reported how it ended
-	fresh       bool        // the last probe dialled, or was to
-	tell        bool        // a probe has passed, and the fellows that wait for one are to be woken
-	charged     bool        // this round of probes has counted an error
-	tested      bool        // the lasting connection was tested in this round; the fresh one is next
-	prompt      bool        // this round of probes was asked for by a late call; see onSlowCall
-	probeAgain  bool        // another probe was asked for meanwhile
-	stuckTold   bool        // the log has said that the node is not probed
+	probeConn   driver.Conn  // the lasting probe connection; nil while a probe has it
+	lasting     *socket.Slot // of the lasting connection; nil before the first one
+	giveUp      func()       // ends the latest probe of it, which may be late; nil if a dial has been answered since
+	refused     bool         // its check was refused
+	probing     bool         // a probe is under way and has not reported how it ended
+	fresh       bool         // the last probe dialled, or was to
+	tell        bool         // a probe has passed, and the fellows that wait for one are to be woken
+	charged     bool         // this round of probes has counted an error
+	tested      bool         // the lasting connection was tested in this round; the fresh one is next
+	prompt      bool         // this round of probes was asked for by a late call; see onSlowCall
+	probeAgain  bool         // another probe was asked for meanwhile
+	stuckTold   bool         // the log has said that the node is not probed
 	probeStart  time.Time
 	sinceStatus int // good probes since the last one that looked at the node's status or view
 	failures    int // failed probes in a row, for the backoff
@@ -237,6 +239,9 @@ func (n *node) onOutcome(l *life, o outcome) {
 	case outcomeLate:
 		n.onLate(l, o)
 		return
+	case outcomeWaited, outcomeDialled:
+		n.onDoubt(l, o)
+		return
 	case outcomeReturned:
 		n.loop.learnt = false
 		n.fillSlots(l)
@@ -318,7 +323,7 @@ func (n *node) apply(l *life, e *health.Evidence) health.Effects { return n.appl
 func (n *node) applyAt(l *life, e *health.Evidence, now time.Time) health.Effects {
 	h := &n.loop.health
 	before, wordless := h.State, h.Wordless()
-	n.hearHeld(e)
+	n.hearDoubt(e)
 	if e.OK && before == health.Down {
 		e.Alone = n.alone()
 	}
@@ -387,7 +392,7 @@ func (n *node) end(l *life) {
 		n.loop.giveUp()
 	}
 	n.loop.probing, n.loop.probeAgain, n.loop.prompt = false, false, false
-	n.dropHeld()
+	n.forgetDoubt()
 	n.loop.facts.nextCheck = time.Time{}
 	n.publish()
 }

@@ -59,14 +59,14 @@ func (n *node) startProbe(l *life) {
 		conn = nil
 	}
 	n.loop.fresh = conn == nil
-	timeout := n.promptDeadline(conn, n.probeDeadline(conn))
+	n.loop.prompt = n.loop.prompt && conn != nil
+	timeout := n.probeDeadline(conn)
 	if int(n.deaf.Load()) > n.cfg().MaxOpensPerNode {
 		n.loop.failures++
 		e := n.dial.failure(health.Silent, errProbeTimeout).evidence()
 		e.Fresh, e.Need = true, health.ScopeDial
 		n.loop.fresh = true
 		n.hearDial(&e)
-		n.applyHeld(l, &e)
 		n.settle(l, &e)
 		return
 	}
@@ -92,7 +92,7 @@ func (n *node) startProbe(l *life) {
 	asks := conn != nil || n.loop.heard
 	parent, giveUp := context.WithCancel(context.Background())
 	if conn != nil {
-		n.loop.giveUp = giveUp
+		n.loop.giveUp, q.lasting = giveUp, n.loop.lasting
 	}
 	limit := deadline.New(parent, timeout, errProbeTimeout, nil)
 	n.loop.hasten = limit.Shorten
@@ -168,9 +168,11 @@ func (n *node) want() health.Scope {
 func (n *node) probe(l *life, parent context.Context, conn driver.Conn, limit *deadline.Deadline, timeout time.Duration, q question, asks bool) {
 	reported := make(chan struct{})
 	fresh := conn == nil
+	r := dialed{conn: conn, lasting: q.lasting}
 	overdue, end := context.Context(limit), limit
 	if fresh {
-		overdue = socket.With(overdue, &socket.Slot{Resolver: n.cfg().resolver()}) // for what the name service does
+		slot := &socket.Slot{Resolver: n.cfg().resolver()}
+		overdue, r.lasting = socket.With(overdue, slot), slot
 	}
 	ctx := overdue
 	if !fresh {
@@ -191,7 +193,7 @@ func (n *node) probe(l *life, parent context.Context, conn driver.Conn, limit *d
 		}
 		l.send(outcome{kind: outcomeProbe, layer: layerOf(overdue, context.Cause(overdue)), evidence: failed.evidence()})
 	})
-	r, began, generation := dialed{conn: conn}, time.Now(), n.generation.Load()
+	began, generation := time.Now(), n.generation.Load()
 	defer func() { // also if the backend or the check ends this goroutine
 		took := max(time.Since(began), 1)
 		if r.place != nil {
@@ -215,7 +217,7 @@ func (n *node) probe(l *life, parent context.Context, conn driver.Conn, limit *d
 // endProbe reports what came of a probe in time, and gives a conn that got an
 // answer back to the loop.
 func (n *node) endProbe(ctx context.Context, l *life, r *dialed, took time.Duration, fresh bool) {
-	o := outcome{kind: outcomeProbe, conn: r.conn}
+	o := outcome{kind: outcomeProbe, conn: r.conn, lasting: r.lasting}
 	if r.failed != nil {
 		o.evidence, o.layer = r.failed.evidence(), layerOf(ctx, r.failed.err)
 		if !o.evidence.Alive() && !o.evidence.Goes {
@@ -250,16 +252,17 @@ func (n *node) onProbe(l *life, o outcome) {
 	s := &n.loop.facts
 	o.evidence.Began, o.evidence.Probe = n.loop.probeStart, true
 	n.loop.probing = false
-	if n.holdsBack(l, &o.evidence) {
+	confirmed, counts := n.confirmed(l, &o)
+	if !counts {
 		return
 	}
 	if l.ctx.Err() == nil {
 		n.loop.health.Unheard(&o.evidence)
 	}
-	if n.loop.fresh {
+	if n.loop.fresh && !confirmed {
 		n.hearDial(&o.evidence)
 	}
-	n.keepProbe(l, o.conn, &o.evidence)
+	n.keepProbe(l, &o)
 	if !n.loop.tested { // the second probe of a round is not another one
 		s.probes++
 		n.loop.charged = false

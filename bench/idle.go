@@ -87,7 +87,7 @@ func (c *Client) Wrap(rounds int, of *Wrapper) error {
 	ctx := context.Background()
 	off := clustersql.NewDriver(b.Driver(), "wrap", clustersql.WithLogger(silence), clustersql.WithLateAfter(0))
 	defer off.Close()
-	armed := clustersql.NewDriver(b.Driver(), "armed", clustersql.WithLogger(silence), clustersql.WithLateAfter(40*time.Millisecond))
+	armed := clustersql.NewDriver(b.Driver(), "armed", clustersql.WithLogger(silence))
 	defer armed.Close()
 	if err := errors.Join(off.AddNode("n1", "dsn"), armed.AddNode("n1", "dsn")); err != nil {
 		return err

@@ -39,7 +39,7 @@ func hungCallsReturnSoon(t *testing.T, c *galera.Cluster) {
 
 func hungOnce(t *testing.T, c *galera.Cluster, phase time.Duration) (worst, late time.Duration) {
 	var told diary
-	d := clustersql.NewDriver(mysql.MySQLDriver{}, t.Name(), clustersql.WithStrategy(clustersql.Ordered), clustersql.WithLateAfter(40*time.Millisecond), clustersql.WithOnEvent(told.write))
+	d := clustersql.NewDriver(mysql.MySQLDriver{}, t.Name(), clustersql.WithStrategy(clustersql.Ordered), clustersql.WithOnEvent(told.write))
 	defer d.Close()
 	for _, n := range c.Nodes {
 		if err := d.AddNode(n.Name, n.DSN("")); err != nil {

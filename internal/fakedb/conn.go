@@ -21,8 +21,9 @@ type Conn struct {
 	since       atomic.Int64 // when the method that runs began, in Unix nanoseconds; 0: none runs
 	closed      atomic.Bool
 	broken      atomic.Bool
-	number      int           // of the node's connections
-	done        chan struct{} // closed by Close
+	received    atomic.Pointer[time.Time] // when the server last answered; nil before
+	number      int                       // of the node's connections
+	done        chan struct{}             // closed by Close
 	loss        loss
 }
 

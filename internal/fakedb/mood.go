@@ -19,19 +19,28 @@ import (
 // whose caller left is broken, and one that is known to be broken sends
 // nothing.
 type Mood struct {
-	Dial     error         // the answer to a connect
-	Panic    bool          // Connect and DO 1 panic
-	Deaf     bool          // Connect ignores its context
-	Silent   bool          // nothing is answered while this is set
-	Delay    time.Duration // before an answer; one half of it before the statement runs, one half after
-	Refuse   error         // the answer to Ping and statements, which do not run; of a CALL and of "a; b" the first half may have run
-	ReadOnly error         // the answer to INSERT and UPDATE, which do not run
-	Late     error         // the answer to INSERT, UPDATE and COMMIT, which do run; a *net.OpError breaks the connection
-	Unnamed  bool          // a connect waits for a name service that does not answer while this is set; see [Backend.OnLookup]
-	Filtered bool          // a connect is not answered; connections that are there work on
-	Timeout  time.Duration // a statement that takes longer is answered with [ErrTimeout], and its connection works on; 0: none
-	Unclosed bool          // Close does not return while this is set
-	Rows     int           // how many rows a query has; each after the first takes Delay; less than 2: one
+	Dial     error                            // the answer to a connect
+	Panic    bool                             // Connect and DO 1 panic
+	Deaf     bool                             // Connect ignores its context
+	Silent   bool                             // nothing is answered while this is set
+	Delay    time.Duration                    // before an answer; one half of it before the statement runs, one half after
+	Refuse   error                            // the answer to Ping and statements, which do not run; of a CALL and of "a; b" the first half may have run
+	ReadOnly error                            // the answer to INSERT and UPDATE, which do not run
+	Late     error                            // the answer to INSERT, UPDATE and COMMIT, which do run; a *net.OpError breaks the connection
+	Unnamed  bool                             // a connect waits for a name service that does not answer while this is set; see [Backend.OnLookup]
+	Filtered bool                             // a connect is not answered; connections that are there work on
+	Timeout  time.Duration                    // a statement that takes longer is answered with [ErrTimeout], and its connection works on; 0: none
+	Unclosed bool                             // Close does not return while this is set
+	Takes    func(query string) time.Duration // if not nil: what to add to Delay for a statement; for a connect the query is empty
+	Rows     int                              // how many rows a query has; each after the first takes Delay; less than 2: one
+}
+
+// takes returns how long the answer to a statement takes, or to a connect.
+func (m *Mood) takes(query string) time.Duration {
+	if m.Takes == nil {
+		return m.Delay
+	}
+	return m.Delay + m.Takes(query)
 }
 
 // ErrTimeout is the answer to a statement that takes longer than the Timeout of
@@ -112,10 +121,10 @@ func (n *Node) linger(ctx context.Context, d time.Duration, gone <-chan struct{}
 	}
 }
 
-func silent(m Mood) bool     { return m.Silent }
-func unnamed(m Mood) bool    { return m.Unnamed }
-func unclosed(m Mood) bool   { return m.Unclosed }
-func unanswered(m Mood) bool { return m.Silent || m.Filtered }
+func silent(m Mood) bool   { return m.Silent }
+func unnamed(m Mood) bool  { return m.Unnamed }
+func unclosed(m Mood) bool { return m.Unclosed }
+func filtered(m Mood) bool { return m.Filtered }
 
 // connectInMood is connect for a node with a mood.
 func (n *Node) connectInMood(ctx context.Context) (driver.Conn, error) {
@@ -131,7 +140,17 @@ func (n *Node) connectInMood(ctx context.Context) (driver.Conn, error) {
 		}
 		n.lookup(caller, true)
 	}
-	if err := n.linger(ctx, m.Delay, nil, unanswered); err != nil {
+	if err := n.linger(ctx, 0, nil, filtered); err != nil {
+		return nil, err
+	}
+	s := &socket{gone: make(chan struct{})}
+	if m, _ = n.currentMood(); m.Dial == nil && n.onSocket != nil {
+		n.onSocket(caller, s)
+	}
+	switch err := n.linger(ctx, m.takes(""), s.gone, silent); {
+	case err == errGone:
+		return nil, net.ErrClosed
+	case err != nil:
 		return nil, err
 	}
 	switch m, _ = n.currentMood(); {
@@ -140,11 +159,7 @@ func (n *Node) connectInMood(ctx context.Context) (driver.Conn, error) {
 	case m.Dial != nil:
 		return nil, m.Dial
 	}
-	c := newConn(n, Script{})
-	if n.onSocket != nil {
-		n.onSocket(caller, &socket{c: c})
-	}
-	return c, nil
+	return s.carry(newConn(n, Script{}))
 }
 
 func (n *Node) lookup(ctx context.Context, done bool) {
@@ -184,6 +199,9 @@ func (c *Conn) lost() (err error, hidden bool) {
 // Prepare. A caller who leaves breaks the connection.
 func (c *Conn) answerInMood(ctx context.Context, query string) error {
 	what, err := c.attempt(ctx, query)
+	if what == Answered || what == Refused {
+		c.receive()
+	}
 	if query != "" {
 		c.node.ledger.add(Run{Ctx: ctx, Node: c.node.name, Conn: c, Query: query, Outcome: what, Err: err, Left: ctx.Err() != nil})
 	}
@@ -207,7 +225,8 @@ func (c *Conn) attempt(ctx context.Context, query string) (Outcome, error) {
 		defer cancel()
 		ctx = limited
 	}
-	if err := c.linger(caller, ctx, m.Delay/2); err != nil {
+	delay := m.takes(query)
+	if err := c.linger(caller, ctx, delay/2); err != nil {
 		return Unanswered, err
 	}
 	m, _ = c.node.currentMood()
@@ -222,7 +241,7 @@ func (c *Conn) attempt(ctx context.Context, query string) (Outcome, error) {
 	case m.Panic && query == "DO 1":
 		panic("fakedb: DO 1 panics")
 	}
-	if err := c.linger(caller, ctx, m.Delay-m.Delay/2); err != nil {
+	if err := c.linger(caller, ctx, delay-delay/2); err != nil {
 		return Unanswered, err
 	}
 	if m.Late != nil && (writes || query == "COMMIT") {
@@ -249,15 +268,60 @@ func (c *Conn) linger(caller, ctx context.Context, d time.Duration) error {
 	return err
 }
 
-// A socket stands for the network connection of a Conn of a node with a mood.
-// It has no working method but Close.
+// A socket stands for the network connection of a Conn of a node with a mood. The
+// system of a server makes it, whatever becomes of the server: a silent one has it
+// too. It has no working method but Close and LastReceived.
 type socket struct {
 	net.Conn
-	c *Conn
+	gone chan struct{} // closed by Close
+
+	mu     sync.Mutex // guards what follows
+	c      *Conn      // nil until the server has answered the connect
+	closed bool
+}
+
+// carry makes c the socket's Conn. If the socket was closed, it closes c.
+func (s *socket) carry(c *Conn) (driver.Conn, error) {
+	s.mu.Lock()
+	s.c = c
+	closed := s.closed
+	s.mu.Unlock()
+	if closed {
+		c.Close()
+		return nil, net.ErrClosed
+	}
+	c.receive()
+	return c, nil
 }
 
 // Close loses the connection.
 func (s *socket) Close() error {
-	s.c.lose(net.ErrClosed, false)
+	s.mu.Lock()
+	c, closed := s.c, s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if !closed {
+		close(s.gone)
+	}
+	if c != nil {
+		c.lose(net.ErrClosed, false)
+	}
 	return nil
+}
+
+// LastReceived returns when the server last answered; zero if it has not.
+func (s *socket) LastReceived() time.Time {
+	s.mu.Lock()
+	c := s.c
+	s.mu.Unlock()
+	if c == nil || c.received.Load() == nil {
+		return time.Time{}
+	}
+	return *c.received.Load()
+}
+
+// receive notes that the server has answered.
+func (c *Conn) receive() {
+	now := time.Now()
+	c.received.Store(&now)
 }

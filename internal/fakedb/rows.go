@@ -60,6 +60,7 @@ func (r *moodRows) Next(dest []driver.Value) error {
 		if err := r.c.linger(r.ctx, r.ctx, m.Delay); err != nil {
 			return err
 		}
+		r.c.receive()
 	}
 	r.left--
 	r.done, dest[0] = true, r.node

@@ -342,6 +342,11 @@ func (s socketOf) Close() error {
 	return err
 }
 
+// LastReceived returns when the server last answered.
+func (s socketOf) LastReceived() time.Time {
+	return s.Conn.(interface{ LastReceived() time.Time }).LastReceived()
+}
+
 // closeOwn has the cluster close an idle conn that came from Driver.Open and holds
 // the last connector. That takes no time.
 func (w *world) closeOwn() {

@@ -153,7 +153,7 @@ func (s *schedule) drawSettings() {
 	cfg.LoserGrace = s.between(50*time.Millisecond, time.Second)
 	cfg.DrainTimeout = s.between(time.Second, 5*time.Second)
 	cfg.MaxOpensPerNode = 1 + s.rand.IntN(8)
-	cfg.LateAfter = []time.Duration{0, s.between(time.Millisecond, 100*time.Millisecond), 40 * time.Millisecond}[s.rand.IntN(3)]
+	cfg.LateAfter = []time.Duration{0, s.between(time.Millisecond, 100*time.Millisecond), cfg.LateAfter}[s.rand.IntN(3)]
 	cfg.Check = clustersql.CheckDo1
 	if s.oneIn(4) {
 		cfg.Check = clustersql.CheckPing

@@ -50,11 +50,11 @@ type Slot struct {
 	conn net.Conn   // nil while none is known
 	cut  error      // why the socket was cut; nil while it was not
 
-	unresolved bool  // the name service was asked, and has given no address yet
-	begun      bool  // a dial has begun
-	failed     error // of the last dial; nil if there was none, or it goes on, or it succeeded
-	connected  bool  // the backend's Connect has succeeded
-	worked     bool  // the server has answered a statement of the check
+	unresolved bool      // the name service was asked, and has given no address yet
+	begun      bool      // a dial has begun
+	failed     error     // of the last dial; nil if there was none, or it goes on, or it succeeded
+	connected  bool      // the backend's Connect has succeeded
+	worked     time.Time // when the server last answered a statement of a check; zero before
 }
 
 // Limit sets the socket option for the Slot's UserTimeout, where the system has
@@ -121,13 +121,13 @@ func (s *Slot) Connecting() bool {
 	return !s.connected
 }
 
-// Work notes that the server has answered a statement of the check on the new
+// Work notes that the server has answered a statement of a check on the
 // connection. The nil Slot takes no note.
 func (s *Slot) Work() {
 	if s != nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.worked = true
+		s.worked = time.Now()
 	}
 }
 
@@ -138,7 +138,7 @@ func (s *Slot) Worked() bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.worked
+	return !s.worked.IsZero()
 }
 
 // Resolve notes that the name service is asked, or what came of that.
@@ -207,6 +207,31 @@ func (s *Slot) Watch() (ended func() bool) {
 		return nil
 	}
 	return endedAt(raw)
+}
+
+// Heard returns when the server was last heard of on the connection: it has answered
+// a statement of a check, or sent anything, whether or not that was read. It is zero
+// if there was nothing, or nobody tells. Of what was sent Linux tells, for a TCP
+// connection. No method of a program's own socket is called, but a test's tells by
+// LastReceived. The nil Slot has no connection.
+func (s *Slot) Heard() time.Time {
+	if s == nil {
+		return time.Time{}
+	}
+	s.mu.Lock()
+	conn, heard := s.conn, s.worked
+	s.mu.Unlock()
+	var sent time.Time
+	switch conn := conn.(type) {
+	case *net.TCPConn:
+		sent = received(conn)
+	case interface{ LastReceived() time.Time }:
+		sent = conn.LastReceived()
+	}
+	if sent.After(heard) {
+		return sent
+	}
+	return heard
 }
 
 // Port returns the remote port of the slot's socket; empty if that is not a

@@ -75,3 +75,76 @@ func TestWatchSeesTheEnd(t *testing.T) {
 		t.Error("a socket that is no TCP connection, or none, is watched")
 	}
 }
+
+// A slot hears what the server sends, although nobody reads it, and not that a
+// connection was made.
+func TestHeard(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	slot := new(Slot)
+	slot.set(client)
+	if at := slot.Heard(); !at.IsZero() {
+		t.Errorf("it was heard at %v, and has sent nothing", at)
+	}
+	server, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	before := time.Now().Add(-20 * time.Millisecond) // the system counts in ticks
+	if _, err := server.Write([]byte("greeting")); err != nil {
+		t.Fatal(err)
+	}
+	tells := !received(client.(*net.TCPConn)).IsZero()
+	for deadline := time.Now().Add(10 * time.Second); !tells && runtime.GOOS == "linux" && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+		tells = !slot.Heard().IsZero()
+	}
+	if !tells {
+		t.Skip("this system does not tell")
+	}
+	if at := slot.Heard(); at.Before(before) || at.After(time.Now().Add(20*time.Millisecond)) {
+		t.Errorf("it was heard at %v, %s after it has sent", at, at.Sub(before))
+	}
+	if allocs := testing.AllocsPerRun(100, func() { slot.Heard() }); allocs > 2 {
+		t.Errorf("%v allocations a look", allocs)
+	}
+	client.Close()
+	if at := slot.Heard(); !at.IsZero() {
+		t.Errorf("a closed socket was heard at %v", at)
+	}
+	slot.Work()
+	if at := slot.Heard(); time.Since(at) > time.Minute {
+		t.Errorf("an answer was heard at %v", at)
+	}
+	if at := (*Slot)(nil).Heard(); !at.IsZero() {
+		t.Errorf("no slot was heard at %v", at)
+	}
+}
+
+func BenchmarkHeard(b *testing.B) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer client.Close()
+	slot := new(Slot)
+	slot.set(client)
+	b.ReportAllocs()
+	for b.Loop() {
+		slot.Heard()
+	}
+}
