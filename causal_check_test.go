@@ -17,8 +17,13 @@ import (
 )
 
 // Sessions write and read on three nodes that lag, stop and die. With ReadYourWrites
-// no read sees less than it must. Without it the same check finds many that do.
+// no read sees less than it must. Without it the same check finds many that do. The
+// short run makes less than a third of the reads.
 func TestSessionsSeeNothingStale(t *testing.T) {
+	reads := int64(20_000)
+	if testing.Short() {
+		reads = 6_000
+	}
 	for name, causal := range map[string]bool{"ReadYourWrites": true, "without": false} {
 		t.Run(name, func(t *testing.T) {
 			seed := seedtest.Of(t)
@@ -26,7 +31,7 @@ func TestSessionsSeeNothingStale(t *testing.T) {
 				l := newLagging(t, WithStrategy(Balanced), WithCausalTimeout(200*time.Millisecond))
 				l.draws = rand.New(rand.NewPCG(seed, 1))
 				r := causaltest.Run(l.disturb(t), causaltest.Options{
-					Sessions: 8, Reads: 20_000, Longest: time.Hour, Seed: seed,
+					Sessions: 8, Reads: reads, Longest: time.Hour, Seed: seed,
 					Put:   func(ctx context.Context, key int, value int64) error { return l.put(ctx, key, value) },
 					Get:   func(ctx context.Context, key int) (int64, error) { return l.get(ctx, l.all, key) },
 					Open:  opener(causal),
@@ -37,9 +42,9 @@ func TestSessionsSeeNothingStale(t *testing.T) {
 				switch {
 				case causal && bad > 0:
 					t.Errorf("%d reads saw less than they must: %s", bad, r.Example)
-				case !causal && (r.Stale < 100 || r.Backward < 10):
+				case !causal && (r.Stale < reads/200 || r.Backward < reads/2000):
 					t.Error("the check found no stale reads where there must be some")
-				case r.Reads < 15_000:
+				case r.Reads < reads*3/4:
 					t.Errorf("only %d reads: %v", r.Reads, r.FirstError)
 				}
 			})

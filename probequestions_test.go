@@ -58,7 +58,7 @@ func TestProbesAskNoMoreThanTheyMust(t *testing.T) {
 				})
 				d := fakeCluster(t, b, 1, append([]Option{WithDialect(tc.dialect)}, tc.opts...)...)
 				openDB(t, d)
-				probes := func() uint64 { synctest.Wait(); return d.Status().Nodes[0].Probes }
+				probes := func() uint64 { synctest.Wait(); return (*d.m.nodes.Load())[0].snapshot.Load().probes }
 				for probes() < 10 {
 					time.Sleep(10 * time.Millisecond)
 				}

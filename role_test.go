@@ -117,9 +117,12 @@ func writesAt(ctx context.Context, primary *pgScript, standbys ...*pgScript) {
 	}
 }
 
+// stateOf returns the state of a node, and why it has it, as a status has them. It is
+// called thousands of times, and a status takes long.
 func stateOf(d Driver, i int) (State, string) {
-	n := d.Status().Nodes[i]
-	return n.State, n.Reason
+	n := (*d.m.nodes.Load())[i]
+	s := n.snapshot.Load()
+	return State(n.effective(s)), s.reason
 }
 
 // A promotion moves the writers, within a probe interval and its jitter. The old

@@ -220,17 +220,16 @@ apart='^(TestFaults|TestReplicationFaults|TestGroupReplication|TestMySQLReplicat
 
 test_module() { enter "$1" && go test -json -race -timeout 15m -count=1 -skip "$apart" ./...; }
 
-# What is timed on real servers goes before what has virtual time, hence nice.
-test_short() { short_packages && nice -n 5 go test -json -race -timeout 15m -count=1 "${list[@]}"; }
+# -race makes a test several times as long, and one that draws ten times. So the tests
+# have their short form with it, and their full one without it. What is timed on real
+# servers goes before what has virtual time, hence nice.
+test_short() { short_packages && nice -n 5 go test -json -race -short -timeout 15m -count=1 "${list[@]}"; }
 
 # A cluster at a time is enough.
 test_servers() { go test -json -race -p 1 -timeout 15m -count=1 -skip "$apart" ./integration ./internal/galera ./internal/pgcluster; }
 
-# -race falsifies memory and allocations. And it makes a round of a random test ten
-# times as long, so those have all their rounds here.
-rounds='^(TestRaceOfThree|TestOpenRandomly|TestSecretsAreShownNowhere|TestNoWriteOnAnOldPrimary|TestLateCallsRaiseNoFalseAlarm|TestHungCallsReturnSoon|TestTenViewersForAnHourLeaveNothing|TestSimulation|TestRolesSimulation|TestMembersChangeAtRandom)$'
-
-without_race() { short_packages && go test -json -timeout 15m -count=1 -run "Small|Alloc|$rounds" "${list[@]}"; }
+# -race also falsifies memory and allocations.
+without_race() { short_packages && nice -n 5 go test -json -timeout 15m -count=1 -skip '^TestConfiguredClusters$' "${list[@]}"; }
 
 # What clients see of every fault; the tests' own tables are the result.
 faults() { cd "$1" && go test -json -race -count=1 -timeout 15m "$2" "${@:3}"; }
