@@ -247,6 +247,18 @@ func TestTheRailsHoldForAllAnswers(t *testing.T) {
 	}
 }
 
+// What was found is led through the map, but for what a node has told: that was led
+// through before it was looked up. A name at the end of the map is told, and the address
+// that leads there is not used.
+func TestTheMapOfAddresses(t *testing.T) {
+	a, told := says("dns", "1", "2", "3"), says(string(Members), "1")
+	Map{"10.0.0.1": "10.0.0.7", "10.0.0.2": "db.svc", "10.0.0.9": "10.0.0.8"}.Map([]Answer{a, told})
+	last := script{{[]Answer{a, told}, "1 3 7"}}.run(t, rules(1, 1))
+	if want := (Unused{"db.svc:3306", "dns", "it is no address"}); len(last.Unused) != 1 || last.Unused[0] != want {
+		t.Errorf("%+v", last.Unused)
+	}
+}
+
 func TestParse(t *testing.T) {
 	for text, ok := range map[string]bool{"": true, "10.0.0.0/8, fd00::/8": true, "10.1.2.3": true, "10.0.0.0/40": false, "db.svc": false, ",,": true} {
 		if _, err := ParseNetworks(text); (err == nil) != ok {

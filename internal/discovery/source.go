@@ -222,9 +222,7 @@ func (m Map) Map(answers []Answer) {
 		}
 		for j := range answers[i].Found {
 			if f := &answers[i].Found[j]; f.Own == nil {
-				if to, literal := Literal(m.Of(f.Addr)); literal {
-					f.Addr = to
-				}
+				f.Addr, _ = Literal(m.Of(f.Addr)) // a name is no address, and is told
 			}
 		}
 	}
