@@ -53,6 +53,17 @@ func (h *nodeHedges) counted() HedgedReads {
 	return HedgedReads{Armed: int(h.armed.Load()), Launched: h.launched.Load(), Won: won, Lost: lost}
 }
 
+// outrunLately reports whether another node has just answered a read before this one.
+// Opens ask such a node last.
+func (n *node) outrunLately(now time.Time) bool {
+	h := n.tally.hedges.Load()
+	return h != nil && now.UnixNano()-h.outrun.Load() < int64(avoidFor)
+}
+
+// avoidFor is how long opens ask a node last on which a read has just been outrun: by
+// then a probe has told more.
+const avoidFor = time.Second
+
 // lastOutrun returns when another node last answered before this one.
 func (n *node) lastOutrun() time.Time {
 	if h := n.tally.hedges.Load(); h != nil && h.outrun.Load() != 0 {
@@ -125,28 +136,43 @@ func (h *hedging) Panicked(with any) { _ = h.n.dial.panicked("a hedged read", wi
 
 // Hedge sends a read that takes long to another node too, if it may be.
 func (h *hedging) Hedge(r *session.Read) {
-	n, cfg := h.n, h.n.cfg()
+	cfg := h.n.cfg()
 	if !cfg.HedgeReads {
 		return
 	}
 	if !r.Chosen {
 		h.of.delay.Exceed(cfg.HedgeAfter)
 	}
+	if r.Eligible {
+		h.try(r, firstPause)
+	}
+}
+
+// firstPause is how long a read waits that finds the budget spent, or no node for it.
+// Each further wait is twice as long. When a node freezes under many reads, those that
+// are hedged first give their part of the budget back within a few milliseconds.
+const firstPause = 5 * time.Millisecond
+
+// try hedges the read, now or after a pause.
+func (h *hedging) try(r *session.Read, pause time.Duration) {
+	n, cfg := h.n, h.n.cfg()
 	l := n.life.Load()
-	if !r.Eligible || l == nil || !l.enter() {
+	if r.Over() || l == nil || !l.enter() {
 		return
 	}
 	defer l.release()
 	plan := n.others(r)
 	if len(plan) == 0 || !n.tally.cluster.hedges.Take(time.Now(), n.siblings()) {
+		time.AfterFunc(pause, func() { h.try(r, 2*pause) })
 		return
 	}
 	h.of.launched.Add(1)
-	if !h.race(l, r, plan) {
+	outcome := h.race(l, r, plan)
+	n.tally.cluster.hedges.Settle(outcome)
+	if outcome != hedge.Won {
 		h.of.lost.Add(1)
 		return
 	}
-	n.tally.cluster.hedges.Return()
 	h.of.won.Add(1)
 	h.of.outrun.Store(time.Now().UnixNano())
 	if !r.Chosen {
@@ -155,23 +181,25 @@ func (h *hedging) Hedge(r *session.Read) {
 	n.checkNow() // it may be the node
 }
 
-// race opens a connection to another node and runs the read there. It reports whether
-// that has answered first.
-func (h *hedging) race(l *life, r *session.Read, plan []launch) (won bool) {
+// race opens a connection to another node and runs the read there.
+func (h *hedging) race(l *life, r *session.Read, plan []launch) hedge.Outcome {
 	open, cancel := context.WithCancel(r.Context)
 	defer cancel()
 	if !r.Opens(cancel) {
-		return false
+		return hedge.Unsent
 	}
 	w, ok := h.n.tally.cluster.beside(open, plan)
+	if !ok && r.Over() {
+		return hedge.Unsent
+	}
 	if !ok {
-		return false
+		return hedge.Lost
 	}
 	other := w.node
 	if reflect.TypeOf(w.conn) != reflect.TypeOf(h.w.conn) || !w.socket.Known() {
 		other.load.Planned.Add(-1)
 		other.close(w.conn)
-		return false
+		return hedge.Lost
 	}
 	place := other.load.Join(w.born)
 	racer := session.NewRacer(w.conn, other.link(w, place, true))

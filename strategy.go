@@ -224,10 +224,11 @@ func (r *roster) fill(nodes []*node, now time.Time) {
 
 // rank makes the nodes second best that are not known to have what a session has
 // seen, if there is one that is. Without a session they are those that other sessions
-// have found to be behind.
+// have found to be behind. And so are those before which another node has just
+// answered a read.
 func (r *roster) rank(s *causal.Session, now time.Time) {
 	for i, n := range r.nodes {
-		r.members[i].Second = r.members[i].Second || n.tally.seen.IsBehind(now)
+		r.members[i].Second = r.members[i].Second || n.tally.seen.IsBehind(now) || n.outrunLately(now)
 	}
 	if s == nil {
 		return

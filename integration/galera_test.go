@@ -32,6 +32,10 @@ func TestGalera(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *galera.Cluster){
 		"a frozen node's connections are cut":     frozenNodeIsCut,
 		"calls on a frozen node return soon":      hungCallsReturnSoon,
+		"reads on a frozen node are hedged":       hedgedReadsOnAFrozenNode,
+		"reads on a slow node are hedged":         hedgedReadsOnASlowNode,
+		"reads that are slow everywhere":          hedgedReadsWhereAllAreSlow,
+		"hedged reads avoid a donor":              hedgedReadsAvoidDonors,
 		"a hung Commit is cut":                    hungCommitIsCut,
 		"a network of the program's own":          customNetworkIsCutOnceTold,
 		"the driver knows its sockets":            driverKnowsItsSockets,

@@ -93,11 +93,23 @@ func (b *Budget) Take(now time.Time, conns int) bool {
 	return true
 }
 
-// Return gives one back, because the hedged read was answered first.
-func (b *Budget) Return() {
+// An Outcome is what has come of a hedged read.
+type Outcome uint8
+
+const (
+	Won    Outcome = iota // the other node has answered first
+	Unsent                // the read was answered while the other connection was being opened
+	Lost                  // the other node has run it in vain
+)
+
+// costs are what outcomes take from the budget: a connection is less than a read.
+var costs = [...]float64{Won: 0, Unsent: 0.25, Lost: 1}
+
+// Settle gives back what was taken for a read and not spent.
+func (b *Budget) Settle(o Outcome) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.spent = max(0, b.spent-1)
+	b.spent = max(0, b.spent-1+costs[o])
 }
 
 // OutrunFor is how long a node counts as lately outrun.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/causal"
+	"github.com/EnumApps/clustersql/internal/hedge"
 	"github.com/EnumApps/clustersql/internal/sqltext"
 )
 
@@ -101,6 +102,13 @@ func (r *Read) Opens(release context.CancelFunc) bool {
 	return !r.w.over
 }
 
+// Over reports whether the read has been answered.
+func (r *Read) Over() bool {
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	return r.w.over
+}
+
 // Abandon gives the other connection up, unless it has answered first.
 func (r *Read) Abandon() {
 	r.w.mu.Lock()
@@ -127,8 +135,8 @@ func NewRacer(backend driver.Conn, l Link) Racer {
 func (r Racer) Handle() Handle { return Handle(r) }
 
 // Run runs the read on the other connection, which it closes unless that answers first.
-// It reports whether it does. The wrapped conn owns the connection then.
-func (r *Read) Run(on Racer) (won bool) {
+// If it does, the wrapped conn owns it.
+func (r *Read) Run(on Racer) (o hedge.Outcome) {
 	a := &answer{tenure: on.t}
 	w, err := r.w, errEnded
 	w.mu.Lock()
@@ -138,12 +146,17 @@ func (r *Read) Run(on Racer) (won bool) {
 	}
 	w.mu.Unlock()
 	defer func() { // also if the backend ends the goroutine
-		won = r.finish(a, err)
+		if o = hedge.Lost; gone {
+			o = hedge.Unsent
+		}
+		if r.finish(a, err) {
+			o = hedge.Won
+		}
 	}()
 	if !gone {
 		err = a.run(r)
 	}
-	return false
+	return hedge.Lost
 }
 
 var errEnded = errors.New("the read did not return")
