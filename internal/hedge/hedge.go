@@ -72,13 +72,14 @@ const (
 // answer sooner, and the budget is soon spent. The zero Budget is full. Anyone may call
 // the methods.
 type Budget struct {
-	mu    sync.Mutex // guards what follows
-	spent float64
-	as    time.Time // when spent was what it says
+	mu     sync.Mutex // guards what follows
+	spent  float64
+	flying int       // taken, and not settled
+	as     time.Time // when spent was what it says
 }
 
 // Take takes one, for a read that is about to be hedged. conns is how many connections
-// the cluster has. It reports whether there was one left.
+// the cluster has, with those that were opened for hedged reads. It reports whether there was one left.
 func (b *Budget) Take(now time.Time, conns int) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -86,10 +87,11 @@ func (b *Budget) Take(now time.Time, conns int) bool {
 		b.spent = max(0, b.spent-float64(passed)/float64(refill))
 		b.as = now
 	}
-	if b.spent+1 > float64(max(leastBurst, conns)) {
+	if b.spent+1 > float64(max(leastBurst, conns-b.flying)) {
 		return false
 	}
 	b.spent++
+	b.flying++
 	return true
 }
 
@@ -109,6 +111,7 @@ var costs = [...]float64{Won: 0, Unsent: 0.25, Lost: 1}
 func (b *Budget) Settle(o Outcome) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.flying--
 	b.spent = max(0, b.spent-1+costs[o])
 }
 
