@@ -397,7 +397,6 @@ func TestCancelledQuerySaysNothingAboutTheNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
 		node := b.Node("n1")
-		node.Set(fakedb.Script{Breaks: true})
 		var log bytes.Buffer
 		d := fakeCluster(t, b, 1, WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 		db := openDB(t, d)

@@ -69,7 +69,6 @@ func (p *groupScript) run(ctx context.Context, query string, _ []driver.NamedVal
 func groupNodes(b *fakedb.Backend, count int) (scripts []*groupScript) {
 	for i := range count {
 		p := &groupScript{state: "ONLINE", role: map[bool]string{false: "SECONDARY", true: "PRIMARY"}[i == 0], view: 5}
-		b.Node(nodeName(i)).Set(fakedb.Script{Breaks: true})
 		b.Node(nodeName(i)).OnStatement(p.run)
 		b.Node(nodeName(i)).OnQuery(p.answer)
 		scripts = append(scripts, p)

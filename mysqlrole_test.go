@@ -117,7 +117,6 @@ func mysqlNodes(b *fakedb.Backend, count int) []*mysqlScript {
 			m.source = 1
 		}
 		n := b.Node(nodeName(i))
-		n.Set(fakedb.Script{Breaks: true})
 		n.OnStatement(m.run)
 		n.OnTable(m.answer)
 		scripts = append(scripts, m)
@@ -132,7 +131,7 @@ func kill(n *fakedb.Node) {
 }
 
 func revive(n *fakedb.Node) {
-	n.Set(fakedb.Script{Breaks: true})
+	n.Set(fakedb.Script{})
 	n.SetHealth(nil, 0, false)
 }
 

@@ -103,7 +103,6 @@ func TestAnswersToTheQueries(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := fakedb.New()
-				b.Node("n1").Set(fakedb.Script{Breaks: true})
 				newTellingNode(b.Node("n1"), tc.role, tc.lag)
 				d := fakeCluster(t, b, 1, WithRoleQueries("ROLE", "LAG"), WithRequire(RequireReadOnly), WithMaxLag(2*time.Second))
 				openDB(t, d)
@@ -128,7 +127,6 @@ func TestQueryWithoutAnAnswerCutsNothing(t *testing.T) {
 			b, told := fakedb.New(), new(diary)
 			nodes := make([]*tellingNode, 2)
 			for i := range nodes {
-				b.Node(nodeName(i)).Set(fakedb.Script{Breaks: true})
 				nodes[i] = newTellingNode(b.Node(nodeName(i)), row("standby"), row(0))
 			}
 			d := fakeCluster(t, b, 2, WithRoleQueries("ROLE", "LAG"), WithMaxLag(lag), WithOnEvent(told.write))
@@ -247,7 +245,6 @@ func TestPanicInTheOptionalQuestion(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b, told := fakedb.New(), new(diary)
 				n := b.Node("n1")
-				n.Set(fakedb.Script{Breaks: true})
 				n.OnStatement(panics(tc.asks))
 				n.OnTable(func(query string) ([]string, [][]driver.Value, bool) {
 					if strings.HasPrefix(query, "SHOW GLOBAL VARIABLES") {

@@ -490,7 +490,6 @@ func TestConnOfACancelledTransactionIsGone(t *testing.T) {
 
 func connOfACancelledTransaction(t *testing.T, use func(context.Context, *sql.Conn, *sql.Stmt) error) {
 	b := fakedb.New()
-	b.Node("n1").Set(fakedb.Script{Breaks: true})
 	db := openDB(t, fakeCluster(t, b, 1))
 	conn, err := db.Conn(t.Context())
 	if err != nil {

@@ -106,17 +106,17 @@ func (c *Conn) answer(ctx context.Context, query string, args []driver.NamedValu
 		return driver.ErrBadConn // as go-sql-driver answers: nothing is sent
 	}
 	if waited := pause(ctx, delay); waited != nil {
-		c.broken.Store(c.script.Breaks)
+		c.broken.Store(true)
 		return waited
 	}
 	if silent {
 		<-ctx.Done()
-		c.broken.Store(c.script.Breaks)
+		c.broken.Store(true)
 		return ctx.Err()
 	}
 	if err == nil && hook != nil && query != "" {
 		err = hook(ctx, query, args)
-		if c.script.Breaks && ctx.Err() != nil {
+		if ctx.Err() != nil {
 			c.broken.Store(true)
 		}
 	}

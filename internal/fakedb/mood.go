@@ -15,9 +15,8 @@ import (
 // overrides scripts and health, and calls under way obey it too. The zero Mood
 // is healthy.
 //
-// Connections of a node with a mood behave like those of go-sql-driver: one
-// whose caller left is broken, and one that is known to be broken sends
-// nothing.
+// Connections behave like those of go-sql-driver: one whose caller left is broken,
+// and one that is known to be broken sends nothing.
 type Mood struct {
 	Dial     error                            // the answer to a connect
 	Panic    bool                             // Connect and DO 1 panic

@@ -27,7 +27,6 @@ type Script struct {
 	Check       error         // what the connection answers to Ping and statements
 	CheckDelay  time.Duration // before that answer
 	CheckSilent bool          // no answer until the context is done
-	Breaks      bool          // a statement whose context is done makes the connection invalid
 	CloseDelay  time.Duration // how long Close takes
 	ClosePanic  any           // Close panics after it has closed
 }
