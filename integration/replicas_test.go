@@ -124,9 +124,11 @@ func (s *stage) promote(writer, reader *workload) (best *galera.Node, promoted t
 }
 
 // between notes that nodes are about to change their role. For a moment they follow
-// nobody and take no writes, and how far they are behind is not known.
+// nobody and take no writes, and how far they are behind is not known. A probe that falls
+// into it leaves the node out, and retires its connections. Those are the readers' of the
+// next primary, which prefer the standbys a moment later.
 func (s *stage) between(reader *workload, nodes ...*galera.Node) {
-	s.lookout.harm(itself, reader.name, nodes...)
+	s.lookout.harm(all, reader.name, nodes...)
 }
 
 // excuse notes which acknowledged writes the dead primary had not sent to the node

@@ -35,7 +35,7 @@ func (s standing) left(t *testing.T, c *galera.Cluster) {
 	closeIdle(c)
 	waitFor(t, "the sockets to be closed", func() bool { return countSockets(t) <= s.sockets })
 	if err := goleak.Find(s.goroutines, goleak.IgnoreAnyFunction("github.com/EnumApps/clustersql/internal/throwaway.startProcess.func1"),
-		goleak.IgnoreAnyFunction("github.com/EnumApps/clustersql/internal/throwaway.(*Relay).pump"), goleak.IgnoreAnyFunction("github.com/EnumApps/clustersql/internal/throwaway.(*Relay).serve")); err != nil {
+		goleak.IgnoreAnyFunction("github.com/EnumApps/clustersql/internal/relay.(*Relay).pump"), goleak.IgnoreAnyFunction("github.com/EnumApps/clustersql/internal/relay.(*Relay).serve")); err != nil {
 		t.Error(err)
 	}
 }

@@ -87,6 +87,7 @@ func (d *doctor) cluster(s *clustersql.ClusterStatus) {
 		d.add("", "unused", "see discover_networks and discover_addresses, or correct the source", "%s, which %s has found, is not used: %s", u.Address, u.Source, u.Why)
 	}
 	d.primaries(s)
+	d.views(s)
 	d.race(s)
 	d.churn(s)
 }
@@ -105,8 +106,35 @@ func (d *doctor) primaries(s *clustersql.ClusterStatus) {
 	switch {
 	case replicas > 0 && len(names) > 1:
 		d.add("", "primaries", "their data part: find out which one the replicas follow, and take the other out", "%d nodes are primaries: %s", len(names), strings.Join(names, ", "))
+	case d.config != nil && (d.config.Require == clustersql.RequireReadOnly || d.config.Require == clustersql.RequireStandby):
 	case replicas > 1 && replicas == len(s.Nodes):
-		d.add("", "no-primary", "nothing can be written: promote one, or add the primary as a node", "all %d nodes are replicas", replicas)
+		d.add("", "no-primary", "add the primary as a node: writes and lags need it; promote one only if there is no primary anywhere", "all %d nodes are replicas", replicas)
+	}
+}
+
+// views is about nodes of Galera that see another group than the others do, at both
+// looks: the cluster itself takes its time before it holds one.
+func (d *doctor) views(s *clustersql.ClusterStatus) {
+	if d.before == nil || d.config != nil && d.config.Groups == clustersql.GroupsAny {
+		return
+	}
+	was, counts, most := make(map[string]uint64), make(map[uint64]int), uint64(0)
+	for i := range d.before.Status.Nodes {
+		was[d.before.Status.Nodes[i].Name] = d.before.Status.Nodes[i].ConfID
+	}
+	shows := func(n *clustersql.NodeStatus) bool { return n.State == clustersql.StateUp && n.ConfID > 0 }
+	for i := range s.Nodes {
+		if n := &s.Nodes[i]; shows(n) {
+			if counts[n.ConfID]++; counts[n.ConfID] > counts[most] || counts[n.ConfID] == counts[most] && n.ConfID > most {
+				most = n.ConfID
+			}
+		}
+	}
+	for i := range s.Nodes {
+		if n := &s.Nodes[i]; shows(n) && n.ConfID != most && n.ConfID == was[n.Name] {
+			d.add(n.Name, "view", "it goes on without the others, unless they all change their view just now: correct wsrep_cluster_address there, wipe its data and let it join",
+				"its view of the Galera group has the number %d, and that of the others %d", n.ConfID, most)
+		}
 	}
 }
 
@@ -174,7 +202,11 @@ func (d *doctor) state(n *clustersql.NodeStatus) {
 	case clustersql.StateDraining:
 		d.add(n.Name, "draining", "clustersql undrain, or Driver.Undrain, ends it", "drained for %s, with %d connections open", ago(d.now, n.Since), n.OpenConns)
 	case clustersql.StateUnknown:
-		if d.now.Status.Open {
+		switch {
+		case !d.now.Status.Open:
+		case n.ErrorsByClass["full"] > 0:
+			d.add(n.Name, "full", "raise max_connections there, or lower SetMaxOpenConns of the programs", "it has had no room for a connection in %s: %s", ago(d.now, n.Added), n.LastErrorMessage)
+		default:
 			d.add(n.Name, "unknown", "run this again in some seconds; if it stays, see attempt_timeout and the network", "nothing was heard of it for %s: %s", ago(d.now, n.Added), n.LastErrorMessage)
 		}
 	}
@@ -226,8 +258,14 @@ func (d *doctor) cureOf(n *clustersql.NodeStatus) string {
 		return "CREATE USER for this host there"
 	case has("is the new primary"):
 		return "two servers take writes, and their data part: find out which one the replicas follow, SET GLOBAL read_only = ON on the other, and have it follow too"
-	case has("another group", "other group"):
-		return "correct wsrep_cluster_address there and let it join the group again; groups = \"any\" uses several groups together"
+	case has("another Galera group"):
+		return "it goes on without the others: correct wsrep_cluster_address there, wipe its data and let it join; groups = \"any\" uses several groups together"
+	case has("no Galera view"):
+		return "set wsrep_on = ON and its group there, or take the node out; groups = \"any\" uses it beside the group"
+	case has("other data than most nodes"):
+		return "correct its dsn, or rebuild it from the primary; groups = \"any\" uses several together"
+	case has("silent before: held"):
+		return "wait: it is used when it has caught up with its group, after silence_hold at the latest"
 	case cause == "read-only" || has("read-only"):
 		return "SET GLOBAL read_only = OFF there, or change require"
 	case has("non-Primary", "wsrep_cluster_status"):

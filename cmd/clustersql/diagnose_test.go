@@ -65,9 +65,16 @@ func TestDiagnose(t *testing.T) {
 			v.Status.Nodes[0].Role, v.Status.Nodes[1].Role = clustersql.RolePrimary, clustersql.RolePrimary
 			v.Status.Nodes = append(v.Status.Nodes, clustersql.NodeStatus{Name: "n3", State: clustersql.StateUp, Role: clustersql.RoleReplica})
 		}},
-		{"no-primary", "", "all 2 nodes", "promote", func(v *clusterView) {
+		{"no-primary", "", "all 2 nodes", "promote one only if there is no primary anywhere", func(v *clusterView) {
 			v.Status.Nodes[0].Role, v.Status.Nodes[1].Role = clustersql.RoleReplica, clustersql.RoleReplica
 		}},
+		{"view", "n2", "number 1, and that of the others 7", "wsrep_cluster_address", func(v *clusterView) {
+			v.Status.Nodes = append(v.Status.Nodes, clustersql.NodeStatus{Name: "n3", State: clustersql.StateUp})
+			v.Status.Nodes[0].ConfID, v.Status.Nodes[1].ConfID, v.Status.Nodes[2].ConfID = 7, 1, 7
+		}},
+		{"full", "n1", "no room for a connection in 1h: Error 1040", "max_connections", first(func(n *clustersql.NodeStatus) {
+			n.State, n.ErrorsByClass, n.LastErrorMessage = clustersql.StateUnknown, map[string]uint64{"full": 3}, "Error 1040"
+		})},
 		{"race", "", "1990 of", "hedged", func(v *clusterView) { v.Status.Strategy, v.Status.Nodes[0].Lost = "race", 1980 }},
 		{"churn", "", "200 connections a second", "SetMaxIdleConns", first(func(n *clustersql.NodeStatus) {
 			n.Won += 200
@@ -78,6 +85,10 @@ func TestDiagnose(t *testing.T) {
 		{"down", "n1", "read-only", "read_only = OFF", down("read-only", "read-only: require \"writable\"")},
 		{"down", "n1", "silent", "probe_timeout", down("silent", "silent: no answer within 600ms")},
 		{"down", "n1", "1047", "wsrep_reject_queries", down("not ready", "not ready: Error 1047")},
+		{"down", "n1", "another Galera group", "wsrep_cluster_address", down("not ready", "not ready: it is in another Galera group than the nodes in use: held (groups = \"any\" uses both)")},
+		{"down", "n1", "no Galera view", "wsrep_on = ON", down("not ready", "not ready: it shows no Galera view, and other nodes do: held (groups = \"any\" uses both)")},
+		{"down", "n1", "other data", "rebuild it", down("role", "role: it has other data than most nodes (its system_identifier differs): held (groups = \"any\" uses both)")},
+		{"down", "n1", "silent before", "silence_hold", down("silent", "silent: silent before: held until its view of the group and its last transaction are the others'")},
 		{"down", "n1", "1129", "FLUSH HOSTS", down("configuration", "configuration: Error 1129")},
 		{"down", "n1", "behind", "max_lag", down("lagging", "20 s behind")},
 		{"down", "n1", "role", "change require", down("role", "role: it is a replica")},
@@ -109,14 +120,37 @@ func TestDiagnose(t *testing.T) {
 		{"failed-opens", "n1", "90 of 1000", "last error", first(func(n *clustersql.NodeStatus) { n.Errors = 90 })},
 	}
 	for _, c := range cases {
-		v := well()
+		v, before := well(), well()
 		c.change(v)
+		before.Status.Nodes[1].ConfID = 1
 		found := false
-		for _, i := range diagnose(v, well(), time.Second, nil) {
+		for _, i := range diagnose(v, before, time.Second, nil) {
 			found = found || i.Rule == c.rule && i.Node == c.node && i.Cluster == "app" && strings.Contains(i.Text, c.text) && strings.Contains(i.Cure, c.cure)
 		}
 		if !found {
-			t.Errorf("%s %q %q was not found: %v", c.rule, c.text, c.cure, diagnose(v, well(), time.Second, nil))
+			t.Errorf("%s %q %q was not found: %v", c.rule, c.text, c.cure, diagnose(v, before, time.Second, nil))
+		}
+	}
+	// What is as it should be: readers of standbys alone, and views that change just now or
+	// may differ.
+	replicas := func(v *clusterView) {
+		v.Status.Nodes[0].Role, v.Status.Nodes[1].Role = clustersql.RoleReplica, clustersql.RoleReplica
+	}
+	apart := func(v *clusterView) { v.Status.Nodes[0].ConfID, v.Status.Nodes[1].ConfID = 7, 1 }
+	for name, c := range map[string]struct {
+		config         *clustersql.Config
+		change, before func(*clusterView)
+	}{
+		"readers":     {&clustersql.Config{Require: clustersql.RequireStandby}, replicas, replicas},
+		"a change":    {nil, apart, func(v *clusterView) { v.Status.Nodes[0].ConfID, v.Status.Nodes[1].ConfID = 7, 7 }},
+		"two groups":  {&clustersql.Config{Groups: clustersql.GroupsAny}, apart, apart},
+		"same groups": {nil, func(v *clusterView) { v.Status.Nodes[0].ConfID, v.Status.Nodes[1].ConfID = 7, 7 }, apart},
+	} {
+		v, before := well(), well()
+		c.change(v)
+		c.before(before)
+		if all := diagnose(v, before, time.Second, c.config); len(all) > 0 {
+			t.Errorf("%s: %v", name, all)
 		}
 	}
 }
