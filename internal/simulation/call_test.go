@@ -3,6 +3,7 @@ package simulation
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"time"
@@ -117,6 +118,9 @@ func (c *call) use(ctx context.Context, db *sql.DB, answered func()) error {
 	case kindTx:
 		return c.transact(ctx, db, answered)
 	case kindRaw:
+		if c.w.plan.hedged && c.number%16 != 0 {
+			return nil
+		}
 		return c.raw(ctx, db, answered)
 	}
 	return c.hog(ctx, db, answered)
@@ -256,7 +260,8 @@ func (c *call) hog(ctx context.Context, db *sql.DB, answered func()) error {
 	}
 	defer conn.Close()
 	err = conn.Raw(func(raw any) error {
-		c.handle = raw.(clustersql.Conn).Raw().(*fakedb.Conn)
+		c.handle = within(raw.(driver.Conn))
+		clustersql.NodeOf(raw) // whoever knows the node is not led to another one
 		return nil
 	})
 	if err != nil {
@@ -272,7 +277,7 @@ func (c *call) statement(exec, pins, tx bool) *statement {
 	number := c.w.statements.Add(1)
 	s := &statement{call: c, exec: exec, pins: pins, tx: tx}
 	switch {
-	case exec && c.verb < 2:
+	case exec && c.verb < 2 && (!c.w.plan.hedged || c.number%16 == 0): // the reads on its connection are not hedged after that
 		s.text = fmt.Sprintf("CALL p(%d)", number)
 	case exec && c.verb == 2 && !c.w.plan.settings.single:
 		s.text = fmt.Sprintf("INSERT INTO t VALUES (%d); INSERT INTO u VALUES (%d)", number, number)

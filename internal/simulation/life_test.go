@@ -361,7 +361,7 @@ func (w *world) closeOwn() {
 	if !conn.(driver.Validator).IsValid() { // as a pool asks that takes it back
 		w.violate("a fresh conn of Driver.Open is not valid")
 	}
-	w.drain(conn.(clustersql.Conn).Raw().(*fakedb.Conn).NodeName())
+	w.drain(within(conn).NodeName())
 	synctest.Wait()
 	time.Sleep(w.plan.settings.cfg.LoserGrace + 5*w.plan.settings.pace)
 	if all := bubble(); strings.Contains(all, ").halt(") {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql"
+	"github.com/EnumApps/clustersql/internal/fakedb"
 )
 
 // A schedule is all that a seed decides: the settings, and the steps in
@@ -20,6 +21,7 @@ type schedule struct {
 	lossless bool // of noFault: callers leave, and that is all
 	unclosed bool // at the end a node's Close hangs for an hour
 	hangs    bool // OnEvent does not return before the last Close
+	hedged   bool // reads are hedged
 	flavour  flavour
 	sick     []string // the nodes that may have faults
 
@@ -126,6 +128,44 @@ func (s *schedule) String() string {
 	return fmt.Sprintf("seed %d: %d nodes, strategy %s, cuttable %t, single %t, pool %d, idle %d, idempotent %t, rise %d, fall %d, probe %s/%s, open_timeout %s, attempt_timeout %s, loser_grace %s, late_after %s, max_opens_per_node %d, require %q",
 		s.seed, s.settings.nodes, s.settings.strategy, s.settings.cuttable, s.settings.single, s.settings.pooled, s.settings.idle,
 		c.Idempotent, c.Rise, c.Fall, c.ProbeInterval, c.ProbeTimeout, c.OpenTimeout, c.AttemptTimeout, c.LoserGrace, c.LateAfter, c.MaxOpensPerNode, c.Require)
+}
+
+// hedgedSchedule returns a schedule whose reads are hedged.
+func hedgedSchedule(seed uint64) *schedule {
+	s := newSchedule(seed)
+	s.hedged, s.settings.cuttable = true, true
+	s.settings.cfg.HedgeReads = true
+	s.settings.cfg.HedgeAfter = []time.Duration{time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond}[seed%3]
+	span := s.steps[len(s.steps)-1].at
+	for range 60 { // reads, some of which meet a node that is slow or silent
+		var calls []*call
+		for range 1 + s.rand.IntN(8) {
+			s.calls++
+			calls = append(calls, &call{number: s.calls, kind: kindQuery, verb: 1 + s.rand.IntN(7), timeout: s.between(50*time.Millisecond, 5*time.Second)})
+		}
+		s.add(s.within(span), func(w *world) {
+			for _, c := range calls {
+				w.start(c)
+			}
+		}, "%d reads", len(calls))
+	}
+	for range 12 { // a node is silent for a moment
+		if s.flavour != anyFault { // nothing of the kind happens there
+			break
+		}
+		at, name := s.within(span), nodeName(s.rand.IntN(s.settings.nodes))
+		s.add(at, func(w *world) {
+			w.setMood([]string{name}, mood{"silent", fakedb.Mood{Silent: true, Delay: w.plan.settings.pace}, false})
+		}, "%s is silent", name)
+		for i := range 4 {
+			s.calls++
+			c := &call{number: s.calls, kind: kindQuery, verb: 1 + s.rand.IntN(7), timeout: 5 * time.Second}
+			s.add(at+time.Duration(i+1), func(w *world) { w.start(c) }, "%s", c)
+		}
+		s.add(at+s.between(100*time.Millisecond, time.Second), func(w *world) { w.setMood([]string{name}, w.well()) }, "%s is not silent any more", name)
+	}
+	slices.SortStableFunc(s.steps, func(a, b step) int { return int(a.at - b.at) })
+	return s
 }
 
 func (s *schedule) oneIn(n int) bool { return s.rand.IntN(n) == 0 }

@@ -90,7 +90,10 @@ func simulateReported(t *testing.T, seed uint64, sum *tally) bool {
 // simulate runs one seed in a bubble of its own. The report is empty when all
 // held.
 func simulate(t *testing.T, seed uint64, sum *tally) (report string) {
-	plan := newSchedule(seed)
+	return simulatePlan(t, newSchedule(seed), sum)
+}
+
+func simulatePlan(t *testing.T, plan *schedule, sum *tally) (report string) {
 	var w *world
 	defer func() {
 		if r := recover(); r != nil { // the bubble's deadlock, or a goroutine that is left
@@ -111,11 +114,36 @@ func simulate(t *testing.T, seed uint64, sum *tally) (report string) {
 	return report
 }
 
+// The same with reads that are hedged, often after a millisecond: nothing but a read is
+// ever sent twice.
+func TestSimulationOfHedgedReads(t *testing.T) {
+	seeds := uint64(150)
+	if testing.Short() || race.Enabled {
+		seeds = 30
+	}
+	first := uint64(1)
+	if *simulateSeed != 0 {
+		first, seeds = *simulateSeed, 1
+	}
+	sum := new(tally)
+	for seed := first; seed < first+seeds; seed++ {
+		if report := simulatePlan(t, hedgedSchedule(seed), sum); report != "" {
+			t.Errorf("seed %d: violated; again: go test -run 'TestSimulationOfHedgedReads$' ./internal/simulation -simulate.seed %d\n%s", seed, seed, report)
+		}
+	}
+	t.Logf("%d reads came to another connection\n%s", sum.hedged, sum)
+	if sum.hedged == 0 && seeds >= 30 {
+		t.Error("no read was hedged")
+	}
+}
+
 // A tally counts what the seeds have come to, to show that the rules were
 // put to the test.
 type tally struct {
 	calls, good, moved, repeated, unknown, cancelled, refused, lost int
 	handed, retired, downs, cuts, allBad, closed, overlooked        int
+
+	hedged int
 }
 
 func (s *tally) counts() map[string]int {

@@ -246,7 +246,7 @@ func (w *world) judgeRoom(began time.Time, ahead int64, node string) {
 // go: none is closed, and so none has left the pool, as long as it works and its
 // database is open. One of a full node may make room for an open.
 func (w *world) judgePool() {
-	if w.plan.flavour != freshFault && w.plan.flavour != noFault || w.special.Load() {
+	if w.plan.flavour != freshFault && w.plan.flavour != noFault || w.special.Load() || w.plan.hedged {
 		return
 	}
 	w.mu.Lock()
