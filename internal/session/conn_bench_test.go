@@ -27,6 +27,8 @@ func quietDB(t testing.TB, kind int) (*sql.DB, driver.Conn) {
 		connector = &wrapping{Connector: connector}
 	case kindArmed:
 		connector = &wrapping{Connector: connector, lateness: hour}
+	case kindHedged:
+		connector = &wrapping{Connector: connector, lateness: hour, hedging: hours{}}
 	}
 	db := sql.OpenDB(connector)
 	t.Cleanup(func() { _ = db.Close() })
@@ -104,10 +106,11 @@ var benchArgs = []driver.NamedValue{{Ordinal: 1, Value: int64(1)}, {Ordinal: 2, 
 const (
 	kindBare = iota
 	kindWrapped
-	kindArmed // and a call that takes an hour is late
+	kindArmed  // and a call that takes an hour is late
+	kindHedged // and a read that takes an hour is hedged
 )
 
-var kinds = []string{"bare", "wrapped", "armed"}
+var kinds = []string{"bare", "wrapped", "armed", "hedged"}
 
 // hour is a Lateness of an hour.
 var hour Lateness = lateness{after: time.Hour}
@@ -116,6 +119,16 @@ type lateness struct {
 	after time.Duration
 	late  func()
 }
+
+// hours is a Hedging after an hour.
+type hours struct{}
+
+func (hours) HedgeAfter() time.Duration { return time.Hour }
+func (hours) Answered()                 {}
+func (hours) Hedge(*Read)               {}
+func (hours) Cut()                      {}
+func (hours) Later(f func())            { go f() }
+func (hours) Panicked(any)              {}
 
 func (l lateness) LateAfter() time.Duration { return l.after }
 func (l lateness) Late()                    { l.late() }
@@ -161,13 +174,13 @@ func TestWrapperAllocatesNextToNothing(t *testing.T) {
 	}
 	ctx := context.Background() // with a context that can be cancelled, database/sql starts goroutines
 	for _, work := range connWorks {
-		var viaSQL, onConn [3]float64
+		var viaSQL, onConn [4]float64
 		for kind := range kinds {
 			db, conn := quietDB(t, kind)
 			viaSQL[kind] = allocations(t, func() error { return work.sql(ctx, db) })
 			onConn[kind] = allocations(t, func() error { return work.driver(ctx, conn) })
 		}
-		for how, got := range map[string][3]float64{"through database/sql": viaSQL, "on the conn": onConn} {
+		for how, got := range map[string][4]float64{"through database/sql": viaSQL, "on the conn": onConn} {
 			for kind, allocs := range got {
 				if added := allocs - got[kindBare]; added > work.more+0.2 {
 					t.Errorf("%s %s, %s: %.2f allocations, bare %.2f; at most %v more are allowed", work.name, how, kinds[kind], allocs, got[kindBare], work.more)

@@ -19,6 +19,7 @@ import (
 type wrapping struct {
 	driver.Connector
 	lateness   Lateness
+	hedging    Hedging
 	generation atomic.Uint64
 	reports    atomic.Int64
 	closes     atomic.Int64
@@ -33,6 +34,7 @@ func (w *wrapping) Connect(ctx context.Context) (driver.Conn, error) {
 		Generation: &w.generation,
 		Born:       w.generation.Load(),
 		Lateness:   w.lateness,
+		Hedging:    w.hedging,
 		Report: func(f Fault) Answer {
 			if !f.Left || f.Ctx.Err() != nil {
 				w.reports.Add(1)
