@@ -44,6 +44,7 @@ func race(t *testing.T, c *galera.Cluster, opens int, grace time.Duration) int {
 	draws := seedtest.NewSource(seedtest.Of(t))
 	d := clustersql.NewDriver(mysql.MySQLDriver{}, t.Name(), clustersql.WithSeed(seedtest.Of(t)),
 		clustersql.WithLoserGrace(grace), clustersql.WithMaxOpensPerNode(64))
+	t.Cleanup(func() { d.Close() })
 	for i, n := range c.Nodes {
 		pace := func() time.Duration { return draws.Until(slowBy * 5 / 4) }
 		if i == 2 {
