@@ -650,7 +650,7 @@ func thousandAdoptions(t *testing.T) {
 		victim := b.Node(nodeName(draws.IntN(3)))
 		victim.SetMood(fakedb.Mood{Silent: true})
 		for wakes := time.Now().Add(100 * time.Millisecond); won() < at+8 && time.Now().Before(wakes); {
-			time.Sleep(time.Millisecond)
+			time.Sleep(5 * time.Millisecond)
 		}
 		victim.SetMood(fakedb.Mood{}) // some are answered where they are after all
 	}
