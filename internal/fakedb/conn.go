@@ -93,7 +93,7 @@ func (c *Conn) answer(ctx context.Context, query string, args []driver.NamedValu
 	}
 	defer c.leave()
 	if c.node.hasMood() {
-		return c.answerInMood(ctx, query)
+		return c.answerInMood(ctx, query, args)
 	}
 	c.node.mu.Lock()
 	h, hook := c.node.health, c.node.hook

@@ -196,8 +196,8 @@ func (c *Conn) lost() (err error, hidden bool) {
 
 // answerInMood is answer for a node with a mood. query is empty for Ping and
 // Prepare. A caller who leaves breaks the connection.
-func (c *Conn) answerInMood(ctx context.Context, query string) error {
-	what, err := c.attempt(ctx, query)
+func (c *Conn) answerInMood(ctx context.Context, query string, args []driver.NamedValue) error {
+	what, err := c.attempt(ctx, query, args)
 	if what == Answered || what == Refused {
 		c.receive()
 	}
@@ -207,7 +207,7 @@ func (c *Conn) answerInMood(ctx context.Context, query string) error {
 	return err
 }
 
-func (c *Conn) attempt(ctx context.Context, query string) (Outcome, error) {
+func (c *Conn) attempt(ctx context.Context, query string, args []driver.NamedValue) (Outcome, error) {
 	switch err, hidden := c.lost(); {
 	case c.broken.Load():
 		return NotSent, driver.ErrBadConn
@@ -240,6 +240,12 @@ func (c *Conn) attempt(ctx context.Context, query string) (Outcome, error) {
 	case m.Panic && query == "DO 1":
 		panic("fakedb: DO 1 panics")
 	}
+	if err := c.run(ctx, query, args); err != nil && caller.Err() != nil {
+		c.broken.Store(true)
+		return Unanswered, err
+	} else if err != nil {
+		return Refused, err
+	}
 	if err := c.linger(caller, ctx, delay-delay/2); err != nil {
 		return Unanswered, err
 	}
@@ -249,6 +255,17 @@ func (c *Conn) attempt(ctx context.Context, query string) (Outcome, error) {
 		return Unanswered, m.Late
 	}
 	return Answered, nil
+}
+
+// run calls what the node calls for every statement.
+func (c *Conn) run(ctx context.Context, query string, args []driver.NamedValue) error {
+	c.node.mu.Lock()
+	hook := c.node.hook
+	c.node.mu.Unlock()
+	if hook == nil || query == "" {
+		return nil
+	}
+	return hook(ctx, query, args)
 }
 
 // linger waits as [Node.linger] does. ctx is the caller's, or ends earlier, by the
