@@ -114,7 +114,7 @@ func TestHeard(t *testing.T) {
 	if at := slot.Heard(); at.Before(before) || at.After(time.Now().Add(20*time.Millisecond)) {
 		t.Errorf("it was heard at %v, %s after it has sent", at, at.Sub(before))
 	}
-	if allocs := testing.AllocsPerRun(100, func() { slot.Heard() }); allocs > 2 {
+	if allocs := testing.AllocsPerRun(100, func() { slot.Heard() }); allocs > 4 { // 2 or 3, as the compiler has it
 		t.Errorf("%v allocations a look", allocs)
 	}
 	client.Close()
