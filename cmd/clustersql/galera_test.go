@@ -7,6 +7,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -160,7 +161,11 @@ func TestGalera(t *testing.T) {
 // well has a cluster that is as it should be, with the rehearsal.
 func (l lab) well(t *testing.T) {
 	file := l.file(t, "check = \"galera\"\nrequire = \"writable\"\nstrategy = \"ordered\"\n", l.dsns()...)
+	before := l.variables(t)
 	rows := checkRows(t, 0, file, "--processes=4", "--pool=10")
+	if after := l.variables(t); !slices.EqualFunc(before, after, maps.Equal) {
+		t.Errorf("the servers' settings were %v, and are %v", before, after)
+	}
 	wantWell(t, rows, "causal wait")
 	for _, what := range []string{"refuse", "freeze", "slow"} {
 		for _, n := range l.Nodes {
@@ -172,6 +177,31 @@ func (l lab) well(t *testing.T) {
 			t.Errorf("%s has %d connections, %v", n.Name, conns, err)
 		}
 	}
+}
+
+// variables returns the settings of each server, without the positions, which move.
+func (l lab) variables(t *testing.T) (all []map[string]string) {
+	t.Helper()
+	for _, n := range l.Nodes {
+		rows, err := n.AdminDB().Query("SHOW GLOBAL VARIABLES WHERE Variable_name NOT LIKE 'gtid%'")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rows.Close()
+		values := make(map[string]string)
+		for rows.Next() {
+			var name, value string
+			if err := rows.Scan(&name, &value); err != nil {
+				t.Fatal(err)
+			}
+			values[name] = value
+		}
+		if err := rows.Err(); err != nil || len(values) < 100 {
+			t.Fatalf("%d settings, %v", len(values), err)
+		}
+		all = append(all, values)
+	}
+	return all
 }
 
 // settings are of a server that is up.
