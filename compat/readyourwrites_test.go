@@ -31,10 +31,10 @@ func TestReadYourWrites(t *testing.T) {
 	if err := c.WaitReplayed(ctx); err != nil {
 		t.Fatal(err)
 	}
-	pool := func(name string, nodes []*pgcluster.Node, opts ...clustersql.Option) *sql.DB {
+	pool := func(name string, opts ...clustersql.Option) *sql.DB {
 		d := clustersql.NewDriver(nil, t.Name()+name, append([]clustersql.Option{clustersql.WithStrategy(clustersql.Balanced)}, opts...)...)
 		t.Cleanup(func() { d.Close() })
-		for _, n := range nodes {
+		for _, n := range c.Nodes {
 			cfg, err := pgx.ParseConfig(n.DSN("connect_timeout=2"))
 			if err != nil {
 				t.Fatal(err)
@@ -54,20 +54,17 @@ func TestReadYourWrites(t *testing.T) {
 		})
 		return db
 	}
-	writes, reads, far := pool(" writes", c.Nodes, clustersql.WithRequire(clustersql.RequirePrimary)), pool(" reads", c.Nodes), pool(" far", c.Standbys())
-	get := func(db *sql.DB) func(ctx context.Context, key int) (int64, error) {
-		return func(ctx context.Context, key int) (v int64, err error) {
-			err = db.QueryRowContext(ctx, "SELECT v FROM counters WHERE id = $1", key).Scan(&v)
-			return v, err
-		}
-	}
+	writes, reads := pool(" writes", clustersql.WithRequire(clustersql.RequirePrimary)), pool(" reads")
 	causaltest.Check(t, causaltest.Options{
 		Reads: *sessionReads, Open: clustersql.ReadYourWrites,
 		Put: func(ctx context.Context, key int, value int64) error {
 			_, err := writes.ExecContext(ctx, "UPDATE counters SET v = $1 WHERE id = $2", value, key)
 			return err
 		},
-		Get: get(reads),
+		Get: func(ctx context.Context, key int) (v int64, err error) {
+			err = reads.QueryRowContext(ctx, "SELECT v FROM counters WHERE id = $1", key).Scan(&v)
+			return v, err
+		},
 		Carry: func(ctx context.Context) context.Context {
 			next, err := clustersql.WithToken(ctx, clustersql.Token(ctx))
 			if err != nil {
@@ -75,7 +72,7 @@ func TestReadYourWrites(t *testing.T) {
 			}
 			return next
 		},
-	}, get(far), func(t *testing.T, deaths bool) context.Context { return pauseReplay(t, c, deaths) })
+	}, func(t *testing.T, deaths bool) context.Context { return pauseReplay(t, c, deaths) })
 }
 
 // pauseReplay pauses the replay of the standbys for moments, until the context that

@@ -45,10 +45,10 @@ func checkSessions(t *testing.T, c *galera.Cluster, lag func(t *testing.T, death
 	for key := range causaltest.AtOnce {
 		run(t, c, fmt.Sprintf("INSERT INTO app.counters VALUES (%d, 0)", key))
 	}
-	pool := func(name string, nodes []*galera.Node, opts []clustersql.Option) *sql.DB {
+	pool := func(name string, opts ...clustersql.Option) *sql.DB {
 		d := clustersql.NewDriver(mysql.MySQLDriver{}, t.Name()+name, append([]clustersql.Option{clustersql.WithStrategy(clustersql.Balanced)}, opts...)...)
 		t.Cleanup(func() { d.Close() })
-		for _, n := range nodes {
+		for _, n := range c.Nodes {
 			if err := d.AddNode(n.Name, n.DSN("timeout=1s&readTimeout=10s")); err != nil {
 				t.Fatal(err)
 			}
@@ -59,20 +59,17 @@ func checkSessions(t *testing.T, c *galera.Cluster, lag func(t *testing.T, death
 		t.Cleanup(func() { tellSessions(t, d) })
 		return db
 	}
-	writes, reads, far := pool(" writes", c.Nodes, forWrites), pool(" reads", c.Nodes, forReads), pool(" far", c.Nodes[1:], forReads)
-	get := func(db *sql.DB) func(ctx context.Context, key int) (int64, error) {
-		return func(ctx context.Context, key int) (v int64, err error) {
-			err = db.QueryRowContext(ctx, "SELECT v FROM counters WHERE id = ?", key).Scan(&v)
-			return v, err
-		}
-	}
+	writes, reads := pool(" writes", forWrites...), pool(" reads", forReads...)
 	causaltest.Check(t, causaltest.Options{
 		Reads: *sessionReads, Open: clustersql.ReadYourWrites,
 		Put: func(ctx context.Context, key int, value int64) error {
 			_, err := writes.ExecContext(ctx, "UPDATE counters SET v = ? WHERE id = ?", value, key)
 			return err
 		},
-		Get: get(reads),
+		Get: func(ctx context.Context, key int) (v int64, err error) {
+			err = reads.QueryRowContext(ctx, "SELECT v FROM counters WHERE id = ?", key).Scan(&v)
+			return v, err
+		},
 		Carry: func(ctx context.Context) context.Context {
 			next, err := clustersql.WithToken(ctx, clustersql.Token(ctx))
 			if err != nil {
@@ -80,7 +77,7 @@ func checkSessions(t *testing.T, c *galera.Cluster, lag func(t *testing.T, death
 			}
 			return next
 		},
-	}, get(far), lag)
+	}, lag)
 }
 
 // stopReplicas stops the appliers of the replicas for moments, until the context that
