@@ -157,12 +157,15 @@ func (n *node) fellows(now time.Time) []health.Fellow {
 	return fellows
 }
 
-// outranked returns the name of the node to which this one gives way, of two that
-// say that they are primaries. In a cluster of writers, or one that bounds the lag, the
+// outranked reports whether this node is an old primary, and why: another one was
+// promoted. In a cluster of writers, or one that bounds the lag, the
 // new one counts whether it answers or not: near are the fellows without those that are gone. A cluster that
 // accepts every node looks at timelines only: several servers that take writes may
-// be meant.
-func (n *node) outranked(p *part, fellows, near []health.Fellow) (name string, ok bool) {
+// be meant. Only run calls it.
+func (n *node) outranked(p *part, fellows, near []health.Fellow) (why string, ok bool) {
+	m := n.loop.memory()
+	before := m.rival
+	m.rival = ""
 	if n.cfg().Groups == GroupsAny || p.Role != health.RolePrimary {
 		return "", false
 	}
@@ -175,8 +178,20 @@ func (n *node) outranked(p *part, fellows, near []health.Fellow) (name string, o
 		}
 		fellows = health.Without(fellows, func(f health.Fellow) bool { return f.Replication.Timeline == 0 })
 	}
-	rival, ok := p.Outranked(p.promoted, fellows)
-	return rival.Name, ok
+	if rival, ok := p.Outranked(p.promoted, fellows); ok {
+		m.rival = rival.Name
+		return rival.Name + " is the new primary", true
+	}
+	if follower, ok := p.Passed(fellows); ok {
+		return fmt.Sprintf("%s is on timeline %d, and this primary on %d", follower.Name, follower.Replication.Timeline, p.Timeline), true
+	}
+	// The new primary may have become a replica of one that nobody has seen yet.
+	i := slices.IndexFunc(fellows, func(f health.Fellow) bool { return f.Name == before })
+	if i < 0 || p.Timeline != 0 || !p.FollowsAnother(fellows[i].Replication) {
+		return "", false
+	}
+	m.rival = before
+	return before + " was the new primary, and follows another one", true
 }
 
 // retireOutranked gives up the connections of a node that is down and was the
@@ -190,7 +205,7 @@ func (n *node) retireOutranked(l *life) {
 		return
 	}
 	fellows := n.fellows(time.Now())
-	rival, ok := n.outranked(p, fellows, health.Without(fellows, func(f health.Fellow) bool { return f.Gone }))
+	why, ok := n.outranked(p, fellows, health.Without(fellows, func(f health.Fellow) bool { return f.Gone }))
 	if n.loop.memory().outranked = ok; !ok {
 		return
 	}
@@ -199,7 +214,7 @@ func (n *node) retireOutranked(l *life) {
 		return // they were given up for what took the node down
 	}
 	n.generation.Add(1)
-	n.emitRetired(fmt.Sprintf("%s: %s is the new primary", health.WrongRole, rival), health.WrongRole.String())
+	n.emitRetired(fmt.Sprintf("%s: %s", health.WrongRole, why), health.WrongRole.String())
 	n.closeRetired(l)
 }
 
@@ -210,6 +225,7 @@ type roleMemory struct {
 	briefTill  time.Time     // until then probes ask for no more than must be told
 	hiddenTold bool          // the log has said that the node does not tell its lag
 	outranked  bool          // its connections were given up for another node's promotion
+	rival      string        // the node that was last found to be the new primary in place of this one
 	toldAlias  string        // the other name and the server that a log line has told of
 }
 
@@ -254,11 +270,11 @@ func (n *node) judgeRole(e *health.Evidence) {
 		limit = limit * 4 / 5 // one that is about there is not taken in and out all the time
 	}
 	var unfit *health.Unfit
-	switch rival, outranked := n.outranked(p, fellows, near); {
+	switch why, outranked := n.outranked(p, fellows, near); {
 	case n.cfg().Groups != GroupsAny && p.Elsewhere(used, near):
 		n.hold(against, "it has other data than most nodes (its system_identifier differs): held (groups = \"any\" uses both)")
 	case outranked:
-		n.hold(against, fmt.Sprintf("%s is the new primary: held until it is a standby", rival))
+		n.hold(against, why+": held until it is a standby")
 	case p.Unfit != "":
 		against(health.NotReady, p.Unfit)
 	case p.Outside(used, near):
@@ -314,6 +330,9 @@ func (n *node) noteRole(said *health.Replication, fellows []health.Fellow, now t
 	}
 	p.told = &p.Replication
 	if was != nil && was.Role == p.Role {
+		if p.Role == health.RoleReplica && p.Timeline > was.Timeline {
+			n.askRivals()
+		}
 		return p
 	}
 	p.since, p.promoted = now, time.Time{}
@@ -338,7 +357,8 @@ func (n *node) unheard() bool {
 	})
 }
 
-// askRivals wakes the nodes that were primaries when last asked: this one is now.
+// askRivals wakes the nodes that were primaries when last asked: this one is now, or
+// has seen that another was promoted.
 func (n *node) askRivals() {
 	n.publish()
 	for _, other := range n.nodes() {

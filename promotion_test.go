@@ -86,6 +86,46 @@ func TestOldPrimaryIsHeldWhateverBecomesOfTheNewOne(t *testing.T) {
 	})
 }
 
+// The new primary becomes a standby of one that nobody has heard of. The standby's
+// later timeline tells that the old primary is still an old one.
+func TestOldPrimaryIsHeldWhileAStandbyIsOnALaterTimeline(t *testing.T) {
+	for _, word := range []Require{RequireReadWrite, RequirePrimary} {
+		synctest.Test(t, func(t *testing.T) {
+			b := fakedb.New()
+			d, nodes := promoted(t, b, 2, WithRequire(word))
+			nodes[1].set(func(p *pgScript) { p.standby, p.streams, p.timeline = true, false, 3 })
+			never(t, d, 0, 30*time.Second)
+			if _, reason := stateOf(d, 0); !strings.Contains(reason, "n2 is on timeline 3, and this primary on 1: held until it is a standby") {
+				t.Error(reason)
+			}
+			// The operator has made it a standby of the old primary.
+			nodes[1].set(func(p *pgScript) { p.streams, p.timeline = true, 1 })
+			time.Sleep(10 * time.Second)
+			always(t, d, 0, 3*time.Second)
+		})
+	}
+}
+
+// A standby on a later timeline is enough: the promoted one need not have been seen,
+// and the old primary is asked at once.
+func TestALaterTimelineOfAStandbyHoldsTheOldPrimary(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		nodes := pgNodes(b, 3)
+		kill(b.Node("n3"))
+		d := fakeCluster(t, b, 3, WithDialect(DialectPostgres), WithRequire(RequireReadWrite), WithProbe(10*time.Second, time.Second))
+		openDB(t, d)
+		time.Sleep(time.Minute)
+		nodes[1].set(func(p *pgScript) { p.timeline = 2 })
+		role := func() uint64 { return d.Status().Nodes[1].Timeline }
+		for role() != 2 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(200 * time.Millisecond)
+		never(t, d, 0, 30*time.Second)
+	})
+}
+
 // The old primary is asked as soon as the new one is heard of.
 func TestOldPrimaryIsHeldAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

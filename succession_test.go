@@ -124,6 +124,41 @@ func TestOldPrimaryIsHeldAfterTheFollowedOneDies(t *testing.T) {
 	}
 }
 
+// The new primary becomes a replica of one that nobody has seen yet. The old primary
+// stays held until that one follows it, or it is a replica itself.
+func TestOldPrimaryIsHeldWhileTheNewOneFollowsAnother(t *testing.T) {
+	for name, then := range map[string]func(nodes []*mysqlScript){
+		"the new one follows it": func(nodes []*mysqlScript) { nodes[1].set(func(m *mysqlScript) { m.source = 1 }) },
+		"it is promoted anew": func(nodes []*mysqlScript) {
+			nodes[0].set(func(m *mysqlScript) { m.readOnly, m.source = true, 2 })
+			time.Sleep(5 * time.Second)
+			nodes[0].set(func(m *mysqlScript) { m.readOnly, m.source = false, 0 })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := fakedb.New()
+				nodes := mysqlNodes(b, 4)
+				d := fakeCluster(t, b, 4, WithDialect(DialectMySQL), WithRequire(RequireReadWrite))
+				openDB(t, d)
+				time.Sleep(5 * time.Second)
+				nodes[1].set(func(m *mysqlScript) { m.readOnly, m.source = false, 0 })
+				time.Sleep(5 * time.Second)
+				if s, reason := stateOf(d, 0); s != StateDown || !strings.Contains(reason, "n2 is the new primary") {
+					t.Fatalf("%s: %s", s, reason)
+				}
+				kill(b.Node("n3")) // which is promoted before anybody looks at it
+				nodes[1].set(func(m *mysqlScript) { m.readOnly, m.source = true, 3 })
+				nodes[2].set(func(m *mysqlScript) { m.readOnly, m.source = false, 0 })
+				never(t, d, 0, 30*time.Second)
+				then(nodes)
+				time.Sleep(10 * time.Second)
+				always(t, d, 0, 3*time.Second)
+			})
+		})
+	}
+}
+
 // After the primary's death the writers wait. They are on the new primary within half
 // a second of its promotion where probes come every 200 ms, and within 1.5 s with the
 // defaults.

@@ -256,7 +256,7 @@ func (d *doctor) cureOf(n *clustersql.NodeStatus) string {
 		return "ALTER USER there: the account is locked, or its password has expired"
 	case has("Error 1130"):
 		return "CREATE USER for this host there"
-	case has("is the new primary"):
+	case has("held until it is a standby"):
 		return "two servers take writes, and their data part: find out which one the replicas follow, SET GLOBAL read_only = ON on the other, and have it follow too"
 	case has("another Galera group"):
 		return "it goes on without the others: correct wsrep_cluster_address there, wipe its data and let it join; groups = \"any\" uses several groups together"

@@ -273,6 +273,48 @@ func TestOutranked(t *testing.T) {
 	}
 }
 
+func TestPassed(t *testing.T) {
+	own := &Replication{Role: RolePrimary, System: "s", Timeline: 2}
+	for name, tc := range map[string]struct {
+		fellow Replication
+		want   bool
+	}{
+		"a later timeline":          {Replication{Role: RoleReplica, System: "s", Timeline: 3}, true},
+		"its own timeline":          {Replication{Role: RoleReplica, System: "s", Timeline: 2}, false},
+		"other data":                {Replication{Role: RoleReplica, System: "t", Timeline: 3}, false},
+		"no timeline":               {Replication{Role: RoleReplica, System: "s"}, false},
+		"no replica":                {Replication{Role: RoleUnknown, System: "s", Timeline: 3}, false},
+		"it does not tell its data": {Replication{Role: RoleReplica, Timeline: 3}, true},
+	} {
+		if _, got := own.Passed([]Fellow{{Name: "q", Replication: &tc.fellow}}); got != tc.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	if _, got := (&Replication{Role: RolePrimary}).Passed([]Fellow{{Replication: &Replication{Role: RoleReplica, Timeline: 3}}}); got {
+		t.Error("a primary without a timeline is passed")
+	}
+}
+
+func TestFollowsAnother(t *testing.T) {
+	own := &Replication{Role: RolePrimary, Server: "1"}
+	for name, tc := range map[string]struct {
+		own   *Replication
+		other Replication
+		want  bool
+	}{
+		"it follows this one":       {own, Replication{Role: RoleReplica, Server: "2", Source: "1"}, false},
+		"it follows another":        {own, Replication{Role: RoleReplica, Server: "2", Source: "9"}, true},
+		"it does not say":           {own, Replication{Role: RoleReplica, Server: "2"}, false},
+		"this one has no number":    {&Replication{Role: RolePrimary}, Replication{Role: RoleReplica, Source: "9"}, false},
+		"it is a primary":           {own, Replication{Role: RolePrimary, Server: "2"}, false},
+		"a primary that follows it": {own, Replication{Role: RolePrimary, Server: "2", Source: "9"}, false},
+	} {
+		if got := tc.own.FollowsAnother(&tc.other); got != tc.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
 // A server is out of its group if a fellow is in it, and the server is in none.
 // One that comes back is also out if the fellow has a later view.
 func TestOutside(t *testing.T) {

@@ -214,6 +214,27 @@ func (r *Replication) Outranked(promoted time.Time, fellows []Fellow) (f Fellow,
 	return Fellow{}, false
 }
 
+// Passed returns a replica that shows that a primary of the same data is an old one:
+// it is on a later timeline, so another server was promoted, whether anybody has seen
+// that server or not.
+func (r *Replication) Passed(fellows []Fellow) (f Fellow, ok bool) {
+	if r.Role != RolePrimary || r.Equal || r.Timeline == 0 {
+		return Fellow{}, false
+	}
+	for _, f := range fellows {
+		if q := f.Replication; q.Role == RoleReplica && !r.apart(q) && q.Timeline > r.Timeline {
+			return f, true
+		}
+	}
+	return Fellow{}, false
+}
+
+// FollowsAnother reports whether a replica is known to follow a server that is not
+// this one.
+func (r *Replication) FollowsAnother(replica *Replication) bool {
+	return replica.Role == RoleReplica && replica.Source != "" && r.Server != "" && replica.Source != r.Server
+}
+
 // Outside reports whether the group that a node is set up for runs without it, by
 // what its fellows in the group show. A node that is in none says so. A member that
 // was frozen says for seconds that it is in, and what it has is old: its view is

@@ -29,10 +29,11 @@ var rolesSeed = flag.Uint64("simulate.roles", 0, "the one seed that TestRolesSim
 // looked at (which then was to be seen), and then itself; a replica is left when its primary's place was looked
 // at and then its own. A probe on a frozen node takes a deadline more.
 const (
-	mostLag  = 3 * time.Second
-	unseen   = 2*1200*time.Millisecond + 700*time.Millisecond
-	calmFor  = 15 * time.Second // then what was broken must have been got over
-	lastTail = 1300 * time.Millisecond
+	mostLag   = 3 * time.Second
+	unseen    = 2*1200*time.Millisecond + 700*time.Millisecond
+	calmFor   = 15 * time.Second // then what was broken must have been got over
+	lastTail  = 1300 * time.Millisecond
+	mostAsked = health.BackoffMost + 1900*time.Millisecond
 )
 
 // TestRolesSimulation runs a primary and two standbys of PostgreSQL on fakedb,
@@ -87,6 +88,8 @@ type roleNode struct {
 	paused   bool
 	away     bool // dead or frozen
 	back     time.Time
+	told     int       // the timeline that it has told last
+	since    time.Time // when it told that first
 }
 
 // A roleWorld is the truth: who is the primary, and what was written when.
@@ -100,6 +103,8 @@ type roleWorld struct {
 	primary   *roleNode // the newest; it may be away
 	promoted  time.Time
 	seen      time.Time // by now a probe has found the newest primary; zero before
+	latest    int       // the latest timeline that was told to both clusters
+	told      time.Time // when that was so
 	written   []point   // by the newest primary
 	disturbed time.Time
 	diary     []string
@@ -152,6 +157,8 @@ func (w *roleWorld) statement(n *roleNode, query string) error {
 			return roleError("25006")
 		case n != w.primary && !w.seen.IsZero() && time.Since(w.seen) > unseen:
 			w.wrong("%s took a write, %s after the promotion of %s was to be seen", n.name, time.Since(w.seen), w.primary.name)
+		case n.timeline < w.latest && time.Since(w.told) > unseen:
+			w.wrong("%s took a write on timeline %d, %s after timeline %d was told", n.name, n.timeline, time.Since(w.told), w.latest)
 		}
 	case "READ":
 		if n.standby {
@@ -186,7 +193,15 @@ func (w *roleWorld) answer(n *roleNode, query string) ([][]driver.Value, bool) {
 		return [][]driver.Value{{n.standby, readOnly}}, true
 	case !strings.HasPrefix(query, "SELECT r.standby"):
 		return nil, false
-	case !n.standby:
+	}
+	if n.told != n.timeline {
+		n.told, n.since = n.timeline, time.Now()
+	}
+	// Each cluster has asked a node that has been there for so long.
+	if !n.away && n.timeline > w.latest && time.Since(n.since) > mostAsked && time.Since(n.back) > mostAsked {
+		w.latest, w.told = n.timeline, time.Now()
+	}
+	if !n.standby {
 		return [][]driver.Value{{false, "off", "77", fmt.Sprintf("x%08X", n.timeline), fmt.Sprint(n.place), nil, nil, false, nil, nil}}, true
 	}
 	row := []driver.Value{true, "on", "77", fmt.Sprint(n.timeline), fmt.Sprint(n.place), fmt.Sprint(n.received), time.Since(n.applied).Seconds(), w.streams(n), nil, nil}
@@ -234,7 +249,11 @@ func (w *roleWorld) write() {
 func (w *roleWorld) leave(n *roleNode, frozen bool) {
 	n.away = true
 	if n == w.primary {
-		for len(w.written) > 0 && time.Since(w.written[len(w.written)-1].at) < lastTail {
+		unheard := time.Now().Add(-lastTail)
+		if time.Since(n.back) < mostAsked { // it was down before, and nobody may have looked at it since
+			unheard = n.back
+		}
+		for len(w.written) > 0 && w.written[len(w.written)-1].at.After(unheard) {
 			w.written = w.written[:len(w.written)-1]
 		}
 	}
@@ -278,9 +297,10 @@ func (w *roleWorld) promote() {
 	w.note("%s is promoted, %s was the primary", best.name, old.name)
 }
 
-// follow makes a node a standby of the newest primary that has what that has.
+// follow makes a node a standby of the newest primary that has what that has. The
+// primary may be away: then the node is made from its backup.
 func (w *roleWorld) follow(n *roleNode) {
-	if n == w.primary || n.away || w.primary.away {
+	if n == w.primary || n.away {
 		return
 	}
 	n.standby, n.cut, n.paused = true, false, false
