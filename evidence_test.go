@@ -61,6 +61,36 @@ func TestSlowNodeComesBackFromSilence(t *testing.T) {
 	})
 }
 
+// A probe that dials asks more than an open. On a node that is far away it has the
+// time for that.
+func TestAFreshProbeOfAFarNodeHasTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		var told diary
+		d, _ := galeraCluster(t, b, 3, seeded(t), WithProbe(500*time.Millisecond, 100*time.Millisecond), WithRequire(RequireWritable), WithOnEvent(told.write))
+		far := fakedb.Mood{Delay: 60 * time.Millisecond}
+		for i := range 3 {
+			b.Node(nodeName(i)).SetMood(far)
+		}
+		db := openDB(t, d)
+		db.SetMaxIdleConns(-1)
+		for range 40 {
+			for range 20 { // opens, which ask less
+				if err := db.Ping(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b.Node("n1").Break(io.ErrUnexpectedEOF, false)
+			time.Sleep(1700 * time.Millisecond)
+		}
+		for _, e := range told.of("n1", EventState) {
+			if strings.Contains(e.Reason, "got no answer") || e.To == StateDown {
+				t.Fatalf("%+v", e)
+			}
+		}
+	})
+}
+
 // Calls that hang on established connections end only if those are silent. New
 // connections that are not answered say nothing about them: a firewall may drop
 // their packets, or the server's queue be full.

@@ -108,8 +108,8 @@ func (n *node) startProbe(l *life) {
 // check has several round trips, and a node may be far away. On a down node
 // probe_timeout counts fall times, because there the silence of this one
 // connection is not asked about again. Neither is above attempt_timeout. A
-// probe that must dial also gets the time that opens of this node take, up to
-// attempt_timeout in all. If the node is down or was never heard of, it is
+// probe that must dial also gets twice the time that opens of this node take, because
+// it asks about twice as much, up to attempt_timeout in all. If the node is down or was never heard of, it is
 // attempt_timeout, because nothing depends on a quick answer then, except twice
 // after the lasting connection was silent: others may be hanging.
 func (n *node) probeDeadline(lasting driver.Conn) time.Duration {
@@ -129,7 +129,7 @@ func (n *node) probeDeadline(lasting driver.Conn) time.Duration {
 	case h.State == health.Unknown, down && (!h.Wordless() || n.loop.failures > 1):
 		return n.cfg().AttemptTimeout
 	}
-	return min(n.cfg().ProbeTimeout+s.openLatency.Mean()+4*s.openLatency.Deviation(), n.cfg().AttemptTimeout)
+	return min(n.cfg().ProbeTimeout+2*s.openLatency.Mean()+4*s.openLatency.Deviation(), n.cfg().AttemptTimeout)
 }
 
 // want returns what the next probe has to look at. Every fifth probe looks at
