@@ -182,7 +182,8 @@ func (n *node) outranked(p *part, fellows, near []health.Fellow) (why string, ok
 		m.rival = rival.Name
 		return rival.Name + " is the new primary", true
 	}
-	if follower, ok := p.Passed(fellows); ok {
+	if follower, ok := p.Passed(before, fellows); ok {
+		m.rival = follower.Name
 		return fmt.Sprintf("%s is on timeline %d, and this primary on %d", follower.Name, follower.Replication.Timeline, p.Timeline), true
 	}
 	// The new primary may have become a replica of one that nobody has seen yet.

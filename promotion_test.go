@@ -126,6 +126,26 @@ func TestALaterTimelineOfAStandbyHoldsTheOldPrimary(t *testing.T) {
 	})
 }
 
+// A standby may be on a timeline that nobody serves, from a promotion that was taken
+// back long ago. It receives nothing, and says nothing against the primary, also when
+// that was restarted.
+func TestAStandbyOnADeadTimelineHoldsNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		nodes := pgNodes(b, 3)
+		nodes[2].set(func(p *pgScript) { p.timeline, p.streams = 9, false })
+		d := fakeCluster(t, b, 3, WithDialect(DialectPostgres), WithRequire(RequireReadWrite))
+		openDB(t, d)
+		time.Sleep(5 * time.Second)
+		always(t, d, 0, 10*time.Second)
+		kill(b.Node("n1"))
+		time.Sleep(20 * time.Second)
+		revive(b.Node("n1"))
+		time.Sleep(10 * time.Second)
+		always(t, d, 0, 10*time.Second)
+	})
+}
+
 // The old primary is asked as soon as the new one is heard of.
 func TestOldPrimaryIsHeldAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -275,22 +275,31 @@ func TestOutranked(t *testing.T) {
 
 func TestPassed(t *testing.T) {
 	own := &Replication{Role: RolePrimary, System: "s", Timeline: 2}
+	replica := func(timeline uint64, system string, stream Stream) Replication {
+		return Replication{Role: RoleReplica, System: system, Timeline: timeline, Stream: stream}
+	}
 	for name, tc := range map[string]struct {
 		fellow Replication
+		before bool // the primary gave way to that node
 		want   bool
 	}{
-		"a later timeline":          {Replication{Role: RoleReplica, System: "s", Timeline: 3}, true},
-		"its own timeline":          {Replication{Role: RoleReplica, System: "s", Timeline: 2}, false},
-		"other data":                {Replication{Role: RoleReplica, System: "t", Timeline: 3}, false},
-		"no timeline":               {Replication{Role: RoleReplica, System: "s"}, false},
-		"no replica":                {Replication{Role: RoleUnknown, System: "s", Timeline: 3}, false},
-		"it does not tell its data": {Replication{Role: RoleReplica, Timeline: 3}, true},
+		"a later timeline":            {fellow: replica(3, "s", StreamRuns), want: true},
+		"its own timeline":            {fellow: replica(2, "s", StreamRuns)},
+		"other data":                  {fellow: replica(3, "t", StreamRuns), before: true},
+		"it does not tell its data":   {fellow: replica(3, "", StreamRuns), want: true},
+		"no timeline":                 {fellow: replica(0, "s", StreamRuns), before: true},
+		"no replica":                  {fellow: Replication{System: "s", Timeline: 3, Stream: StreamRuns}, before: true},
+		"it receives nothing":         {fellow: replica(3, "s", StreamBroken)},
+		"it does not tell the stream": {fellow: replica(3, "s", StreamUnknown)},
+		"the one it gave way to":      {fellow: replica(3, "s", StreamBroken), before: true, want: true},
+		"that one follows it by now":  {fellow: replica(2, "s", StreamRuns), before: true},
+		"that one has an earlier one": {fellow: replica(1, "s", StreamBroken), before: true},
 	} {
-		if _, got := own.Passed([]Fellow{{Name: "q", Replication: &tc.fellow}}); got != tc.want {
+		if _, got := own.Passed(map[bool]string{true: "q"}[tc.before], []Fellow{{Name: "q", Replication: &tc.fellow}}); got != tc.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
-	if _, got := (&Replication{Role: RolePrimary}).Passed([]Fellow{{Replication: &Replication{Role: RoleReplica, Timeline: 3}}}); got {
+	if _, got := (&Replication{Role: RolePrimary}).Passed("q", []Fellow{{Name: "q", Replication: &Replication{Role: RoleReplica, Timeline: 3, Stream: StreamRuns}}}); got {
 		t.Error("a primary without a timeline is passed")
 	}
 }

@@ -215,14 +215,16 @@ func (r *Replication) Outranked(promoted time.Time, fellows []Fellow) (f Fellow,
 }
 
 // Passed returns a replica that shows that a primary of the same data is an old one:
-// it is on a later timeline, so another server was promoted, whether anybody has seen
-// that server or not.
-func (r *Replication) Passed(fellows []Fellow) (f Fellow, ok bool) {
+// it streams on a later timeline, so another server was promoted, whether anybody has
+// seen that server or not. A replica that receives nothing shows that only if it is
+// the one named rival, to which the primary has given way before: its timeline may be
+// one that nobody serves.
+func (r *Replication) Passed(rival string, fellows []Fellow) (f Fellow, ok bool) {
 	if r.Role != RolePrimary || r.Equal || r.Timeline == 0 {
 		return Fellow{}, false
 	}
 	for _, f := range fellows {
-		if q := f.Replication; q.Role == RoleReplica && !r.apart(q) && q.Timeline > r.Timeline {
+		if q := f.Replication; q.Role == RoleReplica && !r.apart(q) && q.Timeline > r.Timeline && (q.Stream == StreamRuns || f.Name == rival) {
 			return f, true
 		}
 	}
