@@ -176,6 +176,7 @@ type question struct {
 	causal  bool          // it is not, and queries on it may wait for the node's Galera group
 	by      time.Time     // when a probe is past its deadline
 	brief   bool          // nothing is asked without whose answer the node is used all the same
+	member  bool          // but for its state in the group for which it is set up
 	site    *dialect.Site // what is known of the node's database, where the node is to be asked for its position; else nil
 }
 

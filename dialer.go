@@ -169,7 +169,7 @@ func (d *dialer) test(ctx context.Context, q question, r *dialed) {
 	if q.lasting != nil {
 		found.Attempt = q.lasting
 	}
-	if found.Brief = q.brief; !q.by.IsZero() {
+	if found.Brief, found.Member = q.brief, q.member; !q.by.IsZero() {
 		found.Extra = q.extra
 	}
 	err := errCheckEnded

@@ -230,11 +230,18 @@ type roleMemory struct {
 	toldAlias  string        // the other name and the server that a log line has told of
 }
 
+// grouped reports whether the node is set up for a group whose members decide who may
+// serve.
+func (n *node) grouped() bool {
+	p := n.loop.facts.part
+	return p != nil && p.Group != ""
+}
+
 // briefFor returns how long nothing more than must be is asked after the node did
 // not answer such a question. Each of them costs the probe's connection. A member of
-// a replication group may only be leaving it, and what it answers is old after that.
+// a group may only be leaving it.
 func (n *node) briefFor() time.Duration {
-	if p := n.loop.facts.part; p != nil && p.Group != "" {
+	if n.grouped() {
 		return 5 * time.Second
 	}
 	return time.Minute

@@ -21,8 +21,10 @@ type groupScript struct {
 	role  string
 	view  int
 	lone  bool // it has no row but its own
-	hangs bool // it does not answer what is asked about the group
+	hangs bool // it does not answer how far it is in the group
 	asked int  // how often that was asked
+
+	executed, waiting int // its transactions, and those that wait there to be applied
 }
 
 // set changes the script.
@@ -38,11 +40,14 @@ func (p *groupScript) answer(query string) ([][]driver.Value, bool) {
 	readOnly := map[bool]string{false: "ON", true: "OFF"}[p.role == "PRIMARY" || p.lone]
 	switch {
 	case strings.HasPrefix(query, "SHOW GLOBAL VARIABLES"):
-		return [][]driver.Value{{"version", "9.7.4"}, {"read_only", readOnly}, {"group_replication_group_name", "aaaa"}, {"gtid_executed", "aaaa:1-7"}}, true
+		return [][]driver.Value{{"version", "9.7.4"}, {"read_only", readOnly}, {"group_replication_group_name", "aaaa"}, {"gtid_executed", fmt.Sprintf("aaaa:1-%d", p.executed)}}, true
 	case strings.HasPrefix(query, "SELECT @@GLOBAL.read_only"):
 		return [][]driver.Value{{readOnly}}, true
-	case strings.HasPrefix(query, "SELECT m.MEMBER_STATE"):
-		rows := [][]driver.Value{{p.state, p.role, int64(1), fmt.Sprintf("17:%d", p.view), int64(0)}}
+	case strings.HasPrefix(query, "SELECT m.MEMBER_STATE"), strings.HasPrefix(query, "SELECT MEMBER_STATE"):
+		rows := [][]driver.Value{{p.state, p.role, int64(1), nil, nil}}
+		if strings.HasPrefix(query, "SELECT m.") {
+			rows[0][3], rows[0][4] = fmt.Sprintf("17:%d", p.view), int64(p.waiting)
+		}
 		if !p.lone {
 			rows = append(rows, []driver.Value{"ONLINE", "SECONDARY", int64(0), nil, nil}, []driver.Value{"ONLINE", "SECONDARY", int64(0), nil, nil})
 		}
@@ -68,7 +73,7 @@ func (p *groupScript) run(ctx context.Context, query string, _ []driver.NamedVal
 // groupNodes makes the members of a fake group; the first is the primary.
 func groupNodes(b *fakedb.Backend, count int) (scripts []*groupScript) {
 	for i := range count {
-		p := &groupScript{state: "ONLINE", role: map[bool]string{false: "SECONDARY", true: "PRIMARY"}[i == 0], view: 5}
+		p := &groupScript{state: "ONLINE", role: map[bool]string{false: "SECONDARY", true: "PRIMARY"}[i == 0], view: 5, executed: 7}
 		b.Node(nodeName(i)).OnStatement(p.run)
 		b.Node(nodeName(i)).OnQuery(p.answer)
 		scripts = append(scripts, p)
@@ -168,34 +173,62 @@ func TestAMemberThatWasPutOut(t *testing.T) {
 	})
 }
 
-// A server that leaves its group may not answer for some seconds how the group is.
-// It is asked again soon: what it answers after that is old.
+// A server that leaves its group does not answer for some seconds how far it is. It is
+// asked for its state all the same: what it answers after it has left is old.
 func TestAMemberThatDoesNotAnswerWhileItLeaves(t *testing.T) {
+	for name, opts := range map[string][]Option{"nothing is required": nil, "prefer-standby": {WithRequire(RequirePreferStandby)}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := fakedb.New()
+				nodes := groupNodes(b, 3)
+				d := fakeCluster(t, b, 3, append(opts, WithDialect(DialectMySQL))...)
+				openDB(t, d)
+				time.Sleep(10 * time.Second)
+				nodes[2].set(func(p *groupScript) { p.hangs = true })
+				always(t, d, 2, 4*time.Second)
+				if s := d.Status().Nodes[2]; s.Role != RoleReplica {
+					t.Errorf("it is a %s", s.Role)
+				}
+				nodes[2].set(func(p *groupScript) { p.hangs, p.state, p.role, p.lone = false, "OFFLINE", "", true })
+				time.Sleep(1200 * time.Millisecond) // the next probe
+				if s, reason := stateOf(d, 2); s != StateDown {
+					t.Errorf("%s: %s", s, reason)
+				}
+				// One that never answers is not asked all the time: each question costs the
+				// probe's connection.
+				nodes[1].set(func(p *groupScript) { p.hangs, p.asked = true, 0 })
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				nodes[1].set(func(p *groupScript) {
+					if p.asked < 5 || p.asked > 12 {
+						t.Errorf("asked %d times in a minute", p.asked)
+					}
+				})
+				if s, reason := stateOf(d, 1); s != StateUp {
+					t.Errorf("%s: %s", s, reason)
+				}
+			})
+		})
+	}
+}
+
+// A member that was put out while it was frozen, and does not answer how far it is
+// when it goes on, has the view that it had before.
+func TestAMemberThatWasPutOutAndDoesNotAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()
 		nodes := groupNodes(b, 3)
-		d := fakeCluster(t, b, 3, WithDialect(DialectMySQL))
+		d := fakeCluster(t, b, 3, WithDialect(DialectMySQL), WithRequire(RequirePreferStandby))
 		openDB(t, d)
 		time.Sleep(10 * time.Second)
+		b.Node("n3").SetHealth(nil, 0, true)
+		time.Sleep(10 * time.Second)
+		for _, p := range nodes[:2] {
+			p.set(func(p *groupScript) { p.view = 6 })
+		}
+		time.Sleep(2 * time.Second)
 		nodes[2].set(func(p *groupScript) { p.hangs = true })
-		always(t, d, 2, 4*time.Second)
-		nodes[2].set(func(p *groupScript) { p.hangs, p.state, p.role, p.lone = false, "OFFLINE", "", true })
-		time.Sleep(6200 * time.Millisecond) // it is not asked for 5 s, and then by the next probe
-		if s, reason := stateOf(d, 2); s != StateDown {
-			t.Errorf("%s: %s", s, reason)
-		}
-		// One that never answers is not asked all the time: each question costs the
-		// probe's connection.
-		nodes[1].set(func(p *groupScript) { p.hangs, p.asked = true, 0 })
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		nodes[1].set(func(p *groupScript) {
-			if p.asked < 5 || p.asked > 12 {
-				t.Errorf("asked %d times in a minute", p.asked)
-			}
-		})
-		if s, reason := stateOf(d, 1); s != StateUp {
-			t.Errorf("%s: %s", s, reason)
-		}
+		b.Node("n3").SetHealth(nil, 0, false)
+		never(t, d, 2, 20*time.Second)
 	})
 }

@@ -84,7 +84,8 @@ func (n *node) startProbe(l *life) {
 	if n.loop.due.reason != "" {
 		n.schedule(n.cfg().HangLimit) // the probe may outlast what is left of it
 	}
-	q := question{want: n.want(), settle: conn == nil, by: time.Now().Add(timeout), brief: n.loop.role != nil && time.Now().Before(n.loop.role.briefTill)}
+	q := question{want: n.want(), settle: conn == nil, by: time.Now().Add(timeout)}
+	q.brief, q.member = n.loop.role != nil && time.Now().Before(n.loop.role.briefTill), n.grouped()
 	if n.tally.cluster.Sessions.Load() {
 		site := n.site()
 		q.site = &site
@@ -142,7 +143,7 @@ func (n *node) want() health.Scope {
 	switch {
 	case n.loop.facts.view.Conf != 0:
 		roles = 0
-	case n.cfg().looksAtRoles(), n.loop.facts.part != nil && n.loop.facts.part.Group != "":
+	case n.cfg().looksAtRoles(), n.grouped():
 		need |= roles
 	case dialects.Unknown(n.dial.dialect):
 		roles = 0

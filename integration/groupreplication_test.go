@@ -260,9 +260,11 @@ func (m *members) left() {
 	m.becomes(read, m.third, clustersql.StateUp, "")
 	m.becomes(plain, m.third, clustersql.StateUp, "")
 	m.must(m.third.Leave(m.Context()))
+	gone := time.Now()
 	const reason = "not ready: the server's state in its replication group is OFFLINE"
 	for name, u := range map[string]*groupUser{"reader": read, "plain": plain} {
-		if took := m.becomes(u, m.third, clustersql.StateDown, reason); took > soon {
+		m.becomes(u, m.third, clustersql.StateDown, reason)
+		if took := time.Since(gone); took > soon {
 			m.Errorf("%s: it was left after %s", name, took)
 		}
 	}

@@ -91,6 +91,9 @@ func (r Replication) Completed(before *Replication) Replication {
 	if (r.Role == RoleUnknown || r.Assumed) && r.Access == before.Access {
 		r.Role, r.Assumed = before.Role, before.Assumed
 	}
+	if r.Group == before.Group && r.View.Conf == 0 {
+		r.View = before.View
+	}
 	if r.Role == before.Role {
 		r.System, r.Timeline = cmp.Or(r.System, before.System), cmp.Or(r.Timeline, before.Timeline)
 	}

@@ -31,6 +31,9 @@ type Report struct {
 	// all the same: it ends earlier. It is nil if there is no such question.
 	Extra func(context.Context) (context.Context, context.CancelFunc)
 	Brief bool // the last such question got no answer: it is left out
+	// Member says that the node is set up for a group whose members decide who may
+	// serve. It is asked for its state there also if Brief is set.
+	Member bool
 
 	// Attempt takes note of the server's first answer. It is nil if nobody asks.
 	Attempt interface{ Work() }

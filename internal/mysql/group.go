@@ -13,7 +13,9 @@ import (
 // membersQueries ask a server of MySQL's Group Replication what it knows of its
 // group: the state and the role of each member, which one it is itself, the view
 // that it has, and how many transactions wait there to be applied. The last two
-// are in a table of their own. An account that may not see it is asked without.
+// are in a table of their own. An account that may not see it is asked without. A
+// server that leaves its group does not answer from that table until it has left. It
+// answers all that time from the other one, whose rows say at once that it has left.
 var membersQueries = []string{
 	"SELECT m.MEMBER_STATE, m.MEMBER_ROLE, m.MEMBER_ID = @@GLOBAL.server_uuid, s.VIEW_ID, s.COUNT_TRANSACTIONS_REMOTE_IN_APPLIER_QUEUE" +
 		" FROM performance_schema.replication_group_members m LEFT JOIN performance_schema.replication_group_member_stats s ON s.MEMBER_ID = m.MEMBER_ID",
@@ -44,9 +46,13 @@ type member struct {
 // mostMembers is how many rows are looked at. A group has nine members at most.
 const mostMembers = 64
 
-// askMembers asks for the members.
-func askMembers(ctx context.Context, conn driver.Conn) (c circle, err error) {
+// askMembers asks for the members. brief says that only what is answered at any time
+// is asked.
+func askMembers(ctx context.Context, conn driver.Conn, brief bool) (c circle, err error) {
 	for i, query := range membersQueries {
+		if brief && i == 0 {
+			continue
+		}
 		rows, err := dialect.QueryRows(ctx, conn, query, mostMembers)
 		switch {
 		case err == nil:

@@ -65,7 +65,7 @@ func (Dialect) Replication(ctx context.Context, conn driver.Conn, depth dialect.
 			r.Role = health.RolePrimary
 		}
 	case v["group_replication_group_name"] != "":
-		c, err := askMembers(ctx, conn)
+		c, err := askMembers(ctx, conn, f.Brief && f.Extra != nil)
 		if err != nil {
 			return err
 		}

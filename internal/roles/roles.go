@@ -139,9 +139,9 @@ func (w *Wanted) Examine(ctx context.Context, d dialect.Dialect, conn driver.Con
 		f.Saw |= health.ScopeRole
 		f.Replication = &health.Replication{Role: health.RolePrimary, Equal: true}
 		return nil
-	case !all && !w.Require.Strict(), !must && f.Brief:
+	case !all && !w.Require.Strict(), !must && f.Brief && !f.Member:
 		return nil
-	case all && !equal && !w.Looks():
+	case all && !equal && (!w.Looks() || brief && f.Member):
 		depth = dialect.DepthStatus
 	case all && !equal && !brief:
 		depth = dialect.DepthAll
