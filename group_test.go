@@ -232,3 +232,76 @@ func TestAMemberThatWasPutOutAndDoesNotAnswer(t *testing.T) {
 		never(t, d, 2, 20*time.Second)
 	})
 }
+
+// A secondary that applies nothing of what the group writes lags. Where the primary is
+// no node of the cluster, what waits there to be applied tells.
+func TestAMemberThatAppliesNothing(t *testing.T) {
+	for name, hidden := range map[string]bool{"with the primary": false, "without": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := fakedb.New()
+				nodes := groupNodes(b, 3)
+				d := fakeCluster(t, b, 3, WithDialect(DialectMySQL), WithRequire(RequireStandby), WithMaxLag(2*time.Second))
+				last := 2
+				if hidden {
+					if err := d.DelNode("n1"); err != nil {
+						t.Fatal(err)
+					}
+					last--
+				}
+				openDB(t, d)
+				time.Sleep(10 * time.Second)
+				for range 10 {
+					for _, p := range nodes[:2] {
+						p.set(func(p *groupScript) { p.executed++ })
+					}
+					nodes[2].set(func(p *groupScript) { p.waiting++ })
+					always(t, d, last, 190*time.Millisecond)
+				}
+				time.Sleep(2400 * time.Millisecond) // the probes of both come late by an interval each
+				if s, reason := stateOf(d, last); s != StateDown || !strings.HasPrefix(reason, "lagging: further behind its primary than max_lag (2s)") {
+					t.Errorf("%s: %s", s, reason)
+				}
+				always(t, d, last-1, time.Second)
+				nodes[2].set(func(p *groupScript) { p.executed, p.waiting = p.executed+p.waiting, 0 })
+				time.Sleep(4 * time.Second)
+				always(t, d, last, time.Second)
+			})
+		})
+	}
+}
+
+// In a planned switchover under load the secondaries stay in use, and the primary that
+// becomes one: it has all that there was.
+func TestSwitchoverOfAGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		nodes := groupNodes(b, 3)
+		var told diary
+		d := fakeCluster(t, b, 3, WithDialect(DialectMySQL), WithRequire(RequirePreferStandby), WithMaxLag(2*time.Second), WithOnEvent(told.write))
+		openDB(t, d)
+		time.Sleep(10 * time.Second)
+		for i := range 300 { // a transaction every 100 ms; two members have it 50 ms later
+			if i%100 == 0 {
+				nodes[i/100].set(func(p *groupScript) { p.role = "PRIMARY" })
+				nodes[(i/100+2)%3].set(func(p *groupScript) { p.role = "SECONDARY" })
+			}
+			nodes[i/100].set(func(p *groupScript) { p.executed++ })
+			time.Sleep(50 * time.Millisecond)
+			for j, p := range nodes {
+				if j != i/100 {
+					p.set(func(p *groupScript) { p.executed++ })
+				}
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		synctest.Wait()
+		for i := range nodes {
+			for _, e := range told.of(nodeName(i), EventState, EventRetired) {
+				if e.From != StateUnknown {
+					t.Errorf("%+v", e)
+				}
+			}
+		}
+	})
+}

@@ -2,9 +2,11 @@ package clustersql
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -431,4 +433,78 @@ func TestNoRightIsNoPrimary(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 	})
+}
+
+// In a planned switchover the old primary and the new one follow nobody and take no
+// writes for a moment. Who reads there works on, whichever of these steps the probes
+// see. When that takes longer than max_lag, what is there may be too old.
+func TestSwitchoverRetiresNoReader(t *testing.T) {
+	for name, tc := range map[string]struct {
+		step  time.Duration
+		stays bool
+	}{
+		"quick":                {20 * time.Millisecond, true},
+		"slow":                 {1200 * time.Millisecond, true},
+		"too slow":             {10 * time.Second, false},
+		"the primary was dead": {600 * time.Millisecond, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, dead := fakedb.New(), name == "the primary was dead"
+				nodes := mysqlNodes(b, 3)
+				var told diary
+				d := fakeCluster(t, b, 3, WithDialect(DialectMySQL), WithRequire(RequirePreferStandby), WithMaxLag(5*time.Second), WithStrategy(Balanced), WithOnEvent(told.write))
+				db := openDB(t, d)
+				var conns []*sql.Conn
+				for range 8 {
+					conn, err := db.Conn(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					conns = append(conns, conn)
+				}
+				for _, conn := range conns {
+					conn.Close()
+				}
+				time.Sleep(10 * time.Second)
+				if dead {
+					kill(b.Node("n1"))
+					for _, m := range nodes[1:] {
+						m.set(func(m *mysqlScript) { m.stopped, m.seconds = true, nil })
+					}
+				} else {
+					nodes[0].set(func(m *mysqlScript) { m.readOnly = true })
+				}
+				time.Sleep(2 * time.Second)
+				nodes[1].set(func(m *mysqlScript) { m.source = 0 })
+				time.Sleep(tc.step)
+				nodes[1].set(func(m *mysqlScript) { m.readOnly = false })
+				for i := range 20 { // it is written to
+					nodes[1].set(func(m *mysqlScript) { m.executed = fmt.Sprintf("aaaa:1-100,\nbbbb:1-%d", i+1) })
+					time.Sleep(tc.step / 20)
+				}
+				for _, m := range nodes[2:] {
+					m.set(func(m *mysqlScript) { m.source, m.stopped, m.seconds = 2, false, int64(0) })
+				}
+				if !dead {
+					nodes[0].set(func(m *mysqlScript) { m.source, m.seconds = 2, int64(0) })
+				}
+				for _, m := range nodes {
+					m.set(func(m *mysqlScript) { m.executed = "aaaa:1-100,\nbbbb:1-20" })
+				}
+				time.Sleep(5 * time.Second)
+				for i := range nodes {
+					for _, e := range told.of(nodeName(i), EventState, EventRetired) {
+						left := e.Kind == EventRetired && e.Cause != "rebalance" || e.To == StateDown
+						if tc.stays && left && !(dead && i == 0) {
+							t.Errorf("%s: %s %s %s (%s)", e.Node, e.Kind, e.To, e.Reason, e.Cause)
+						}
+					}
+				}
+				if lagged := told.of("n2", EventState); !tc.stays && !slices.ContainsFunc(lagged, func(e Event) bool { return e.To == StateDown }) {
+					t.Errorf("a server that follows nobody was used for %s: %+v", tc.step, lagged)
+				}
+			})
+		})
+	}
 }

@@ -103,12 +103,11 @@ func (s *stage) promotes() time.Duration {
 // promote promotes the replica that has the most, as a tool of the operator would.
 // It returns when, and how long after that the writer had its first write
 // acknowledged.
-func (s *stage) promote(writer, reader *workload) (best *galera.Node, promoted time.Time, back time.Duration) {
+func (s *stage) promote(writer *workload) (best *galera.Node, promoted time.Time, back time.Duration) {
 	s.Helper()
 	best, err := s.c.Best(s.Context())
 	s.must(err)
 	s.excuse(best)
-	s.between(reader, best)
 	s.must(best.Promote(s.Context()))
 	promoted = time.Now()
 	s.must(s.c.FollowPrimary(s.Context()))
@@ -121,14 +120,6 @@ func (s *stage) promote(writer, reader *workload) (best *galera.Node, promoted t
 	back = s.net(span{promoted, promoted.Add(back)})
 	s.bound(back <= s.promotes(), "the first write came %s after the promotion", back)
 	return best, promoted, back
-}
-
-// between notes that nodes are about to change their role. For a moment they follow
-// nobody and take no writes, and how far they are behind is not known. A probe that falls
-// into it leaves the node out, and retires its connections. Those are the readers' of the
-// next primary, which prefer the standbys a moment later.
-func (s *stage) between(reader *workload, nodes ...*galera.Node) {
-	s.lookout.harm(all, reader.name, nodes...)
 }
 
 // excuse notes which acknowledged writes the dead primary had not sent to the node

@@ -27,6 +27,7 @@ type LagTracker struct {
 	spacing  time.Duration
 	complete time.Time     // when there was no more than the replica has; zero if it was never seen to have all
 	looked   time.Time     // the last look
+	last     Lag           // what was worked out then; unknown if the node may be an old primary
 	gap      time.Duration // between that and the one before
 	streams  time.Time     // the last look at which it received; zero if it never did
 	broken   time.Time     // the first look at which it did not; zero while it does
@@ -47,17 +48,38 @@ const mostPlaces = 32
 // Next takes what a node has just said and returns its lag. fellows are the
 // other nodes.
 func (t *LagTracker) Next(own *Replication, fellows []Fellow, now time.Time) Lag {
-	switch {
-	case own.Equal, own.Role == RolePrimary && !own.Assumed:
-		*t = LagTracker{}
-		return Lag{Known: true}
-	case own.Role != RoleReplica:
-		*t = LagTracker{}
-		if _, receive := followers(own, fellows); receive > 0 && primaryOf(own, fellows) == nil {
-			return Lag{Known: true} // a primary that takes no writes
-		}
-		return known(own)
+	if own.Role == RoleReplica {
+		lag := t.replica(own, fellows, now)
+		t.looked, t.last = now, lag
+		return lag
 	}
+	_, receive := followers(own, fellows)
+	closed := receive > 0 && primaryOf(own, fellows) == nil // a primary that takes no writes
+	switch {
+	case own.Equal, own.Role == RolePrimary && !own.Assumed, closed:
+		t.lead(own, fellows, now)
+		return Lag{Known: true}
+	case own.between() && t.last.Known:
+		return Lag{For: t.last.For + now.Sub(t.looked), Known: true}
+	}
+	*t = LagTracker{}
+	return known(own)
+}
+
+// lead notes that the node has all that there is. That is not so of an old primary
+// beside the new one, and not sure of a member of a group that may not serve.
+func (t *LagTracker) lead(own *Replication, fellows []Fellow, now time.Time) {
+	*t = LagTracker{}
+	switch {
+	case own.Equal && own.Unfit == "":
+		t.complete, t.looked, t.last.Known = now, now, true
+	case !own.Equal && primaryOf(own, fellows) == nil:
+		t.looked, t.last.Known = now, true
+	}
+}
+
+// replica is Next for a replica.
+func (t *LagTracker) replica(own *Replication, fellows []Fellow, now time.Time) Lag {
 	primary := primaryOf(own, fellows)
 	source := primary != nil && !primary.Silent || anyStreams(fellows)
 	stream := own.Stream
@@ -75,7 +97,6 @@ func (t *LagTracker) Next(own *Replication, fellows []Fellow, now time.Time) Lag
 	if !t.looked.IsZero() {
 		t.gap = now.Sub(t.looked)
 	}
-	t.looked = now
 	switch {
 	case unseen, cut > 0 && !placed && t.streams.IsZero() && (own.Age == 0 || strays):
 		return Lag{Why: "it has not all that its primary has, and since when was not seen"}

@@ -213,6 +213,94 @@ func TestLagOfAReadOnlyPrimary(t *testing.T) {
 	}
 }
 
+// Between two roles a server follows nobody and takes no writes. Its lag grows from what
+// it was. Of one that may be an old primary nobody knows it.
+func TestLagBetweenRoles(t *testing.T) {
+	closed := &Replication{Access: AccessRead, Server: "1", Position: at(100)}
+	primary := &Replication{Role: RolePrimary, Access: AccessWrite, Server: "1", Position: at(100)}
+	replica := &Replication{Role: RoleReplica, Access: AccessRead, Server: "1", Source: "2", Stream: StreamRuns, Position: at(100)}
+	rival := &Replication{Role: RolePrimary, Access: AccessWrite, Server: "2", Position: at(200)}
+	hidden := &Replication{Access: AccessRead, Server: "1", Position: at(100), Hidden: "it does not tell"}
+	unfit := &Replication{Access: AccessRead, Server: "1", Position: at(100), Unfit: "it has left"}
+	type looks []*Replication
+	for name, tc := range map[string]struct {
+		looks  looks // one a second; the last one is judged
+		before bool  // the rival is seen from the beginning
+		want   float64
+		known  bool
+	}{
+		"was a replica":           {looks: looks{replica, closed}, want: 1, known: true},
+		"for longer":              {looks: looks{replica, closed, closed, closed}, want: 3, known: true},
+		"was a replica, behind":   {looks: looks{replica, replica, replica, closed}, before: true}, // nobody knows since when
+		"was the primary":         {looks: looks{primary, closed}, want: 1, known: true},
+		"was an old primary":      {looks: looks{primary, closed}, before: true},
+		"does not tell":           {looks: looks{replica, hidden}},
+		"is out of its group":     {looks: looks{replica, unfit}},
+		"says so from the start":  {looks: looks{closed}},
+		"after it did not tell":   {looks: looks{replica, hidden, closed}},
+		"the primary again":       {looks: looks{primary, closed, primary}, known: true},
+		"a replica of the rival":  {looks: looks{replica, closed, replica}, want: 0.5, known: true},
+		"the rival was seen late": {looks: looks{primary, closed, closed}, want: 2, known: true},
+	} {
+		var tracker LagTracker
+		var got Lag
+		for i, own := range tc.looks {
+			now := noon.Add(time.Duration(i) * time.Second)
+			var fellows []Fellow
+			if tc.before || i > 0 && i == len(tc.looks)-1 {
+				fellows = []Fellow{{Name: "q", Looked: now.Add(-500 * time.Millisecond), Replication: rival}}
+			} else if i == 0 && own == replica {
+				fellows = []Fellow{{Name: "q", Looked: now, Replication: &Replication{Role: RolePrimary, Access: AccessWrite, Server: "2", Position: at(100)}}}
+			}
+			got = tracker.Next(own, fellows, now)
+		}
+		if got.For.Seconds() != tc.want || got.Known != tc.known || got.Known != (got.Why == "") {
+			t.Errorf("%s: %+v, want %v s, known: %v", name, got, tc.want, tc.known)
+		}
+	}
+}
+
+// Members of a group may all be equal, and only the primary has all that there is.
+func TestLagOfAMember(t *testing.T) {
+	member := func(role Role, own, waiting uint64) *Replication {
+		r := &Replication{Role: role, Equal: true, Group: "g", Position: at(own)}
+		if role == RoleReplica {
+			r.Stream, r.Received = StreamRuns, at(own+waiting)
+		}
+		return r
+	}
+	for name, tc := range map[string]struct {
+		looks   []*Replication // one a second
+		primary []uint64       // its place half a second before; 0: it is not in sight
+		want    []float64
+	}{
+		"stands still": {
+			looks:   []*Replication{member(RoleReplica, 7, 0), member(RoleReplica, 7, 1), member(RoleReplica, 7, 2), member(RoleReplica, 9, 0)},
+			primary: []uint64{7, 8, 9, 9}, want: []float64{0, 0.5, 1.5, 0},
+		},
+		"stands still where the primary is not in sight": {
+			looks:   []*Replication{member(RoleReplica, 7, 0), member(RoleReplica, 7, 1), member(RoleReplica, 7, 2), member(RoleReplica, 9, 0)},
+			primary: []uint64{0, 0, 0, 0}, want: []float64{0, 0, 1, 0},
+		},
+		"was the primary": {
+			looks:   []*Replication{member(RolePrimary, 7, 0), member(RoleReplica, 7, 1), member(RoleReplica, 7, 2)},
+			primary: []uint64{0, 8, 9}, want: []float64{0, 0.5, 1.5},
+		},
+	} {
+		var tracker LagTracker
+		for i, own := range tc.looks {
+			now := noon.Add(time.Duration(i) * time.Second)
+			var fellows []Fellow
+			if tc.primary[i] > 0 {
+				fellows = []Fellow{{Name: "p", Looked: now.Add(-500 * time.Millisecond), Replication: member(RolePrimary, tc.primary[i], 0)}}
+			}
+			if got := tracker.Next(own, fellows, now); got.For.Seconds() != tc.want[i] || !got.Known {
+				t.Errorf("%s, look %d: %+v, want %v s", name, i+1, got, tc.want[i])
+			}
+		}
+	}
+}
+
 // However long a replica is behind, the tracker keeps few places, and is wrong by
 // no more than a few parts of the lag.
 func TestLagTrackerIsSmall(t *testing.T) {

@@ -100,6 +100,12 @@ func (r Replication) Completed(before *Replication) Replication {
 	return r
 }
 
+// between reports whether a node says that it follows nobody and takes no writes, as
+// between two roles. It gets nothing new meanwhile.
+func (r *Replication) between() bool {
+	return r.Role == RoleUnknown && r.Access == AccessRead && r.Hidden == "" && r.Unfit == ""
+}
+
 // A Position is how far a node is in what is replicated: for each origin of
 // transactions how many there are. It is sorted by origin.
 type Position []Mark
