@@ -351,7 +351,7 @@ func (n *node) noteRole(said *health.Replication, fellows []health.Fellow, now t
 		}
 		n.emit(Event{Kind: EventRole, Role: Role(p.Role), Reason: fmt.Sprintf("%s, was %s", p.Role, was.Role), Cause: health.WrongRole.String()})
 	}
-	if p.Role == health.RolePrimary && (was != nil || !p.Equal) {
+	if p.Role == health.RolePrimary && (was != nil || !p.Equal || p.Group != "") {
 		n.askRivals()
 	}
 	return p
@@ -366,11 +366,14 @@ func (n *node) unheard() bool {
 }
 
 // askRivals wakes the nodes that were primaries when last asked: this one is now, or
-// has seen that another was promoted.
+// has seen that another was promoted. It also wakes those whose lag is not known, and
+// that are not used for it: they may have been asked before this one.
 func (n *node) askRivals() {
 	n.publish()
 	for _, other := range n.nodes() {
-		if other != n && other.snapshot.Load().role() == health.RolePrimary {
+		s := other.snapshot.Load()
+		waits := s.part != nil && !s.part.lag.Known && s.state == health.Down && s.class == health.Lagging
+		if other != n && (waits || s.role() == health.RolePrimary) {
 			other.checkNow()
 		}
 	}

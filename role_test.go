@@ -568,3 +568,24 @@ func TestStrictRoles(t *testing.T) {
 		})
 	}
 }
+
+// A standby that was asked before its primary has a lag that nobody knows yet. It is
+// asked again as soon as the primary has told its place.
+func TestStandbyIsAskedAgainWhenThePrimaryHasAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		nodes := pgNodes(b, 2)
+		nodes[1].set(func(p *pgScript) { p.hidden = true })
+		b.Node("n1").SetHealth(nil, 50*time.Millisecond, false)
+		d := fakeCluster(t, b, 2, WithDialect(DialectPostgres), WithRequire(RequirePreferStandby), WithMaxLag(time.Hour))
+		openDB(t, d)
+		time.Sleep(40 * time.Millisecond)
+		if s, reason := stateOf(d, 1); s != StateDown || !strings.HasPrefix(reason, "lagging: the lag is not known") {
+			t.Fatalf("before the primary has answered the standby is %s: %s", s, reason)
+		}
+		time.Sleep(400 * time.Millisecond)
+		if s, reason := stateOf(d, 1); s != StateUp {
+			t.Errorf("the standby is %s: %s", s, reason)
+		}
+	})
+}
