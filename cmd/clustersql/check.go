@@ -220,10 +220,32 @@ func (r *report) run(e *env) {
 func (r *report) settled(ctx context.Context) []clustersql.NodeStatus {
 	ctx, cancel := context.WithTimeout(ctx, r.config.AttemptTimeout+2*r.config.ProbeInterval+time.Second)
 	defer cancel()
-	return waitStatus(ctx, r.driver, func(nodes []clustersql.NodeStatus) bool {
-		return !slices.ContainsFunc(nodes, func(n clustersql.NodeStatus) bool {
-			return n.State == clustersql.StateUnknown || n.State == clustersql.StateUp && n.Probes < 2 || n.State == clustersql.StateSuspect
-		})
+	return waitStatus(ctx, r.driver, new(settling).over)
+}
+
+// A settling is the time until each node has been judged beside the others: until a
+// probe of it has ended after all had been heard of. The lag of a replica is not known
+// before its primary has answered.
+type settling struct {
+	heard  bool
+	probes map[string]uint64 // of each node, when all had been heard of
+}
+
+// over reports whether it has ended. Who waits asks it for each status.
+func (s *settling) over(nodes []clustersql.NodeStatus) bool {
+	unheard := func(n clustersql.NodeStatus) bool { return n.State == clustersql.StateUnknown }
+	if slices.ContainsFunc(nodes, unheard) {
+		return false
+	}
+	if !s.heard {
+		s.heard, s.probes = true, make(map[string]uint64)
+		for _, n := range nodes {
+			s.probes[n.Name] = n.Probes
+		}
+	}
+	return !slices.ContainsFunc(nodes, func(n clustersql.NodeStatus) bool {
+		again := n.State == clustersql.StateUp || n.Role == clustersql.RoleReplica && n.LagUnknown != ""
+		return n.State == clustersql.StateSuspect || again && n.Probes <= s.probes[n.Name]
 	})
 }
 

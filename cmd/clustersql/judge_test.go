@@ -201,3 +201,33 @@ func TestPostgresIsJudged(t *testing.T) {
 		}
 	}
 }
+
+// A node is judged when it has been probed after all had been heard of. What a replica
+// says before its primary has answered is no fault of it.
+func TestSettling(t *testing.T) {
+	node := func(name string, state clustersql.State, role clustersql.Role, lagUnknown string, probes uint64) clustersql.NodeStatus {
+		return clustersql.NodeStatus{Name: name, State: state, Role: role, LagUnknown: lagUnknown, Probes: probes}
+	}
+	const up, down, unknown, suspect = clustersql.StateUp, clustersql.StateDown, clustersql.StateUnknown, clustersql.StateSuspect
+	const primary, replica, none = clustersql.RolePrimary, clustersql.RoleReplica, clustersql.RoleUnknown
+	var s settling
+	for i, step := range []struct {
+		nodes []clustersql.NodeStatus
+		over  bool
+	}{
+		{[]clustersql.NodeStatus{node("n1", unknown, none, "", 0), node("n2", down, replica, "no primary", 1)}, false},
+		{[]clustersql.NodeStatus{node("n1", unknown, none, "", 0), node("n2", down, replica, "no primary", 2)}, false},
+		{[]clustersql.NodeStatus{node("n1", up, primary, "", 1), node("n2", down, replica, "no primary", 2)}, false},
+		{[]clustersql.NodeStatus{node("n1", up, primary, "", 2), node("n2", down, replica, "no primary", 2)}, false},
+		{[]clustersql.NodeStatus{node("n1", up, primary, "", 2), node("n2", suspect, replica, "", 3)}, false},
+		{[]clustersql.NodeStatus{node("n1", up, primary, "", 2), node("n2", up, replica, "", 3)}, true},
+		{[]clustersql.NodeStatus{node("n1", up, primary, "", 2), node("n2", down, replica, "no right", 3)}, true},
+	} {
+		if over := s.over(step.nodes); over != step.over {
+			t.Errorf("step %d: %v", i+1, over)
+		}
+	}
+	if !new(settling).over([]clustersql.NodeStatus{node("n1", down, none, "", 1), node("n2", down, replica, "", 1)}) {
+		t.Error("nodes that do not answer, or are not what is required, are waited for")
+	}
+}
