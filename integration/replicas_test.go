@@ -46,6 +46,7 @@ func TestReplicationFaults(t *testing.T) {
 		{"SIGSTOP of the primary", primaryFrozen},
 		{"shutdown of the primary", primaryShutDown},
 		{"switchover", switchedOver},
+		{"slow switchover", switchedOverSlowly},
 		{"kill -9 of a replica", replicaKilled},
 		{"SIGSTOP of a replica", replicaFrozen},
 		{"shutdown of a replica", replicaShutDown},

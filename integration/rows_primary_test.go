@@ -83,6 +83,29 @@ func switchedOver(s *stage) {
 	}
 }
 
+// Between its steps a probe of each node surely comes. The old primary and the new one
+// follow nobody for a moment then, and take no writes; nobody has more than they have.
+func switchedOverSlowly(s *stage) {
+	s.probe = 400 * time.Millisecond
+	writer, reader := s.pair("slow switchover", 0)
+	from, old, next := time.Now(), s.victim(), s.replica()
+	for _, step := range []func(context.Context) error{
+		func(ctx context.Context) error { return old.ReadOnly(ctx, true) },
+		func(ctx context.Context) error { return next.WaitApplied(ctx, old) },
+		next.FollowNobody,
+		next.Promote,
+		func(ctx context.Context) error { return s.c.Nodes[2].Follow(ctx, next) },
+		func(ctx context.Context) error { return old.Follow(ctx, next) },
+	} {
+		s.must(step(s.Context()))
+		s.pass(s.probe * 3 / 2)
+	}
+	s.insertsGoOn()
+	s.pass(2 * time.Second)
+	s.end()
+	s.judgePair(writer, reader, from, -1, -1, 0)
+}
+
 func replicationFrozen(s *stage) {
 	writer, reader := s.pair("all frozen", 0)
 	s.blind = true

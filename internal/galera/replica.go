@@ -142,13 +142,20 @@ func (n *Node) variable(ctx context.Context, name string) (value string, err err
 // replicas go on to follow the old primary: see [Cluster.FollowPrimary].
 func (n *Node) Promote(ctx context.Context) error {
 	n.log("promote")
-	if err := n.exec(ctx, "STOP ALL SLAVES", "RESET SLAVE ALL"); err != nil {
+	if err := n.FollowNobody(ctx); err != nil {
 		return err
 	}
 	n.lay(nil)
 	n.demoted.Store(false)
 	n.cluster.primary.Store(n)
 	return n.ReadOnly(ctx, false)
+}
+
+// FollowNobody is the first half of Promote: the node has no source any more, and takes
+// no writes yet.
+func (n *Node) FollowNobody(ctx context.Context) error {
+	n.log("follow nobody")
+	return n.exec(ctx, "STOP ALL SLAVES", "RESET SLAVE ALL")
 }
 
 // StopApplying stops the SQL thread of a replica. It receives all the same.
