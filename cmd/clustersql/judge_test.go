@@ -208,23 +208,45 @@ func TestSettling(t *testing.T) {
 	node := func(name string, state clustersql.State, role clustersql.Role, lagUnknown string, probes uint64) clustersql.NodeStatus {
 		return clustersql.NodeStatus{Name: name, State: state, Role: role, LagUnknown: lagUnknown, Probes: probes}
 	}
+	probing := func(n clustersql.NodeStatus) clustersql.NodeStatus { n.Probing = true; return n }
 	const up, down, unknown, suspect = clustersql.StateUp, clustersql.StateDown, clustersql.StateUnknown, clustersql.StateSuspect
 	const primary, replica, none = clustersql.RolePrimary, clustersql.RoleReplica, clustersql.RoleUnknown
-	var s settling
-	for i, step := range []struct {
+	for name, steps := range map[string][]struct {
 		nodes []clustersql.NodeStatus
 		over  bool
 	}{
-		{[]clustersql.NodeStatus{node("n1", unknown, none, "", 0), node("n2", down, replica, "no primary", 1)}, false},
-		{[]clustersql.NodeStatus{node("n1", unknown, none, "", 0), node("n2", down, replica, "no primary", 2)}, false},
-		{[]clustersql.NodeStatus{node("n1", up, primary, "", 1), node("n2", down, replica, "no primary", 2)}, false},
-		{[]clustersql.NodeStatus{node("n1", up, primary, "", 2), node("n2", down, replica, "no primary", 2)}, false},
-		{[]clustersql.NodeStatus{node("n1", up, primary, "", 2), node("n2", suspect, replica, "", 3)}, false},
-		{[]clustersql.NodeStatus{node("n1", up, primary, "", 2), node("n2", up, replica, "", 3)}, true},
-		{[]clustersql.NodeStatus{node("n1", up, primary, "", 2), node("n2", down, replica, "no right", 3)}, true},
+		"the primary is late": {
+			{[]clustersql.NodeStatus{node("n1", unknown, none, "", 0), node("n2", down, replica, "no primary", 1)}, false},
+			{[]clustersql.NodeStatus{node("n1", unknown, none, "", 0), node("n2", down, replica, "no primary", 2)}, false},
+			{[]clustersql.NodeStatus{node("n1", up, primary, "", 1), node("n2", down, replica, "no primary", 2)}, false},
+			{[]clustersql.NodeStatus{node("n1", up, primary, "", 2), node("n2", down, replica, "no primary", 2)}, false},
+			{[]clustersql.NodeStatus{node("n1", up, primary, "", 2), node("n2", up, replica, "", 3)}, false}, // is n1 the same beside it?
+			{[]clustersql.NodeStatus{node("n1", up, primary, "", 3), node("n2", up, replica, "", 3)}, true},
+		},
+		"the primary is silent at first": {
+			{[]clustersql.NodeStatus{node("n1", suspect, none, "", 1), node("n2", down, replica, "no primary", 1)}, false},
+			{[]clustersql.NodeStatus{node("n1", suspect, none, "", 1), node("n2", down, replica, "no primary", 2)}, false},
+			{[]clustersql.NodeStatus{node("n1", up, primary, "", 2), node("n2", down, replica, "no primary", 2)}, false},
+			{[]clustersql.NodeStatus{node("n1", up, primary, "", 2), node("n2", up, replica, "", 3)}, false},
+			{[]clustersql.NodeStatus{node("n1", up, primary, "", 3), node("n2", up, replica, "", 3)}, true},
+		},
+		"the standby is about to come up": {
+			{[]clustersql.NodeStatus{node("n1", up, primary, "", 2), node("n2", down, replica, "no primary", 2)}, false},
+			{[]clustersql.NodeStatus{node("n1", up, primary, "", 2), probing(node("n2", down, replica, "", 3))}, false},
+			{[]clustersql.NodeStatus{node("n1", up, primary, "", 3), node("n2", up, replica, "", 3)}, false},
+			{[]clustersql.NodeStatus{node("n1", up, primary, "", 4), node("n2", up, replica, "", 4)}, true},
+		},
+		"the lag stays unknown": {
+			{[]clustersql.NodeStatus{node("n1", up, primary, "", 1), node("n2", down, replica, "no right", 1)}, false},
+			{[]clustersql.NodeStatus{node("n1", up, primary, "", 2), node("n2", down, replica, "no right", 1)}, false},
+			{[]clustersql.NodeStatus{node("n1", up, primary, "", 2), node("n2", down, replica, "no right", 2)}, true},
+		},
 	} {
-		if over := s.over(step.nodes); over != step.over {
-			t.Errorf("step %d: %v", i+1, over)
+		var s settling
+		for i, step := range steps {
+			if over := s.over(step.nodes); over != step.over {
+				t.Errorf("%s, step %d: %v", name, i+1, over)
+			}
 		}
 	}
 	if !new(settling).over([]clustersql.NodeStatus{node("n1", down, none, "", 1), node("n2", down, replica, "", 1)}) {
