@@ -157,11 +157,10 @@ func (n *node) fellows(now time.Time) []health.Fellow {
 	return fellows
 }
 
-// outranked reports whether this node is an old primary, and why: another one was
-// promoted. In a cluster of writers, or one that bounds the lag, the
-// new one counts whether it answers or not: near are the fellows without those that are gone. A cluster that
-// accepts every node looks at timelines only: several servers that take writes may
-// be meant. Only run calls it.
+// outranked reports whether this node is an old primary, and why. In a cluster of
+// writers, or one that bounds the lag, the new one counts whether it answers or not:
+// near are the fellows that are not gone. A cluster that accepts every node looks at
+// timelines only: several servers may be meant to take writes. Only run calls it.
 func (n *node) outranked(p *part, fellows, near []health.Fellow) (why string, ok bool) {
 	m := n.loop.memory()
 	before := m.rival
