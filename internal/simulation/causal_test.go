@@ -56,9 +56,9 @@ func TestCausalSimulation(t *testing.T) {
 		for what, n := range w.counts {
 			sum[what] += n
 		}
-		if w.violation != "" {
+		if violation := w.violated(); violation != "" {
 			t.Fatalf("seed %d: %s\n%s\n%s\nagain: go test -run 'TestCausalSimulation$' ./internal/simulation -simulate.causal %d",
-				seed, w.violation, w, strings.Join(w.diary, "\n"), seed)
+				seed, violation, w, strings.Join(w.pages(), "\n"), seed)
 		}
 	}
 	t.Log(sum)
@@ -80,6 +80,8 @@ const (
 
 // A causalWorld is one seed.
 type causalWorld struct {
+	book
+
 	random  *rand.Rand
 	back    *fakedb.Backend
 	nodes   []*fakedb.Node
@@ -91,16 +93,13 @@ type causalWorld struct {
 	causal  bool // else the check must find reads that see less
 	split   bool // writers use the first node, and readers the others: none has what was just written
 	pace    time.Duration
-	began   time.Time
 
-	mu        sync.Mutex // guards what follows, and random while callers run
-	diary     []string
-	counts    map[string]int64
-	violation string
+	mu     sync.Mutex // guards what follows, and random while callers run
+	counts map[string]int64
 }
 
 func newCausalWorld(seed uint64) *causalWorld {
-	w := &causalWorld{random: rand.New(rand.NewPCG(seed, 0xca)), back: fakedb.New(), counts: make(map[string]int64), began: time.Now()}
+	w := &causalWorld{book: newBook(), random: rand.New(rand.NewPCG(seed, 0xca)), back: fakedb.New(), counts: make(map[string]int64)}
 	w.trouble = []trouble{lagsBriefly, lags, anyTrouble, anyTrouble, anyTrouble}[w.random.IntN(5)]
 	w.causal, w.split = w.random.IntN(16) > 0, w.random.IntN(2) == 0
 	w.pooled, w.workers = []int{0, 0, 4, 12}[w.random.IntN(4)], 2+w.random.IntN(8)
@@ -141,21 +140,6 @@ func (w *causalWorld) draw(n int) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.random.IntN(n)
-}
-
-func (w *causalWorld) note(format string, args ...any) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.diary = append(w.diary, fmt.Sprintf("%12s %s", time.Since(w.began), fmt.Sprintf(format, args...)))
-}
-
-func (w *causalWorld) violate(format string, args ...any) {
-	w.note("VIOLATED: "+format, args...)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.violation == "" {
-		w.violation = fmt.Sprintf("after %s: %s", time.Since(w.began), fmt.Sprintf(format, args...))
-	}
 }
 
 func (w *causalWorld) run(t *testing.T) {

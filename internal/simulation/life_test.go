@@ -36,12 +36,12 @@ func (w *world) finish() {
 		w.wellAgain()
 	}
 	w.special.Store(w.plan.ending == endTwice || w.plan.ending == endBeside || w.plan.ending == endOwn)
-	if w.plan.settings.pooled == 1 && w.plan.ending >= endBeside && !w.failed() {
+	if w.plan.settings.pooled == 1 && w.plan.ending >= endBeside && w.violated() == "" {
 		for range 5 {
 			w.handoff(w.db)
 		}
 	}
-	if w.plan.unclosed && w.plan.ending != endHealed && w.plan.ending != endTwice && !w.failed() {
+	if w.plan.unclosed && w.plan.ending != endHealed && w.plan.ending != endTwice && w.violated() == "" {
 		w.hour()
 	}
 	switch w.plan.ending {
@@ -72,7 +72,7 @@ func (w *world) release() { w.once.Do(func() { close(w.hook) }) }
 // wellAgain is called when all nodes are well and no call is under way. After a
 // while every node is in use again, and what was removed has ended.
 func (w *world) wellAgain() {
-	if w.failed() {
+	if w.violated() != "" {
 		return
 	}
 	time.Sleep(max(w.plan.settings.back(), w.plan.settings.lag(), w.plan.settings.cfg.DrainTimeout) + time.Second)

@@ -49,7 +49,7 @@ func TestMembersChangeAtRandom(t *testing.T) {
 			m := newMembership(t, seed)
 			m.run()
 			if t.Failed() {
-				t.Logf("again: go test -run '^TestMembersChangeAtRandom$' ./internal/simulation -simulate.seed %d\n%s", seed, strings.Join(m.lines, "\n"))
+				t.Logf("again: go test -run '^TestMembersChangeAtRandom$' ./internal/simulation -simulate.seed %d\n%s", seed, strings.Join(m.pages(), "\n"))
 			}
 		})
 	}
@@ -57,11 +57,12 @@ func TestMembersChangeAtRandom(t *testing.T) {
 
 type membership struct {
 	*testing.T
+	book
+
 	rand    *rand.Rand
 	backend *fakedb.Backend
 	driver  clustersql.Driver
 	sourced bool
-	lines   []string
 
 	mu     sync.Mutex // guards what follows
 	answer []clustersql.Node
@@ -72,7 +73,7 @@ type membership struct {
 func memberDSN(host, password string) string { return "app:" + password + "@tcp(" + host + ":3306)/db" }
 
 func newMembership(t *testing.T, seed uint64) *membership {
-	m := &membership{T: t, rand: rand.New(rand.NewPCG(seed, 0x3e3)), backend: fakedb.New()}
+	m := &membership{T: t, book: newBook(), rand: rand.New(rand.NewPCG(seed, 0x3e3)), backend: fakedb.New()}
 	m.sourced = m.rand.IntN(2) == 0
 	opts := []clustersql.Option{
 		clustersql.WithLogger(slog.New(slog.DiscardHandler)), clustersql.WithSeed(seed), clustersql.WithDialect(clustersql.DialectMySQL),
@@ -98,10 +99,6 @@ func newMembership(t *testing.T, seed uint64) *membership {
 func (m *membership) strategy() clustersql.Strategy {
 	all := []clustersql.Strategy{clustersql.Race, clustersql.Hedged, clustersql.Balanced, clustersql.Ordered}
 	return all[m.rand.IntN(len(all))]
-}
-
-func (m *membership) note(format string, args ...any) {
-	m.lines = append(m.lines, fmt.Sprintf("%s %s", time.Now().Format("04:05.000"), fmt.Sprintf(format, args...)))
 }
 
 // nodes draws a configuration: the node that is always well, and some others.

@@ -63,8 +63,8 @@ func TestRolesSimulation(t *testing.T) {
 		for what, n := range w.counts {
 			sum[what] += n
 		}
-		if w.violation != "" {
-			t.Fatalf("seed %d: %s\n%s\nagain: go test -run 'TestRolesSimulation$' ./internal/simulation -simulate.roles %d", seed, w.violation, strings.Join(w.diary, "\n"), seed)
+		if violation := w.violated(); violation != "" {
+			t.Fatalf("seed %d: %s\n%s\nagain: go test -run 'TestRolesSimulation$' ./internal/simulation -simulate.roles %d", seed, violation, strings.Join(w.pages(), "\n"), seed)
 		}
 	}
 	t.Log(sum)
@@ -94,9 +94,10 @@ type roleNode struct {
 
 // A roleWorld is the truth: who is the primary, and what was written when.
 type roleWorld struct {
+	book
+
 	random *rand.Rand
 	back   *fakedb.Backend
-	began  time.Time
 
 	mu        sync.Mutex // guards what follows
 	nodes     []*roleNode
@@ -107,9 +108,7 @@ type roleWorld struct {
 	told      time.Time // when that was so
 	written   []point   // by the newest primary
 	disturbed time.Time
-	diary     []string
 	counts    map[string]int
-	violation string
 }
 
 // A point is a place in the log that was written at a time.
@@ -119,7 +118,7 @@ type point struct {
 }
 
 func newRoleWorld(t *testing.T, seed uint64) *roleWorld {
-	w := &roleWorld{random: rand.New(rand.NewPCG(seed, 7)), back: fakedb.New(), began: time.Now(), counts: make(map[string]int)}
+	w := &roleWorld{book: newBook(), random: rand.New(rand.NewPCG(seed, 7)), back: fakedb.New(), counts: make(map[string]int)}
 	for i := range 3 {
 		n := &roleNode{name: fmt.Sprintf("n%d", i+1), standby: i > 0, timeline: 1, place: 100, received: 100, applied: time.Now()}
 		n.fake = w.back.Node(n.name)
@@ -129,16 +128,6 @@ func newRoleWorld(t *testing.T, seed uint64) *roleWorld {
 	}
 	w.primary = w.nodes[0]
 	return w
-}
-
-func (w *roleWorld) note(format string, args ...any) {
-	w.diary = append(w.diary, fmt.Sprintf("%7.3f ", time.Since(w.began).Seconds())+fmt.Sprintf(format, args...))
-}
-
-func (w *roleWorld) wrong(format string, args ...any) {
-	if w.violation == "" {
-		w.violation = fmt.Sprintf("%.3f s: ", time.Since(w.began).Seconds()) + fmt.Sprintf(format, args...)
-	}
 }
 
 type roleError string
@@ -156,16 +145,16 @@ func (w *roleWorld) statement(n *roleNode, query string) error {
 		case n.standby:
 			return roleError("25006")
 		case n != w.primary && !w.seen.IsZero() && time.Since(w.seen) > unseen:
-			w.wrong("%s took a write, %s after the promotion of %s was to be seen", n.name, time.Since(w.seen), w.primary.name)
+			w.violate("%s took a write, %s after the promotion of %s was to be seen", n.name, time.Since(w.seen), w.primary.name)
 		case n.timeline < w.latest && time.Since(w.told) > unseen:
-			w.wrong("%s took a write on timeline %d, %s after timeline %d was told", n.name, n.timeline, time.Since(w.told), w.latest)
+			w.violate("%s took a write on timeline %d, %s after timeline %d was told", n.name, n.timeline, time.Since(w.told), w.latest)
 		}
 	case "READ":
 		if n.standby {
 			w.counts["reads of a standby"]++
 		}
 		if age := w.age(n); age > mostLag+unseen {
-			w.wrong("a read on %s is %s old", n.name, age)
+			w.violate("a read on %s is %s old", n.name, age)
 		}
 	}
 	return nil
@@ -375,7 +364,7 @@ func (w *roleWorld) call(ctx context.Context, db *sql.DB, query string, every ti
 		if calm {
 			w.counts[map[string]string{"READ": "reads in calm", "INSERT": "writes in calm"}[query]]++
 			if err != nil {
-				w.wrong("%s in calm: %v", query, err)
+				w.violate("%s in calm: %v", query, err)
 			}
 		}
 		w.mu.Unlock()
@@ -419,10 +408,7 @@ func (w *roleWorld) run(t *testing.T) {
 			wait += calmFor + 5*time.Second
 		}
 		time.Sleep(wait)
-		w.mu.Lock()
-		over := w.violation != ""
-		w.mu.Unlock()
-		if over {
+		if w.violated() != "" {
 			break
 		}
 	}

@@ -98,8 +98,8 @@ func simulatePlan(t *testing.T, plan *schedule, sum *tally) (report string) {
 	defer func() {
 		if r := recover(); r != nil { // the bubble's deadlock, or a goroutine that is left
 			what := fmt.Sprint(r)
-			if w != nil && w.violation != "" {
-				what = w.violation
+			if w != nil && w.violated() != "" {
+				what = w.violated()
 			}
 			report = fmt.Sprintf("%s\n%sviolated: %s", plan, w.lastSteps(), what)
 		}
@@ -107,8 +107,8 @@ func simulatePlan(t *testing.T, plan *schedule, sum *tally) (report string) {
 	synctest.Test(t, func(t *testing.T) {
 		w = newWorld(t.Name(), plan, sum)
 		w.run()
-		if w.violation != "" {
-			report = fmt.Sprintf("%s\n%sviolated: %s", plan, w.lastSteps(), w.violation)
+		if violation := w.violated(); violation != "" {
+			report = fmt.Sprintf("%s\n%sviolated: %s", plan, w.lastSteps(), violation)
 		}
 	})
 	return report

@@ -25,11 +25,12 @@ import (
 // A world is one seed under way: the cluster, its database, the callers,
 // and what is known of every conn and statement.
 type world struct {
+	book
+
 	// immutable
 	plan    *schedule
 	backend *fakedb.Backend
 	driver  clustersql.Driver
-	began   time.Time
 	hook    chan struct{} // closed when the program's hook is to return
 	once    sync.Once     // closes it
 
@@ -50,18 +51,16 @@ type world struct {
 	owner map[*fakedb.Conn]*call // by a transaction
 	first map[*fakedb.Conn]*call // that sent something on it
 
-	mu        sync.Mutex     // guards what follows; never held across a wait
-	numbers   map[string]int // how many nodes have had the name
-	out       int            // calls under way
-	handed    map[*fakedb.Conn]handover
-	held      map[*fakedb.Conn]*call // by a sql.Conn
-	texts     map[string]*statement
-	lines     []string
-	violation string
-	groups    map[string]*group // by node
-	truths    map[string]*truth // by node; the map is never changed after the start
-	looked    time.Time         // when the truths were last compared
-	tally     *tally
+	mu      sync.Mutex     // guards what follows; never held across a wait
+	numbers map[string]int // how many nodes have had the name
+	out     int            // calls under way
+	handed  map[*fakedb.Conn]handover
+	held    map[*fakedb.Conn]*call // by a sql.Conn
+	texts   map[string]*statement
+	groups  map[string]*group // by node
+	truths  map[string]*truth // by node; the map is never changed after the start
+	looked  time.Time         // when the truths were last compared
+	tally   *tally
 }
 
 // A handover is a conn that Connect has given to database/sql.
@@ -76,7 +75,7 @@ type handover struct {
 
 func newWorld(name string, plan *schedule, tally *tally) *world {
 	w := &world{
-		plan: plan, backend: fakedb.New(), began: time.Now(), hook: make(chan struct{}), goroutines: runtime.NumGoroutine(), tally: tally, readOnly: make(map[string]*atomic.Bool),
+		book: newBook(), plan: plan, backend: fakedb.New(), hook: make(chan struct{}), goroutines: runtime.NumGoroutine(), tally: tally, readOnly: make(map[string]*atomic.Bool),
 		owner: make(map[*fakedb.Conn]*call), first: make(map[*fakedb.Conn]*call), handed: make(map[*fakedb.Conn]handover),
 		held: make(map[*fakedb.Conn]*call), texts: make(map[string]*statement), numbers: make(map[string]int),
 		groups: make(map[string]*group), truths: make(map[string]*truth), looked: time.Now(),
@@ -129,7 +128,7 @@ func (w *world) run() {
 		w.note("%s", s.what)
 		s.do(w)
 		w.check()
-		if w.failed() {
+		if w.violated() != "" {
 			break
 		}
 	}
@@ -311,29 +310,7 @@ func (w *world) onEvent(e clustersql.Event) {
 	case e.Kind == clustersql.EventCut:
 		w.tally.cuts += e.Conns
 	}
-	w.lines = append(w.lines, fmt.Sprintf("%12s   %s %s %s>%s %d %s", time.Since(w.began), e.Node, e.Kind, e.From, e.To, e.Conns, e.Reason))
-}
-
-func (w *world) note(format string, args ...any) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.lines = append(w.lines, fmt.Sprintf("%12s %s", time.Since(w.began), fmt.Sprintf(format, args...)))
-}
-
-// violate keeps the first violation, and when it was.
-func (w *world) violate(format string, args ...any) {
-	w.note("VIOLATED: "+format, args...)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.violation == "" {
-		w.violation = fmt.Sprintf("after %s: %s", time.Since(w.began), fmt.Sprintf(format, args...))
-	}
-}
-
-func (w *world) failed() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.violation != ""
+	w.note("  %s %s %s>%s %d %s", e.Node, e.Kind, e.From, e.To, e.Conns, e.Reason)
 }
 
 // lastSteps are the latest lines up to the violation.
@@ -341,9 +318,7 @@ func (w *world) lastSteps() string {
 	if w == nil {
 		return ""
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	lines := w.lines
+	lines := w.pages()
 	for i, l := range lines {
 		if strings.Contains(l, "VIOLATED") {
 			lines = lines[:i]
