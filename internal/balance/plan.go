@@ -90,13 +90,13 @@ func Ordered(members []Member) []Launch { return stagger(members, InTurn(members
 func InTurn(members []Member) []Launch { return sorted(members, compareTurns) }
 
 func compareTurns(a, b *Member) int {
-	if c := compareBools(a.suspect(), b.suspect()); c != 0 {
+	if c := CompareBools(a.suspect(), b.suspect()); c != 0 {
 		return c
 	}
-	if c := compareBools(a.Second, b.Second); c != 0 {
+	if c := CompareBools(a.Second, b.Second); c != 0 {
 		return c
 	}
-	if c := compareBools(a.Returning, b.Returning); c != 0 {
+	if c := CompareBools(a.Returning, b.Returning); c != 0 {
 		return c
 	}
 	if c := cmp.Compare(a.Priority, b.Priority); c != 0 {
@@ -124,17 +124,17 @@ func sorted(members []Member, compare func(a, b *Member) int) []Launch {
 // compareTiers puts suspect nodes last, then those that are not of the preferred
 // role, and else the lower priority first.
 func compareTiers(a, b *Member) int {
-	if c := compareBools(a.suspect(), b.suspect()); c != 0 {
+	if c := CompareBools(a.suspect(), b.suspect()); c != 0 {
 		return c
 	}
-	if c := compareBools(a.Second, b.Second); c != 0 {
+	if c := CompareBools(a.Second, b.Second); c != 0 {
 		return c
 	}
 	return cmp.Compare(a.Priority, b.Priority)
 }
 
-// compareBools puts false before true.
-func compareBools(a, b bool) int {
+// CompareBools puts false before true.
+func CompareBools(a, b bool) int {
 	switch {
 	case a == b:
 		return 0

@@ -137,8 +137,8 @@ func Order(all []Candidate, now time.Time) []int {
 	slices.SortStableFunc(order, func(a, b int) int {
 		x, y := &all[a], &all[b]
 		return cmp.Or(
-			compare(x.outrun(now), y.outrun(now)), compare(x.Second, y.Second), cmp.Compare(x.Priority, y.Priority),
-			compare(x.Returning, y.Returning), cmp.Compare(x.band(), y.band()), cmp.Compare(x.Load, y.Load), cmp.Compare(x.Name, y.Name),
+			balance.CompareBools(x.outrun(now), y.outrun(now)), balance.CompareBools(x.Second, y.Second), cmp.Compare(x.Priority, y.Priority),
+			balance.CompareBools(x.Returning, y.Returning), cmp.Compare(x.band(), y.band()), cmp.Compare(x.Load, y.Load), cmp.Compare(x.Name, y.Name),
 		)
 	})
 	return order
@@ -154,15 +154,4 @@ func (c *Candidate) band() int64 {
 		return 1 << 62
 	}
 	return int64(c.RoundTrip.Mean() / (15 * time.Millisecond))
-}
-
-// compare puts false before true.
-func compare(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
-	}
-	return 1
 }
