@@ -75,14 +75,39 @@ func postgresScene() *scene {
 	return s
 }
 
+// A judgement is a change of a scene, and the row that it leads to.
+type judgement struct {
+	name   string
+	change func(*scene)
+	want   fault
+}
+
+// wantJudged checks that all is well in a scene as it is made, and that each change has
+// its row.
+func wantJudged(t *testing.T, make func() *scene, judge func(*scene), all []judgement) {
+	t.Helper()
+	s := make()
+	judge(s)
+	for _, r := range s.rows {
+		if r.Verdict != isOK {
+			t.Fatalf("all is well, and it says %+v", r)
+		}
+	}
+	for _, c := range all {
+		s := make()
+		c.change(s)
+		judge(s)
+		if !c.want.in(s.rows) {
+			t.Errorf("%s: no %+v in %+v", c.name, c.want, s.rows)
+		}
+	}
+}
+
 // What nodes of Galera have told is judged: each fault has its row, with the cure, and
 // without one all is well.
 func TestGaleraIsJudged(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		change func(*scene)
-		want   fault
-	}{
+	judge := func(s *scene) { s.judgeMySQL(); s.judgeTimes() }
+	wantJudged(t, galeraScene, judge, []judgement{
 		{"not encrypted", func(s *scene) { s.n2.tls = "" }, fault{"tls", "n2", isWarning, "not encrypted", "tls=true"}},
 		{"not encrypted on this machine", func(s *scene) { s.n2.tls, s.n2.local = "", true }, fault{"tls", "n2", isOK, "not encrypted", "does not leave"}},
 		{"another version", func(s *scene) { s.n2.vars["version"] = "10.6.1-MariaDB" }, fault{"version", "n2", isWarning, "10.6.1", "one version"}},
@@ -127,23 +152,7 @@ func TestGaleraIsJudged(t *testing.T) {
 				f.vars["read_only"] = "ON"
 			}
 		}, fault{"writers", "", isFailed, "0 nodes", "read_only = OFF"}},
-	} {
-		s := galeraScene()
-		s.judgeMySQL()
-		s.judgeTimes()
-		for _, r := range s.rows {
-			if r.Verdict != isOK {
-				t.Fatalf("all is well, and it says %+v", r)
-			}
-		}
-		s = galeraScene()
-		c.change(s)
-		s.judgeMySQL()
-		s.judgeTimes()
-		if !c.want.in(s.rows) {
-			t.Errorf("%s: no %+v in %+v", c.name, c.want, s.rows)
-		}
-	}
+	})
 }
 
 // What servers of PostgreSQL have told is judged in the same way. Nobody is told to
@@ -151,11 +160,7 @@ func TestGaleraIsJudged(t *testing.T) {
 // standbys are wanted.
 func TestPostgresIsJudged(t *testing.T) {
 	lag := func(s *scene, d time.Duration) { s.states[1].Lag = d }
-	for _, c := range []struct {
-		name   string
-		change func(*scene)
-		want   fault
-	}{
+	wantJudged(t, postgresScene, func(s *scene) { s.judgePostgres() }, []judgement{
 		{"another version", func(s *scene) { s.n2.status["version"] = "14.1" }, fault{"version", "n2", isWarning, "14", "one version"}},
 		{"a smaller release", func(s *scene) { s.n2.status["version"] = "15.1" }, fault{"version", "", isOK, "15", ""}},
 		{"other data", func(s *scene) { s.n2.status["system"] = "99" }, fault{"group", "n2", isFailed, "system 99", "rebuild the node"}},
@@ -185,21 +190,7 @@ func TestPostgresIsJudged(t *testing.T) {
 			s.n1.status["recovery"], s.n1.status["receiver"] = "true", "streaming"
 		}, fault{"primary", "", isOK, "0 primaries", ""}},
 		{"the primary has not answered", func(s *scene) { s.n1.reached = false }, fault{"primary", "", isWarning, "0 primaries", "may be the primary"}},
-	} {
-		s := postgresScene()
-		s.judgePostgres()
-		for _, r := range s.rows {
-			if r.Verdict != isOK {
-				t.Fatalf("all is well, and it says %+v", r)
-			}
-		}
-		s = postgresScene()
-		c.change(s)
-		s.judgePostgres()
-		if !c.want.in(s.rows) {
-			t.Errorf("%s: no %+v in %+v", c.name, c.want, s.rows)
-		}
-	}
+	})
 }
 
 // A node is judged when it has been probed after all had been heard of. What a replica
