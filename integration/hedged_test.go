@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -214,22 +213,9 @@ func mostUsed(d clustersql.Driver) (at int) {
 }
 
 // selects returns how many SELECTs the servers have run, prepared ones too.
-func selects(t *testing.T, c *galera.Cluster) (sum int) {
+func selects(t *testing.T, c *galera.Cluster) int {
 	t.Helper()
-	for _, n := range c.Nodes {
-		var name, value string
-		for _, status := range []string{"Com_select"} {
-			if err := n.AdminDB().QueryRow("SHOW GLOBAL STATUS LIKE '"+status+"'").Scan(&name, &value); err != nil {
-				t.Fatal(err)
-			}
-			count, err := strconv.Atoi(value)
-			if err != nil {
-				t.Fatal(err)
-			}
-			sum += count
-		}
-	}
-	return sum
+	return statusSum(t, c, "Com_select")
 }
 
 // hedgedReadsOnASlowNode delays all answers of the node in use by 200 ms. Reads are

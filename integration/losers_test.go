@@ -40,7 +40,7 @@ func losersAreClosed(t *testing.T, c *galera.Cluster) {
 // servers together.
 func race(t *testing.T, c *galera.Cluster, opens int, grace time.Duration) int {
 	t.Helper()
-	before := abortedConnects(t, c)
+	before := statusSum(t, c, "Aborted_connects")
 	draws := seedtest.NewSource(seedtest.Of(t))
 	d := clustersql.NewDriver(mysql.MySQLDriver{}, t.Name(), clustersql.WithSeed(seedtest.Of(t)),
 		clustersql.WithLoserGrace(grace), clustersql.WithMaxOpensPerNode(64))
@@ -79,7 +79,7 @@ func race(t *testing.T, c *galera.Cluster, opens int, grace time.Duration) int {
 		t.Error(err)
 	}
 	waitFor(t, "the servers to hold none", func() bool { return serverConns(t, c) == 0 })
-	return abortedConnects(t, c) - before
+	return statusSum(t, c, "Aborted_connects") - before
 }
 
 func openMany(t *testing.T, db *sql.DB, opens int) {
@@ -156,11 +156,12 @@ func (c *slowConn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-func abortedConnects(t *testing.T, c *galera.Cluster) int {
+// statusSum adds up a global status variable of all servers.
+func statusSum(t *testing.T, c *galera.Cluster, name string) int {
 	t.Helper()
 	sum := 0
 	for _, n := range c.Nodes {
-		v, err := n.Status(t.Context(), "Aborted_connects")
+		v, err := n.Status(t.Context(), name)
 		if err != nil {
 			t.Fatal(err)
 		}
