@@ -91,6 +91,22 @@ func txOf(t *testing.T, db *sql.DB) *sql.Tx {
 	return tx
 }
 
+// usedNodes returns nodes that answer in a millisecond, and a pool with connections of
+// the first of them, whose cluster has probed them for a while. The diary has its events.
+func usedNodes(t *testing.T, nodes, conns int, probed time.Duration, opts ...Option) (*fakedb.Backend, *diary, *sql.DB) {
+	t.Helper()
+	b, told := fakedb.New(), new(diary)
+	b.OnSocket(TrackSocket)
+	for i := range nodes {
+		b.Node(nodeName(i)).SetMood(fakedb.Mood{Delay: time.Millisecond})
+	}
+	db := openDB(t, fakeCluster(t, b, nodes, append(opts, WithStrategy(Ordered), WithOnEvent(told.write))...))
+	time.Sleep(probed)
+	fill(t, db, conns)
+	synctest.Wait()
+	return b, told, db
+}
+
 // A call of any kind that hangs on a frozen node returns soon, whenever the node
 // freezes between two probes, and nothing happens to the other nodes.
 func TestHungCallsReturnSoon(t *testing.T) {
@@ -103,14 +119,7 @@ func TestHungCallsReturnSoon(t *testing.T) {
 			worst := time.Duration(0)
 			for phase := 0; phase < 170; phase += step {
 				synctest.Test(t, func(t *testing.T) {
-					b, told := fakedb.New(), new(diary)
-					b.OnSocket(TrackSocket)
-					for i := range 3 {
-						b.Node(nodeName(i)).SetMood(fakedb.Mood{Delay: time.Millisecond})
-					}
-					db := openDB(t, fakeCluster(t, b, 3, WithStrategy(Ordered), WithSeed(uint64(phase)+1), WithOnEvent(told.write)))
-					time.Sleep(3*time.Second + time.Duration(phase)*7*time.Millisecond)
-					fill(t, db, 2)
+					b, told, db := usedNodes(t, 3, 2, 3*time.Second+time.Duration(phase)*7*time.Millisecond, WithSeed(uint64(phase)+1))
 					call := prepare(t, db)
 					synctest.Wait()
 					b.Node("n1").SetMood(fakedb.Mood{Silent: true})
@@ -153,18 +162,12 @@ func TestShortSilenceOfAllIsNoAlarm(t *testing.T) {
 		t.Run(nodeName(nodes-1), func(t *testing.T) {
 			for phase := range 60 {
 				synctest.Test(t, func(t *testing.T) {
-					b, told := fakedb.New(), new(diary)
-					b.OnSocket(TrackSocket)
+					b, told, db := usedNodes(t, nodes, 2, 3*time.Second+time.Duration(phase)*20*time.Millisecond, WithSeed(uint64(phase)+1))
 					set := func(m fakedb.Mood) {
 						for i := range nodes {
 							b.Node(nodeName(i)).SetMood(m)
 						}
 					}
-					set(fakedb.Mood{Delay: time.Millisecond})
-					db := openDB(t, fakeCluster(t, b, nodes, WithStrategy(Ordered), WithSeed(uint64(phase)+1), WithOnEvent(told.write)))
-					time.Sleep(3*time.Second + time.Duration(phase)*20*time.Millisecond)
-					fill(t, db, 2)
-					synctest.Wait()
 					set(fakedb.Mood{Silent: true})
 					time.AfterFunc(pause, func() { set(fakedb.Mood{Delay: time.Millisecond}) })
 					if _, err := db.Exec("INSERT"); err != nil {
@@ -436,15 +439,7 @@ func TestLateCallsAskForFewProbes(t *testing.T) {
 func TestNoConnectionIsNoProof(t *testing.T) {
 	for phase := range 20 {
 		synctest.Test(t, func(t *testing.T) {
-			b, told := fakedb.New(), new(diary)
-			b.OnSocket(TrackSocket)
-			for i := range 3 {
-				b.Node(nodeName(i)).SetMood(fakedb.Mood{Delay: time.Millisecond})
-			}
-			db := openDB(t, fakeCluster(t, b, 3, WithStrategy(Ordered), WithSeed(uint64(phase)+1), WithOnEvent(told.write)))
-			time.Sleep(3*time.Second + time.Duration(phase)*50*time.Millisecond)
-			fill(t, db, 4)
-			synctest.Wait()
+			b, told, db := usedNodes(t, 3, 4, 3*time.Second+time.Duration(phase)*50*time.Millisecond, WithSeed(uint64(phase)+1))
 			b.Node("n1").SetMood(fakedb.Mood{Silent: true, Filtered: true})
 			time.AfterFunc(DefaultConfig().ProbeTimeout, func() { b.Node("n1").SetMood(fakedb.Mood{Delay: time.Millisecond}) })
 			if _, err := db.Exec("INSERT"); err != nil {
@@ -465,15 +460,7 @@ func TestNoConnectionIsNoProof(t *testing.T) {
 func TestOneMistakeIsEnough(t *testing.T) {
 	for _, more := range []time.Duration{350 * time.Millisecond, 450 * time.Millisecond} {
 		synctest.Test(t, func(t *testing.T) {
-			b, told := fakedb.New(), new(diary)
-			b.OnSocket(TrackSocket)
-			for i := range 3 {
-				b.Node(nodeName(i)).SetMood(fakedb.Mood{Delay: time.Millisecond})
-			}
-			db := openDB(t, fakeCluster(t, b, 3, WithStrategy(Ordered), WithOnEvent(told.write)))
-			time.Sleep(10 * time.Second)
-			fill(t, db, 1)
-			synctest.Wait()
+			b, told, db := usedNodes(t, 3, 1, 10*time.Second)
 			b.Node("n1").SetMood(fakedb.Mood{Delay: more})
 			for range 600 {
 				_, _ = db.Exec("INSERT")
