@@ -357,21 +357,6 @@ func (n *node) pending() string {
 	return ""
 }
 
-// onRenewed looks at a node whose recipe is another one. What the old one has
-// shown against new connections says nothing any more.
-func (n *node) onRenewed(l *life) {
-	if !n.renewed.Swap(false) {
-		return
-	}
-	h := &n.loop.health
-	if h.State == health.Down && h.Class == health.Misconfigured && !h.SilentBefore {
-		n.setState(health.Unknown, "", "")
-		n.allowRetry()
-	}
-	n.loop.sinceStatus = health.StatusEvery
-	n.probeNow(l)
-}
-
 // settingChanges returns the settings that differ, in the order of the fields.
 func settingChanges(cluster string, before, after *Config) []Change {
 	var all []Change
@@ -382,15 +367,4 @@ func settingChanges(cluster string, before, after *Config) []Change {
 		})
 	}
 	return all
-}
-
-// sameStrategy compares the only setting that is a struct.
-func sameStrategy(a, b any) bool { return a.(Strategy).same(b.(Strategy)) }
-
-// keeping returns the settings with which a running cluster goes on: what changes
-// at a restart only is as it was.
-func (c *Config) keeping(before *Config) *Config {
-	kept := *c
-	configTable.Keep(&kept, before, string(TakesRestart))
-	return &kept
 }

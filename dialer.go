@@ -1,6 +1,7 @@
 package clustersql
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
 	"errors"
@@ -10,7 +11,9 @@ import (
 	"sync/atomic"
 
 	"github.com/EnumApps/clustersql/internal/causal"
+	"github.com/EnumApps/clustersql/internal/clusterdsn"
 	"github.com/EnumApps/clustersql/internal/dialect"
+	"github.com/EnumApps/clustersql/internal/dialects"
 	"github.com/EnumApps/clustersql/internal/discovery"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/logline"
@@ -356,12 +359,6 @@ func (d *dialer) panicked(what string, with any) error {
 // Panicked is for a part of the check that may fail.
 func (d *dialer) Panicked(with any) error { return d.panicked("check", with) }
 
-// A panicError stands for a panic of the backend or of a check, or for a check
-// that has ended its goroutine. It says nothing about the node's sessions.
-type panicError struct{ text string }
-
-func (e *panicError) Error() string { return e.text }
-
 // askPlace asks a probe's conn for the node's position. The node is used also if
 // there is no answer.
 func (d *dialer) askPlace(ctx context.Context, r *dialed, found *health.Report, at dialect.Site) (err error) {
@@ -379,4 +376,20 @@ func (d *dialer) askPlace(ctx context.Context, r *dialed, found *health.Report, 
 		return err
 	}
 	return nil
+}
+
+// An address is the host and port of the DSN of a recipe, or its socket.
+type address struct {
+	of   *recipe
+	text string // empty if it is not known
+}
+
+// address returns where the node is.
+func (n *node) address() string {
+	r, known := n.dial.recipe(), n.tally.address.Load()
+	if known == nil || known.of != r {
+		known = &address{r, cmp.Or(r.addr, n.dial.hide(dialects.AddressOf(n.dial.dialect, r.dsn, clusterdsn.Prefix)))}
+		n.tally.address.Store(known)
+	}
+	return known.text
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/EnumApps/clustersql/internal/causal"
 	"github.com/EnumApps/clustersql/internal/health"
+	"github.com/EnumApps/clustersql/internal/redact"
 	"github.com/EnumApps/clustersql/internal/session"
 )
 
@@ -150,6 +151,12 @@ func (e *overdueError) Unwrap() []error {
 // never a [driver.ErrBadConn]. clustersql and database/sql do not run the
 // statement again; see [Idempotent].
 var ErrUnknownOutcome = errors.New("clustersql: it is not known whether the statement was run")
+
+// A panicError stands for a panic of the backend or of a check, or for a check
+// that has ended its goroutine. It says nothing about the node's sessions.
+type panicError struct{ text string }
+
+func (e *panicError) Error() string { return e.text }
 
 // A NodeError is the error of a statement or transaction whose node or
 // connection failed, if clustersql has something to add to the backend's error.
@@ -324,6 +331,34 @@ func (c failedConnector) Format(s fmt.State, verb rune) { c.d.Format(s, verb) }
 // Format prints the names of the clusters, for every verb.
 func (r *Registry) Format(s fmt.State, verb rune) {
 	format(s, verb, "clustersql: a Registry of the clusters "+names(r.Names()))
+}
+
+// refuse returns the error for a node that could not be added. It also
+// remembers the error for opens that find no nodes, because programs may ignore
+// what AddNode returns.
+func (m *manager) refuse(name string, err error) error {
+	err = m.wrong(name, err)
+	m.mu.Lock()
+	m.refused = err
+	m.mu.Unlock()
+	return err
+}
+
+// wrong returns an error about a node, with the names of the cluster and the node.
+func (m *manager) wrong(name string, err error) error {
+	if errors.Is(err, ErrClosed) {
+		return err
+	}
+	return fmt.Errorf("clustersql: cluster %q: node %q: %w", m.name, m.shown(name), err)
+}
+
+// shown returns a name for texts. A DSN with a password is no name, and is not
+// shown.
+func (m *manager) shown(name string) string {
+	if secrets, _ := m.cfg().dialectOf(m.backend).Secrets(name); len(secrets) > 0 || redact.HoldsPassword(name) {
+		return redact.Mark
+	}
+	return name
 }
 
 // names returns a list of names for people.

@@ -368,3 +368,18 @@ func layerOf(ctx context.Context, err error) (layer string) {
 	}
 	return socket.LayerOf(ctx, err)
 }
+
+// onRenewed looks at a node whose recipe is another one. What the old one has
+// shown against new connections says nothing any more.
+func (n *node) onRenewed(l *life) {
+	if !n.renewed.Swap(false) {
+		return
+	}
+	h := &n.loop.health
+	if h.State == health.Down && h.Class == health.Misconfigured && !h.SilentBefore {
+		n.setState(health.Unknown, "", "")
+		n.allowRetry()
+	}
+	n.loop.sinceStatus = health.StatusEvery
+	n.probeNow(l)
+}

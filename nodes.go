@@ -1,7 +1,6 @@
 package clustersql
 
 import (
-	"cmp"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -10,9 +9,7 @@ import (
 	"strings"
 
 	"github.com/EnumApps/clustersql/internal/calls"
-	"github.com/EnumApps/clustersql/internal/clusterdsn"
 	"github.com/EnumApps/clustersql/internal/dialect"
-	"github.com/EnumApps/clustersql/internal/dialects"
 	"github.com/EnumApps/clustersql/internal/drivers"
 	"github.com/EnumApps/clustersql/internal/members"
 	"github.com/EnumApps/clustersql/internal/redact"
@@ -284,34 +281,6 @@ func (m *manager) enlistTemplate(n *node, w members.Node) error {
 	return nil
 }
 
-// refuse returns the error for a node that could not be added. It also
-// remembers the error for opens that find no nodes, because programs may ignore
-// what AddNode returns.
-func (m *manager) refuse(name string, err error) error {
-	err = m.wrong(name, err)
-	m.mu.Lock()
-	m.refused = err
-	m.mu.Unlock()
-	return err
-}
-
-// wrong returns an error about a node, with the names of the cluster and the node.
-func (m *manager) wrong(name string, err error) error {
-	if errors.Is(err, ErrClosed) {
-		return err
-	}
-	return fmt.Errorf("clustersql: cluster %q: node %q: %w", m.name, m.shown(name), err)
-}
-
-// shown returns a name for texts. A DSN with a password is no name, and is not
-// shown.
-func (m *manager) shown(name string) string {
-	if secrets, _ := m.cfg().dialectOf(m.backend).Secrets(name); len(secrets) > 0 || redact.HoldsPassword(name) {
-		return redact.Mark
-	}
-	return name
-}
-
 func findNode(nodes []*node, name string) (int, bool) {
 	return slices.BinarySearchFunc(nodes, name, func(n *node, name string) int {
 		return strings.Compare(n.name, name)
@@ -379,20 +348,4 @@ func (m *manager) dismissed(nodes []*node) {
 	if len(nodes) > 0 {
 		m.news.Notify()
 	}
-}
-
-// An address is the host and port of the DSN of a recipe, or its socket.
-type address struct {
-	of   *recipe
-	text string // empty if it is not known
-}
-
-// address returns where the node is.
-func (n *node) address() string {
-	r, known := n.dial.recipe(), n.tally.address.Load()
-	if known == nil || known.of != r {
-		known = &address{r, cmp.Or(r.addr, n.dial.hide(dialects.AddressOf(n.dial.dialect, r.dsn, clusterdsn.Prefix)))}
-		n.tally.address.Store(known)
-	}
-	return known.text
 }

@@ -269,44 +269,16 @@ func setChoice[T ~string](value *T, text []byte, problem func(T) error) error {
 	return nil
 }
 
-// Rebalance decides how a cluster's connections are spread over its nodes after
-// nodes have come back; see [Config.Rebalance].
-type Rebalance string
-
-const (
-	// RebalanceByStrategy lets the strategy decide: RebalanceShares for
-	// Balanced, RebalanceFirst for Ordered, RebalanceRefresh for Race and
-	// Hedged, and RebalanceOff for a strategy made by NewStrategy.
-	RebalanceByStrategy Rebalance = ""
-	// RebalanceShares gives each of the nodes that are about equally fast its
-	// share by weight; see Balanced.
-	RebalanceShares Rebalance = "shares"
-	// RebalanceFirst moves all connections to the node that Ordered asks first.
-	RebalanceFirst Rebalance = "first"
-	// RebalanceRefresh gives no shares. Connections that are older than a
-	// node's return are closed once, and the strategy decides where the new
-	// ones go.
-	RebalanceRefresh Rebalance = "refresh"
-	// RebalanceOff leaves connections where they are.
-	RebalanceOff Rebalance = "off"
-)
-
-// UnmarshalText sets the value from its text in config.toml. The empty text
-// stands for RebalanceByStrategy.
-func (r *Rebalance) UnmarshalText(text []byte) error {
-	return setChoice(r, text, Rebalance.problem)
-}
-
-func (r Rebalance) problem() error {
-	switch r {
-	case RebalanceByStrategy, RebalanceShares, RebalanceFirst, RebalanceRefresh, RebalanceOff:
-		return nil
-	}
-	return fmt.Errorf("there is no %s: use \"shares\", \"first\", \"refresh\" or \"off\", or leave it out", conffile.Quote(string(r)))
-}
-
 // configTable are the settings of a Config.
 var configTable = settings.Of[Config]()
+
+// keeping returns the settings with which a running cluster goes on: what changes
+// at a restart only is as it was.
+func (c *Config) keeping(before *Config) *Config {
+	kept := *c
+	configTable.Keep(&kept, before, string(TakesRestart))
+	return &kept
+}
 
 // set sets the field of a key to a value of a TOML type: a string, int64,
 // float64 or bool. Its error is a *SettingError.

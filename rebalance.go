@@ -1,15 +1,53 @@
 package clustersql
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/balance"
+	"github.com/EnumApps/clustersql/internal/conffile"
 	"github.com/EnumApps/clustersql/internal/counts"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/held"
 	"github.com/EnumApps/clustersql/internal/session"
 )
+
+// Rebalance decides how a cluster's connections are spread over its nodes after
+// nodes have come back; see [Config.Rebalance].
+type Rebalance string
+
+const (
+	// RebalanceByStrategy lets the strategy decide: RebalanceShares for
+	// Balanced, RebalanceFirst for Ordered, RebalanceRefresh for Race and
+	// Hedged, and RebalanceOff for a strategy made by NewStrategy.
+	RebalanceByStrategy Rebalance = ""
+	// RebalanceShares gives each of the nodes that are about equally fast its
+	// share by weight; see Balanced.
+	RebalanceShares Rebalance = "shares"
+	// RebalanceFirst moves all connections to the node that Ordered asks first.
+	RebalanceFirst Rebalance = "first"
+	// RebalanceRefresh gives no shares. Connections that are older than a
+	// node's return are closed once, and the strategy decides where the new
+	// ones go.
+	RebalanceRefresh Rebalance = "refresh"
+	// RebalanceOff leaves connections where they are.
+	RebalanceOff Rebalance = "off"
+)
+
+// UnmarshalText sets the value from its text in config.toml. The empty text
+// stands for RebalanceByStrategy.
+func (r *Rebalance) UnmarshalText(text []byte) error {
+	return setChoice(r, text, Rebalance.problem)
+}
+
+func (r Rebalance) problem() error {
+	switch r {
+	case RebalanceByStrategy, RebalanceShares, RebalanceFirst, RebalanceRefresh, RebalanceOff:
+		return nil
+	}
+	return fmt.Errorf("there is no %s: use \"shares\", \"first\", \"refresh\" or \"off\", or leave it out", conffile.Quote(string(r)))
+}
 
 // rebalancing is what a node's loop remembers about connections that give way.
 type rebalancing struct {

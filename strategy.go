@@ -121,6 +121,9 @@ func (s Strategy) same(o Strategy) bool {
 		reflect.ValueOf(s.custom).Pointer() == reflect.ValueOf(o.custom).Pointer()
 }
 
+// sameStrategy compares the only setting that is a struct.
+func sameStrategy(a, b any) bool { return a.(Strategy).same(b.(Strategy)) }
+
 // UnmarshalText sets the strategy from its name in config.toml.
 func (s *Strategy) UnmarshalText(text []byte) error {
 	for _, known := range []Strategy{Race, Hedged, Balanced, Ordered} {
