@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/deadline"
+	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/socket"
 )
@@ -373,4 +374,17 @@ func (n *node) onOutrun(l *life, e outrun) {
 		n.tally.Outrun.Add(1)
 		n.learn(l, health.Evidence{Class: health.Slow, Took: took, Reason: health.SlowReason})
 	}
+}
+
+// askMembers asks one node who the members of its group are, on a connection of its own.
+func (n *node) askMembers(ctx context.Context) ([]string, []dialect.Unaddressed, error) {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg().AttemptTimeout)
+	defer cancel()
+	var r dialed
+	n.dial.connect(ctx, &r)
+	if r.failed != nil {
+		return nil, nil, r.failed.err
+	}
+	defer n.close(r.conn)
+	return n.dial.dialect.Members(ctx, r.conn)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/EnumApps/clustersql/internal/drivers"
 	"github.com/EnumApps/clustersql/internal/health"
+	"github.com/EnumApps/clustersql/internal/logline"
 	"github.com/EnumApps/clustersql/internal/members"
 )
 
@@ -149,7 +150,7 @@ func (c *change) commit() error {
 	m.settle()
 	m.news.Notify()
 	c.wake(before != c.cfg)
-	m.askAgain()
+	m.finder.AskSoon()
 	return nil
 }
 
@@ -181,7 +182,7 @@ func (m *manager) applied(nodes []Node, opts []Option) (Diff, error) {
 	for i := range base {
 		base[i].Conns = 0
 	}
-	templates, wanted, _ := m.split(&cfg, base)
+	templates, wanted, _ := m.finder.Split(cfg.sources(), cfg.dialectOf(m.backend), base)
 	c, err := m.prepare(&cfg, templates, wanted, func(i int, err error) error { return m.wrong(wanted[i].Name, err) })
 	if err != nil {
 		return Diff{}, err
@@ -190,6 +191,27 @@ func (m *manager) applied(nodes []Node, opts []Option) (Diff, error) {
 		return Diff{}, err
 	}
 	return c.diff, nil
+}
+
+// become gives the cluster the nodes that were found. It returns the index of one that no
+// node can be made of, and why, or -1. The caller has the turn.
+func (m *manager) become(templates, wanted []members.Node) (bad int, err error) {
+	bad = -1
+	c, err := m.prepare(m.cfg(), templates, wanted, func(i int, err error) error {
+		bad = i
+		return m.wrong(wanted[i].Name, err)
+	})
+	switch {
+	case err != nil && bad < 0:
+		m.log.Print(logline.Unusable, err.Error())
+	case err != nil:
+	case c.diff.Empty():
+		c.cancel()
+	case c.commit() == nil:
+		m.tally.Found.Add(uint64(len(c.diff.Changes)))
+		m.emit(Event{Kind: EventDiscovery, Reason: c.diff.summary(), Cause: causeFound})
+	}
+	return bad, err
 }
 
 // inherit makes a node the heir of a member. It returns the heir that there was.
@@ -275,7 +297,7 @@ func (c *change) wake(settings bool) {
 func (m *manager) afterChange() {
 	m.settle()
 	if m.cfg().discovers() && slices.ContainsFunc(*m.nodes.Load(), func(n *node) bool { return n.snapshot.Load().state == health.Down }) {
-		m.askAgain() // the node may be somewhere else now
+		m.finder.AskSoon() // the node may be somewhere else now
 	}
 }
 

@@ -333,6 +333,19 @@ func (r *Registry) Format(s fmt.State, verb rune) {
 	format(s, verb, "clustersql: a Registry of the clusters "+names(r.Names()))
 }
 
+// noNodes returns ErrNoNodes, with the reason if the last node was refused.
+func (m *manager) noNodes() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.refused != nil {
+		return fmt.Errorf("%w (the last one was refused: %w)", ErrNoNodes, m.refused)
+	}
+	if m.cfg().discovers() {
+		return fmt.Errorf("%w (%w)", ErrNoNodes, m.finder.Err())
+	}
+	return ErrNoNodes
+}
+
 // refuse returns the error for a node that could not be added. It also
 // remembers the error for opens that find no nodes, because programs may ignore
 // what AddNode returns.

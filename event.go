@@ -374,6 +374,12 @@ const (
 	causeMistake = "mistake"
 )
 
+// These are the causes of an EventDiscovery.
+const (
+	causeFound      = "found"
+	causeUnanswered = "unanswered"
+)
+
 // noteReload notes how a reload of the cluster ended, and tells that to emit.
 func (m *manager) noteReload(diff Diff, err error, emit func(Event)) {
 	m.setReload(len(diff.Changes), err)

@@ -14,6 +14,7 @@ import (
 	"weak"
 
 	"github.com/EnumApps/clustersql/internal/calls"
+	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/discovery"
 	"github.com/EnumApps/clustersql/internal/draw"
 	"github.com/EnumApps/clustersql/internal/drivers"
@@ -45,8 +46,9 @@ type manager struct {
 	gate  *gate.Gate
 	tally clusterTally
 
+	finder *discovery.Finder // what finds nodes; Start and Ended are called under mu
+
 	reloaded    atomic.Pointer[ReloadStatus] // nil before the first
-	shownFound  atomic.Pointer[foundStatus]  // nil before the first round of discovery
 	lines, hook calls.Queue                  // for lines and events about the cluster
 	turn        chan struct{}                // has room for one: whoever changes the members as a whole
 	unsettled   atomic.Bool                  // there are nodes that wait to become members, or to leave; see settle
@@ -60,15 +62,12 @@ type manager struct {
 	closing    []<-chan struct{}       // of connectors that giveUp closes; each is closed when that has ended
 	closed     bool                    // for good
 	templates  []members.Node          // what is configured and no node: discovery finds nodes for it
-	found      []discovery.Found       // what discovery has found and the guard rails let in; never changed, only replaced
-	finder     finder                  // what finds nodes
-	finding    context.Context         // of the life for which the finder was last started
 	refused    error                   // why the last AddNode or AddConnector failed; nil after one that worked
 }
 
 func newManager(backend driver.Driver, name string, opts []Option) *manager {
 	m := &manager{name: name, backend: backend, gate: gate.New(opensAtOnce, quickOpen), turn: make(chan struct{}, 1)}
-	m.finder = finder{m: m, kick: make(chan struct{}, 1)}
+	m.finder = m.newFinder()
 	cfg := DefaultConfig()
 	for _, opt := range opts {
 		opt(&cfg)
@@ -121,6 +120,41 @@ func (m *manager) acquire() error {
 	return nil
 }
 
+// newFinder returns what finds the nodes of the cluster.
+func (m *manager) newFinder() *discovery.Finder {
+	return discovery.NewFinder(discovery.Cluster{
+		Settings: m.discovery, Configured: m.configured, Empty: func() bool { return len(*m.nodes.Load()) == 0 }, Usable: m.usable,
+		Hide: func(text string) string { return redacted(*m.nodes.Load(), text) },
+		Ask:  m.askMembers, Turn: m.turn, Become: m.become, Heard: m.heard,
+	})
+}
+
+// find starts the finder if it is to run and does not. The caller holds m.mu.
+func (m *manager) find() {
+	if m.connectors > 0 && !m.closed && m.cfg().discovers() {
+		m.finder.Start(m.ctx)
+	}
+}
+
+// discovery returns the settings as the finder needs them.
+func (m *manager) discovery() discovery.Settings {
+	cfg := m.cfg()
+	s := discovery.Settings{
+		Kinds: cfg.sources(), Dialect: cfg.dialectOf(m.backend), Resolver: cfg.resolver(), Every: cfg.DiscoverEvery, Missing: cfg.DiscoverMissing, Floor: cfg.DiscoverFloor, Seed: cfg.Seed,
+		Source: func(ctx context.Context) ([]members.Node, error) {
+			found, err := cfg.Source(ctx)
+			all := make([]members.Node, len(found))
+			for i := range found {
+				all[i] = found[i].wanted("")
+			}
+			return all, err
+		},
+	}
+	s.Networks, _ = discovery.ParseNetworks(cfg.DiscoverNetworks) // validated
+	s.Addresses, _ = discovery.ParseMap(cfg.DiscoverAddresses)
+	return s
+}
+
 // running returns the context of the actors' present life, or ErrClosed if no
 // actors run.
 func (m *manager) running() (context.Context, error) {
@@ -132,37 +166,37 @@ func (m *manager) running() (context.Context, error) {
 	return m.ctx, nil
 }
 
-// noNodes returns ErrNoNodes, with the reason if the last node was refused.
-func (m *manager) noNodes() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.refused != nil {
-		return fmt.Errorf("%w (the last one was refused: %w)", ErrNoNodes, m.refused)
-	}
-	if err := m.discoveryError(); err != nil {
-		return fmt.Errorf("%w (%w)", ErrNoNodes, err)
-	}
-	return ErrNoNodes
-}
-
-// discoveryError returns what keeps discovery from an answer, or nil.
-func (m *manager) discoveryError() error {
-	s := m.shownFound.Load()
-	if !m.cfg().discovers() {
-		return nil
-	}
-	if s == nil {
-		return errors.New("discovery has no answer yet")
-	}
-	for _, src := range s.sources {
-		if src.Err != "" {
-			return fmt.Errorf("discovery: %s: %s", src.Name, src.Err)
+// askMembers asks the nodes that are up, one after the other until one answers.
+func (m *manager) askMembers(ctx context.Context) (told []string, unused []dialect.Unaddressed, err error) {
+	err = errNobodyToAsk
+	for _, n := range *m.nodes.Load() {
+		if State(n.effective(n.snapshot.Load())) != StateUp || ctx.Err() != nil {
+			continue
+		}
+		if told, unused, err = n.askMembers(ctx); err == nil {
+			break
 		}
 	}
-	if len(s.unused) > 0 {
-		return fmt.Errorf("discovery: %s is not used: %s", s.unused[0].Address, s.unused[0].Why)
+	return told, unused, err
+}
+
+var errNobodyToAsk = errors.New("no node is up that could be asked")
+
+// heard counts what sources have not answered, and tells what has changed.
+func (m *manager) heard(all, changed []discovery.Source) {
+	for _, s := range all {
+		if s.Err != "" {
+			m.tally.Unheard.Add(1)
+		}
 	}
-	return errors.New("discovery has found no node")
+	for _, s := range changed {
+		e := Event{Kind: EventDiscovery, Reason: s.Name + " answers again", Cause: causeFound}
+		if s.Err != "" {
+			e.Reason, e.Cause = fmt.Sprintf("%s: %s; the last good answer counts", s.Name, s.Err), causeUnanswered
+		}
+		m.emit(e)
+	}
+	m.news.Notify()
 }
 
 func (m *manager) names() []string {
@@ -255,8 +289,8 @@ func (m *manager) remains() remains {
 	m.leaving = slices.DeleteFunc(m.leaving, (*life).ended)
 	m.closing = slices.DeleteFunc(m.closing, isClosed)
 	h := remains{stop: m.stop, lives: slices.Clone(m.leaving), closing: slices.Clone(m.closing), told: []*calls.Queue{&m.lines, &m.hook}}
-	if m.finder.over != nil {
-		h.closing = append(h.closing, m.finder.over)
+	if over := m.finder.Ended(); over != nil {
+		h.closing = append(h.closing, over)
 	}
 	for _, member := range *m.nodes.Load() {
 		for _, n := range []*node{member, member.heir.Load()} {
@@ -334,7 +368,7 @@ func (m *manager) description(driver string) Description {
 		}
 	}
 	m.mu.Lock()
-	templates := discovery.Describe(m.templates, m.found, conns)
+	templates := discovery.Describe(m.templates, m.finder.Found(), conns)
 	m.mu.Unlock()
 	for _, t := range templates {
 		d.Nodes = append(d.Nodes, described(t))

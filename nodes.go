@@ -107,6 +107,48 @@ func (m *manager) originOf(w *members.Node, cfg *Config) (origin, error) {
 	return o, nil
 }
 
+// usable returns why no node can be made of what the program's own source has found.
+func (m *manager) usable(w *members.Node) error {
+	err := m.nameable(w.Name)
+	if err == nil {
+		var o origin
+		if o, err = m.originOf(w, m.cfg()); err == nil {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.giveUp(drivers.NewOwned(o.owned), nil)
+			return nil
+		}
+	}
+	return m.wrong(w.Name, err)
+}
+
+// configured returns the templates, and the nodes that are configured.
+func (m *manager) configured() (templates, nodes []members.Node) {
+	m.mu.Lock()
+	templates = slices.Clone(m.templates)
+	m.mu.Unlock()
+	for _, n := range m.describe() {
+		if !n.Departing && isConfigured(n.Origin) {
+			nodes = append(nodes, n.Node)
+		}
+	}
+	return templates, nodes
+}
+
+// isConfigured tells what the program, a file or a DSN wants from what was found.
+func isConfigured(origin string) bool {
+	return origin == originCode || origin == originFile || origin == originDSN
+}
+
+// described returns a node for a Description.
+func described(n members.Node) Node {
+	d := Node{Name: n.Name, DSN: n.DSN, Connector: n.Connector, Priority: n.Priority, Weight: n.Weight, Conns: n.Conns}
+	if !isConfigured(n.Origin) {
+		d.Found = n.Origin
+	}
+	return d
+}
+
 // addDSN adds a node that the backend opens by its DSN.
 func (m *manager) addDSN(name, dsn string, opts []NodeOption, from string) error {
 	if m.backend == nil {
@@ -277,7 +319,7 @@ func (m *manager) enlistTemplate(n *node, w members.Node) error {
 	m.templates = append(slices.Clone(m.templates), w)
 	m.refused = nil
 	m.find()
-	m.askAgain()
+	m.finder.AskSoon()
 	return nil
 }
 
@@ -305,7 +347,7 @@ func (m *manager) remove(name string) error {
 		if !gone {
 			return m.unknown(name)
 		}
-		m.askAgain()
+		m.finder.AskSoon()
 		return nil
 	}
 	nodes := slices.Delete(slices.Clone(old), i, i+1)

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/conffile"
+	"github.com/EnumApps/clustersql/internal/discovery"
 	"github.com/EnumApps/clustersql/internal/settings"
 )
 
@@ -351,11 +353,44 @@ func (d Discover) kinds() []Discover {
 	return all
 }
 
-func (d Discover) has(kind Discover) bool { return slices.Contains(d.kinds(), kind) }
-
 // A Source finds nodes for a cluster, such as in a registry of services; see
 // [Config.Source]. It returns all nodes that there are now. A node is its name: one that
 // is returned with another DSN, or with another Connector, is replaced, so return the
 // same Connector as long as it is the same node. It may be called from any goroutine,
 // one call at a time, and should return when ctx is done.
 type Source func(ctx context.Context) ([]Node, error)
+
+// discovers reports whether anything finds nodes.
+func (c *Config) discovers() bool { return c.Discover != DiscoverOff || c.Source != nil }
+
+// validateDiscovery returns a *SettingError for the first setting of discovery that
+// cannot work.
+func (c *Config) validateDiscovery() error {
+	if err := c.Discover.problem(); err != nil {
+		return &SettingError{"discover", err.Error()}
+	}
+	if key, problem := discovery.Problem(c.sources(), c.DiscoverNetworks, c.DiscoverAddresses, c.NameServer); problem != "" {
+		return &SettingError{key, problem}
+	}
+	return nil
+}
+
+// resolver returns the resolver that the settings name.
+func (c *Config) resolver() *net.Resolver {
+	server := ""
+	if c.NameServer != "" {
+		server, _ = discovery.ParseServer(c.NameServer) // validated
+	}
+	return discovery.Resolver(server)
+}
+
+// sources returns what a cluster asks for its nodes.
+func (c *Config) sources() (all discovery.Kinds) {
+	for _, kind := range c.Discover.kinds() {
+		all = append(all, discovery.Kind(kind))
+	}
+	if c.Source != nil {
+		all = append(all, discovery.Program)
+	}
+	return all
+}

@@ -139,7 +139,7 @@ func (t *reloading) prepare(spec clusterSpec) error {
 	}
 	m.turn <- struct{}{}
 	t.turns = append(t.turns, m)
-	templates, wanted, _ := m.split(&spec.cfg, nodes)
+	templates, wanted, _ := m.finder.Split(spec.cfg.sources(), spec.cfg.dialectOf(m.backend), nodes)
 	c, err := m.prepare(&spec.cfg, templates, wanted, func(i int, err error) error {
 		at := slices.IndexFunc(nodes, func(n members.Node) bool { return n.Name == wanted[i].Name })
 		return spec.wrongNode(max(0, at), err)

@@ -37,8 +37,8 @@ func (m *manager) status() ClusterStatus {
 	if r := m.reloaded.Load(); r != nil {
 		s.Reload = *r
 	}
-	if f := m.shownFound.Load(); f != nil && m.cfg().discovers() {
-		s.Sources, s.Unused = f.sources, f.unused
+	if f := m.finder.Shown(); f != nil && m.cfg().discovers() {
+		s.Sources, s.Unused = shownFound(f)
 	}
 	m.explain(&s, nodes, now)
 	return s

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/counts"
+	"github.com/EnumApps/clustersql/internal/discovery"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/jsonform"
 )
@@ -297,6 +298,17 @@ type UnusedNode struct {
 	Address string `json:"address"`
 	Source  string `json:"source"`
 	Why     string `json:"why"`
+}
+
+// shownFound returns what a round of discovery has come to.
+func shownFound(f *discovery.Shown) (sources []SourceStatus, unused []UnusedNode) {
+	for _, s := range f.Sources {
+		sources = append(sources, SourceStatus{Name: s.Name, Asked: s.Asked, Answered: s.Answered, Addresses: s.Addrs, Err: s.Err})
+	}
+	for _, u := range f.Unused {
+		unused = append(unused, UnusedNode{u.Addr, u.Source, u.Why})
+	}
+	return sources, unused
 }
 
 // Latency summarises how long something took. It is an immutable value. The

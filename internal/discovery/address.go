@@ -116,3 +116,24 @@ func ParseServer(text string) (string, error) {
 	}
 	return at.String(), nil
 }
+
+// Problem returns the key of the first setting of discovery that cannot work, and what is
+// wrong with it. Both are empty if there is none.
+func Problem(kinds Kinds, networks, addresses, server string) (key, problem string) {
+	all, err := ParseNetworks(networks)
+	if err != nil {
+		return "discover_networks", err.Error()
+	}
+	if _, err := ParseMap(addresses); err != nil {
+		return "discover_addresses", err.Error()
+	}
+	if server != "" {
+		if _, err := ParseServer(server); err != nil {
+			return "name_server", err.Error()
+		}
+	}
+	if kinds.Has(Members) && len(all) == 0 {
+		return "discover", `"members" would send the password to any address that a server names: set discover_networks to the networks of the nodes, as in "10.0.0.0/8"`
+	}
+	return "", ""
+}

@@ -2,10 +2,10 @@
 // have, and asks the name service for them. An answer may be wrong, empty, late or
 // hostile: the guard rails are here, and are pure.
 //
-// State and what it is made of have no goroutine, channel, lock or clock. Resolver
-// and Dial use the network, and Dial has goroutines, all of which have ended when it
-// returns or soon after. The root imports the package; it imports dialect and
-// members.
+// State and what it is made of have no goroutine, channel, lock or clock. A Finder is an
+// actor, which asks and has the cluster follow. Resolver and Dial use the network, and
+// Dial has goroutines, all of which have ended when it returns or soon after. The root
+// imports the package; it imports dialect, draw, health and members.
 package discovery
 
 import (
