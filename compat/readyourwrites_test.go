@@ -3,6 +3,7 @@ package compat
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -31,10 +32,10 @@ func TestReadYourWrites(t *testing.T) {
 	if err := c.WaitReplayed(ctx); err != nil {
 		t.Fatal(err)
 	}
-	pool := func(name string, opts ...clustersql.Option) *sql.DB {
+	pool := func(name string, nodes []*pgcluster.Node, opts ...clustersql.Option) (*sql.DB, clustersql.Driver) {
 		d := clustersql.NewDriver(nil, t.Name()+name, append([]clustersql.Option{clustersql.WithStrategy(clustersql.Balanced)}, opts...)...)
 		t.Cleanup(func() { d.Close() })
-		for _, n := range c.Nodes {
+		for _, n := range nodes {
 			cfg, err := pgx.ParseConfig(n.DSN("connect_timeout=2"))
 			if err != nil {
 				t.Fatal(err)
@@ -52,19 +53,33 @@ func TestReadYourWrites(t *testing.T) {
 				t.Logf("%s %s: %+v", d.Status().Name, n.Name, n.SessionReads)
 			}
 		})
-		return db
+		return db, d
 	}
-	writes, reads := pool(" writes", clustersql.WithRequire(clustersql.RequirePrimary)), pool(" reads")
+	way := func(name string, nodes []*pgcluster.Node) causaltest.Way {
+		db, d := pool(name, nodes)
+		return causaltest.Way{
+			Get: func(ctx context.Context, key int) (v int64, err error) {
+				err = db.QueryRowContext(ctx, "SELECT v FROM counters WHERE id = $1", key).Scan(&v)
+				return v, err
+			},
+			Calls: func() (sum causaltest.Calls) {
+				for _, n := range d.Status().Nodes {
+					r := n.SessionReads
+					sum = causaltest.Calls{Known: sum.Known + r.Known, Asked: sum.Asked + r.Asked, Waited: sum.Waited + r.Waited, Moved: sum.Moved + r.Moved, WaitTime: sum.WaitTime + r.WaitTime}
+				}
+				return sum
+			},
+		}
+	}
+	writes, _ := pool(" writes", c.Nodes, clustersql.WithRequire(clustersql.RequirePrimary))
+	all, far := way(" reads", c.Nodes), way(" far", c.Standbys())
 	causaltest.Check(t, causaltest.Options{
 		Reads: *sessionReads, Open: clustersql.ReadYourWrites,
 		Put: func(ctx context.Context, key int, value int64) error {
 			_, err := writes.ExecContext(ctx, "UPDATE counters SET v = $1 WHERE id = $2", value, key)
 			return err
 		},
-		Get: func(ctx context.Context, key int) (v int64, err error) {
-			err = reads.QueryRowContext(ctx, "SELECT v FROM counters WHERE id = $1", key).Scan(&v)
-			return v, err
-		},
+		Behind: func(err error) bool { return errors.Is(err, clustersql.ErrBehind) },
 		Carry: func(ctx context.Context) context.Context {
 			next, err := clustersql.WithToken(ctx, clustersql.Token(ctx))
 			if err != nil {
@@ -72,7 +87,7 @@ func TestReadYourWrites(t *testing.T) {
 			}
 			return next
 		},
-	}, func(t *testing.T, deaths bool) context.Context { return pauseReplay(t, c, deaths) })
+	}, all, far, func(t *testing.T, deaths bool) context.Context { return pauseReplay(t, c, deaths) })
 }
 
 // pauseReplay pauses the replay of the standbys for moments, until the context that

@@ -1,14 +1,17 @@
 package integration
 
 import (
+	"context"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/EnumApps/clustersql"
+	"github.com/EnumApps/clustersql/internal/causaltest"
 	"github.com/EnumApps/clustersql/internal/mysqlgroup"
 )
 
@@ -28,6 +31,7 @@ func TestMySQLReplication(t *testing.T) {
 		{"what a probe costs", (*members).replicaCost},
 		{"an account that may not ask", (*members).replicaBlind},
 		{"a stopped thread is a lag", (*members).threadsStopped},
+		{"reads of own writes", (*members).ownWrites},
 		{"a source that is gone", (*members).sourceGone},
 		{"a planned switchover moves the writers unseen", (*members).switchedOver},
 		{"a promotion, and the old primary back", (*members).promoted},
@@ -126,6 +130,34 @@ func (m *members) threadsStopped() {
 	m.spoiled("reads", p.reads.all())
 	m.spoiled("inserts", p.tape.all())
 	m.spared(read, m.third)
+}
+
+// ownWrites has sessions write and read, while the replicas' appliers are stopped for
+// moments, and one of them dies. No read sees less than it must, and the same check finds
+// reads that do without ReadYourWrites.
+func (m *members) ownWrites() {
+	on := sessionsOn{
+		writers:   len(m.Nodes),
+		exec:      m.Exec,
+		forWrites: []clustersql.Option{clustersql.WithRequire(clustersql.RequireReadWrite)},
+		forReads:  []clustersql.Option{clustersql.WithMaxLag(time.Hour)},
+		lag: func(t *testing.T, deaths bool) context.Context {
+			var loops []func(ctx context.Context, draw *rand.Rand)
+			for _, n := range m.Nodes[1:] {
+				loops = append(loops, causaltest.Moments(
+					func(ctx context.Context) { _ = n.StopThreads(ctx, "SQL_THREAD") },
+					func(ctx context.Context) { _ = n.StartThreads(ctx) }))
+			}
+			if deaths {
+				loops = append(loops, func(ctx context.Context, _ *rand.Rand) { killAndStart(ctx, t, m.third) })
+			}
+			return causaltest.Disturb(t, loops...)
+		},
+	}
+	for _, n := range m.Nodes {
+		on.names, on.dsns = append(on.names, n.Name), append(on.dsns, n.DSN(sessionParams))
+	}
+	on.check(m.T)
 }
 
 // sourceGone kills the primary. With nobody in sight who has more, the replicas

@@ -25,6 +25,9 @@ type Options struct {
 	// error says that nothing is known.
 	Put func(ctx context.Context, key int, value int64) error
 	Get func(ctx context.Context, key int) (int64, error)
+	// Behind reports whether the error of a Get says that no node had in time what the
+	// session has seen. Nil: there is no such error.
+	Behind func(err error) bool
 	// Open returns the context of a new session, or of none.
 	Open func(ctx context.Context) context.Context
 	// Carry returns a context that goes on with the session of ctx elsewhere. It is nil
@@ -36,6 +39,7 @@ type Options struct {
 type Result struct {
 	Writes, Reads, Carried    int64
 	WriteErrors, ReadErrors   int64
+	Behind                    int64 // reads that failed as Options.Behind says; not in ReadErrors
 	Stale, Backward           int64 // reads that saw less than their session had written, or had read
 	Example                   string
 	FirstWriteErr, FirstError error // of a write and a read, for the log
@@ -44,9 +48,9 @@ type Result struct {
 
 // String returns the counts.
 func (r *Result) String() string {
-	return fmt.Sprintf("%d reads (%d failed), %d writes (%d failed), %d sessions carried on; %d stale, %d backward; a read took %s, a write %s",
-		r.Reads, r.ReadErrors, r.Writes, r.WriteErrors, r.Carried, r.Stale, r.Backward,
-		mean(r.ReadTime, r.Reads+r.ReadErrors), mean(r.WriteTime, r.Writes+r.WriteErrors))
+	return fmt.Sprintf("%d reads (%d more were behind, %d failed), %d writes (%d failed), %d sessions carried on; %d stale, %d backward; a read took %s, a write %s",
+		r.Reads, r.Behind, r.ReadErrors, r.Writes, r.WriteErrors, r.Carried, r.Stale, r.Backward,
+		mean(r.ReadTime, r.Reads+r.Behind+r.ReadErrors), mean(r.WriteTime, r.Writes+r.WriteErrors))
 }
 
 func mean(d time.Duration, n int64) time.Duration {
@@ -139,11 +143,16 @@ func (w *worker) get(ctx context.Context, wrote, read map[int]int64) {
 	began := time.Now()
 	value, err := w.Get(ctx, key)
 	w.ReadTime += time.Since(began)
-	if err != nil {
-		if ctx.Err() == nil {
-			w.ReadErrors++
-			w.FirstError = either(w.FirstError, err)
-		}
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		return
+	case w.Options.Behind != nil && w.Options.Behind(err):
+		w.Result.Behind++
+		return
+	default:
+		w.ReadErrors++
+		w.FirstError = either(w.FirstError, err)
 		return
 	}
 	w.Result.Reads++
@@ -171,6 +180,7 @@ func (r *Result) add(o *Result) {
 	r.Carried += o.Carried
 	r.WriteErrors += o.WriteErrors
 	r.ReadErrors += o.ReadErrors
+	r.Behind += o.Behind
 	r.Stale += o.Stale
 	r.Backward += o.Backward
 	r.ReadTime += o.ReadTime
@@ -181,27 +191,61 @@ func (r *Result) add(o *Result) {
 	r.FirstWriteErr, r.FirstError = either(r.FirstWriteErr, o.FirstWriteErr), either(r.FirstError, o.FirstError)
 }
 
-// Costs returns how long a read and a write take one after the other, without a
-// session and with one. They are the means of n calls each, in turns. Each write is
-// followed by a read, which may have to wait.
-func Costs(ctx context.Context, o Options, n int) (readPlain, readSession, writePlain, writeSession time.Duration, err error) {
+// A Cost is what calls take, one after the other.
+type Cost struct {
+	Read, ReadInSession, Write, WriteInSession time.Duration // means
+	Reads                                      int           // in the session
+	Calls                                      Calls         // of them
+}
+
+// Calls are calls of sessions, by what they had to do before they were sent.
+type Calls struct {
+	Known, Asked, Waited, Moved uint64
+	WaitTime                    time.Duration // of those in Waited and Moved
+}
+
+// Costs measures n calls of each kind, in turns. Each write is followed by a read, which
+// may have to wait. calls tells what the sessions' reads have done so far.
+func Costs(ctx context.Context, o Options, calls func() Calls, n int) (c Cost, err error) {
 	session := o.Open(ctx)
 	timed := func(sum *time.Duration, f func() error) {
 		began := time.Now()
 		if e := f(); e != nil && err == nil {
 			err = e
 		}
-		*sum += time.Since(began)
+		*sum += time.Since(began) / time.Duration(n)
 	}
 	read := func(ctx context.Context) func() error {
 		return func() error { _, err := o.Get(ctx, 0); return err }
 	}
+	before := calls()
 	for i := range n {
-		timed(&writePlain, func() error { return o.Put(ctx, 0, o.From+int64(2*i)) })
-		timed(&readPlain, read(ctx))
-		timed(&writeSession, func() error { return o.Put(session, 0, o.From+int64(2*i+1)) })
-		timed(&readSession, read(session))
+		timed(&c.Write, func() error { return o.Put(ctx, 0, o.From+int64(2*i)) })
+		timed(&c.Read, read(ctx))
+		timed(&c.WriteInSession, func() error { return o.Put(session, 0, o.From+int64(2*i+1)) })
+		timed(&c.ReadInSession, read(session))
 	}
-	all := time.Duration(n)
-	return readPlain / all, readSession / all, writePlain / all, writeSession / all, err
+	c.Reads, c.Calls = n, calls()
+	c.Calls.Known -= before.Known
+	c.Calls.Asked -= before.Asked
+	c.Calls.Waited -= before.Waited
+	c.Calls.Moved -= before.Moved
+	c.Calls.WaitTime -= before.WaitTime
+	return c, err
+}
+
+// CostHead is the head of the manual's table.
+const CostHead = "a write | in a session | a read | in a session | its node was asked | and it waited | for"
+
+// String returns a row of that table. A read that has to be prepared is two calls, and the
+// second one's node is known, so the shares are of the reads.
+func (c Cost) String() string {
+	ms := func(d time.Duration) string { return fmt.Sprintf("%.2f ms", float64(d)/1e6) }
+	share := func(n uint64) string { return fmt.Sprintf("%.0f %%", 100*float64(n)/float64(c.Reads)) }
+	waited, wait := c.Calls.Waited+c.Calls.Moved, "-"
+	if waited > 0 {
+		wait = ms(c.Calls.WaitTime / time.Duration(waited))
+	}
+	return fmt.Sprintf("%s | %s | %s | %s | %s | %s | %s", ms(c.Write), ms(c.WriteInSession), ms(c.Read), ms(c.ReadInSession),
+		share(c.Calls.Asked+waited), share(waited), wait)
 }
