@@ -36,6 +36,7 @@ func TestGalera(t *testing.T) {
 		"reads on a slow node are hedged":         hedgedReadsOnASlowNode,
 		"reads that are slow everywhere":          hedgedReadsWhereAllAreSlow,
 		"hedged reads avoid a donor":              hedgedReadsAvoidDonors,
+		"a thousand adoptions":                    manyAdoptions,
 		"a hung Commit is cut":                    hungCommitIsCut,
 		"a network of the program's own":          customNetworkIsCutOnceTold,
 		"the driver knows its sockets":            driverKnowsItsSockets,
