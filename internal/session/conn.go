@@ -3,8 +3,8 @@
 // knows whether a conn is idle, so that the cluster may close it. It judges no
 // node, and does not wrap Rows.
 //
-// It has no goroutine, channel, lock or clock but one timer for each conn, which
-// tells of calls that take long, and has a lock where reads are hedged. What else the
+// It has no goroutine, channel, lock or clock but an alarm for each conn, which
+// tells of calls that take long, and a lock where reads are hedged. What else the
 // cluster and database/sql share is atomic. The root imports it; it imports the packages
 // causal, dialect, health, hedge and sqltext.
 package session
@@ -15,7 +15,6 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/EnumApps/clustersql/internal/causal"
 )
@@ -47,10 +46,10 @@ type conn struct {
 	txOf      *causal.Session // of the calls in that transaction, as long as there is one
 	owes      *causal.Session // whose call has read on the conn, which has not been asked for its position since
 	pinned    bool            // a statement may have begun a transaction, or left other state in the session; never cleared, as its end cannot be seen
-	late      *time.Timer     // calls the link's Late; nil before the first call, and where reads are hedged; see begin
+	late      *alarm          // calls the link's Late; nil before the first call, and where reads are hedged; see begin
 
 	// the same, for reads that are hedged
-	watch   *watch // nil before the first call, and after one for which it has fired
+	watch   *watch // nil before the first call, and after one for which it has gone off
 	begun   bool   // a statement was sent since the last ResetSession, or the program was told the node
 	strange bool   // what reads lean on may be in the session; never cleared
 	inTime  uint8  // reads that were answered in time, and not told yet

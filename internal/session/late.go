@@ -10,9 +10,9 @@ type Lateness interface {
 }
 
 // begin must be called before a call of the backend that may wait for the server,
-// and end after it. Between the two the conn's timer runs. It is made with the
+// and end after it. Between the two the conn's alarm is on. It is made with the
 // first call and used again for every other one, so that neither allocates. If
-// the timer fires as the call returns, Late is called for a call that is over.
+// it goes off as the call returns, Late is called for a call that is over.
 //
 // The rows of a query are the backend's own: what they wait for is not seen.
 func (c *conn) begin() {
@@ -22,22 +22,24 @@ func (c *conn) begin() {
 		w.start()
 		return
 	}
-	if c.link.Lateness == nil {
+	l := c.link.Lateness
+	if l == nil {
 		return
 	}
-	switch after := c.link.Lateness.LateAfter(); {
-	case after <= 0:
-	case c.late == nil:
-		c.late = time.AfterFunc(after, c.link.Lateness.Late)
-	default:
-		c.late.Reset(after)
+	after := l.LateAfter()
+	if after <= 0 {
+		return
 	}
+	if c.late == nil {
+		c.late = newAlarm(l.Late)
+	}
+	c.late.start(after)
 }
 
 func (c *conn) end() {
 	if c.watch != nil {
 		c.endRead()
 	} else if c.late != nil {
-		c.late.Stop()
+		c.late.stop()
 	}
 }

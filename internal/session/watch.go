@@ -9,14 +9,14 @@ import (
 	"github.com/EnumApps/clustersql/internal/hedge"
 )
 
-// A watch is the timer of a conn whose reads are hedged. It is started with each call
-// that may wait for the server and used again, unless it has fired: then its goroutine
+// A watch is the alarm of a conn whose reads are hedged. It is started with each call
+// that may wait for the server and used again, unless it has gone off: then its goroutine
 // may have it for longer than the call takes, and the conn gets another one.
 type watch struct {
 	conn  *conn
-	timer *time.Timer
+	alarm *alarm
 
-	// of the call; written by the conn's user while the timer is stopped
+	// of the call; written by the conn's user while the alarm is off
 	armed     bool
 	on        *tenure
 	hedgeAt   time.Duration // 0: the call is not hedged
@@ -65,12 +65,14 @@ func (c *conn) watching() *watch {
 		}
 	}
 	if c.watch == nil {
-		c.watch = &watch{conn: c}
+		w := &watch{conn: c}
+		w.alarm = newAlarm(w.fire)
+		c.watch = w
 	}
 	return c.watch
 }
 
-// arm decides when the timer fires.
+// arm decides when the alarm goes off.
 func (w *watch) arm(after time.Duration) {
 	w.on, w.hedgeAt, w.lateAt = w.conn.tenure, after, 0
 	if l := w.on.link.Lateness; l != nil {
@@ -79,18 +81,14 @@ func (w *watch) arm(after time.Duration) {
 	w.armed = w.hedgeAt > 0 || w.lateAt > 0
 }
 
-// start starts the timer of a watch that is armed. All else must have been written.
+// start starts the alarm of a watch that is armed. All else must have been written.
 func (w *watch) start() {
 	first := w.hedgeAt
 	if first == 0 || w.lateAt > 0 && w.lateAt < first {
 		first = w.lateAt
 	}
-	switch {
-	case first == 0:
-	case w.timer == nil:
-		w.timer = time.AfterFunc(first, w.fire)
-	default:
-		w.timer.Reset(first)
+	if first > 0 {
+		w.alarm.start(first)
 	}
 }
 
@@ -100,12 +98,12 @@ func (c *conn) endRead() *answer {
 	w := c.watch
 	if w == nil || !w.armed {
 		if c.late != nil {
-			c.late.Stop()
+			c.late.stop()
 		}
 		return nil
 	}
 	w.armed = false
-	if !w.timer.Stop() {
+	if w.alarm.stop() {
 		c.watch = nil
 		return w.end()
 	}
@@ -119,7 +117,7 @@ func (c *conn) endRead() *answer {
 	return nil
 }
 
-// end ends a call whose timer has fired.
+// end ends a call for which the alarm has gone off.
 func (w *watch) end() *answer {
 	w.mu.Lock()
 	w.over = true
