@@ -166,7 +166,7 @@ func openPanel(title string, labels []string, all []distribution) *plot.Plot {
 
 // pictured reports whether a contestant is shown in the pictures.
 func pictured(name string) bool {
-	return !slices.Contains([]string{plainAgain, plainDo1, idempotent}, name)
+	return !slices.Contains(append([]string{plainAgain, plainDo1}, settingsOnly...), name)
 }
 
 func drawOpens(dir string, r *Results) error {

@@ -58,7 +58,7 @@ var sections = []section{
 }
 
 func (r *rig) sectionOpens(ctx context.Context, to *Results) error {
-	t, err := r.newTeam(field{relays: true}, but(idempotent))
+	t, err := r.newTeam(field{relays: true}, but(settingsOnly...))
 	if err != nil {
 		return err
 	}

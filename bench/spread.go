@@ -66,7 +66,7 @@ var fields = []struct {
 func (r *rig) spreads(ctx context.Context) (results []*NodeSpread, err error) {
 	for _, f := range fields {
 		r.say("spread, nodes: %s", f.name)
-		t, err := r.newTeam(field{relays: true, weights: f.weights}, but(plainDo1, plainAgain, idempotent))
+		t, err := r.newTeam(field{relays: true, weights: f.weights}, but(append([]string{plainDo1, plainAgain}, settingsOnly...)...))
 		if err != nil {
 			return nil, err
 		}

@@ -51,7 +51,7 @@ func (t *Throughput) queries() (n int) {
 func (r *rig) throughput(ctx context.Context) (results []*Throughput, err error) {
 	r.say("throughput")
 	most := r.plan.workers[len(r.plan.workers)-1]
-	t, err := r.newTeam(field{conns: most}, but(plainDo1, idempotent))
+	t, err := r.newTeam(field{conns: most}, but(append([]string{plainDo1}, settingsOnly...)...))
 	if err != nil {
 		return nil, err
 	}
