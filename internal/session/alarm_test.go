@@ -113,3 +113,21 @@ func TestAlarmCountsAsStopTells(t *testing.T) {
 	}
 	t.Logf("%d of 2000", told)
 }
+
+// BenchmarkAlarm is what an alarm adds to a call that follows closely on another one, and
+// to a rare one.
+func BenchmarkAlarm(b *testing.B) {
+	for _, rare := range []bool{false, true} {
+		b.Run(map[bool]string{false: "close", true: "rare"}[rare], func(b *testing.B) {
+			a := newAlarm(func() {})
+			b.ReportAllocs()
+			for b.Loop() {
+				if rare {
+					a.began -= int64(time.Hour)
+				}
+				a.start(time.Hour)
+				a.stop()
+			}
+		})
+	}
+}
