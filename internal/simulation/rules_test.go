@@ -293,13 +293,15 @@ func (w *world) count() {
 }
 
 // checkHarmless is for schedules whose faults are about new connections alone:
-// good sessions are not the victims.
+// good sessions are not the victims. Where there was none, retiring harms nobody.
 func (w *world) checkHarmless(now glance) {
+	before := w.before
+	w.before = now
 	if w.plan.flavour != freshFault || w.special.Load() {
 		return
 	}
 	for name, s := range now {
-		if s.Generation != 0 && s.OpenConns > 0 {
+		if b := before[name]; s.Generation > b.Generation && s.OpenConns+b.OpenConns > 0 {
 			w.violate("%s has retired its sessions for a fault of new connections (%s)", name, s.LastErrorMessage)
 		}
 	}

@@ -46,10 +46,11 @@ type world struct {
 	readOnly    map[string]*atomic.Bool // by node; never changed after the start
 
 	// touched by the steps alone
-	db    *sql.DB
-	seen  int                    // runs of the ledger
-	owner map[*fakedb.Conn]*call // by a transaction
-	first map[*fakedb.Conn]*call // that sent something on it
+	db     *sql.DB
+	seen   int                    // runs of the ledger
+	before glance                 // at the step before
+	owner  map[*fakedb.Conn]*call // by a transaction
+	first  map[*fakedb.Conn]*call // that sent something on it
 
 	mu      sync.Mutex     // guards what follows; never held across a wait
 	numbers map[string]int // how many nodes have had the name
