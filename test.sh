@@ -339,7 +339,7 @@ simulate() {
   local pkg left failed=0
   pkg=$(simulation_package) || return
   for ((left = $1; left > 0; left -= 2)); do
-    go test -json -race -count=1 -timeout 12m -run '^Test(Roles|Causal)?Simulation$' "$pkg" \
+    go test -json -race -count=1 -timeout 12m -run '^Test((Roles|Causal)?Simulation|SimulationOfHedgedReads)$' "$pkg" \
       -simulate.for "$((left < 2 ? left : 2))m" || failed=1
   done
   return "$failed"

@@ -121,18 +121,22 @@ func TestSimulationOfHedgedReads(t *testing.T) {
 	if testing.Short() || race.Enabled {
 		seeds = 30
 	}
-	first := uint64(1)
-	if *simulateSeed != 0 {
+	first, end := uint64(1), time.Time{}
+	switch {
+	case *simulateSeed != 0:
 		first, seeds = *simulateSeed, 1
+	case *simulateFor > 0: // fresh seeds, for a part of the time
+		first, seeds, end = rand.Uint64N(1<<53)+1, 1<<32, time.Now().Add(*simulateFor/4)
 	}
-	sum := new(tally)
-	for seed := first; seed < first+seeds; seed++ {
+	sum, done := new(tally), 0
+	for seed := first; seed < first+seeds && (end.IsZero() || time.Now().Before(end)); seed++ {
+		done++
 		if report := simulatePlan(t, hedgedSchedule(seed), sum); report != "" {
 			t.Errorf("seed %d: violated; again: go test -run 'TestSimulationOfHedgedReads$' ./internal/simulation -simulate.seed %d\n%s", seed, seed, report)
 		}
 	}
-	t.Logf("%d reads came to another connection\n%s", sum.hedged, sum)
-	if sum.hedged == 0 && seeds >= 30 {
+	t.Logf("%d seeds from %d on, %d reads came to another connection\n%s", done, first, sum.hedged, sum)
+	if sum.hedged == 0 && done >= 30 {
 		t.Error("no read was hedged")
 	}
 }
