@@ -83,8 +83,8 @@ func (n *node) askSecondBest() {
 	}
 }
 
-// works reports whether a node that has answered can be compared with a silent one:
-// it is used, or it works and is not what the cluster asks for.
+// works reports whether a node that has answered can be compared with a silent one: it
+// is used, or not what the cluster asks for.
 func (s *snapshot) works() bool {
 	return s.state.Usable() || s.state == health.Down && s.class.Unsuited()
 }
@@ -98,9 +98,8 @@ func (n *node) answeredSince(since time.Time) bool {
 	})
 }
 
-// compare looks at a good check beside what the other nodes show. It may become
-// evidence against the node: it is second best for long, or is in another group
-// than the others.
+// compare looks at a good check beside what the other nodes show. It may become evidence
+// against the node: it is second best for long, or is in another group than the others.
 func (n *node) compare(e *health.Evidence) {
 	now := time.Now()
 	n.loop.health.Outlasting(e, n.cfg().DonorAfter, n.betterThere(), now)
@@ -236,9 +235,8 @@ func (n *node) grouped() bool {
 	return p != nil && p.Group != ""
 }
 
-// briefFor returns how long nothing more than must be is asked after the node did
-// not answer such a question. Each of them costs the probe's connection. A member of
-// a group may only be leaving it.
+// briefFor returns how long nothing more than must be is asked after such a question got
+// no answer. Each costs the probe's connection. A member of a group may only be leaving it.
 func (n *node) briefFor() time.Duration {
 	if n.grouped() {
 		return 5 * time.Second
@@ -325,6 +323,9 @@ func (n *node) noteRole(said *health.Replication, fellows []health.Fellow, now t
 		p.told, p.since, p.promoted = before.told, before.since, before.promoted
 		p.Replication = said.Completed(before.told)
 	}
+	if h := &n.loop.health; h.State == health.Down && !h.Class.Unsuited() {
+		n.loop.memory().lag.Missed()
+	}
 	p.lag = n.loop.memory().lag.Next(&p.Replication, fellows, now)
 	if begins := before == nil || !before.lag.Known; begins && p.Role == health.RoleReplica && p.Stream == health.StreamBroken && n.unheard() {
 		p.lag = health.Lag{Why: "it receives nothing, and not all nodes have been heard of"}
@@ -389,8 +390,7 @@ func (n *node) tellHidden(p *part) {
 	n.dial.log.Print(logline.Hidden, p.Hidden)
 }
 
-// hold makes a good probe evidence against a node that is held back because of
-// its fellows, and tells of it once.
+// hold makes a good probe evidence against a node that is held back, and tells it once.
 func (n *node) hold(against func(health.Class, string), text string) {
 	against(health.WrongRole, text)
 	reason := fmt.Sprintf("%s: %s", health.WrongRole, text)

@@ -508,3 +508,48 @@ func TestSwitchoverRetiresNoReader(t *testing.T) {
 		})
 	}
 }
+
+// A replica was down for some seconds in which the primary wrote. When it is back it says
+// that it is not behind, as it has received nothing yet. It is used when it has all that was
+// written more than max_lag ago.
+func TestReplicaThatWasDownIsBehind(t *testing.T) {
+	for _, away := range []time.Duration{4 * time.Second, 6 * time.Second, 9 * time.Second} {
+		t.Run(away.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := fakedb.New()
+				nodes := mysqlNodes(b, 3)
+				d := fakeCluster(t, b, 3, WithDialect(DialectMySQL), WithRequire(RequireStandby), WithMaxLag(2*time.Second))
+				openDB(t, d)
+				time.Sleep(5 * time.Second)
+				if s, reason := stateOf(d, 1); s != StateUp {
+					t.Fatalf("%s: %s", s, reason)
+				}
+				kill(b.Node("n2"))
+				time.Sleep(time.Second)
+				written := 100
+				write := func(to ...int) { // another transaction, which these nodes have
+					written++
+					for _, i := range to {
+						nodes[i].set(func(m *mysqlScript) { m.executed = fmt.Sprintf("aaaa:1-%d", written) })
+					}
+				}
+				for end := time.Now().Add(away); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+					write(0, 2)
+				}
+				revive(b.Node("n2"))
+				for range 100 {
+					write(0, 2)
+					never(t, d, 1, 100*time.Millisecond)
+				}
+				for range 100 {
+					write(0, 1, 2)
+					time.Sleep(100 * time.Millisecond)
+				}
+				for range 50 {
+					write(0, 1, 2)
+					always(t, d, 1, 100*time.Millisecond)
+				}
+			})
+		})
+	}
+}

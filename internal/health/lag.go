@@ -31,6 +31,7 @@ type LagTracker struct {
 	gap      time.Duration // between that and the one before
 	streams  time.Time     // the last look at which it received; zero if it never did
 	broken   time.Time     // the first look at which it did not; zero while it does
+	missed   bool          // nobody could look at it before the next look
 }
 
 // A place is where a log was at a time.
@@ -45,12 +46,17 @@ type place struct {
 // goes, and the places are further apart from then on.
 const mostPlaces = 32
 
+// Missed says that the node could not be looked at for some time before the next look.
+// What the primary wrote meanwhile may be as old as the last look at which the replica
+// had all.
+func (t *LagTracker) Missed() { t.missed = true }
+
 // Next takes what a node has just said and returns its lag. fellows are the
 // other nodes.
 func (t *LagTracker) Next(own *Replication, fellows []Fellow, now time.Time) Lag {
 	if own.Role == RoleReplica {
 		lag := t.replica(own, fellows, now)
-		t.looked, t.last = now, lag
+		t.looked, t.last, t.missed = now, lag, false
 		return lag
 	}
 	_, receive := followers(own, fellows)
@@ -154,7 +160,7 @@ func anyStreams(fellows []Fellow) bool {
 // reached. ok is false if no place can be compared with the replica's own. unseen
 // says that nobody knows the time.
 func (t *LagTracker) behind(own *Replication, primary *Fellow, now time.Time) (lag time.Duration, ok, unseen bool) {
-	anew := !t.looked.IsZero() && now.Sub(t.looked) > max(longGap, 3*t.gap)
+	anew := t.missed || !t.looked.IsZero() && now.Sub(t.looked) > max(longGap, 3*t.gap)
 	if primary != nil {
 		last := len(t.places) - 1
 		receded := last >= 0 && !covers(primary.Replication, t.places[last].position)
