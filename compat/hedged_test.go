@@ -46,12 +46,16 @@ type clusterOf func(*testing.T, []*pgcluster.Node, ...clustersql.Option) (cluste
 func hedgedCluster(t *testing.T, of clusterOf, servers []*pgcluster.Node, conns int) (clustersql.Driver, *sql.DB) {
 	t.Helper()
 	d, db := of(t, servers, clustersql.WithHedgedReads(true, 20*time.Millisecond), clustersql.WithLateAfter(0), clustersql.WithRebalance(clustersql.RebalanceOff, time.Minute))
-	db.SetMaxIdleConns(conns)
-	for range 2 { // pgx pings a connection when it is taken from the pool for the first time
-		for _, conn := range take(t, db, conns) {
-			conn.Close()
+	until(t, "the connections to be those of the first", func() bool { // on a busy machine an open may have left it
+		db.SetMaxIdleConns(-1)
+		db.SetMaxIdleConns(conns)
+		for range 2 { // pgx pings a connection when it is taken from the pool for the first time
+			for _, conn := range take(t, db, conns) {
+				conn.Close()
+			}
 		}
-	}
+		return d.Status().Nodes[0].OpenConns == conns
+	})
 	return d, db
 }
 

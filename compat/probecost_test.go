@@ -38,7 +38,10 @@ func (s pgStage) probesCost(t *testing.T) {
 			long, still := s.live(t, 9, tc.opts)
 			alone, each = quiet && still, nil
 			for i := range short {
-				each = append(each, long[i].less(short[i]).of(5))
+				c := long[i].less(short[i]).of(5)
+				each = append(each, c)
+				// Or the end of somebody else's session was counted late.
+				alone = alone && (try == 4 || c.sessions == 0 && c.statements >= 0.2)
 			}
 		}
 		for i, c := range each {

@@ -212,7 +212,7 @@ const groupPause = 15 * time.Second
 // its turn, behind those that were under way when it began. A node that was full
 // may take them one by one, and each dials, is checked and is answered.
 func (w *world) judgeRoom(began time.Time, ahead int64, node string) {
-	if w.plan.flavour != noRoom {
+	if w.plan.flavour != noRoom || w.special.Load() {
 		return
 	}
 	w.mu.Lock()
