@@ -313,6 +313,7 @@ type dueCut struct {
 	raise      bool   // the conns are not retired yet
 	proven     bool
 	silent     bool   // the last dial was not answered or refused; else it failed for a reason of its own, and says nothing
+	heard      bool   // the server was heard of after the silence began: that a dial is refused says nothing either
 	generation uint64 // when it became due
 	since      time.Time
 }
@@ -343,7 +344,7 @@ func (n *node) proveCut(e *health.Evidence) {
 		return
 	}
 	silent := e.Class == health.Silent && !e.OK
-	d.silent = silent || e.Class == health.Refused
+	d.silent = silent || e.Class == health.Refused && !d.heard
 	if silent {
 		d.proven = d.proven || n.loop.heard && n.answeredSince(e.Began) || len(n.nodes()) == 1
 	}
@@ -357,6 +358,8 @@ func (n *node) applyDue(l *life) {
 		return
 	case n.loop.health.State.Usable():
 	case !d.proven && (!d.silent || time.Since(d.since) < n.cfg().HangLimit):
+		return
+	case d.postpone(n.lastHeard()):
 		return
 	default:
 		if d.raise && n.generation.Load() == d.generation {

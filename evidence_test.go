@@ -131,6 +131,55 @@ func TestUnansweredDialsKeepTheConnections(t *testing.T) {
 	})
 }
 
+// The probe's connection was silent, and new ones are refused from then on. A session that
+// gets its answers shows that the silence is over: it is not cut. When new dials get no
+// answer either, and nothing more is heard, it is.
+func TestAnswersOfSessionsEndTheSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		b.OnSocket(TrackSocket)
+		var told diary
+		d := fakeCluster(t, b, 2, WithStrategy(Ordered), WithOnEvent(told.write))
+		for i := range 2 {
+			b.Node(nodeName(i)).SetMood(fakedb.Mood{Delay: time.Millisecond})
+		}
+		conn, err := openDB(t, d).Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		time.Sleep(5 * time.Second)
+		refused := syscall.ECONNREFUSED
+		b.Node("n1").SetMood(fakedb.Mood{Delay: time.Hour, Timeout: 50 * time.Millisecond, Dial: refused})
+		time.Sleep(1500 * time.Millisecond) // a probe
+		b.Node("n1").SetMood(fakedb.Mood{Delay: time.Millisecond, Dial: refused})
+		for range 60 {
+			if _, err := conn.ExecContext(t.Context(), "INSERT"); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+		}
+		time.Sleep(30 * time.Second) // idle
+		if _, err := conn.ExecContext(t.Context(), "INSERT"); err != nil {
+			t.Fatal(err)
+		}
+		if s := d.Status().Nodes[0]; s.State != StateDown {
+			t.Errorf("%+v", s)
+		}
+		if e := told.of("n1", EventCut, EventRetired); len(e) > 0 {
+			t.Errorf("%+v", e)
+		}
+		b.Node("n1").SetMood(fakedb.Mood{Silent: true})
+		began := time.Now()
+		if _, err := conn.ExecContext(t.Context(), "INSERT"); err == nil {
+			t.Error("a silent node has answered")
+		}
+		if took := time.Since(began); took > 25*time.Second { // hang_limit, and a dial that began late
+			t.Errorf("the call returned after %s", took)
+		}
+	})
+}
+
 // The server may end the probe's own connection: wait_timeout, an operator's
 // KILL. The node is up all along.
 func TestTheEndOfTheProbesConnectionIsNoDoubt(t *testing.T) {

@@ -188,14 +188,30 @@ func (n *node) look(l *life, d *doubt, ctx context.Context, timeout time.Duratio
 	}
 	d.ask = time.AfterFunc(timeout/3, n.askAnswers)
 	d.wait = deadline.New(ctx, timeout, errProbeTimeout, func() {
-		var heard time.Time
-		for _, s := range append(seen, n.conns.Older(math.MaxUint64)...) {
-			if at := s.Heard(); at.After(heard) {
-				heard = at
-			}
-		}
-		l.send(outcome{kind: outcomeWaited, doubt: d, heard: heard})
+		l.send(outcome{kind: outcomeWaited, doubt: d, heard: n.lastHeard(seen...)})
 	})
+}
+
+// lastHeard returns when the server was last heard of on a conn of the node, or on one of
+// these sockets.
+func (n *node) lastHeard(others ...*socket.Slot) (heard time.Time) {
+	for _, s := range append(others, n.conns.Older(math.MaxUint64)...) {
+		if at := s.Heard(); at.After(heard) {
+			heard = at
+		}
+	}
+	return heard
+}
+
+// postpone reports whether the server was heard of after the silence began. Then the
+// sessions that are there are not silent: the silence counts from then on, and needs
+// another proof.
+func (d *dueCut) postpone(heard time.Time) bool {
+	if !heard.After(d.since) {
+		return false
+	}
+	d.since, d.heard, d.silent, d.proven = heard, true, false, false
+	return true
 }
 
 // end ends the wait.
