@@ -351,7 +351,7 @@ func (n *node) noteRole(said *health.Replication, fellows []health.Fellow, now t
 		}
 		n.emit(Event{Kind: EventRole, Role: Role(p.Role), Reason: fmt.Sprintf("%s, was %s", p.Role, was.Role), Cause: health.WrongRole.String()})
 	}
-	if p.Role == health.RolePrimary && (was != nil || !p.Equal || p.Group != "") {
+	if p.Role == health.RolePrimary && (was != nil || !p.Equal || p.Group != "") || was == nil && p.System != "" {
 		n.askRivals()
 	}
 	return p
@@ -366,21 +366,21 @@ func (n *node) unheard() bool {
 }
 
 // askRivals wakes the nodes that were primaries when last asked: this one is now, or
-// has seen that another was promoted. It also wakes those whose lag is not known, and
-// that are not used for it: they may have been asked before this one.
+// has seen that another was promoted. It also wakes those of other data, and those whose
+// lag is not known, and that are not used for it: they may have been asked before this one.
 func (n *node) askRivals() {
 	n.publish()
 	for _, other := range n.nodes() {
 		s := other.snapshot.Load()
 		waits := s.part != nil && !s.part.lag.Known && s.state == health.Down && s.class == health.Lagging
-		if other != n && (waits || s.role() == health.RolePrimary) {
+		strange := s.part != nil && s.part.Apart(&n.loop.facts.part.Replication)
+		if other != n && (waits || strange || s.role() == health.RolePrimary) {
 			other.checkNow()
 		}
 	}
 }
 
-// tellHidden writes one line if the lag of a node is wanted, and the node does not
-// tell it.
+// tellHidden writes one line if a lag that is wanted is not told.
 func (n *node) tellHidden(p *part) {
 	wanted := n.cfg().MaxLag > 0 || n.cfg().LagQuery != ""
 	if n.loop.memory().hiddenTold || p.Role == health.RolePrimary && !p.Assumed || p.Hidden == "" || !wanted {

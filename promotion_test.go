@@ -210,6 +210,28 @@ func TestOtherDataIsHeldThroughAPause(t *testing.T) {
 	})
 }
 
+// Which data most nodes have is known when all have been heard of. A node of other data
+// that was heard of first is held then.
+func TestOtherDataIsHeldWhenTheOthersAreHeardOf(t *testing.T) {
+	for _, word := range []Require{RequireAny, RequireReadWrite} {
+		synctest.Test(t, func(t *testing.T) {
+			b := fakedb.New()
+			nodes := pgNodes(b, 3)
+			nodes[0].set(func(p *pgScript) { p.system = "11" })
+			nodes[1].set(func(p *pgScript) { p.standby = false })
+			for i, late := range []time.Duration{0, 100 * time.Millisecond, 300 * time.Millisecond} {
+				b.Node(nodeName(i)).Set(fakedb.Script{Delay: late})
+			}
+			d := fakeCluster(t, b, 3, WithDialect(DialectPostgres), WithRequire(word), WithProbe(10*time.Second, time.Second))
+			openDB(t, d)
+			time.Sleep(700 * time.Millisecond)
+			if s, reason := stateOf(d, 0); s != StateDown || !strings.Contains(reason, "other data") {
+				t.Errorf("%q: %s: %s", word, s, reason)
+			}
+		})
+	}
+}
+
 // A node that is held does not come in because it does not tell all any more.
 func TestHeldStandsWhileTheServerDoesNotTellAll(t *testing.T) {
 	for _, word := range []Require{RequireAny, RequireReadWrite} {

@@ -137,7 +137,7 @@ func known(own *Replication) Lag {
 func primaryOf(own *Replication, fellows []Fellow) (primary *Fellow) {
 	for i := range fellows {
 		f := &fellows[i]
-		if f.Replication.Role != RolePrimary || own.apart(f.Replication) || own.Group != "" && f.Replication.Alone {
+		if f.Replication.Role != RolePrimary || own.Apart(f.Replication) || own.Group != "" && f.Replication.Alone {
 			continue
 		}
 		if _, outranked := f.Replication.Outranked(f.Promoted, fellows); !outranked {

@@ -200,8 +200,8 @@ type Fellow struct {
 	Promoted    time.Time // when it was first seen as a primary after it was a replica; zero: it never was
 }
 
-// apart reports whether two nodes have other data, or do not say.
-func (r *Replication) apart(q *Replication) bool {
+// Apart reports whether two nodes say that they have other data.
+func (r *Replication) Apart(q *Replication) bool {
 	return r.System != "" && q.System != "" && r.System != q.System
 }
 
@@ -216,7 +216,7 @@ func (r *Replication) Outranked(promoted time.Time, fellows []Fellow) (f Fellow,
 		return Fellow{}, false
 	}
 	for _, f := range fellows {
-		if q := f.Replication; q.Role == RolePrimary && !q.Equal && !r.apart(q) && r.older(promoted, &f, fellows) {
+		if q := f.Replication; q.Role == RolePrimary && !q.Equal && !r.Apart(q) && r.older(promoted, &f, fellows) {
 			return f, true
 		}
 	}
@@ -233,7 +233,7 @@ func (r *Replication) Passed(rival string, fellows []Fellow) (f Fellow, ok bool)
 		return Fellow{}, false
 	}
 	for _, f := range fellows {
-		if q := f.Replication; q.Role == RoleReplica && !r.apart(q) && q.Timeline > r.Timeline && (q.Stream == StreamRuns || f.Name == rival) {
+		if q := f.Replication; q.Role == RoleReplica && !r.Apart(q) && q.Timeline > r.Timeline && (q.Stream == StreamRuns || f.Name == rival) {
 			return f, true
 		}
 	}
