@@ -116,7 +116,11 @@ func (t *LagTracker) replica(own *Replication, fellows []Fellow, now time.Time) 
 	case placed:
 		return Lag{For: lag, Known: true}
 	}
-	return known(own)
+	said := known(own)
+	if primary == nil && stream == StreamRuns && said.Known && said.For == 0 {
+		t.complete = now // nobody in sight may write
+	}
+	return said
 }
 
 // known is the lag by the node's own account.

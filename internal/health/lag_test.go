@@ -503,3 +503,28 @@ func TestCompleted(t *testing.T) {
 		}
 	}
 }
+
+// In a switchover no server takes writes for some seconds. A replica has all that there
+// is then, by its own account, and lacks what the new primary writes from there on.
+func TestLagBeginsWithTheNewPrimary(t *testing.T) {
+	var tracker LagTracker
+	own := Replication{Role: RoleReplica, Position: at(100), Received: at(100), Stream: StreamRuns, Told: true}
+	primary := func(name string, place uint64, now time.Time) []Fellow {
+		return []Fellow{{Name: name, Looked: now, Replication: &Replication{Role: RolePrimary, Position: at(place)}}}
+	}
+	if got := tracker.Next(&own, primary("n1", 100, noon), noon); got != (Lag{Known: true}) {
+		t.Fatalf("%+v", got)
+	}
+	now := noon
+	for range 8 {
+		now = now.Add(time.Second)
+		closed := []Fellow{{Name: "n1", Looked: now, Replication: &Replication{Role: RoleUnknown, Access: AccessRead, Position: at(100)}}}
+		if got := tracker.Next(&own, closed, now); got != (Lag{Known: true}) {
+			t.Fatalf("%+v", got)
+		}
+	}
+	now = now.Add(time.Second)
+	if got := tracker.Next(&own, primary("n2", 110, now), now); got != (Lag{For: time.Second, Known: true}) {
+		t.Errorf("%+v", got)
+	}
+}
