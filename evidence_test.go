@@ -139,7 +139,7 @@ func TestAnswersOfSessionsEndTheSilence(t *testing.T) {
 		b := fakedb.New()
 		b.OnSocket(TrackSocket)
 		var told diary
-		d := fakeCluster(t, b, 2, WithStrategy(Ordered), WithOnEvent(told.write))
+		d, _ := galeraCluster(t, b, 2, seeded(t), WithStrategy(Ordered), WithOnEvent(told.write))
 		for i := range 2 {
 			b.Node(nodeName(i)).SetMood(fakedb.Mood{Delay: time.Millisecond})
 		}
@@ -150,7 +150,12 @@ func TestAnswersOfSessionsEndTheSilence(t *testing.T) {
 		defer conn.Close()
 		time.Sleep(5 * time.Second)
 		refused := syscall.ECONNREFUSED
-		b.Node("n1").SetMood(fakedb.Mood{Delay: time.Hour, Timeout: 50 * time.Millisecond, Dial: refused})
+		b.Node("n1").SetMood(fakedb.Mood{Dial: refused, Timeout: 50 * time.Millisecond, Takes: func(query string) time.Duration {
+			if query == "" { // a dial
+				return time.Millisecond
+			}
+			return time.Hour
+		}})
 		time.Sleep(1500 * time.Millisecond) // a probe
 		b.Node("n1").SetMood(fakedb.Mood{Delay: time.Millisecond, Dial: refused})
 		for range 60 {

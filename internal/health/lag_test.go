@@ -508,7 +508,7 @@ func TestCompleted(t *testing.T) {
 // is then, by its own account, and lacks what the new primary writes from there on.
 func TestLagBeginsWithTheNewPrimary(t *testing.T) {
 	var tracker LagTracker
-	own := Replication{Role: RoleReplica, Position: at(100), Received: at(100), Stream: StreamRuns, Told: true}
+	own := Replication{Role: RoleReplica, Position: at(100), Stream: StreamRuns, Told: true}
 	primary := func(name string, place uint64, now time.Time) []Fellow {
 		return []Fellow{{Name: name, Looked: now, Replication: &Replication{Role: RolePrimary, Position: at(place)}}}
 	}
@@ -518,7 +518,10 @@ func TestLagBeginsWithTheNewPrimary(t *testing.T) {
 	now := noon
 	for range 8 {
 		now = now.Add(time.Second)
-		closed := []Fellow{{Name: "n1", Looked: now, Replication: &Replication{Role: RoleUnknown, Access: AccessRead, Position: at(100)}}}
+		closed := []Fellow{
+			{Name: "n1", Looked: now, Replication: &Replication{Role: RoleUnknown, Access: AccessRead, Position: at(100)}},
+			{Name: "n3", Looked: now, Replication: &own},
+		}
 		if got := tracker.Next(&own, closed, now); got != (Lag{Known: true}) {
 			t.Fatalf("%+v", got)
 		}
