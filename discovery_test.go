@@ -243,7 +243,7 @@ func TestDiscoveryByDNS(t *testing.T) {
 	defer s.Close()
 	_, port, _ := net.SplitHostPort(s.Addr()) // nobody listens there with TCP
 	s.Set("galera.db.test.", "127.0.0.1", "127.0.0.2")
-	db, d := discovered(t, s, "galera.db.test.:"+port, "&clustersql.discover=dns&clustersql.discover_networks=127.0.0.0%2F29&clustersql.discover_missing=2")
+	db, d := discovered(t, s, "galera.db.test.:"+port, "&clustersql.discover=dns&clustersql.discover_networks=127.0.0.0%2F29&clustersql.discover_missing=2&clustersql.open_timeout=300ms")
 	waitFor(t, d, namesAre("127.0.0.1:"+port, "127.0.0.2:"+port))
 	if n := d.Status().Nodes[0]; n.Origin != "dns galera.db.test.:"+port || n.Address != "127.0.0.1:"+port {
 		t.Errorf("%s at %s", n.Origin, n.Address)

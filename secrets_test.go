@@ -181,7 +181,7 @@ var secretDSNs = map[string]struct {
 // shows it nowhere: not in what is logged, told, exported or returned.
 func TestSecretsAreShownNowhere(t *testing.T) {
 	forms := slices.Sorted(maps.Keys(secretDSNs))
-	if race.Enabled { // which makes a form ten times as long
+	if testing.Short() || race.Enabled { // with -race, a form takes ten times as long
 		one := seedtest.Rand(t).IntN(len(forms))
 		forms = forms[one : one+1]
 	}

@@ -15,7 +15,8 @@
 #   ./test.sh microbench [N]  the Go benchmarks, N times (default 1), with allocations
 #   ./test.sh fuzz [S]     every fuzz test for S seconds each (default 30)
 #   ./test.sh simulate [M]  the simulation of faults on fresh seeds for M minutes (default 10)
-#   ./test.sh repeat N [busy] [PKG...]  the quick tests N times; busy: beside a busy loop on every core
+#   ./test.sh repeat N [busy] [norace] [PKG...]  the quick tests N times with -race, or without;
+#                          busy: beside a busy loop on every core
 #   ./test.sh soak [M]     a ledger under random faults on real servers for M minutes (default 30)
 #   ./test.sh group-replication  three MySQL servers, as a group and as replicas: unpacks
 #                          Debian's unstable packages into a folder (CLUSTERSQL_MYSQL names it) and installs nothing;

@@ -56,11 +56,12 @@ repeat() {
   local -A binary_dirs=() simulates=()
   local -a binaries=() packages=()
   case $runs in
-    '' | *[!0-9]* | 0) echo 'usage: ./test.sh repeat N [busy] [PKG...]' >&2; return 2 ;;
+    '' | *[!0-9]* | 0) echo 'usage: ./test.sh repeat N [busy] [norace] [PKG...]' >&2; return 2 ;;
   esac
   shift
-  local beside=
+  local beside='' race=-race
   if [ "${1:-}" = busy ]; then beside=yes; shift; fi
+  if [ "${1:-}" = norace ]; then race=-race=false; shift; fi
   if [ $# -gt 0 ]; then
     packages=("$@")
   else
@@ -71,7 +72,7 @@ repeat() {
   while read -r dir package; do
     echo "compiling the tests of $package"
     binary=$scratch/${package//\//_}.test
-    go test -race -c -o "$binary" "$package" || return
+    go test "$race" -c -o "$binary" "$package" || return
     [ -x "$binary" ] || continue # it has no tests
     binaries+=("$binary")
     binary_dirs[$binary]=$dir
