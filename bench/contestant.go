@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/EnumApps/clustersql"
 	"github.com/go-sql-driver/mysql"
@@ -41,11 +42,12 @@ const (
 	ordered    = "clustersql ordered"
 	idempotent = "clustersql balanced, idempotent"
 	lateOff    = "clustersql ordered, late_after off"
+	hedgeReads = "clustersql ordered, hedge_reads"
 )
 
 // settingsOnly are contestants that differ from another one in a setting that matters
 // for connections in use. They take part where these meet faults.
-var settingsOnly = []string{idempotent, lateOff}
+var settingsOnly = []string{idempotent, lateOff, hedgeReads}
 
 var contestants = []contestant{
 	{name: plain, make: onFirst},
@@ -61,6 +63,7 @@ var contestants = []contestant{
 	{name: ordered, ours: true, make: cluster(clustersql.Ordered)},
 	{name: idempotent, ours: true, make: cluster(clustersql.Balanced, clustersql.WithIdempotent(true))},
 	{name: lateOff, ours: true, make: cluster(clustersql.Ordered, clustersql.WithLateAfter(0))},
+	{name: hedgeReads, ours: true, make: cluster(clustersql.Ordered, clustersql.WithHedgedReads(true, 20*time.Millisecond))},
 }
 
 func contestantNamed(name string) (contestant, error) {

@@ -17,6 +17,8 @@ type Failover struct {
 	OnNode            []int           // connections on the node before the fault, per round
 	Failed            []int           // reads that failed, per round
 	HeldUp            []int           // reads that took long, per round
+	Hedged            []int           // reads that another node answered first while the node was away, per round
+	Longest           []time.Duration // of the reads, per round
 	Gap               []time.Duration // the longest time between two successes, per round
 	Return            []time.Duration // from the node's return to the first read on it, per round; below 0: there was none
 	Reads             int
@@ -32,16 +34,17 @@ const binWidth = 100 * time.Millisecond
 
 // An outage is a fault on a real node, and how it ends.
 type outage struct {
-	name  string
-	begin func(context.Context, *galera.Node) error
-	end   func(context.Context, *galera.Node) error
+	name   string
+	begin  func(context.Context, *galera.Node) error
+	end    func(context.Context, *galera.Node) error
+	silent bool // reads on the node get no answer, and no error
 }
 
 var outages = []outage{
-	{"kill -9, restart", func(_ context.Context, n *galera.Node) error { return n.Kill() }, startAgain},
-	{"freeze, resume", func(_ context.Context, n *galera.Node) error { return n.Freeze() }, resume},
-	{"non-primary, rejoin", func(ctx context.Context, n *galera.Node) error { return n.Isolate(ctx) }, rejoin},
-	{"shutdown, restart", func(ctx context.Context, n *galera.Node) error { return n.Shutdown(ctx) }, startAgain},
+	{"kill -9, restart", func(_ context.Context, n *galera.Node) error { return n.Kill() }, startAgain, false},
+	{"freeze, resume", func(_ context.Context, n *galera.Node) error { return n.Freeze() }, resume, true},
+	{"non-primary, rejoin", func(ctx context.Context, n *galera.Node) error { return n.Isolate(ctx) }, rejoin, false},
+	{"shutdown, restart", func(ctx context.Context, n *galera.Node) error { return n.Shutdown(ctx) }, startAgain, false},
 }
 
 func startAgain(ctx context.Context, n *galera.Node) error { return n.Start(ctx) }
@@ -144,6 +147,10 @@ func (r *rig) outage(ctx context.Context, o outage, of []*Failover, anything boo
 	pause(ctx, r.plan.well)
 	lost := r.othersLost(ctx)
 	defer lost()
+	before, err := t.hedged()
+	if err != nil {
+		return nil, err
+	}
 	away := time.Now()
 	if err := o.begin(ctx, node); err != nil {
 		return nil, err
@@ -153,24 +160,52 @@ func (r *rig) outage(ctx context.Context, o outage, of []*Failover, anything boo
 		return nil, err
 	}
 	back := time.Now()
+	after, err := t.hedged()
+	if err != nil {
+		return nil, err
+	}
 	pause(ctx, r.plan.stay)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	if lost() && !anything {
+	others := lost()
+	if others && !anything {
 		return nil, errors.Join(errOthers, r.cluster.WaitSynced(ctx))
 	}
 	err = t.together(func(i int, m *member) error {
 		var w Watched
 		err := m.client.call.Call("Role.Unwatch", Nothing{}, &w)
-		of[i].OnNode = append(of[i].OnNode, on[i])
+		of[i].OnNode, of[i].Hedged = append(of[i].OnNode, on[i]), append(of[i].Hedged, after[i]-before[i])
 		of[i].judge(w, r.plan, how.Port, began, away, back)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
+	if o.silent && !others {
+		if err := mustBeHedged(of); err != nil {
+			return nil, err
+		}
+	}
 	return of, r.cluster.WaitSynced(ctx)
+}
+
+// mustBeHedged fails if the contestant with hedge_reads had no read answered by another
+// node in the last round. If its reads are such that none may be sent twice, its figures
+// are those of ordered.
+func mustBeHedged(of []*Failover) error {
+	for _, f := range of {
+		if f.Contestant == hedgeReads && f.Hedged[len(f.Hedged)-1] == 0 {
+			return fmt.Errorf("%s: no read was answered by another node, though %d connections were on the silent one", f.Contestant, f.OnNode[len(f.OnNode)-1])
+		}
+	}
+	return nil
+}
+
+// hedged returns how many reads of each client another node has answered first so far.
+func (t *team) hedged() (all []int, err error) {
+	all = make([]int, len(t.members))
+	return all, t.together(func(i int, m *member) error { return m.client.call.Call("Role.Hedged", Nothing{}, &all[i]) })
 }
 
 // watch lets all clients open their connections and then read. It returns how
@@ -239,7 +274,7 @@ func pause(ctx context.Context, d time.Duration) {
 func (f *Failover) judge(w Watched, p plan, port int, began, away, back time.Time) {
 	slices.SortFunc(w.Reads, func(a, b Read) int { return a.At.Add(a.Took).Compare(b.At.Add(b.Took)) })
 	var line []Bin
-	failed, heldUp, gap, returned := 0, 0, time.Duration(0), time.Duration(-1)
+	failed, heldUp, longest, gap, returned := 0, 0, time.Duration(0), time.Duration(0), time.Duration(-1)
 	last := began
 	for _, r := range w.Reads {
 		end := r.At.Add(r.Took)
@@ -247,6 +282,7 @@ func (f *Failover) judge(w Watched, p plan, port int, began, away, back time.Tim
 		for len(line) <= bin {
 			line = append(line, Bin{})
 		}
+		longest = max(longest, r.Took)
 		if r.Took > p.heldUp {
 			heldUp++
 		}
@@ -263,7 +299,7 @@ func (f *Failover) judge(w Watched, p plan, port int, began, away, back time.Tim
 	}
 	f.Reads += len(w.Reads)
 	f.Failed, f.HeldUp = append(f.Failed, failed), append(f.HeldUp, heldUp)
-	f.Gap, f.Return = append(f.Gap, gap), append(f.Return, returned)
+	f.Longest, f.Gap, f.Return = append(f.Longest, longest), append(f.Gap, gap), append(f.Return, returned)
 	if f.Err == "" {
 		f.Err = w.Err
 	}

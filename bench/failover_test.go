@@ -1,9 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"reflect"
 	"testing"
 	"time"
+
+	"github.com/EnumApps/clustersql/internal/sqltext"
 )
 
 // The figures of a round are right: failures, long reads, the longest time
@@ -34,11 +37,36 @@ func TestFailoverIsJudged(t *testing.T) {
 	if want := 150 * time.Millisecond; f.Return[0] != want || f.backInUse() != want {
 		t.Errorf("back after %v, want %v", f.Return[0], want)
 	}
+	if want := 700 * time.Millisecond; f.Longest[0] != want {
+		t.Errorf("longest %v, want %v", f.Longest[0], want)
+	}
 	if got, want := f.Line[8], (Bin{Failed: 1}); got != want || len(f.Line) != 32 {
 		t.Errorf("line %v", f.Line)
 	}
 	if f.Away != 50*time.Millisecond || f.Back != 3*time.Second {
 		t.Errorf("away %v, back %v", f.Away, f.Back)
+	}
+}
+
+// The reads of the failovers are such that hedge_reads may send them twice.
+func TestWatchedReadsMayBeHedged(t *testing.T) {
+	if query := fmt.Sprintf(watchedRead, 1); !sqltext.Hedge(query, true) {
+		t.Errorf("%q is never hedged", query)
+	}
+}
+
+// A round in which nothing was hedged fails, whatever the rounds before it were.
+func TestRoundMustBeHedged(t *testing.T) {
+	all := []*Failover{
+		{Contestant: ordered, OnNode: []int{16, 16}, Hedged: []int{0, 0}},
+		{Contestant: hedgeReads, OnNode: []int{16, 16}, Hedged: []int{3, 1}},
+	}
+	if err := mustBeHedged(all); err != nil {
+		t.Error(err)
+	}
+	all[1].Hedged[1] = 0
+	if mustBeHedged(all) == nil {
+		t.Error("passed")
 	}
 }
 

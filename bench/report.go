@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -210,13 +211,13 @@ func (w *report) failovers(r *Results) {
 	w.line("All contestants read at the same time, each with %d readers and a read every %v, from", w.plan.readers, w.plan.readEvery)
 	w.line("warm pools of which a quarter or more were on the node, where the contestant allows it.")
 	w.line("The node was away for %v and watched for %v after it was Synced again. Figures are of", w.plan.away, w.plan.stay)
-	w.line("%d rounds each: failed reads and reads over %v of every round, the longest gap between", w.plan.failoverRounds, w.plan.heldUp)
-	w.line("two successes, and the median time from the node's return to the first read on it.")
-	w.line("hedged and ordered have every connection on the node, the others a part of them: a fault")
-	w.line("hits more of their reads. ordered is there as it is, and with late_after off. The reads ask")
-	w.line("for the server's port, so hedge_reads would send none of them twice. Who goes on using a")
-	w.line("node that is stale or refuses work has it in use again at once, and failed reads to show")
-	w.line("for it. A round in which the other nodes lost their group too was made again, up to two times.")
+	w.line("%d rounds each: failed reads and reads over %v of every round, the longest read, the", w.plan.failoverRounds, w.plan.heldUp)
+	w.line("longest gap between two successes, and the median time from the node's return to the")
+	w.line("first read on it. hedged and ordered have every connection on the node, the others a part")
+	w.line("of them: a fault hits more of their reads. ordered is there as it is, with late_after off,")
+	w.line("and with hedge_reads. Who goes on using a node that is stale or refuses work has it in use")
+	w.line("again at once, and failed reads to show for it. A round in which the other nodes lost their")
+	w.line("group too was made again, up to two times.")
 	w.line("")
 	w.line("![Reads while a node freezes and while one is non-primary](failover.svg)")
 	w.line("")
@@ -233,10 +234,23 @@ func (w *report) failovers(r *Results) {
 				back = fmt.Sprintf("%.1f s", d.Seconds())
 			}
 			rows = append(rows, []string{f.Contestant, list(f.OnNode), list(f.Failed), list(f.HeldUp),
-				fmt.Sprintf("%.0f ms", cells[1].figure(f)), back, fmt.Sprint(f.Reads)})
+				fmt.Sprintf("%.0f ms", ms(slices.Max(append(f.Longest, 0)))), fmt.Sprintf("%.0f ms", cells[1].figure(f)), back, fmt.Sprint(f.Reads)})
 		}
-		w.table([]string{"", "connections on the node", "failed reads", fmt.Sprintf("over %v", w.plan.heldUp), "longest gap", "in use again", "reads"}, rows)
+		w.table([]string{"", "connections on the node", "failed reads", fmt.Sprintf("over %v", w.plan.heldUp), "longest read", "longest gap", "in use again", "reads"}, rows)
+		if f := r.failover(o.name, hedgeReads); f != nil && sum(f.Hedged) > 0 {
+			w.line("")
+			w.line("With hedge_reads another node answered %s reads first while the node was away.", list(f.Hedged))
+		}
 	}
+}
+
+func (r *Results) failover(fault, name string) *Failover {
+	for _, f := range r.Failovers {
+		if f.Fault == fault && f.Contestant == name {
+			return f
+		}
+	}
+	return nil
 }
 
 func list(all []int) string {

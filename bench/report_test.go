@@ -32,7 +32,10 @@ func someResults() *Results {
 			}
 		}
 		for _, o := range outages {
-			f := &Failover{Fault: o.name, Contestant: c.name, Failed: []int{0}, Gap: []time.Duration{time.Millisecond}, Return: []time.Duration{0}, Line: []Bin{{OK: 1}, {Failed: 1}}, Back: time.Second}
+			f := &Failover{Fault: o.name, Contestant: c.name, Failed: []int{0}, Gap: []time.Duration{time.Millisecond}, Longest: []time.Duration{time.Millisecond}, Return: []time.Duration{0}, Line: []Bin{{OK: 1}, {Failed: 1}}, Back: time.Second}
+			if c.name == hedgeReads && o.silent {
+				f.Hedged = []int{16}
+			}
 			if !c.ours {
 				f.Failed, f.Gap, f.Return = []int{1}, []time.Duration{time.Second}, []time.Duration{-1}
 			}
@@ -60,6 +63,9 @@ func TestReportIsComplete(t *testing.T) {
 	}
 	if n := strings.Count(string(text), "**not reached**"); n > 0 {
 		t.Errorf("%d verdicts on good figures are bad:\n%s", n, text)
+	}
+	if got, want := strings.Count(string(text), "another node answered 16 reads first"), 1; got != want {
+		t.Errorf("the report says %d times, want %d, how many reads were hedged:\n%s", got, want, text)
 	}
 	if strings.Contains(string(text), "\n\n\n") || strings.Contains(string(text), "%!") {
 		t.Errorf("badly written:\n%s", text)
@@ -147,15 +153,6 @@ func TestVerdictsSeeWhatIsNotReached(t *testing.T) {
 
 func (r *Results) faulty(fault, name string) *FaultOpens {
 	for _, f := range r.Faulty {
-		if f.Fault == fault && f.Contestant == name {
-			return f
-		}
-	}
-	return nil
-}
-
-func (r *Results) failover(fault, name string) *Failover {
-	for _, f := range r.Failovers {
 		if f.Fault == fault && f.Contestant == name {
 			return f
 		}

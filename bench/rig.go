@@ -71,6 +71,8 @@ func schema() []string {
 	return []string{
 		"CREATE TABLE app.kv (id INT PRIMARY KEY, v INT NOT NULL) ENGINE=InnoDB",
 		"INSERT INTO app.kv VALUES " + strings.Join(rows, ","),
+		"CREATE FUNCTION app.node_port() RETURNS INT NO SQL RETURN @@port",
+		"CREATE SQL SECURITY INVOKER VIEW app.node AS SELECT app.node_port() AS port", // a view may name no variable itself
 		"CREATE USER " + proxyUser + "@'%'",
 	}
 }

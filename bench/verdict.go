@@ -271,7 +271,7 @@ func sum(all []int) (n int) {
 // others, in every cell. The plain driver is left out, because it has only one
 // node.
 func failoverVerdicts(r *Results) (all []Verdict) {
-	for _, name := range append(slices.Clone(strategies), idempotent) {
+	for _, name := range append(slices.Clone(strategies), idempotent, hedgeReads) {
 		var fine, best, of int
 		var worse []string
 		for _, f := range r.Failovers {

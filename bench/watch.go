@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/EnumApps/clustersql"
 )
 
 // A Watching says how a client reads while a fault comes and goes.
@@ -104,12 +106,16 @@ func (w *watch) run(ctx context.Context, c *Client, first, pace time.Duration) {
 	}
 }
 
+// watchedRead is a read of one row that also tells the port of the node. hedge_reads
+// leaves a read alone that names a variable or calls a function, and so the view does.
+const watchedRead = "SELECT port, v FROM node, kv WHERE id = %d"
+
 // read reads one row by its key. It has a deadline that is too long to matter.
 func (c *Client) read() (r Read, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), usualTimeout)
 	defer cancel()
 	r.At = time.Now()
-	query := fmt.Sprintf("SELECT @@port, v FROM kv WHERE id = %d", rand.IntN(rowsRead)+1)
+	query := fmt.Sprintf(watchedRead, rand.IntN(rowsRead)+1)
 	var v int
 	err = c.db.QueryRowContext(ctx, query).Scan(&r.Port, &v)
 	r.Took, r.Failed = time.Since(r.At), err != nil
@@ -131,5 +137,18 @@ func (c *Client) Unwatch(_ Nothing, to *Watched) error {
 	c.watch.readers.Wait()
 	to.Reads, to.Err = c.watch.reads, c.watch.err
 	c.watch = nil
+	return nil
+}
+
+// Hedged returns how many reads another node has answered first so far. It is 0 for
+// contestants that hedge none.
+func (c *Client) Hedged(_ Nothing, n *int) error {
+	d, ok := c.db.Driver().(clustersql.Driver)
+	if !ok {
+		return nil
+	}
+	for _, node := range d.Status().Nodes {
+		*n += int(node.HedgedReads.Won)
+	}
 	return nil
 }
