@@ -82,13 +82,18 @@ func (r *rig) failovers(ctx context.Context) (results []*Failover, err error) {
 // one node.
 var errOthers = errors.New("the other nodes lost their group too")
 
+// errUnhedged says that hedge_reads did nothing while the node in use was silent. If no
+// read is such that it may be sent twice, the figures are those of ordered.
+var errUnhedged = errors.New("with hedge_reads no read was answered by another node than the silent one")
+
 // faultOfOne runs one round. If Galera lets the fault take the other nodes with
-// it, the round says nothing about clients, and is run again. The third one
-// counts in any case.
+// it, or nothing was hedged, the round says nothing about clients, and is run again.
+// The third one fails if nothing was hedged, and else counts in any case.
 func (r *rig) faultOfOne(ctx context.Context, o outage, of []*Failover) (more []*Failover, err error) {
 	for try := 1; ; try++ {
 		r.say("failover, %s", o.name)
-		if more, err = r.outage(ctx, o, of, try == 3); !errors.Is(err, errOthers) {
+		more, err = r.outage(ctx, o, of, try == 3)
+		if try == 3 || !errors.Is(err, errOthers) && !errors.Is(err, errUnhedged) {
 			return more, err
 		}
 		r.say("%v: once more", err)
@@ -123,9 +128,8 @@ func (r *rig) watchers() (t *team, err error) {
 	return t, nil
 }
 
-// outage runs one round of a fault. of is nil before the first round. With
-// errOthers it is returned unchanged. With anything, outage does not check for
-// errOthers.
+// outage runs one round of a fault. of is nil before the first round. It is unchanged
+// with errOthers and errUnhedged. With anything, outage does not check for errOthers.
 func (r *rig) outage(ctx context.Context, o outage, of []*Failover, anything bool) ([]*Failover, error) {
 	t, err := r.watchers()
 	if err != nil {
@@ -147,7 +151,7 @@ func (r *rig) outage(ctx context.Context, o outage, of []*Failover, anything boo
 	pause(ctx, r.plan.well)
 	lost := r.othersLost(ctx)
 	defer lost()
-	before, err := t.hedged()
+	before, err := t.hedged(nil)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +164,7 @@ func (r *rig) outage(ctx context.Context, o outage, of []*Failover, anything boo
 		return nil, err
 	}
 	back := time.Now()
-	after, err := t.hedged()
+	answered, err := t.hedged(before)
 	if err != nil {
 		return nil, err
 	}
@@ -172,40 +176,42 @@ func (r *rig) outage(ctx context.Context, o outage, of []*Failover, anything boo
 	if others && !anything {
 		return nil, errors.Join(errOthers, r.cluster.WaitSynced(ctx))
 	}
+	if o.silent && !others && t.unhedged(answered) {
+		return nil, errors.Join(errUnhedged, r.cluster.WaitSynced(ctx))
+	}
 	err = t.together(func(i int, m *member) error {
 		var w Watched
 		err := m.client.call.Call("Role.Unwatch", Nothing{}, &w)
-		of[i].OnNode, of[i].Hedged = append(of[i].OnNode, on[i]), append(of[i].Hedged, after[i]-before[i])
+		of[i].OnNode, of[i].Hedged = append(of[i].OnNode, on[i]), append(of[i].Hedged, answered[i])
 		of[i].judge(w, r.plan, how.Port, began, away, back)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if o.silent && !others {
-		if err := mustBeHedged(of); err != nil {
-			return nil, err
-		}
-	}
 	return of, r.cluster.WaitSynced(ctx)
 }
 
-// mustBeHedged fails if the contestant with hedge_reads had no read answered by another
-// node in the last round. If its reads are such that none may be sent twice, its figures
-// are those of ordered.
-func mustBeHedged(of []*Failover) error {
-	for _, f := range of {
-		if f.Contestant == hedgeReads && f.Hedged[len(f.Hedged)-1] == 0 {
-			return fmt.Errorf("%s: no read was answered by another node, though %d connections were on the silent one", f.Contestant, f.OnNode[len(f.OnNode)-1])
+// unhedged reports whether another node has answered none of the reads of the client with
+// hedge_reads.
+func (t *team) unhedged(answered []int) bool {
+	for i, m := range t.members {
+		if m.name == hedgeReads && answered[i] == 0 {
+			return true
 		}
 	}
-	return nil
+	return false
 }
 
-// hedged returns how many reads of each client another node has answered first so far.
-func (t *team) hedged() (all []int, err error) {
+// hedged returns how many reads of each client another node has answered first since
+// before, or with nil since its start.
+func (t *team) hedged(before []int) (all []int, err error) {
 	all = make([]int, len(t.members))
-	return all, t.together(func(i int, m *member) error { return m.client.call.Call("Role.Hedged", Nothing{}, &all[i]) })
+	err = t.together(func(i int, m *member) error { return m.client.call.Call("Role.Hedged", Nothing{}, &all[i]) })
+	for i, n := range before {
+		all[i] -= n
+	}
+	return all, err
 }
 
 // watch lets all clients open their connections and then read. It returns how
