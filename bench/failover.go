@@ -18,7 +18,7 @@ type Failover struct {
 	Failed            []int           // reads that failed, per round
 	HeldUp            []int           // reads that took long, per round
 	Hedged            []int           // reads that another node answered first while the node was away, per round
-	Longest           []time.Duration // of the reads, per round
+	Longest           []time.Duration // of the reads that ran while the node was away, per round
 	Gap               []time.Duration // the longest time between two successes, per round
 	Return            []time.Duration // from the node's return to the first read on it, per round; below 0: there was none
 	Reads             int
@@ -288,7 +288,9 @@ func (f *Failover) judge(w Watched, p plan, port int, began, away, back time.Tim
 		for len(line) <= bin {
 			line = append(line, Bin{})
 		}
-		longest = max(longest, r.Took)
+		if r.At.Before(back) && end.After(away) {
+			longest = max(longest, r.Took)
+		}
 		if r.Took > p.heldUp {
 			heldUp++
 		}

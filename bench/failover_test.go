@@ -24,11 +24,12 @@ func TestFailoverIsJudged(t *testing.T) {
 		at(1000, other, time.Millisecond, false),
 		at(2000, port, time.Millisecond, false), // before the node was back: on a connection that survived
 		at(3100, port, 50*time.Millisecond, false),
+		at(3200, port, 800*time.Millisecond, false), // the node was not away any more
 	}
 	var f Failover
 	away, back := began.Add(50*time.Millisecond), began.Add(3*time.Second)
 	f.judge(Watched{Reads: reads, Err: "lost"}, plan{heldUp: 500 * time.Millisecond}, port, began, away, back)
-	if f.Failed[0] != 1 || f.HeldUp[0] != 1 || f.Reads != 6 || f.Err != "lost" {
+	if f.Failed[0] != 1 || f.HeldUp[0] != 2 || f.Reads != 7 || f.Err != "lost" {
 		t.Errorf("%+v", f)
 	}
 	if want := 1149 * time.Millisecond; f.Gap[0] != want {
@@ -40,7 +41,7 @@ func TestFailoverIsJudged(t *testing.T) {
 	if want := 700 * time.Millisecond; f.Longest[0] != want {
 		t.Errorf("longest %v, want %v", f.Longest[0], want)
 	}
-	if got, want := f.Line[8], (Bin{Failed: 1}); got != want || len(f.Line) != 32 {
+	if got, want := f.Line[8], (Bin{Failed: 1}); got != want || len(f.Line) != 41 {
 		t.Errorf("line %v", f.Line)
 	}
 	if f.Away != 50*time.Millisecond || f.Back != 3*time.Second {

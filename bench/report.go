@@ -211,11 +211,11 @@ func (w *report) failovers(r *Results) {
 	w.line("All contestants read at the same time, each with %d readers and a read every %v, from", w.plan.readers, w.plan.readEvery)
 	w.line("warm pools of which a quarter or more were on the node, where the contestant allows it.")
 	w.line("The node was away for %v and watched for %v after it was Synced again. Figures are of", w.plan.away, w.plan.stay)
-	w.line("%d rounds each: failed reads and reads over %v of every round, the longest read, the", w.plan.failoverRounds, w.plan.heldUp)
-	w.line("longest gap between two successes, and the median time from the node's return to the")
-	w.line("first read on it. hedged and ordered have every connection on the node, the others a part")
-	w.line("of them: a fault hits more of their reads. ordered is there as it is, with late_after off,")
-	w.line("and with hedge_reads. Who goes on using a node that is stale or refuses work has it in use")
+	w.line("%d rounds each: failed reads and reads over %v of every round, the longest read", w.plan.failoverRounds, w.plan.heldUp)
+	w.line("while the node was away, the longest gap between two successes, and the median time from")
+	w.line("the node's return to the first read on it. hedged and ordered have every connection on the")
+	w.line("node, the others a part of them: a fault hits more of their reads. ordered is there as it")
+	w.line("is, with late_after off, and with hedge_reads. Who goes on using a node that is stale or refuses work has it in use")
 	w.line("again at once, and failed reads to show for it. A round in which the other nodes lost their")
 	w.line("group too, or in which hedge_reads sent no read of a silent node to another one, was made")
 	w.line("again, up to two times.")
@@ -237,7 +237,7 @@ func (w *report) failovers(r *Results) {
 			rows = append(rows, []string{f.Contestant, list(f.OnNode), list(f.Failed), list(f.HeldUp),
 				fmt.Sprintf("%.0f ms", ms(slices.Max(append(f.Longest, 0)))), fmt.Sprintf("%.0f ms", cells[1].figure(f)), back, fmt.Sprint(f.Reads)})
 		}
-		w.table([]string{"", "connections on the node", "failed reads", fmt.Sprintf("over %v", w.plan.heldUp), "longest read", "longest gap", "in use again", "reads"}, rows)
+		w.table([]string{"", "connections on the node", "failed reads", fmt.Sprintf("over %v", w.plan.heldUp), "longest read, node away", "longest gap", "in use again", "reads"}, rows)
 		if f := r.failover(o.name, hedgeReads); f != nil && sum(f.Hedged) > 0 {
 			w.line("")
 			w.line("With hedge_reads another node answered %s reads first while the node was away.", list(f.Hedged))
