@@ -86,7 +86,7 @@ func TestClustersOfDSNs(t *testing.T) {
 // A cluster that is registered is in use, also while it is not open. One that
 // nobody can reach is not, and neither the list nor expvar keeps it.
 func TestClustersAreHeldWeakly(t *testing.T) {
-	name := t.Name()
+	name := uniqueName(t.Name())
 	b := fakedb.New()
 	registered := NewDriver(b.Driver(), name+"/registered", quiet)
 	defer registered.Close()
@@ -101,7 +101,7 @@ func TestClustersAreHeldWeakly(t *testing.T) {
 			t.Fatal(err)
 		}
 		runtime.GC()
-		wantIDs(t, name, name+"/left", name+"/registered")
+		wantIDs(t, name+"/", name+"/left", name+"/registered")
 		db.Close()
 	}()
 	d := NewDriver(b.Driver(), name+"/lost", quiet)
@@ -109,7 +109,7 @@ func TestClustersAreHeldWeakly(t *testing.T) {
 		t.Fatal(err)
 	}
 	d = registered
-	wantIDs(t, name, name+"/registered")
+	wantIDs(t, name+"/", name+"/registered")
 	for end := time.Now().Add(20 * time.Second); strings.Contains(expvar.Get(name+"/lost").String(), "n1"); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("expvar has %s", expvar.Get(name+"/lost"))
