@@ -277,8 +277,8 @@ func TestApplyIsAllOrNothing(t *testing.T) {
 // Of a thousand nodes one changes. No connection is closed but its own.
 func TestAThousandNodesOfWhichOneChanges(t *testing.T) {
 	many := 1000
-	if race.Enabled {
-		many = 150 // a thousand take a minute then; the oldest Go has them without
+	if testing.Short() || race.Enabled { // without it the thousand have a run of their own
+		many = 150
 	}
 	synctest.Test(t, func(t *testing.T) {
 		b := fakedb.New()

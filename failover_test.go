@@ -128,7 +128,7 @@ func (r *replicaSet) write(i, timeline int) {
 func TestNoWriteOnAnOldPrimary(t *testing.T) {
 	seed := seedtest.Of(t)
 	rounds := 20
-	if race.Enabled { // which makes a round ten times as long
+	if testing.Short() || race.Enabled { // without it all rounds have a run of their own
 		rounds = 8 // every strategy, and both words
 	}
 	for round := range rounds {
