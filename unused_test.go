@@ -17,10 +17,17 @@ import (
 // connection into the pool. The pool may have one connection only.
 func leaveUnused(t *testing.T, b *fakedb.Backend, db *sql.DB) {
 	t.Helper()
+	leaveScripted(t, b, db, fakedb.Script{})
+}
+
+// leaveScripted is leaveUnused for a connection that behaves as the script says.
+func leaveScripted(t *testing.T, b *fakedb.Backend, db *sql.DB, s fakedb.Script) {
+	t.Helper()
+	s.Delay = 50 * time.Millisecond
 	db.SetMaxOpenConns(1)
 	n1 := b.Node("n1")
 	held := usedConn(t, db)
-	n1.Set(fakedb.Script{Delay: 50 * time.Millisecond})
+	n1.Set(s)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	left := make(chan error)
@@ -183,5 +190,50 @@ func TestRawConnectionIsNotClosedUnderItsFunction(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// A func of sql.Conn.Raw gets no connection while the cluster is closing it, in another
+// goroutine. It gets it closed. The sql.Conn is of no more use then, and says so.
+func TestRawMeetsNoCloseUnderWay(t *testing.T) {
+	for _, panics := range []any{nil, "Close panics"} {
+		synctest.Test(t, func(t *testing.T) {
+			b := fakedb.New()
+			d := fakeCluster(t, b, 1)
+			db := openDB(t, d)
+			synctest.Wait()
+			leaveScripted(t, b, db, fakedb.Script{CloseDelay: time.Second, ClosePanic: panics})
+			conn, err := db.Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if err := d.Drain("n1"); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(100 * time.Millisecond)
+			if closing := b.Stats().Closing; closing > 0 { // it counts those that have only this left
+				t.Fatalf("%d Closes hang", closing)
+			}
+			began := time.Now()
+			err = conn.Raw(func(c any) error {
+				raw := c.(Conn).Raw().(*fakedb.Conn)
+				if took := time.Since(began); took != 900*time.Millisecond || !raw.Closed() || raw.Closing() {
+					t.Errorf("Raw gave it after %s, closed %t, and closing %t", took, raw.Closed(), raw.Closing())
+				}
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			for range 2 {
+				if _, err := conn.ExecContext(t.Context(), "work"); !errors.Is(err, driver.ErrBadConn) && !errors.Is(err, sql.ErrConnDone) {
+					t.Errorf("after that: %v", err)
+				}
+			}
+			if s := b.Stats(); s.UsedAfterClose+s.Concurrent+s.DoubleCloses > 0 {
+				t.Errorf("%s", s)
+			}
+		})
 	}
 }

@@ -40,7 +40,7 @@ type conn struct {
 	left      bool            // a caller has cancelled; errors that follow from that say nothing about the node
 	last      context.Context // of the last call; tells whether its caller has left; nil in the pool
 	lost      bool            // the connection is lost; nothing more is sent on it
-	stale     bool            // Raw gave it out although it had retired while nobody used it; nothing more is sent on it
+	stale     bool            // its first use has found it closed, or retired; nothing is sent on it
 	spent     bool            // not to be used again, though database/sql may not have seen a bad conn
 	inTx      bool            // from BeginTx until Commit or Rollback
 	txOf      *causal.Session // of the calls in that transaction, as long as there is one
@@ -90,11 +90,12 @@ func (c *conn) Node() string {
 
 // Raw returns the backend's conn. It counts as a use: sql.Conn.Raw itself calls
 // no method of the conn, and the cluster must not close the backend's conn
-// under the program's function. If the cluster has closed it before, the
-// backend's conn says so.
+// under the program's function. If the cluster has taken it before, to close it,
+// Raw returns when that is done: two goroutines must not be at work in the backend's
+// conn. It says then that it is closed.
 func (c *conn) Raw() driver.Conn {
 	if !c.usage.used && c.taken() != nil {
-		c.stale, c.usage.used = true, false // the next call is told
+		c.waitClosed()
 	}
 	c.strange = true // the program may do anything with it, also later
 	return c.backend
@@ -127,10 +128,11 @@ func (c *conn) closer() Closer {
 }
 
 // taken must be called before the first use of the conn, for which there was no
-// ResetSession. A conn that has retired by then is not used. If taken fails,
-// nothing has been sent.
+// ResetSession. A conn that has retired by then is not used, nor is one that the cluster
+// has closed. If taken fails, nothing has been sent, and it fails at the next use too.
 func (c *conn) taken() error {
 	if wasIdle, ok := c.usage.firstUse(); !ok || wasIdle && c.retired() || c.stale {
+		c.stale, c.usage.used = true, false
 		return driver.ErrBadConn
 	}
 	return nil

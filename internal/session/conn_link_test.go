@@ -489,8 +489,12 @@ func TestFirstUseKeepsTheClusterAway(t *testing.T) {
 
 		_, c = linked(t, s)
 		c.IsValid()
-		if h := (Handle{c.conn.tenure}); !h.TakeIdle() {
+		h := Handle{c.conn.tenure}
+		if !h.TakeIdle() {
 			t.Errorf("%s: the conn is idle", what)
+		}
+		if what == "Raw" { // it waits for that
+			_ = h.Close()
 		}
 		if err := use(c); what != "Raw" && !errors.Is(err, driver.ErrBadConn) {
 			t.Errorf("%s on a conn that the cluster closes: %v", what, err)
@@ -498,6 +502,76 @@ func TestFirstUseKeepsTheClusterAway(t *testing.T) {
 		if c.IsValid() {
 			t.Errorf("%s: a conn that the cluster closes is valid", what)
 		}
+	}
+}
+
+// A conn that the cluster had closed or retired before its first use is sent nothing,
+// however often a pool tries that does not heed its first error.
+func TestUnusableConnSaysSoEachTime(t *testing.T) {
+	for what, use := range map[string]func(c *execQueryConn) error{
+		"ping":     func(c *execQueryConn) error { return c.Ping(t.Context()) },
+		"exec":     func(c *execQueryConn) error { _, err := c.ExecContext(t.Context(), "exec", nil); return err },
+		"query":    func(c *execQueryConn) error { _, err := c.QueryContext(t.Context(), "query", nil); return err },
+		"prepare":  func(c *execQueryConn) error { _, err := c.PrepareContext(t.Context(), "prepare"); return err },
+		"begin":    func(c *execQueryConn) error { _, err := c.BeginTx(t.Context(), driver.TxOptions{}); return err },
+		"argument": func(c *execQueryConn) error { return c.CheckNamedValue(&driver.NamedValue{Value: 1}) },
+	} {
+		for _, closes := range []bool{true, false} {
+			s := &script{shape: shape{newestConn, newestStmt, -1}}
+			w, c := linked(t, s)
+			c.IsValid()
+			if !closes {
+				w.generation.Add(1)
+			} else if h := (Handle{c.conn.tenure}); !h.TakeIdle() {
+				t.Fatal("not idle")
+			}
+			s.lines = nil
+			for i := range 3 {
+				if err := use(c); err != driver.ErrBadConn {
+					t.Errorf("%s, closed %t, call %d: %v", what, closes, i+1, err)
+				}
+			}
+			if s.lines != nil {
+				t.Errorf("%s, closed %t: the backend was called: %q", what, closes, s.lines)
+			}
+		}
+	}
+}
+
+// Raw gives out no backend's conn whose Close is still to come, or under way in another
+// goroutine. It waits for that, also for a Close that panics.
+func TestRawWaitsForTheClose(t *testing.T) {
+	for _, panics := range []string{"", "Close"} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &script{shape: shape{newestConn, newestStmt, -1}, panics: panics}
+			w, c := linked(t, s)
+			c.IsValid()
+			h := Handle{c.conn.tenure}
+			if !h.TakeIdle() {
+				t.Fatal("not idle")
+			}
+			raw := make(chan driver.Conn)
+			go func() { raw <- c.Raw() }()
+			synctest.Wait()
+			select {
+			case <-raw:
+				t.Fatal("Raw did not wait")
+			default:
+			}
+			go func() {
+				defer func() { _ = recover() }()
+				_ = h.Close()
+			}()
+			if got := <-raw; got != c.backend || !s.saw("Close") {
+				t.Errorf("%v after %q", got, s.lines)
+			}
+			if got := c.Raw(); got != c.backend {
+				t.Errorf("the second Raw: %v", got)
+			}
+			if err := c.Close(); err != nil || w.closes.Load() != 1 {
+				t.Errorf("%v, closed %d times", err, w.closes.Load())
+			}
+		})
 	}
 }
 

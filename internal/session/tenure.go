@@ -55,7 +55,7 @@ type tenure struct {
 	checker       driver.NamedValueChecker
 
 	// shared by the conn's user and the cluster
-	closed atomic.Bool
+	closed atomic.Pointer[chan struct{}] // nil: no Close has returned; &overClosed: one has; else the user waits for it
 	usage  usage
 }
 
@@ -85,8 +85,12 @@ func (t *tenure) start(backend driver.Conn, l Link) {
 // the conn whose user closes it, and knows why. If it is nil, by is who does.
 func (t *tenure) close(of *conn, by Closer) error {
 	defer func() {
-		if !t.closed.CompareAndSwap(false, true) {
+		switch before := t.closed.Swap(&overClosed); before {
+		case nil:
+		case &overClosed:
 			return
+		default: // a Raw waits
+			close(*before)
 		}
 		if of != nil {
 			by = of.closer()
@@ -97,6 +101,21 @@ func (t *tenure) close(of *conn, by Closer) error {
 		}
 	}()
 	return t.backend.Close()
+}
+
+// overClosed has an address, and no other use.
+var overClosed chan struct{}
+
+// waitClosed returns when the backend's Close has, if the cluster has taken the conn.
+// Whoever took it always calls Close. Only the conn's user calls waitClosed.
+func (t *tenure) waitClosed() {
+	if t.usage.state.Load() != gone {
+		return
+	}
+	over := make(chan struct{})
+	if t.closed.CompareAndSwap(nil, &over) {
+		<-over
+	}
 }
 
 // forget lets go of what a tenure has that is closed: it may be a part of a conn that
