@@ -88,15 +88,6 @@ func (w *world) wellAgain() {
 	}
 }
 
-// checkGoroutines bounds what runs by what is there: nodes, conns, calls.
-func (w *world) checkGoroutines() {
-	stats := w.backend.Stats()
-	most := 100 + 40*w.plan.settings.nodes + 2*stats.Live + 8*w.callsOut() + int(w.opening.Load())*(4+4*w.plan.settings.nodes)
-	if n := runtime.NumGoroutine() - w.goroutines; n > most {
-		w.violate("%d goroutines, and %d are enough for %d conns and %d calls", n, most, stats.Live, w.callsOut())
-	}
-}
-
 // hour has a node refuse work for long while no connection to it can be closed:
 // the backend's Close does not return. Each probe of it leaves one behind, and
 // the cluster stops probing when there are too many.

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"maps"
 	"net"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -33,8 +32,6 @@ type world struct {
 	driver  clustersql.Driver
 	hook    chan struct{} // closed when the program's hook is to return
 	once    sync.Once     // closes it
-
-	goroutines int // before the start
 
 	statements  atomic.Int64
 	seq         atomic.Int64 // orders calls and handovers
@@ -76,7 +73,7 @@ type handover struct {
 
 func newWorld(name string, plan *schedule, tally *tally) *world {
 	w := &world{
-		book: newBook(), plan: plan, backend: fakedb.New(), hook: make(chan struct{}), goroutines: runtime.NumGoroutine(), tally: tally, readOnly: make(map[string]*atomic.Bool),
+		book: newBook(), plan: plan, backend: fakedb.New(), hook: make(chan struct{}), tally: tally, readOnly: make(map[string]*atomic.Bool),
 		owner: make(map[*fakedb.Conn]*call), first: make(map[*fakedb.Conn]*call), handed: make(map[*fakedb.Conn]handover),
 		held: make(map[*fakedb.Conn]*call), texts: make(map[string]*statement), numbers: make(map[string]int),
 		groups: make(map[string]*group), truths: make(map[string]*truth), looked: time.Now(),
@@ -337,24 +334,4 @@ func (w *world) check() {
 		w.judge(r)
 	}
 	w.count()
-}
-
-// bubble returns the stacks of the bubble's goroutines.
-func bubble() string {
-	buf := make([]byte, 1<<20)
-	buf = buf[:runtime.Stack(buf, true)]
-	all := strings.Split(string(buf), "\n\n")
-	mine := all[0][strings.Index(all[0], "synctest bubble"):]
-	mine = mine[:strings.Index(mine, "]")]
-	var stacks []string
-	for _, g := range all[1:] {
-		head, _, _ := strings.Cut(g, "\n")
-		if strings.Contains(g, "created by testing/synctest.Test ") || strings.Contains(head, "[synctest.Run") {
-			continue
-		}
-		if strings.Contains(head, mine+"]") || strings.Contains(head, mine+",") {
-			stacks = append(stacks, g)
-		}
-	}
-	return strings.Join(stacks, "\n\n")
 }
