@@ -272,8 +272,9 @@ func (d Driver) Close() error {
 //
 // Raw returns the backend's connection. Use it only inside that function and do
 // not close it: it still belongs to the cluster, which does not close it before
-// the function returns. The cluster does not see the errors that it returns
-// there, so they do not change the node's state.
+// the function returns. A connection that nobody has used yet may be closed already;
+// Raw waits for a Close that is under way. The cluster does not see the errors that it
+// returns there, so they do not change the node's state.
 //
 //	err := conn.Raw(func(c any) error {
 //		backend := c.(clustersql.Conn).Raw()
