@@ -4,9 +4,9 @@
 // node, and does not wrap Rows.
 //
 // It has no goroutine, channel, lock or clock but an alarm for each conn, which
-// tells of calls that take long, and a lock where reads are hedged. What else the
-// cluster and database/sql share is atomic. The root imports it; it imports the packages
-// causal, dialect, health, hedge and sqltext.
+// tells of calls that take long, a lock where reads are hedged, and a channel while
+// Raw waits for a Close. What else the cluster and database/sql share is atomic. The
+// root imports it; it imports the packages causal, dialect, health, hedge and sqltext.
 package session
 
 import (
