@@ -26,6 +26,7 @@ type LagTracker struct {
 	since    time.Time // since when the replica lacks what is at the first of them; zero if nobody knows
 	spacing  time.Duration
 	complete time.Time     // when there was no more than the replica has; zero if it was never seen to have all
+	turned   time.Time     // the replica lacked nothing older when its source changed, by the look before that
 	looked   time.Time     // the last look
 	last     Lag           // what was worked out then; unknown if the node may be an old primary
 	gap      time.Duration // between that and the one before
@@ -169,6 +170,9 @@ func (t *LagTracker) behind(own *Replication, primary *Fellow, now time.Time) (l
 		last := len(t.places) - 1
 		receded := last >= 0 && !covers(primary.Replication, t.places[last].position)
 		if t.source != "" && t.source != primary.Name || receded { // places that may never be reached
+			if t.last.Known && !anew {
+				t.turned = t.looked.Add(-t.last.For)
+			}
 			anew, t.places, t.spacing = true, nil, 0
 		}
 		t.source = primary.Name
@@ -245,6 +249,9 @@ func (t *LagTracker) lacksSince(own *Replication, p place, now time.Time) time.T
 	case own.Age == 0 && !own.Told && t.complete.IsZero():
 		return time.Time{}
 	case own.Age == 0 && p.anew && !t.complete.IsZero(): // its own word is not enough
+		if t.turned.After(t.complete) {
+			return t.turned
+		}
 		return t.complete
 	case own.Age == 0 && !own.Told, !applied.Before(p.at):
 		return p.at

@@ -531,3 +531,27 @@ func TestLagBeginsWithTheNewPrimary(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// Of what a new primary has, a replica lacks nothing that is older than what it lacked at
+// its look before, also where the old primary was not looked at since.
+func TestLagIsNoLongerWithTheNewPrimary(t *testing.T) {
+	for _, tc := range []struct {
+		place uint64        // of the replica at the second look
+		want  time.Duration // at the third
+	}{
+		{100, 1100 * time.Millisecond}, // it lacked nothing at the second
+		{98, 2100 * time.Millisecond},  // it lacked what the old primary had at the first
+	} {
+		var tracker LagTracker
+		look := func(after time.Duration, own uint64, name string, place uint64, looked time.Duration) Lag {
+			primary := Fellow{Name: name, Looked: noon.Add(looked), Replication: &Replication{Role: RolePrimary, Position: at(place)}}
+			return tracker.Next(&Replication{Role: RoleReplica, Position: at(own), Stream: StreamRuns}, []Fellow{primary}, noon.Add(after))
+		}
+		look(-time.Second, 97, "n1", 97, -time.Second)
+		look(0, 98, "n1", 100, 0)
+		look(time.Second, tc.place, "n1", 100, 0)
+		if got, want := look(2100*time.Millisecond, 119, "n2", 120, 2*time.Second), (Lag{For: tc.want, Known: true}); got != want {
+			t.Errorf("at %d: %+v, want %+v", tc.place, got, want)
+		}
+	}
+}
