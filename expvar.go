@@ -1,14 +1,17 @@
 package clustersql
 
 import (
+	"cmp"
 	"expvar"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
 	"weak"
 
 	"github.com/EnumApps/clustersql/internal/logline"
+	"github.com/EnumApps/clustersql/internal/roll"
 )
 
 // expvarClusters is the variable that has, by ID, all of the process's clusters
@@ -255,4 +258,38 @@ func expvarString(s string) *expvar.String {
 	v := new(expvar.String)
 	v.Set(s)
 	return v
+}
+
+// enrolled are the clusters of this process that are in use.
+var enrolled roll.Roll[manager]
+
+// Clusters returns the clusters of this process that are in use: each one that
+// was made and was neither closed nor given up. They may come from NewDriver,
+// from a file or from a DSN, and need not be open. They are sorted by
+// [ClusterStatus.ID].
+//
+// Clusters is for what shows or serves all clusters of a program, such as a page,
+// metrics or a command: nobody has to hand the clusters around. The list of the
+// process keeps no cluster in memory. The returned Drivers do, as any Driver does;
+// so ask again for each look. Any goroutine may call it.
+func Clusters() []Driver {
+	managers := enrolled.Things()
+	all := make([]Driver, len(managers))
+	for i, m := range managers {
+		all[i] = Driver{m: m}
+	}
+	slices.SortFunc(all, func(a, b Driver) int { return cmp.Compare(a.m.id, b.m.id) })
+	return all
+}
+
+// enroll lists the cluster, and gives it its ID. When nobody can reach it any more, it is
+// taken off the roll, and out of expvar.
+func (m *manager) enroll() {
+	w := weak.Make(m)
+	enrolled.Enter(w, m.name, &m.id)
+	id, name := m.id, m.name
+	runtime.AddCleanup(m, func(w weak.Pointer[manager]) {
+		enrolled.Strike(id, w)
+		exported.withdraw(name, w)
+	}, w)
 }

@@ -8,12 +8,94 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/EnumApps/clustersql/internal/clusterdsn"
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/dialects"
 	"github.com/EnumApps/clustersql/internal/drivers"
 )
+
+// A connector is one user of the cluster, usually one sql.DB.
+type connector struct {
+	m      *manager
+	closed atomic.Bool
+}
+
+// Connect opens a connection on one of the cluster's nodes; see the package
+// documentation. The caller's deadline bounds it, or open_timeout if there is
+// none. Connect never returns a driver.ErrBadConn. After Close it returns
+// ErrClosed: database/sql may still call it then.
+func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
+	if c.closed.Load() {
+		return nil, ErrClosed
+	}
+	return c.m.connect(ctx, nil)
+}
+
+// Driver returns the cluster's Driver.
+func (c *connector) Driver() driver.Driver { return Driver{m: c.m} }
+
+// Close releases the connector. The cluster's last connector stops the actors,
+// and waits for them as [Driver.Close] does. Close may be called more than
+// once.
+func (c *connector) Close() error {
+	if c.closed.CompareAndSwap(false, true) {
+		c.m.release()
+	}
+	return nil
+}
+
+// A failedConnector takes the place of a connector that could not be made. Its
+// Connect returns the error.
+type failedConnector struct {
+	d   Driver
+	err error
+}
+
+func (c failedConnector) Connect(context.Context) (driver.Conn, error) { return nil, c.err }
+func (c failedConnector) Driver() driver.Driver                        { return c.d }
+
+// A Conn is what [database/sql.Conn.Raw] passes to its function when the
+// database is a cluster: every connection of a [Driver] is a Conn.
+//
+// Raw returns the backend's connection. Use it only inside that function and do
+// not close it: it still belongs to the cluster, which does not close it before
+// the function returns. A connection that nobody has used yet may be closed already;
+// Raw waits for a Close that is under way. The cluster does not see the errors that it
+// returns there, so they do not change the node's state.
+//
+//	err := conn.Raw(func(c any) error {
+//		backend := c.(clustersql.Conn).Raw()
+//		...
+//	})
+type Conn interface {
+	driver.Conn
+	Raw() driver.Conn
+}
+
+// NodeOf returns the name of the node to which a connection leads, and the
+// generation of the node in which it was opened; see [NodeStatus.Generation]. c is
+// what [database/sql.Conn.Raw] passes to its function: a [Conn], or the connection
+// of a driver that wraps the cluster's and gives it back from a method Raw. ok is
+// false for any other. NodeOf asks the server nothing.
+func NodeOf(c any) (node string, generation uint64, ok bool) {
+	for range 8 { // drivers around drivers
+		switch conn := c.(type) {
+		case interface {
+			Conn
+			Node() string
+			Generation() uint64
+		}:
+			return conn.Node(), conn.Generation(), true
+		case interface{ Raw() driver.Conn }:
+			c = conn.Raw()
+		default:
+			return "", 0, false
+		}
+	}
+	return "", 0, false
+}
 
 // dsnDriverName is the driver's name in database/sql, for programs that can set
 // only a driver name and a DSN.
