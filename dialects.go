@@ -337,7 +337,7 @@ func (r Require) is() roles.Require { return roles.Require(r) }
 
 // wanted returns what the cluster wants of a node's part in replication.
 func (c *Config) wanted(d dialect.Dialect) *roles.Wanted {
-	return &roles.Wanted{Require: c.Require.is(), MaxLag: c.MaxLag, RoleQuery: c.RoleQuery, LagQuery: c.LagQuery, Unknown: dialects.Unknown(d)}
+	return &roles.Wanted{Require: c.Require.is(), MaxLag: c.MaxLag, RoleQuery: c.RoleQuery, LagQuery: c.LagQuery, Unknown: dialects.Unknown(d), Mixed: c.Groups == GroupsAny}
 }
 
 // looksAtRoles reports whether every probe looks at the node's part in

@@ -1,13 +1,13 @@
 package clustersql
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/logline"
+	"github.com/EnumApps/clustersql/internal/roles"
 )
 
 // A node is judged among its fellows, the other nodes of its cluster. Each actor
@@ -149,48 +149,11 @@ func (n *node) fellows(now time.Time) []health.Fellow {
 		}
 		usable := s.state == health.Up || s.state == health.Suspect
 		fellows = append(fellows, health.Fellow{
-			Name: other.name, Replication: &s.part.Replication, Looked: s.part.at, Promoted: s.part.promoted, Usable: usable,
+			Name: other.name, Replication: &s.part.Replication, Looked: s.part.At, Promoted: s.part.Promoted, Usable: usable,
 			Silent: !s.answers, Gone: !s.answers && !usable && now.Sub(s.answered) > n.cfg().SilenceHold,
 		})
 	}
 	return fellows
-}
-
-// outranked reports whether this node is an old primary, and why. In a cluster of
-// writers, or one that bounds the lag, the new one counts whether it answers or not:
-// near are the fellows that are not gone. A cluster that accepts every node looks at
-// timelines only: several servers may be meant to take writes. Only run calls it.
-func (n *node) outranked(p *part, fellows, near []health.Fellow) (why string, ok bool) {
-	m := n.loop.memory()
-	before := m.rival
-	m.rival = ""
-	if n.cfg().Groups == GroupsAny || p.Role != health.RolePrimary {
-		return "", false
-	}
-	if !n.cfg().Require.is().Writers() && n.cfg().MaxLag == 0 {
-		fellows = near
-	}
-	if n.cfg().Require == RequireAny {
-		if p.Timeline == 0 {
-			return "", false
-		}
-		fellows = health.Without(fellows, func(f health.Fellow) bool { return f.Replication.Timeline == 0 })
-	}
-	if rival, ok := p.Outranked(p.promoted, fellows); ok {
-		m.rival = rival.Name
-		return rival.Name + " is the new primary", true
-	}
-	if follower, ok := p.Passed(before, fellows); ok {
-		m.rival = follower.Name
-		return fmt.Sprintf("%s is on timeline %d, and this primary on %d", follower.Name, follower.Replication.Timeline, p.Timeline), true
-	}
-	// The new primary may have become a replica of one that nobody has seen yet.
-	i := slices.IndexFunc(fellows, func(f health.Fellow) bool { return f.Name == before })
-	if i < 0 || p.Timeline != 0 || !p.FollowsAnother(fellows[i].Replication) {
-		return "", false
-	}
-	m.rival = before
-	return before + " was the new primary, and follows another one", true
 }
 
 // retireOutranked gives up the connections of a node that is down and was the
@@ -200,12 +163,12 @@ func (n *node) outranked(p *part, fellows, near []health.Fellow) (why string, ok
 // Only run calls it.
 func (n *node) retireOutranked(l *life) {
 	p := n.loop.facts.part
-	if p == nil || n.loop.memory().outranked || n.loop.health.State != health.Down {
+	if p == nil || n.loop.memory().Outranked || n.loop.health.State != health.Down {
 		return
 	}
-	fellows := n.fellows(time.Now())
-	why, ok := n.outranked(p, fellows, health.Without(fellows, func(f health.Fellow) bool { return f.Gone }))
-	if n.loop.memory().outranked = ok; !ok {
+	m := &n.loop.memory().Memory
+	why, ok := n.cfg().wanted(nil).Outranked(m, p, n.fellows(time.Now()))
+	if m.Outranked = ok; !ok {
 		return
 	}
 	n.loop.due.proven = true // if it is silent: what hangs there waits for nothing
@@ -217,31 +180,11 @@ func (n *node) retireOutranked(l *life) {
 	n.closeRetired(l)
 }
 
-// A roleMemory is what a node's loop remembers of the answers about replication.
+// A roleMemory is what a node's loop remembers of the answers about replication, and
+// of the server.
 type roleMemory struct {
-	lag        health.LagTracker
-	verdict    *health.Unfit // what the last good probe showed against the node; nil: nothing
-	briefTill  time.Time     // until then probes ask for no more than must be told
-	hiddenTold bool          // the log has said that the node does not tell its lag
-	outranked  bool          // its connections were given up for another node's promotion
-	rival      string        // the node that was last found to be the new primary in place of this one
-	toldAlias  string        // the other name and the server that a log line has told of
-}
-
-// grouped reports whether the node is set up for a group whose members decide who may
-// serve.
-func (n *node) grouped() bool {
-	p := n.loop.facts.part
-	return p != nil && p.Group != ""
-}
-
-// briefFor returns how long nothing more than must be is asked after such a question got
-// no answer. Each costs the probe's connection. A member of a group may only be leaving it.
-func (n *node) briefFor() time.Duration {
-	if n.grouped() {
-		return 5 * time.Second
-	}
-	return time.Minute
+	roles.Memory
+	toldAlias string // the other name and the server that a log line has told of
 }
 
 // memory returns the roleMemory of the loop.
@@ -262,96 +205,33 @@ func (n *node) judgeRole(e *health.Evidence) {
 	now := time.Now()
 	fellows := n.fellows(now)
 	p := n.noteRole(e.Replication, fellows, now)
-	used := n.loop.health.State == health.Up || n.loop.health.State == health.Suspect
-	near := health.Without(fellows, func(f health.Fellow) bool { return f.Gone })
-	m := n.loop.memory()
-	m.verdict = nil
-	against := func(c health.Class, text string) {
-		m.verdict = &health.Unfit{Class: c, Need: health.ScopeRole, Text: fmt.Sprintf("%s: %s", c, text)}
-		e.Against(c, health.ScopeRole, m.verdict.Text)
-	}
-	limit := n.cfg().MaxLag
-	if n.loop.health.State == health.Down && n.loop.health.Class == health.Lagging {
-		limit = limit * 4 / 5 // one that is about there is not taken in and out all the time
-	}
-	var unfit *health.Unfit
-	switch why, outranked := n.outranked(p, fellows, near); {
-	case n.cfg().Groups != GroupsAny && p.Elsewhere(used, near):
-		n.hold(against, "it has other data than most nodes (its system_identifier differs): held (groups = \"any\" uses both)")
-	case outranked:
-		n.hold(against, why+": held until it is a standby")
-	case p.Unfit != "":
-		against(health.NotReady, p.Unfit)
-	case p.Outside(used, near):
-		against(health.NotReady, "its replication group runs without it")
-	case errors.As(n.cfg().Require.is().Misfit(&p.Replication), &unfit):
-		against(unfit.Class, unfit.Text)
-	case n.cfg().MaxLag == 0:
-	case !p.lag.Known:
-		against(health.Lagging, "the lag is not known, and max_lag is set: "+p.lag.Why+p.fault())
-	case p.lag.For > limit:
-		against(health.Lagging, fmt.Sprintf("further behind its primary than max_lag (%s)", n.cfg().MaxLag)+p.fault())
-	}
-}
-
-// fault is the end of a reason: what the node says of its stream, if that is
-// broken.
-func (p *part) fault() string {
-	if p.Fault == "" {
-		return ""
-	}
-	return ": " + p.Fault
-}
-
-// missLag turns the failure of a probe into evidence of an unknown lag, if the server
-// does work and has not told its lag for longer than max_lag. The failure alone
-// retires nothing.
-func (n *node) missLag(e *health.Evidence) {
-	p := n.loop.facts.part
-	if n.cfg().MaxLag == 0 || e.Class != health.Failed || !e.Spoke && !e.Goes || p == nil || p.Role == health.RolePrimary || time.Since(p.at) <= n.cfg().MaxLag {
+	m, h := n.loop.memory(), &n.loop.health
+	held := n.cfg().wanted(nil).Judge(&m.Memory, p, h, fellows)
+	v := m.Verdict
+	if v == nil {
 		return
 	}
-	e.Spent = !e.Goes
-	e.Against(health.Lagging, health.ScopeRole, fmt.Sprintf("%s: the lag is not known, and max_lag is set: the server does not answer that", health.Lagging))
+	e.Against(v.Class, v.Need, v.Text)
+	if held && h.State != health.Draining && (h.State != health.Down || h.Reason != v.Text) {
+		n.emit(Event{Kind: EventHeld, Reason: v.Text, Cause: v.Class.String()})
+	}
 }
 
 // noteRole publishes what the node says of itself, and tells of a new role.
-func (n *node) noteRole(said *health.Replication, fellows []health.Fellow, now time.Time) *part {
-	s := &n.loop.facts
-	p, before := &part{Replication: *said, at: now}, s.part
-	if before != nil {
-		p.told, p.since, p.promoted = before.told, before.since, before.promoted
-		p.Replication = said.Completed(before.told)
+func (n *node) noteRole(said *health.Replication, fellows []health.Fellow, now time.Time) *roles.Part {
+	m, was := n.loop.memory(), n.loop.facts.part
+	p, turned, rivals := m.Take(said, was, &n.loop.health, fellows, n.unheard, now)
+	n.loop.facts.part = p
+	if n.cfg().wanted(nil).Hides(&m.Memory, p) {
+		n.dial.log.Print(logline.Hidden, p.Hidden)
 	}
-	if h := &n.loop.health; h.State == health.Down && !h.Class.Unsuited() {
-		n.loop.memory().lag.Missed()
-	}
-	p.lag = n.loop.memory().lag.Next(&p.Replication, fellows, now)
-	if begins := before == nil || !before.lag.Known; begins && p.Role == health.RoleReplica && p.Stream == health.StreamBroken && n.unheard() {
-		p.lag = health.Lag{Why: "it receives nothing, and not all nodes have been heard of"}
-	}
-	s.part, n.loop.memory().outranked = p, false
-	n.tellHidden(p)
-	was := p.told
-	if p.Role == health.RoleUnknown {
-		return p
-	}
-	p.told = &p.Replication
-	if was != nil && was.Role == p.Role {
-		if p.Role == health.RoleReplica && p.Timeline > was.Timeline {
-			n.askRivals()
+	if turned {
+		n.news.Touch() // the nodes may rebalance now
+		if was != nil && was.Told != nil {
+			n.emit(Event{Kind: EventRole, Role: Role(p.Role), Reason: fmt.Sprintf("%s, was %s", p.Role, was.Told.Role), Cause: health.WrongRole.String()})
 		}
-		return p
 	}
-	p.since, p.promoted = now, time.Time{}
-	n.news.Touch() // the nodes may rebalance now
-	if was != nil {
-		if p.Role == health.RolePrimary && health.Promotes(was, &p.Replication, health.Without(fellows, func(f health.Fellow) bool { return f.Silent })) {
-			p.promoted = now
-		}
-		n.emit(Event{Kind: EventRole, Role: Role(p.Role), Reason: fmt.Sprintf("%s, was %s", p.Role, was.Role), Cause: health.WrongRole.String()})
-	}
-	if p.Role == health.RolePrimary && (was != nil || !p.Equal || p.Group != "") || was == nil && p.System != "" {
+	if rivals {
 		n.askRivals()
 	}
 	return p
@@ -372,29 +252,10 @@ func (n *node) askRivals() {
 	n.publish()
 	for _, other := range n.nodes() {
 		s := other.snapshot.Load()
-		waits := s.part != nil && !s.part.lag.Known && s.state == health.Down && s.class == health.Lagging
+		waits := s.part != nil && !s.part.Lag.Known && s.state == health.Down && s.class == health.Lagging
 		strange := s.part != nil && s.part.Apart(&n.loop.facts.part.Replication)
-		if other != n && (waits || strange || s.role() == health.RolePrimary) {
+		if role, _ := s.part.Taken(); other != n && (waits || strange || role == health.RolePrimary) {
 			other.checkNow()
 		}
-	}
-}
-
-// tellHidden writes one line if a lag that is wanted is not told.
-func (n *node) tellHidden(p *part) {
-	wanted := n.cfg().MaxLag > 0 || n.cfg().LagQuery != ""
-	if n.loop.memory().hiddenTold || p.Role == health.RolePrimary && !p.Assumed || p.Hidden == "" || !wanted {
-		return
-	}
-	n.loop.memory().hiddenTold = true
-	n.dial.log.Print(logline.Hidden, p.Hidden)
-}
-
-// hold makes a good probe evidence against a node that is held back, and tells it once.
-func (n *node) hold(against func(health.Class, string), text string) {
-	against(health.WrongRole, text)
-	reason := fmt.Sprintf("%s: %s", health.WrongRole, text)
-	if h := &n.loop.health; h.State != health.Draining && (h.State != health.Down || h.Reason != reason) {
-		n.emit(Event{Kind: EventHeld, Reason: reason, Cause: health.WrongRole.String()})
 	}
 }

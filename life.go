@@ -222,7 +222,7 @@ func (n *node) applyDrain(l *life) {
 		if n.loop.health.SilentBefore { // and silence counts until a check shows that the node has caught up
 			n.setState(health.Down, fmt.Sprintf("%s while it was drained", health.Silent), health.Silent.String())
 			n.loop.health.Class = health.Silent
-		} else if v := n.loop.memory().verdict; v != nil { // and so does what its last probe showed
+		} else if v := n.loop.memory().Verdict; v != nil { // and so does what its last probe showed
 			n.setState(health.Down, v.Text, v.Class.String())
 			n.loop.health.Class, n.loop.health.Need = v.Class, v.Need
 		} else {

@@ -365,7 +365,7 @@ func (n *node) changedState(l *life, before health.State, cause string) {
 	}
 	e := Event{Kind: EventState, From: State(before), To: State(h.State), Reason: h.Reason, Cause: cause}
 	if h.State == health.Down && h.Class == health.Lagging && n.loop.facts.part != nil {
-		e.Lag = n.loop.facts.part.lag.For
+		e.Lag = n.loop.facts.part.Lag.For
 	}
 	n.emit(e)
 	if h.State == health.Down {

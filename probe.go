@@ -85,7 +85,7 @@ func (n *node) startProbe(l *life) {
 		n.schedule(n.cfg().HangLimit) // the probe may outlast what is left of it
 	}
 	q := question{want: n.want(), settle: conn == nil, by: time.Now().Add(timeout)}
-	q.brief, q.member = n.loop.role != nil && time.Now().Before(n.loop.role.briefTill), n.grouped()
+	q.brief, q.member = n.loop.role != nil && time.Now().Before(n.loop.role.BriefTill), n.loop.facts.part.Grouped()
 	if n.tally.cluster.Sessions.Load() {
 		site := n.site()
 		q.site = &site
@@ -143,7 +143,7 @@ func (n *node) want() health.Scope {
 	switch {
 	case n.loop.facts.view.Conf != 0:
 		roles = 0
-	case n.cfg().looksAtRoles(), n.grouped():
+	case n.cfg().looksAtRoles(), n.loop.facts.part.Grouped():
 		need |= roles
 	case dialects.Unknown(n.dial.dialect):
 		roles = 0
@@ -302,7 +302,7 @@ func (n *node) onProbe(l *life, o outcome) {
 			s.server = *o.server
 		}
 		if o.evidence.Spent {
-			n.loop.memory().briefTill, n.loop.probeAgain = time.Now().Add(n.briefFor()), true
+			n.loop.memory().BriefTill, n.loop.probeAgain = time.Now().Add(n.loop.facts.part.BriefFor()), true
 		}
 		n.noteAlias()
 		n.loop.tell = true
@@ -317,7 +317,7 @@ func (n *node) onProbe(l *life, o outcome) {
 		}
 		n.noteError(o.evidence)
 		n.loop.failures++
-		n.missLag(&o.evidence)
+		n.cfg().wanted(nil).Miss(&o.evidence, n.loop.facts.part, time.Now())
 	}
 	n.settle(l, &o.evidence)
 }

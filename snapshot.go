@@ -10,6 +10,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/balance"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/logline"
+	"github.com/EnumApps/clustersql/internal/roles"
 	"github.com/EnumApps/clustersql/internal/whynot"
 )
 
@@ -60,7 +61,7 @@ type snapshot struct {
 	back       time.Time     // when the node last came back; zero if it never did
 	view       health.View   // of the Galera group, at the last look; zero if the node showed none
 	viewAt     time.Time     // time of that look
-	part       *part         // in replication, at the last look; nil if the node has told nothing
+	part       *roles.Part   // in replication, at the last look; nil if the node has told nothing
 	server     health.Server // which one the last new probe connection reached
 	alias      string        // another node's name for the same server, which comes first; empty if there is none
 	answers    bool          // the last probe passed
@@ -197,7 +198,7 @@ func (n *node) shown(now time.Time) NodeStatus {
 	}
 	if p := s.part; p != nil {
 		status.Role, status.Access, status.Timeline = Role(p.Role), Access(p.Access), p.Timeline
-		status.Lag, status.LagUnknown = p.lag.For, p.lag.Why
+		status.Lag, status.LagUnknown = p.Lag.For, p.Lag.Why
 	}
 	return status
 }
@@ -207,10 +208,11 @@ func (n *node) shown(now time.Time) NodeStatus {
 func (n *node) member(now time.Time) balance.Member {
 	s, set := n.snapshot.Load(), n.settings.Load()
 	load, current := n.load.Of(n.generation.Load())
+	role, chosen := s.part.Taken()
 	return balance.Member{
 		Name: n.name, Priority: set.Priority, Weight: set.Weight,
 		State: n.effective(s), Since: s.since, Returning: n.returning(s, now), Full: s.fullUntil.After(now), Donor: s.donor,
-		Second: n.cfg().Require.is().Second(s.role()), Chosen: s.chosen(),
+		Second: n.cfg().Require.is().Second(role), Chosen: chosen,
 		Load: load, Current: current, Back: s.back, LastSuccess: s.lastSuccess,
 		RoundTrip: s.probeLatency, Open: s.openLatency,
 	}
@@ -370,31 +372,4 @@ func (n *node) isAlias() bool {
 // numbers must be there.
 func (s *snapshot) sameServer(o *snapshot) bool {
 	return (s.server.Unique || s.view.Member != "") && s.server == o.server && s.view.Member == o.view.Member
-}
-
-// A part is what is known of a node's part in replication, by one probe. It does
-// not change.
-type part struct {
-	health.Replication
-	at       time.Time
-	lag      health.Lag
-	told     *health.Replication // what it said when it last told its role; nil: it never did
-	since    time.Time           // since when it has had the role that it told last
-	promoted time.Time           // when it was first seen as a primary after it was a replica
-}
-
-// role returns the role in a snapshot.
-func (s *snapshot) role() health.Role {
-	if s.part == nil {
-		return health.RoleUnknown
-	}
-	return s.part.Role
-}
-
-// chosen returns since when the node in a snapshot has had its role.
-func (s *snapshot) chosen() time.Time {
-	if s.part == nil {
-		return time.Time{}
-	}
-	return s.part.since
 }

@@ -1,5 +1,6 @@
 // Package roles judges what a node says of its part in replication by what the
-// settings of a cluster require, and asks a connection for it.
+// settings of a cluster require and by what the other nodes say, and asks a connection
+// for it.
 //
 // It has no goroutine, lock or clock. The root imports the package; it imports dialect
 // and health.
@@ -105,6 +106,7 @@ type Wanted struct {
 	MaxLag              time.Duration
 	RoleQuery, LagQuery string
 	Unknown             bool // nobody knows the backend's database
+	Mixed               bool // the nodes may be of several groups
 }
 
 // Looks reports whether every probe looks at the node's part in
