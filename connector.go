@@ -9,11 +9,13 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/EnumApps/clustersql/internal/clusterdsn"
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/dialects"
 	"github.com/EnumApps/clustersql/internal/drivers"
+	"github.com/EnumApps/clustersql/internal/session"
 )
 
 // A connector is one user of the cluster, usually one sql.DB.
@@ -323,3 +325,16 @@ func configOf(dsn *clusterdsn.DSN) (Config, error) {
 	}
 	return cfg, nil
 }
+
+// HedgeAfter returns a context whose reads are sent to another node too when they have
+// taken d, instead of after the time that the cluster has learnt; see
+// [Config.HedgeReads]. It has no effect where that is not set, and bounds nothing: what
+// [Config.HedgeReads] leaves out is left out. Any goroutine may call it.
+func HedgeAfter(ctx context.Context, d time.Duration) context.Context {
+	return session.WithHedgeAfter(ctx, max(d, time.Millisecond))
+}
+
+// NoHedge returns a context whose reads are sent to one node only: for a SELECT that
+// changes something, such as one of a view that calls a function, and for one that is
+// to be answered by the node of its connection. Any goroutine may call it.
+func NoHedge(ctx context.Context) context.Context { return session.WithHedgeAfter(ctx, -1) }

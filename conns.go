@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"runtime"
-	"slices"
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/causal"
@@ -67,7 +66,7 @@ func (n *node) link(w winner, place *counts.Place, hedged bool) session.Link {
 			last := n.conns.Remove(w.socket)
 			n.countEnd(by, w)
 			if hedged {
-				n.tally.hedges.Load().armed.Add(-1)
+				n.tally.hedges.Load().Armed.Add(-1)
 			}
 			place.Leave()
 			if last && n.draining.Load() {
@@ -284,8 +283,8 @@ func (n *node) sees(on session.Place) seen.Conn {
 // be behind.
 func (n *node) elsewhere() bool {
 	now := time.Now()
-	return slices.ContainsFunc(n.nodes(), func(other *node) bool {
-		return other != n && other.effective(other.snapshot.Load()).Usable() && !other.tally.seen.IsBehind(now)
+	return n.anyOther(func(other *node, s *snapshot) bool {
+		return other.effective(s).Usable() && !other.tally.seen.IsBehind(now)
 	})
 }
 
@@ -299,77 +298,46 @@ func (n *node) site() dialect.Site {
 	return site
 }
 
-// A cut that is due waits for a proof that the node is silent, and not the
-// network, this program or the whole group: a fellow has answered since the
-// silence began, a dial of this node that began after that was not answered, and
-// a fellow has answered during that dial. A fellow's answer alone proves nothing:
-// when a network comes back, one node is the first to answer. Nor does a dial
-// alone: the whole group may have fallen silent when it began. Without the proof,
-// calls hang until hang_limit, or longer while dials fail for a reason of their
-// own, such as a name service. The only node of a cluster has nobody to be
-// compared with: its silence is taken for its own.
-type dueCut struct {
-	reason     string // empty: no cut is due
-	raise      bool   // the conns are not retired yet
-	proven     bool
-	silent     bool   // the last dial was not answered or refused; else it failed for a reason of its own, and says nothing
-	heard      bool   // the server was heard of after the silence began: that a dial is refused says nothing either
-	generation uint64 // when it became due
-	since      time.Time
-}
-
 // delayCut makes a cut due.
 func (n *node) delayCut(e *health.Evidence, raise bool) {
-	n.loop.due = dueCut{
-		reason: n.loop.health.Reason, raise: raise, generation: n.generation.Load(), since: time.Now(),
+	h := &n.loop.health
+	n.loop.due = health.Cut{Reason: h.Reason, Raise: raise, Generation: n.generation.Load(), Since: time.Now()}
+	if h.State == health.Draining {
+		n.loop.due.Reason = e.Reason
 	}
-	if n.loop.health.State == health.Draining {
-		n.loop.due.reason = e.Reason
-	}
-	if n.loop.health.Wordless() {
-		n.loop.due.since = n.loop.wordlessAt
+	if h.Wordless() {
+		n.loop.due.Since = n.loop.wordlessAt
 	}
 	n.proveCut(e)
 	n.awaiting.Store(true)
 	n.askAnswers()
 }
 
-// proveCut looks whether a silent probe proves that a cut is right. A refused dial
-// does not: the node may be slow, and out of a service meanwhile. The lasting
-// connection has until hang_limit to answer then. The sessions of a process that
-// died are reset, and do not hang.
+// proveCut looks whether a silent probe proves that a cut is right.
 func (n *node) proveCut(e *health.Evidence) {
-	d := &n.loop.due
-	if d.reason == "" || !e.Probe || !e.Fresh {
-		return
-	}
-	silent := e.Class == health.Silent && !e.OK
-	d.silent = silent || e.Class == health.Refused && !d.heard
-	if silent {
-		d.proven = d.proven || n.loop.heard && n.answeredSince(e.Began) || len(n.nodes()) == 1
-	}
+	n.loop.due.Prove(e, func() bool { return n.loop.heard && n.answeredSince(e.Began) || len(n.nodes()) == 1 })
 }
 
 // applyDue carries out a cut that is due, or drops it if the node answers again.
 func (n *node) applyDue(l *life) {
 	d := &n.loop.due
 	switch {
-	case d.reason == "":
+	case !d.Due():
 		return
 	case n.loop.health.State.Usable():
-	case !d.proven && (!d.silent || time.Since(d.since) < n.cfg().HangLimit):
+	case d.Waits(n.cfg().HangLimit, time.Now()):
 		return
-	case d.postpone(n.lastHeard()):
+	case d.Postpone(n.lastHeard()):
 		return
 	default:
-		if d.raise && n.generation.Load() == d.generation {
+		if d.Raise && n.generation.Load() == d.Generation {
 			n.generation.Add(1)
 		}
-		n.emitRetired(d.reason, health.Silent.String())
+		n.emitRetired(d.Reason, health.Silent.String())
 		n.closeRetired(l)
-		n.cut(l, d.reason, health.Silent.String())
+		n.cut(l, d.Reason, health.Silent.String())
 	}
-	n.loop.due = dueCut{}
+	n.loop.due = health.Cut{}
 	n.awaiting.Store(false)
 }
 
@@ -377,23 +345,33 @@ func (n *node) applyDue(l *life) {
 // reports whether the evidence that shows this retires the conns, which were
 // spared until now.
 func (n *node) dropDue(e *health.Evidence) (raise bool) {
-	d := n.loop.due
-	if d.reason == "" || !e.Answered() {
-		return false
+	dropped, raise := n.loop.due.Drop(e, &n.loop.health)
+	if dropped {
+		n.awaiting.Store(false)
 	}
-	n.loop.due = dueCut{}
-	n.awaiting.Store(false)
-	raise = d.raise && e.Retires()
-	n.loop.health.Spared(d.raise && !raise)
 	return raise
 }
 
-// untilHangLimit shortens a wait so that it ends when a cut that is due waits no
-// longer.
-func (n *node) untilHangLimit(wait time.Duration) time.Duration {
-	left := time.Until(n.loop.due.since.Add(n.cfg().HangLimit))
-	if n.loop.due.reason == "" || left <= 0 {
-		return wait
+// retireOutranked gives up the connections of a node that is down and was the
+// primary, when another one was promoted: it may come back, and take what is
+// written there before its next probe. Those that were given up before are left
+// alone. If a cut is due, it needs no further proof.
+// Only run calls it.
+func (n *node) retireOutranked(l *life) {
+	p := n.loop.facts.part
+	if p == nil || n.loop.memory().Outranked || n.loop.health.State != health.Down {
+		return
 	}
-	return min(wait, left)
+	m := &n.loop.memory().Memory
+	why, ok := n.cfg().wanted(nil).Outranked(m, p, n.fellows(time.Now()))
+	if m.Outranked = ok; !ok {
+		return
+	}
+	n.loop.due.Proven = true // if it is silent: what hangs there waits for nothing
+	if due := &n.loop.due; n.loop.health.Retired() && (!due.Due() || !due.Raise) {
+		return // they were given up for what took the node down
+	}
+	n.generation.Add(1)
+	n.emitRetired(fmt.Sprintf("%s: %s", health.WrongRole, why), health.WrongRole.String())
+	n.closeRetired(l)
 }

@@ -277,7 +277,7 @@ type tally struct {
 	past    history.Past                // guarded by the lock of the cluster's history
 
 	seen   seen.Node                  // for the calls under ReadYourWrites
-	hedges atomic.Pointer[nodeHedges] // nil before the first connection whose reads are hedged
+	hedges atomic.Pointer[hedge.Node] // nil before the first connection whose reads are hedged
 }
 
 // A clusterTally is what is counted and remembered of one cluster.

@@ -203,17 +203,6 @@ func (n *node) lastHeard(others ...*socket.Slot) (heard time.Time) {
 	return heard
 }
 
-// postpone reports whether the server was heard of after the silence began. Then the
-// sessions that are there are not silent: the silence counts from then on, and needs
-// another proof.
-func (d *dueCut) postpone(heard time.Time) bool {
-	if !heard.After(d.since) {
-		return false
-	}
-	d.since, d.heard, d.silent, d.proven = heard, true, false, false
-	return true
-}
-
 // end ends the wait.
 func (d *doubt) end() {
 	if d.wait != nil {

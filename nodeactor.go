@@ -92,7 +92,7 @@ type loopState struct {
 	fullWhy     *dialError // error of the last attempt that found the node full; nil while there is room
 	room        room
 	balance     rebalancing
-	due         dueCut
+	due         health.Cut
 	role        *roleMemory                // nil until the node was asked for its part in replication
 	wordlessAt  time.Time                  // when the lasting connection was last found silent
 	silentFrom  time.Time                  // when the probe of it began

@@ -99,6 +99,18 @@ func (m *manager) connect(ctx context.Context, closed func()) (driver.Conn, erro
 	return nil, ErrClosed
 }
 
+// beside opens a connection on one of the planned nodes, for a read that is under way
+// on another one. There is one round.
+func (m *manager) beside(ctx context.Context, plan []launch) (winner, bool) {
+	running, err := m.running()
+	if err != nil {
+		return winner{}, false
+	}
+	o := &opening{m: m, ended: running.Done(), deadline: time.Now().Add(m.cfg().AttemptTimeout)}
+	defer o.stop()
+	return o.newRound(plan).run(ctx)
+}
+
 // At most opensAtOnce opens begin at the same time, unless they turn out to take
 // longer than quickOpen. A herd of them would dial every node at once, and its
 // cost per open would grow with its size: every goroutine that they need would

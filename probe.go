@@ -81,7 +81,7 @@ func (n *node) startProbe(l *life) {
 	}
 	n.loop.probing, n.loop.stuckTold = true, false
 	n.loop.heard = conn == nil && n.answeredSince(n.loop.silentFrom)
-	if n.loop.due.reason != "" {
+	if n.loop.due.Due() {
 		n.schedule(n.cfg().HangLimit) // the probe may outlast what is left of it
 	}
 	q := question{want: n.want(), settle: conn == nil, by: time.Now().Add(timeout)}
@@ -329,10 +329,9 @@ func (n *node) settle(l *life, e *health.Evidence) {
 	e.Probe = true
 	eff := n.apply(l, e)
 	n.scheduleAfter(e)
-	half := !n.loop.fresh && n.loop.health.State != health.Up && n.loop.health.State != health.Draining && !e.Class.Unsuited()
-	n.loop.tested = half
+	n.loop.tested = !n.loop.fresh && n.loop.health.State != health.Up && n.loop.health.State != health.Draining && !e.Class.Unsuited()
 	switch {
-	case half:
+	case n.loop.tested:
 		n.startProbe(l)
 	case eff.Check || n.loop.probeAgain:
 		n.probeNow(l)
@@ -341,9 +340,10 @@ func (n *node) settle(l *life, e *health.Evidence) {
 
 // scheduleNext arms the timer for the next regular probe. While the node is
 // used, or works and is not what the cluster asks for, the wait is the probe
-// interval. While it is down for another reason, the wait is the backoff. It is shorter in two cases: health.BackoffFirst after a down node's
-// first good check, and the first backoff while opens wait. A removed node is
-// not probed; the timer then fires when its drain is overdue.
+// interval. While it is down for another reason, the wait is the backoff. It is
+// shorter in two cases: health.BackoffFirst after a down node's first good check, and
+// the first backoff while opens wait. A removed node is not probed; the timer then
+// fires when its drain is overdue.
 func (n *node) scheduleNext() {
 	switch {
 	case n.leaving.Load():
@@ -367,9 +367,10 @@ func (n *node) regular() time.Duration {
 }
 
 func (n *node) schedule(wait time.Duration) {
-	wait = n.untilHangLimit(wait)
+	now := time.Now()
+	wait = n.loop.due.Until(wait, n.cfg().HangLimit, now)
 	n.loop.timer.Reset(wait)
-	n.loop.facts.nextCheck = time.Now().Add(wait)
+	n.loop.facts.nextCheck = now.Add(wait)
 }
 
 // onCheck moves the next probe of a down node forward, to when the first probe
@@ -393,8 +394,7 @@ func (n *node) onCheck(l *life) {
 	case n.loop.health.State != health.Down, n.loop.probing:
 		return
 	}
-	due := n.loop.probeStart.Add(health.Backoff(0, n.loop.rand))
-	if due.Before(n.loop.facts.nextCheck) {
+	if due := n.loop.probeStart.Add(health.Backoff(0, n.loop.rand)); due.Before(n.loop.facts.nextCheck) {
 		n.schedule(max(time.Millisecond, time.Until(due)))
 	}
 }

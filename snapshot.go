@@ -3,7 +3,6 @@ package clustersql
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -134,6 +133,18 @@ func (n *node) status() NodeStatus {
 	return status
 }
 
+// HedgedReads counts the reads of a node that took long, and were sent to another node
+// too; see [Config.HedgeReads].
+type HedgedReads struct {
+	// Armed is how many of OpenConns have their reads watched. A connection is not
+	// among them if it was opened while hedge_reads was off, or if the cluster cannot
+	// cut it; see Cuttable.
+	Armed    int    `json:"armed"`
+	Launched uint64 `json:"launched"` // reads on this node that another one was to answer too; those under way are in neither of the next two
+	Won      uint64 `json:"won"`      // the other one has answered first, and the connection is one to it now
+	Lost     uint64 `json:"lost"`     // this one has, or the other one has failed
+}
+
 // fill fills in what a status says of the node's past.
 func (t *tally) fill(s *NodeStatus, now time.Time) {
 	t.cluster.history.Look(func() {
@@ -148,10 +159,7 @@ func (t *tally) fill(s *NodeStatus, now time.Time) {
 // is zero if the node is not held, or if other nodes decide that.
 func (n *node) heldUntil(now time.Time) time.Time {
 	held := n.tally.Held.Load()
-	if held == 0 || slices.ContainsFunc(n.nodes(), func(other *node) bool {
-		s := other.snapshot.Load()
-		return other != n && s.state == health.Up && s.answers && s.view.Conf != 0
-	}) {
+	if held == 0 || n.anyOther(func(_ *node, s *snapshot) bool { return s.state == health.Up && s.answers && s.view.Conf != 0 }) {
 		return time.Time{}
 	}
 	if until := time.Unix(0, held).Add(n.cfg().SilenceHold); until.After(now) {
@@ -192,7 +200,8 @@ func (n *node) shown(now time.Time) NodeStatus {
 	if status.Full {
 		status.FullUntil = s.fullUntil
 	}
-	status.HedgedReads = t.hedges.Load().counted()
+	r := &status.HedgedReads
+	r.Armed, r.Launched, r.Won, r.Lost = t.hedges.Load().Counts()
 	if c := t.seen.Counts(); c != nil {
 		status.SessionReads = SessionReads(c.Reads())
 	}

@@ -231,7 +231,7 @@ func (r *roster) fill(nodes []*node, now time.Time) {
 // answered a read.
 func (r *roster) rank(s *causal.Session, now time.Time) {
 	for i, n := range r.nodes {
-		r.members[i].Second = r.members[i].Second || n.tally.seen.IsBehind(now) || n.outrunLately(now)
+		r.members[i].Second = r.members[i].Second || n.tally.seen.IsBehind(now) || n.tally.hedges.Load().Avoided(now)
 	}
 	if s == nil {
 		return
