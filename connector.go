@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/EnumApps/clustersql/internal/causal"
 	"github.com/EnumApps/clustersql/internal/clusterdsn"
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/dialects"
@@ -324,6 +325,60 @@ func configOf(dsn *clusterdsn.DSN) (Config, error) {
 		return cfg, dsn.Wrong(err)
 	}
 	return cfg, nil
+}
+
+// Idempotent returns a context whose statements may be run more than once. It
+// matters in two cases: a connection is lost outside a transaction before the
+// first row, or a node refuses a statement that may have run in part.
+// database/sql then runs the statement again on another node instead of
+// returning the error. Use it for reads, and for writes that change nothing
+// when they run a second time. In a transaction and on a sql.Conn it has no
+// effect.
+func Idempotent(ctx context.Context) context.Context {
+	return session.WithIdempotent(ctx)
+}
+
+// ReadYourWrites returns a context whose calls see what they have written, and
+// never see less than calls before them have seen, whatever node they are sent to.
+// These calls are one session. Any goroutine may use the context and contexts made
+// of it, for any cluster of the same databases. If ctx belongs to a session already,
+// it is returned as it is.
+//
+// What a call sees is decided when it begins outside a transaction, or begins one:
+// pass the context to BeginTx. The calls of a session are in order if one has
+// returned, and the rows of a query are closed, before the next is made. A call may
+// wait for causal_timeout on a node that is behind, and go to another one then; see
+// [ErrBehind]. The manual says what it costs.
+func ReadYourWrites(ctx context.Context) context.Context {
+	ctx, _ = causal.Open(ctx)
+	return ctx
+}
+
+// Token returns what the calls of ctx's session have seen, as a text for
+// [WithToken]. It is made of letters, digits and .-/:_~! and fits into a cookie or a
+// header. It is empty if nothing was seen, or if ctx has no session. It holds the
+// identities of databases and positions in them, and no secret.
+func Token(ctx context.Context) string {
+	if s := causal.In(ctx); s != nil {
+		return s.Token()
+	}
+	return ""
+}
+
+// WithToken returns a context with a session of its own that has seen what the token
+// says: of another process, or of another time. The empty token says nothing. An
+// error says that the text is no token; the context can be used all the same, and its
+// session has seen nothing. What a token says of other databases than those of a
+// cluster has no effect there.
+//
+// Who can write a token can make calls wait for causal_timeout and fail, and can do
+// no more harm.
+func WithToken(ctx context.Context, token string) (context.Context, error) {
+	ctx, s := causal.Anew(ctx)
+	if err := s.Join(token, time.Now().UnixNano()); err != nil {
+		return ctx, fmt.Errorf("clustersql: WithToken: %w", err)
+	}
+	return ctx, nil
 }
 
 // HedgeAfter returns a context whose reads are sent to another node too when they have

@@ -217,6 +217,21 @@ func (n *node) close(conn driver.Conn) {
 	n.dial.close(conn)
 }
 
+// closeInTime is close, and waits for it for attempt_timeout at most: it may hang.
+func (n *node) closeInTime(conn driver.Conn) {
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		n.close(conn)
+	}()
+	limit := time.NewTimer(n.cfg().AttemptTimeout)
+	defer limit.Stop()
+	select {
+	case <-gone:
+	case <-limit.C:
+	}
+}
+
 // watchClose is called before a Close of ours, and what it returns after that.
 // A Close that takes longer than attempt_timeout counts as hanging meanwhile.
 func (n *node) watchClose() (over func()) {

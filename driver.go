@@ -104,9 +104,9 @@
 //
 // # Reading the code
 //
-// The order to read it in: driver.go, manager.go, open.go, nodeactor.go,
-// attempt.go, and the package internal/health. CONTRIBUTING.md shows all
-// packages in one picture.
+// The order to read it in: driver.go, manager.go, open.go, strategy.go,
+// nodeactor.go, attempt.go, and the package internal/health. CONTRIBUTING.md shows
+// all packages in one picture.
 package clustersql
 
 import (

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/EnumApps/clustersql/internal/causal"
 	"github.com/EnumApps/clustersql/internal/health"
 	"github.com/EnumApps/clustersql/internal/redact"
 	"github.com/EnumApps/clustersql/internal/session"
@@ -215,66 +214,12 @@ func (e *NodeError) Unwrap() error {
 	return e.Err
 }
 
-// Idempotent returns a context whose statements may be run more than once. It
-// matters in two cases: a connection is lost outside a transaction before the
-// first row, or a node refuses a statement that may have run in part.
-// database/sql then runs the statement again on another node instead of
-// returning the error. Use it for reads, and for writes that change nothing
-// when they run a second time. In a transaction and on a sql.Conn it has no
-// effect.
-func Idempotent(ctx context.Context) context.Context {
-	return session.WithIdempotent(ctx)
-}
-
 // ErrBehind is in the tree of the [NodeError] of a call under [ReadYourWrites] whose
 // node does not have what the calls before have seen, within causal_timeout. Where
 // another node may have it, it is a [driver.ErrBadConn] as well, and database/sql goes
 // there. A program sees it if there is no other, or if none has it that database/sql has
 // tried. Nothing was run then.
 var ErrBehind = errors.New("the node does not have what calls before have seen")
-
-// ReadYourWrites returns a context whose calls see what they have written, and
-// never see less than calls before them have seen, whatever node they are sent to.
-// These calls are one session. Any goroutine may use the context and contexts made
-// of it, for any cluster of the same databases. If ctx belongs to a session already,
-// it is returned as it is.
-//
-// What a call sees is decided when it begins outside a transaction, or begins one:
-// pass the context to BeginTx. The calls of a session are in order if one has
-// returned, and the rows of a query are closed, before the next is made. A call may
-// wait for causal_timeout on a node that is behind, and go to another one then; see
-// [ErrBehind]. The manual says what it costs.
-func ReadYourWrites(ctx context.Context) context.Context {
-	ctx, _ = causal.Open(ctx)
-	return ctx
-}
-
-// Token returns what the calls of ctx's session have seen, as a text for
-// [WithToken]. It is made of letters, digits and .-/:_~! and fits into a cookie or a
-// header. It is empty if nothing was seen, or if ctx has no session. It holds the
-// identities of databases and positions in them, and no secret.
-func Token(ctx context.Context) string {
-	if s := causal.In(ctx); s != nil {
-		return s.Token()
-	}
-	return ""
-}
-
-// WithToken returns a context with a session of its own that has seen what the token
-// says: of another process, or of another time. The empty token says nothing. An
-// error says that the text is no token; the context can be used all the same, and its
-// session has seen nothing. What a token says of other databases than those of a
-// cluster has no effect there.
-//
-// Who can write a token can make calls wait for causal_timeout and fail, and can do
-// no more harm.
-func WithToken(ctx context.Context, token string) (context.Context, error) {
-	ctx, s := causal.Anew(ctx)
-	if err := s.Join(token, time.Now().UnixNano()); err != nil {
-		return ctx, fmt.Errorf("clustersql: WithToken: %w", err)
-	}
-	return ctx, nil
-}
 
 // The types here print themselves. By its own means package fmt would print
 // their fields, and with them errors and structs of the backend that hold
@@ -389,4 +334,58 @@ func redacted(nodes []*node, text string) string {
 		text = n.dial.recipe().hide(text)
 	}
 	return text
+}
+
+// openError returns the error of an open without a winner. It lists every
+// node's error, the latest first, and last the nodes that were not asked.
+func (o *opening) openError(nodes []*node, cause error) error {
+	failures := make([]*failure, 0, max(len(o.failures), len(nodes)))
+	for _, f := range o.failures {
+		failures = append(failures, f)
+	}
+	for _, n := range nodes {
+		if _, asked := o.failures[n]; !asked {
+			failures = append(failures, &failure{node: n, why: n.notAsked()})
+		}
+	}
+	slices.SortFunc(failures, func(a, b *failure) int {
+		return cmp.Or(b.at.Compare(a.at), cmp.Compare(a.node.name, b.node.name))
+	})
+	e := &OpenError{Cluster: o.m.name, Cause: cause, Attempts: make([]AttemptError, 0, len(failures))}
+	for _, f := range failures {
+		e.Attempts = append(e.Attempts, f.attemptError())
+	}
+	return e
+}
+
+// notAsked returns the error for a node that the open did not ask: what is
+// known against it.
+func (n *node) notAsked() *dialError {
+	s := n.snapshot.Load()
+	return stateError(s, cmp.Or(s.reason, "not asked"))
+}
+
+// stateError returns, with the given text, the error that took a node down or
+// made it suspect.
+func stateError(s *snapshot, text string) *dialError {
+	why := &dialError{class: s.class, err: s.lastErr, text: text, reasoned: true}
+	if why.err == nil || s.reason == "" {
+		why.err = errors.New(text)
+	}
+	return why
+}
+
+func (f *failure) attemptError() AttemptError {
+	s := f.node.snapshot.Load()
+	e := AttemptError{
+		Node: f.node.name, State: State(s.state), Since: s.since, NextCheck: s.nextCheck, Err: f.why.err,
+		text: f.why.text,
+	}
+	if f.why.class != health.Neutral && !f.why.reasoned {
+		e.text = f.why.reason()
+	}
+	if !f.asked.IsZero() {
+		e.Took = f.at.Sub(f.asked)
+	}
+	return e
 }

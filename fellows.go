@@ -376,7 +376,7 @@ func (n *node) others(r *session.Read) []launch {
 		if len(plan) == 0 {
 			wait = 0
 		}
-		plan = append(plan, launch{node: nodes[i], wait: wait})
+		plan = append(plan, launch{Node: nodes[i], Wait: wait})
 	}
 	return plan
 }

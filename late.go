@@ -3,6 +3,7 @@ package clustersql
 import (
 	"context"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/EnumApps/clustersql/internal/deadline"
@@ -15,41 +16,13 @@ import (
 // calls are slow statements, and the probe is answered at once. On a frozen node it
 // is not, and then the calls that hang there are to return soon: see doubt.
 
-// promptGap is the shortest time between the start of a probe and that of a prompt
-// round.
-const promptGap = health.ProbeGap / 2
-
-// Where most calls are late, their node would be probed all the time. So a node
-// that has had promptBurst rounds in a row gets no more than one in promptEvery. A
-// node whose calls are late now and then never comes to that.
-const (
-	promptBurst = 20
-	promptEvery = 500 * time.Millisecond
-)
-
 // slowCalls is what a node's loop remembers of late calls.
 type slowCalls struct {
-	doubt   *doubt    // under way; else nil
-	dialing bool      // a dial of a doubt has not returned
-	wronged bool      // the check under way was found silent by a doubt; its answer may come yet
-	due     time.Time // when the latest late call that had to wait asks again
-	spent   time.Time // promptEvery after now for each round of late that is not made up for
-}
-
-// wait returns how long the next round has to wait.
-func (s *slowCalls) wait(now time.Time) time.Duration {
-	if s.spent.Before(now) {
-		return 0
-	}
-	return s.spent.Sub(now) - (promptBurst-1)*promptEvery
-}
-
-// spend notes that a round begins.
-func (s *slowCalls) spend(now time.Time) {
-	if s.spent.Before(now) {
-		s.spent = now
-	}
-	s.spent = s.spent.Add(promptEvery)
+	doubt   *doubt        // under way; else nil
+	dialing bool          // a dial of a doubt has not returned
+	wronged bool          // the check under way was found silent by a doubt; its answer may come yet
+	due     time.Time     // when the latest late call that had to wait asks again
+	prompt  health.Prompt // its rounds of probes
 }
 
 var _ session.Lateness = (*node)(nil)
@@ -78,7 +51,7 @@ func (n *node) onSlowCall(l *life) {
 		n.loop.slow = new(slowCalls)
 	}
 	slow, now := n.loop.slow, time.Now()
-	wait := max(promptGap-now.Sub(n.loop.probeStart), slow.wait(now))
+	wait := slow.prompt.Wait(n.loop.probeStart, now)
 	switch {
 	case n.leaving.Load(), n.loop.health.State == health.Down, slow.doubt != nil:
 	case n.loop.probing:
@@ -93,7 +66,7 @@ func (n *node) onSlowCall(l *life) {
 		}
 	default:
 		n.loop.prompt = n.mayHurry()
-		slow.spend(now)
+		slow.prompt.Begin(now)
 		n.startProbe(l)
 		if n.loop.prompt && n.loop.probing {
 			n.beginDoubt(l, now)
@@ -373,4 +346,29 @@ func (n *node) confirmed(l *life, o *outcome) (dial, counts bool) {
 	n.loop.fresh, n.loop.tested, n.loop.heard, n.loop.slow.wronged = true, true, true, true
 	*o = *d.verdict
 	return true, true
+}
+
+// An outrun is an attempt that lost to an attempt launched later on another
+// node. The node had the open to itself for headStart, and needed longer than
+// that.
+type outrun struct {
+	req       *request
+	headStart time.Duration
+	at        time.Time
+}
+
+// reportOutrun notifies the actors of the nodes whose attempts were outrun.
+// Launches of the same wave start together; none of them outruns another. All
+// goroutines of the round must have ended.
+func (r *round) reportOutrun() {
+	won := slices.IndexFunc(r.failures, func(f *failure) bool { return f.node == r.winner.node })
+	if r.plan.HeadStart(0, won) == 0 {
+		return
+	}
+	now := time.Now()
+	for i, f := range r.failures[:won] {
+		if head := r.plan.HeadStart(i, won); f.why == nil && head > 0 {
+			f.node.reportOutrun(outrun{&f.req, head, now})
+		}
+	}
 }

@@ -19,7 +19,7 @@ import (
 
 // hungMost is the longest that a call may hang on a frozen node: late_after, the
 // rest of the gap to the probe before, and two probes.
-var hungMost = DefaultConfig().LateAfter + promptGap + 2*confirmLeast
+var hungMost = DefaultConfig().LateAfter + health.PromptGap + 2*confirmLeast
 
 // hungCalls are the calls that may hang. Each prepares what it needs on a healthy
 // node, and returns what is called while the node is frozen.
@@ -416,7 +416,7 @@ func (h *hour) pass(t *testing.T, seed uint64, lasts time.Duration) {
 }
 
 // A node whose calls are always late is probed a little more often than without
-// them: once in promptEvery, after a burst.
+// them: once in health.PromptEvery, after a burst.
 func TestLateCallsAskForFewProbes(t *testing.T) {
 	seed := seedtest.Of(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -432,7 +432,7 @@ func TestLateCallsAskForFewProbes(t *testing.T) {
 		}
 		h.pass(t, seed, lasts)
 		regular := lasts.Seconds() * 64 / 63 // one in a second, or up to 1/64 of it earlier
-		most := regular + float64(lasts/promptEvery) + promptBurst
+		most := regular + float64(lasts/health.PromptEvery) + health.PromptBurst
 		if n := h.probes; float64(n) > most || float64(n) < lasts.Seconds()*5/3 {
 			t.Errorf("%d probes in %v, want at most %.0f", n, lasts, most)
 		}

@@ -24,7 +24,7 @@ import (
 )
 
 // A manager is one cluster: its nodes, and when their actors run. How it opens
-// a connection is in opening.go (one whole open) and open.go (one round of it).
+// a connection is in open.go, and whom it asks in strategy.go.
 type manager struct {
 	// immutable
 	name    string

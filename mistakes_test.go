@@ -12,6 +12,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/EnumApps/clustersql/internal/fakedb"
+	"github.com/EnumApps/clustersql/internal/health"
 )
 
 // What a check is answered, on connections that are made without trouble, is
@@ -75,7 +76,7 @@ func TestUnknownTroubleIsNotWaitedForForEver(t *testing.T) {
 		if err := db.Ping(); err == nil || time.Since(began) != 10*time.Second {
 			t.Errorf("at first: after %v: %v", time.Since(began), err)
 		}
-		time.Sleep(unknownPasses)
+		time.Sleep(health.UnknownPasses)
 		began = time.Now()
 		if err := db.Ping(); !errors.Is(err, errBoom) || time.Since(began) != 0 {
 			t.Errorf("later: after %v: %v", time.Since(began), err)

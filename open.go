@@ -4,15 +4,183 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
-	"slices"
+	"fmt"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/EnumApps/clustersql/internal/balance"
 	"github.com/EnumApps/clustersql/internal/causal"
+	"github.com/EnumApps/clustersql/internal/deadline"
+	"github.com/EnumApps/clustersql/internal/gate"
 	"github.com/EnumApps/clustersql/internal/health"
 )
+
+// connect opens on the cluster's nodes and returns the first fit connection,
+// wrapped. The caller owns it. The caller's deadline bounds the whole open, or
+// open_timeout if there is none. The open also ends when the actors' life ends;
+// the error is ErrClosed then. closed may be nil; it is called once the conn
+// has been closed.
+func (m *manager) connect(ctx context.Context, closed func()) (driver.Conn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	running, err := m.running()
+	if err != nil {
+		return nil, err
+	}
+	o := &opening{m: m, ended: running.Done(), session: causal.In(ctx)}
+	if o.session != nil {
+		m.tally.Sessions.Store(true)
+	}
+	if _, ok := ctx.Deadline(); !ok {
+		o.timer.Last = time.Now().Add(m.cfg().OpenTimeout)
+	}
+	w, err := o.pass(ctx)
+	switch {
+	case err != nil && running.Err() != nil:
+		return nil, ErrClosed
+	case err != nil:
+		return nil, err
+	}
+	conn := w.node.wrap(w, closed)
+	if running.Err() == nil {
+		return conn, nil
+	}
+	// The close came while the winner was on its way: whoever has closed the
+	// cluster gets no connection of it any more.
+	w.node.closeInTime(conn)
+	return nil, ErrClosed
+}
+
+// beside opens a connection on one of the planned nodes, for a read that is under way
+// on another one. There is one round.
+func (m *manager) beside(ctx context.Context, plan []launch) (winner, bool) {
+	running, err := m.running()
+	if err != nil {
+		return winner{}, false
+	}
+	o := &opening{m: m, ended: running.Done(), timer: deadline.Alarm{Last: time.Now().Add(m.cfg().AttemptTimeout)}}
+	defer o.timer.Stop()
+	return o.newRound(plan).run(ctx)
+}
+
+// At most opensAtOnce opens begin at the same time, unless they turn out to take
+// longer than quickOpen. A herd of them would dial every node at once, and its
+// cost per open would grow with its size: every goroutine that they need would
+// be a new one.
+const (
+	opensAtOnce = 256
+	quickOpen   = 100 * time.Millisecond
+)
+
+// pass runs the open when its turn has come. It waits with a small stack.
+func (o *opening) pass(ctx context.Context) (winner, error) {
+	pass := o.m.gate.Enter(ctx, o.ended)
+	if pass == 0 {
+		return winner{}, o.openError(*o.m.nodes.Load(), o.over(ctx))
+	}
+	defer o.m.gate.Leave(pass)
+	return o.run(ctx)
+}
+
+// An opening is one open under way, from its beginning to its end. It consists
+// of rounds of attempts. Between two rounds it waits until a node may be asked
+// again.
+type opening struct {
+	m        *manager
+	ended    <-chan struct{}    // closed when the actors' life ends
+	timer    deadline.Alarm     // for whatever the open waits for next; at last for open_timeout, unless the caller has set a deadline
+	session  *causal.Session    // of the caller; nil without one
+	current  round              // the latest round
+	failures map[*node]*failure // each node's latest failure in this open; nil while there is none
+
+	dark  bool             // it was counted as one that found no usable node
+	eager bool             // the open was called, or has begun to wait after a round; not woken with all others
+	seat  gate.Seat[*node] // in the waiting room
+}
+
+// run asks the usable nodes as the strategy plans it. If none gives a
+// connection, or none is usable, it waits until a node comes up and asks again,
+// until ctx is done or open_timeout is over. It gives up earlier if waiting
+// cannot help; see mayRecover.
+func (o *opening) run(ctx context.Context) (winner, error) {
+	defer o.m.room.Depart(o)
+	defer o.timer.Stop()
+	for {
+		news := o.m.news.Next()
+		nodes := *o.m.nodes.Load()
+		if len(nodes) == 0 {
+			if !o.m.cfg().discovers() {
+				return winner{}, o.m.noNodes()
+			}
+			o.wait(ctx, nil, news) // for the first answer
+			if cause := o.over(ctx); cause != nil && len(*o.m.nodes.Load()) == 0 {
+				return winner{}, fmt.Errorf("%w: %w", o.m.noNodes(), cause)
+			}
+			continue
+		}
+		plan, err := o.plan(nodes)
+		if err != nil {
+			return winner{}, err
+		}
+		o.noteDark(nodes)
+		switch {
+		case len(plan) > 0:
+			o.m.room.Leave(o)
+			w, won := o.round(ctx, plan)
+			if won {
+				return w, nil
+			}
+		case !o.mayRecover(nodes):
+			return winner{}, o.openError(nodes, nil)
+		case o.m.room.Enter(o):
+			o.eager = true
+			// Changes are not missed from here on. There may have been one
+			// since the look at the nodes.
+		default:
+			o.wait(ctx, nodes, news)
+		}
+		if cause := o.over(ctx); cause != nil {
+			return winner{}, o.openError(nodes, cause)
+		}
+	}
+}
+
+// round carries out one plan, and remembers how its launches failed.
+func (o *opening) round(ctx context.Context, plan []launch) (winner, bool) {
+	r := o.newRound(plan)
+	w, won := r.run(ctx)
+	if won {
+		o.m.tally.Masked.Add(o.masked())
+		return w, true
+	}
+	if o.failures == nil {
+		o.failures = make(map[*node]*failure, len(plan))
+	}
+	for _, f := range r.failed() {
+		o.failures[f.node] = f
+	}
+	return winner{}, false
+}
+
+// masked returns how many failures of nodes the open has met that the caller does
+// not get to see, because there is a winner.
+func (o *opening) masked() (n uint64) {
+	failed := func(f *failure) {
+		if f.why != nil && f.why.class != health.Neutral {
+			n++
+		}
+	}
+	for _, f := range o.failures {
+		failed(f)
+	}
+	for _, f := range o.current.failures {
+		failed(f)
+	}
+	return n
+}
 
 // A round is one plan of an open, carried out once.
 //
@@ -27,7 +195,7 @@ import (
 // and one that takes longer than loser_grace is cancelled.
 type round struct {
 	opening *opening
-	plan    []launch
+	plan    balance.Plan[*node] // its steps become failures, in this order
 	won     chan winner
 	kick    chan struct{} // one value for every failure: starts the next launch; nil if no launch waits
 	left    atomic.Int64  // launches that have not failed
@@ -52,89 +220,11 @@ type failure struct {
 	why        *dialError
 }
 
-// connect opens on the cluster's nodes and returns the first fit connection,
-// wrapped. The caller owns it. The caller's deadline bounds the whole open, or
-// open_timeout if there is none. The open also ends when the actors' life ends;
-// the error is ErrClosed then. closed may be nil; it is called once the conn
-// has been closed.
-func (m *manager) connect(ctx context.Context, closed func()) (driver.Conn, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	running, err := m.running()
-	if err != nil {
-		return nil, err
-	}
-	o := &opening{m: m, ended: running.Done(), session: causal.In(ctx)}
-	if o.session != nil {
-		m.tally.Sessions.Store(true)
-	}
-	if _, ok := ctx.Deadline(); !ok {
-		o.deadline = time.Now().Add(m.cfg().OpenTimeout)
-	}
-	w, err := o.pass(ctx)
-	switch {
-	case err != nil && running.Err() != nil:
-		return nil, ErrClosed
-	case err != nil:
-		return nil, err
-	}
-	conn := w.node.wrap(w, closed)
-	if running.Err() == nil {
-		return conn, nil
-	}
-	// The close came while the winner was on its way: whoever has closed the
-	// cluster gets no connection of it any more.
-	gone := make(chan struct{})
-	go func() {
-		defer close(gone)
-		w.node.close(conn)
-	}()
-	limit := time.NewTimer(m.cfg().AttemptTimeout) // for a Close that hangs
-	defer limit.Stop()
-	select {
-	case <-gone:
-	case <-limit.C:
-	}
-	return nil, ErrClosed
-}
-
-// beside opens a connection on one of the planned nodes, for a read that is under way
-// on another one. There is one round.
-func (m *manager) beside(ctx context.Context, plan []launch) (winner, bool) {
-	running, err := m.running()
-	if err != nil {
-		return winner{}, false
-	}
-	o := &opening{m: m, ended: running.Done(), deadline: time.Now().Add(m.cfg().AttemptTimeout)}
-	defer o.stop()
-	return o.newRound(plan).run(ctx)
-}
-
-// At most opensAtOnce opens begin at the same time, unless they turn out to take
-// longer than quickOpen. A herd of them would dial every node at once, and its
-// cost per open would grow with its size: every goroutine that they need would
-// be a new one.
-const (
-	opensAtOnce = 256
-	quickOpen   = 100 * time.Millisecond
-)
-
-// pass runs the open when its turn has come. It waits with a small stack.
-func (o *opening) pass(ctx context.Context) (winner, error) {
-	pass := o.m.gate.Enter(ctx, o.ended)
-	if pass == 0 {
-		return winner{}, o.openError(*o.m.nodes.Load(), o.over(ctx))
-	}
-	defer o.m.gate.Leave(pass)
-	return o.run(ctx)
-}
-
 // newRound begins the next round. The round before must have ended.
 func (o *opening) newRound(plan []launch) *round {
 	r := &o.current
 	r.opening, r.plan, r.won, r.kick, r.winner = o, plan, make(chan winner), nil, winner{}
-	if slices.ContainsFunc(plan, func(l launch) bool { return l.wait > 0 }) {
+	if r.plan.Waits() {
 		r.kick = make(chan struct{}, len(plan))
 	}
 	r.left.Store(int64(len(plan)))
@@ -196,12 +286,9 @@ func (r *round) launch(released context.Context, group *errgroup.Group, values c
 func (r *round) pause(released context.Context, next int) (bool, error) {
 	due, enough := time.Time{}, 0
 	if next < len(r.plan) {
-		due, enough = time.Now().Add(r.plan[next].wait), len(r.plan)
-		if r.plan[next].reserve {
-			enough -= next
-		}
+		due, enough = time.Now().Add(r.plan[next].Wait), r.plan.Enough(next)
 	}
-	alarm := r.opening.alarm(due)
+	alarm := r.opening.timer.At(due)
 	for {
 		select {
 		case <-r.kick:
@@ -209,7 +296,7 @@ func (r *round) pause(released context.Context, next int) (bool, error) {
 				return true, nil
 			}
 		case <-alarm:
-			if r.opening.late() {
+			if r.opening.timer.Over() {
 				return false, context.DeadlineExceeded
 			}
 			return true, nil
@@ -225,16 +312,15 @@ func (r *round) pause(released context.Context, next int) (bool, error) {
 // returns the one that waits.
 func (r *round) start(released context.Context, group *errgroup.Group, values context.Context, next int) int {
 	for i := next; i < len(r.plan); i++ {
-		n := r.plan[i].node
-		if i > next && r.plan[i].wait > 0 {
+		n := r.plan[i].Node
+		if i > next && r.plan[i].Wait > 0 {
 			return i
 		}
 		n.load.Planned.Add(1)
 		n.tally.Chosen.Add(1)
 		f := &failure{
-			node:  n,
-			asked: time.Now(),
-			req:   request{ctx: released, values: values, won: r.won, answered: make(chan struct{}), node: n},
+			node: n, asked: time.Now(),
+			req: request{ctx: released, values: values, won: r.won, answered: make(chan struct{}), node: n},
 		}
 		r.failures = append(r.failures, f)
 		group.Go(func() error { return r.ask(released, f) })
@@ -299,8 +385,7 @@ func (f *failure) fail(why *dialError) {
 	f.why, f.at, f.retryEpoch = why, time.Now(), f.node.snapshot.Load().retryEpoch
 }
 
-// errNoAnswer is the failure of a node that had not answered when the open
-// ended.
+// errNoAnswer is of a node that had not answered when the open ended.
 var errNoAnswer = errors.New("no answer before the open ended")
 
 // failed returns how every launch failed. Launches that have no answer yet are
@@ -312,59 +397,4 @@ func (r *round) failed() []*failure {
 		}
 	}
 	return r.failures
-}
-
-// An outrun is an attempt that lost to an attempt launched later on another
-// node. The node had the open to itself for headStart, and needed longer than
-// that.
-type outrun struct {
-	req       *request
-	headStart time.Duration
-	at        time.Time
-}
-
-// reportOutrun notifies the actors of the nodes whose attempts were outrun.
-// Launches of the same wave start together; none of them outruns another. All
-// goroutines of the round must have ended.
-func (r *round) reportOutrun() {
-	plan := r.plan
-	won := wave(plan, r.winner.node)
-	if won == 0 {
-		return
-	}
-	now := time.Now()
-	for _, f := range r.failures {
-		if v := wave(plan, f.node); f.why == nil && v < won {
-			f.node.reportOutrun(outrun{&f.req, headStart(plan, v), now})
-		}
-	}
-}
-
-// wave returns the number of the wave in which the node is launched, from 0.
-// After the first launch, every launch with a wait starts a new wave.
-func wave(plan []launch, n *node) int {
-	v := 0
-	for i, l := range plan {
-		if i > 0 && l.wait > 0 {
-			v++
-		}
-		if l.node == n {
-			break
-		}
-	}
-	return v
-}
-
-// headStart returns the wait between a wave and the next one. v must not be the
-// plan's last wave.
-func headStart(plan []launch, v int) time.Duration {
-	for i, l := range plan {
-		if i > 0 && l.wait > 0 {
-			if v == 0 {
-				return l.wait
-			}
-			v--
-		}
-	}
-	return 0
 }

@@ -49,6 +49,21 @@ func (r Rebalance) problem() error {
 	return fmt.Errorf("there is no %s: use \"shares\", \"first\", \"refresh\" or \"off\", or leave it out", conffile.Quote(string(r)))
 }
 
+// goal returns the rebalancing that the configuration asks for.
+func (c *Config) goal() balance.Goal {
+	switch c.Rebalance {
+	case RebalanceByStrategy:
+		return c.Strategy.goal
+	case RebalanceShares:
+		return balance.Shares
+	case RebalanceFirst:
+		return balance.First
+	case RebalanceRefresh:
+		return balance.Refresh
+	}
+	return balance.Stay
+}
+
 // rebalancing is what a node's loop remembers about connections that give way.
 type rebalancing struct {
 	shares, refresh, age balance.Pace

@@ -243,29 +243,28 @@ func (s *NodeStatus) member() balance.Member {
 func (m *manager) explain(s *ClusterStatus, nodes []*node, now time.Time) {
 	cfg := m.cfg()
 	p := whynot.Place{Open: s.Open, MaxLag: cfg.MaxLag, Preferred: strings.TrimPrefix(string(cfg.Require), "prefer-"), Now: now}
-	r := rosters.Get().(*roster)
-	defer r.release()
-	r.fill(nodes, now)
-	front, split := r, r.has(lastResort) && r.has(preferred)
-	if split {
-		front, _ = r.split()
+	r := usable(nodes, now)
+	defer release(r)
+	front := r
+	if r.Mixed() {
+		front, _ = r.Split()
 	}
-	behind, first := make([]balance.Behind, len(front.nodes)), -1
+	behind, first := make([]balance.Behind, len(front.Nodes)), -1
 	if cfg.Strategy.custom == nil {
-		behind, first = balance.Front(front.members, cfg.Strategy.order)
+		behind, first = balance.Front(front.Members, cfg.Strategy.order)
 	}
 	for i, n := range nodes {
 		p := p
 		p.Class = n.snapshot.Load().class
-		if at, usable := findNode(front.nodes, n.name); usable {
+		if at, usable := findNode(front.Nodes, n.name); usable {
 			if p.Behind = behind[at]; p.Behind == balance.InFront && p.Open {
 				continue
 			}
 			if first >= 0 { // a strategy of the program's own has told no order
-				p.First = s.Nodes[nodeAt(nodes, front.nodes[first])].why()
+				p.First = s.Nodes[nodeAt(nodes, front.Nodes[first])].why()
 			}
-		} else if at, usable := findNode(r.nodes, n.name); usable {
-			p.Last = whynot.LastWhy(&r.members[at])
+		} else if at, usable := findNode(r.Nodes, n.name); usable {
+			p.Last = whynot.LastWhy(&r.Members[at])
 		}
 		s.Nodes[i].WhyNot = p.Sentence(s.Nodes[i].why())
 	}

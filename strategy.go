@@ -1,9 +1,11 @@
 package clustersql
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/causal"
 	"github.com/EnumApps/clustersql/internal/conffile"
 	"github.com/EnumApps/clustersql/internal/draw"
+	"github.com/EnumApps/clustersql/internal/gate"
 	"github.com/EnumApps/clustersql/internal/health"
 )
 
@@ -147,21 +150,6 @@ type Launch struct {
 	Wait time.Duration
 }
 
-// goal returns the rebalancing that the configuration asks for.
-func (c *Config) goal() balance.Goal {
-	switch c.Rebalance {
-	case RebalanceByStrategy:
-		return c.Strategy.goal
-	case RebalanceShares:
-		return balance.Shares
-	case RebalanceFirst:
-		return balance.First
-	case RebalanceRefresh:
-		return balance.Refresh
-	}
-	return balance.Stay
-}
-
 // outside draws for strategies that are used outside of a cluster. Tests put
 // one with a seed of theirs in its place.
 var outside = draw.NewSource(rand.Uint64(), "")
@@ -177,107 +165,74 @@ func (m *manager) plan(nodes []*node, s *causal.Session) (plan []launch, err err
 			err = fmt.Errorf("clustersql: cluster %q: the strategy panicked: %s", m.name, redacted(nodes, fmt.Sprint(r)))
 		}
 	}()
-	r := rosters.Get().(*roster)
-	defer r.release()
 	now := time.Now()
-	r.fill(nodes, now)
-	r.rank(s, now)
+	r := usable(nodes, now)
+	defer release(r)
+	rank(r, s, now)
 	switch {
-	case len(r.nodes) == 0:
+	case len(r.Nodes) == 0:
 		return nil, nil
-	case !r.has(lastResort), !r.has(preferred):
-		return m.ask(make([]launch, 0, len(r.nodes)), r, 0), nil
+	case !r.Mixed():
+		return m.ask(make([]launch, 0, len(r.Nodes)), r, 0), nil
 	}
-	others, rest := r.split()
-	return m.ask(m.ask(make([]launch, 0, len(r.nodes)), others, 0), rest, lastResortWait), nil
+	others, rest := r.Split()
+	return m.ask(m.ask(make([]launch, 0, len(r.Nodes)), others, 0), rest, lastResortWait), nil
 }
 
 // lastResortWait is how long an open tries the other nodes before it asks the
 // nodes of last resort. A failure of one of the others ends the wait early.
 const lastResortWait = 250 * time.Millisecond
 
-// A roster holds usable nodes, sorted by name, and what the strategy gets to
-// know about each.
-type roster struct {
-	nodes   []*node
-	members []balance.Member
-}
+// A launch is a [Launch] of a node that exists.
+type launch = balance.Step[*node]
+
+type roster = balance.Roster[*node]
 
 // rosters keeps rosters for the next plan. What is known of the nodes of a large
 // cluster takes some room, and every open needs it for a moment.
 var rosters = sync.Pool{New: func() any { return new(roster) }}
 
-// release gives the roster back. Nobody may use it after that.
-func (r *roster) release() {
-	clear(r.nodes)
-	clear(r.members)
-	r.nodes, r.members = r.nodes[:0], r.members[:0]
-	rosters.Put(r)
-}
-
-// fill adds the usable ones of the nodes. Of two names for one server it adds the
-// first.
-func (r *roster) fill(nodes []*node, now time.Time) {
+// usable returns a roster of the usable ones of the nodes, sorted by name. Of two names
+// for one server it has the first. It is to be released.
+func usable(nodes []*node, now time.Time) *roster {
+	r := rosters.Get().(*roster)
 	for _, n := range nodes {
 		if m := n.member(now); m.State.Usable() && !n.isAlias() {
-			r.nodes, r.members = append(r.nodes, n), append(r.members, m)
+			r.Nodes, r.Members = append(r.Nodes, n), append(r.Members, m)
 		}
 	}
+	return r
+}
+
+// release gives a roster back. Nobody may use it after that.
+func release(r *roster) {
+	r.Clear()
+	rosters.Put(r)
 }
 
 // rank makes the nodes second best that are not known to have what a session has
 // seen, if there is one that is. Without a session they are those that other sessions
 // have found to be behind. And so are those before which another node has just
 // answered a read.
-func (r *roster) rank(s *causal.Session, now time.Time) {
-	for i, n := range r.nodes {
-		r.members[i].Second = r.members[i].Second || n.tally.seen.IsBehind(now) || n.tally.hedges.Load().Avoided(now)
+func rank(r *roster, s *causal.Session, now time.Time) {
+	for i, n := range r.Nodes {
+		r.Members[i].Second = r.Members[i].Second || n.tally.seen.IsBehind(now) || n.tally.hedges.Load().Avoided(now)
 	}
 	if s == nil {
 		return
 	}
-	has, some := make([]bool, len(r.nodes)), false
-	for i, n := range r.nodes {
+	has, some := make([]bool, len(r.Nodes)), false
+	for i, n := range r.Nodes {
 		all, seen := n.tally.seen.Has(s, n.generation.Load())
 		if !seen {
 			return
 		}
 		has[i], some = all, some || all
 	}
-	for i := range r.members {
-		r.members[i].Second = r.members[i].Second || some && !has[i]
+	for i := range r.Members {
+		r.Members[i].Second = r.Members[i].Second || some && !has[i]
 	}
 }
-
-// has reports whether there is a node of a kind.
-func (r *roster) has(kind func(m *balance.Member) bool) bool {
-	for i := range r.members {
-		if kind(&r.members[i]) {
-			return true
-		}
-	}
-	return false
-}
-
-// split returns the nodes of last resort and the others apart.
-func (r *roster) split() (others, rest *roster) {
-	others, rest = new(roster), new(roster)
-	for i := range r.members {
-		part := others
-		if lastResort(&r.members[i]) {
-			part = rest
-		}
-		part.nodes, part.members = append(part.nodes, r.nodes[i]), append(part.members, r.members[i])
-	}
-	return others, rest
-}
-
-// lastResort reports whether the node is asked after the others, whatever order
-// the strategy gives.
-func lastResort(m *balance.Member) bool { return m.Donor || m.Full || m.Second }
-
-// preferred reports whether the node is up and not one of last resort.
-func preferred(m *balance.Member) bool { return m.State == health.Up && !lastResort(m) }
 
 // ask appends the launches that the strategy plans for a roster. The first of
 // them waits at least the given time.
@@ -285,25 +240,25 @@ func (m *manager) ask(plan []launch, r *roster, wait time.Duration) []launch {
 	if m.cfg().Strategy.custom != nil {
 		return m.askCustom(plan, r, wait)
 	}
-	for i, l := range m.cfg().Strategy.plan(r.members, m.draw) {
+	for i, l := range m.cfg().Strategy.plan(r.Members, m.draw) {
 		if i == 0 {
 			l.Wait = max(l.Wait, wait)
 		}
-		plan = appendLaunch(plan, r.nodes[l.At], l.Wait)
+		plan = appendLaunch(plan, r.Nodes[l.At], l.Wait)
 	}
 	return plan
 }
 
 // askCustom is ask for a strategy made by the program.
 func (m *manager) askCustom(plan []launch, r *roster, wait time.Duration) []launch {
-	shown := make([]NodeStatus, len(r.nodes))
+	shown := make([]NodeStatus, len(r.Nodes))
 	now := time.Now()
-	for i, n := range r.nodes {
+	for i, n := range r.Nodes {
 		shown[i] = n.shown(now)
 	}
-	asked := make(map[string]bool, len(r.nodes))
+	asked := make(map[string]bool, len(r.Nodes))
 	for _, l := range m.cfg().Strategy.custom(shown) {
-		i, known := findNode(r.nodes, l.Node)
+		i, known := findNode(r.Nodes, l.Node)
 		if !known || asked[l.Node] {
 			continue
 		}
@@ -311,21 +266,122 @@ func (m *manager) askCustom(plan []launch, r *roster, wait time.Duration) []laun
 			l.Wait = max(l.Wait, wait)
 		}
 		asked[l.Node] = true
-		plan = appendLaunch(plan, r.nodes[i], l.Wait)
+		plan = appendLaunch(plan, r.Nodes[i], l.Wait)
 	}
 	return plan
 }
 
 func appendLaunch(plan []launch, n *node, wait time.Duration) []launch {
-	reserve := len(plan) > 0 && n.settings.Load().Priority > plan[len(plan)-1].node.settings.Load().Priority
-	return append(plan, launch{n, wait, reserve})
+	reserve := len(plan) > 0 && n.settings.Load().Priority > plan[len(plan)-1].Node.settings.Load().Priority
+	return append(plan, launch{Node: n, Wait: wait, Reserve: reserve})
 }
 
-// A launch is a [Launch] of a node that exists.
-type launch struct {
-	node *node
-	wait time.Duration
-	// reserve means that failures start this launch early only when all
-	// launches before it have failed.
-	reserve bool
+// plan returns the launches of the next round. It asks the strategy only if
+// there is a node to ask.
+func (o *opening) plan(nodes []*node) ([]launch, error) {
+	if !slices.ContainsFunc(nodes, func(n *node) bool { return o.mayAsk(n, o.eager) }) {
+		return nil, nil
+	}
+	plan, err := o.m.plan(nodes, o.session)
+	if o.failures == nil {
+		return plan, err
+	}
+	return slices.DeleteFunc(plan, func(l launch) bool { return !o.worthAsking(l.Node, o.eager) }), err
+}
+
+// mayAsk reports whether a node is usable and worth asking.
+func (o *opening) mayAsk(n *node, called bool) bool {
+	return n.effective(n.snapshot.Load()).Usable() && o.worthAsking(n, called)
+}
+
+// worthAsking reports whether a node may be asked: it was not asked yet, or its
+// retry epoch has grown since it failed, or the open is called and the backoff
+// of the full node has ended since then. A full node must have finished its
+// backoff in any case.
+func (o *opening) worthAsking(n *node, called bool) bool {
+	f, asked := o.failures[n]
+	s := n.snapshot.Load()
+	return !asked || !s.fullUntil.After(time.Now()) && (s.retryEpoch > f.retryEpoch || called && s.fullUntil.After(f.at))
+}
+
+// mayRecover reports whether any of the nodes may become worth asking. If a
+// node is up and not full, and the open failed there all the same, the reason
+// is not the node's, so waiting does not help.
+func (o *opening) mayRecover(nodes []*node) bool {
+	return slices.ContainsFunc(nodes, func(n *node) bool {
+		switch s := n.snapshot.Load(); s.state {
+		case health.Down:
+			return transient(s.class, s)
+		case health.Up:
+			return !s.fullUntil.IsZero()
+		case health.Draining:
+			return false
+		default:
+			f, asked := o.failures[n]
+			return asked && transient(f.why.class, s)
+		}
+	})
+}
+
+// transient reports whether trouble of a class may pass by itself; see
+// [health.Class.MayPass]. A node with a retry epoch has worked before, or was full.
+func transient(c health.Class, s *snapshot) bool {
+	lasts := time.Duration(0)
+	if c == health.Failed && s.class == health.Failed {
+		lasts = time.Since(s.caused)
+	}
+	return c.MayPass(s.retryEpoch > 0, lasts)
+}
+
+// A waitingRoom holds the opens of a cluster that wait until a node may be asked
+// again. A node that has room calls as many as it has room for.
+type waitingRoom = gate.Room[*node, *opening]
+
+// Seat returns the open's seat in the waiting room.
+func (o *opening) Seat() *gate.Seat[*node] { return &o.seat }
+
+// MayAsk reports whether the open may ask a node that calls it.
+func (o *opening) MayAsk(n *node) bool { return o.mayAsk(n, true) }
+
+// wait waits for a change notification, until a node calls, or until the open
+// ends. It asks the actors of down nodes for a check soon, and those of full
+// nodes for room. Opens never test a node themselves. So a down node gets only
+// its actor's probes, however many opens wait.
+func (o *opening) wait(ctx context.Context, nodes []*node, news <-chan struct{}) {
+	for _, n := range nodes {
+		s := n.snapshot.Load()
+		if s.state == health.Down || !s.fullUntil.IsZero() && !n.looking.Load() {
+			n.checkNow()
+		}
+	}
+	select {
+	case <-news:
+		o.eager = false
+	case <-o.seat.Called():
+		o.eager = true
+	case <-o.timer.At(time.Time{}):
+	case <-o.ended:
+	case <-ctx.Done():
+	}
+}
+
+// noteDark counts the open if no node is usable, once.
+func (o *opening) noteDark(nodes []*node) {
+	if !o.dark && !slices.ContainsFunc(nodes, func(n *node) bool { return n.effective(n.snapshot.Load()).Usable() }) {
+		o.dark = true
+		o.m.tally.AllDown.Add(1)
+	}
+}
+
+// over returns why the open has ended without a winner, or nil if it goes on.
+func (o *opening) over(ctx context.Context) error {
+	select {
+	case <-o.ended:
+		return ErrClosed
+	default:
+	}
+	if o.timer.Over() {
+		return context.DeadlineExceeded
+	}
+	return ctx.Err()
 }

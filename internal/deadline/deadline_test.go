@@ -118,3 +118,41 @@ func TestShorten(t *testing.T) {
 		})
 	}
 }
+
+// An alarm goes off at the time that was set last, and not after it was stopped.
+func TestAlarm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var a Alarm
+		a.Stop()
+		if a.At(time.Time{}) != nil {
+			t.Error("no time is a time")
+		}
+		began := time.Now()
+		a.At(began.Add(time.Second))
+		<-a.At(began.Add(time.Minute))
+		if took := time.Since(began); took != time.Minute {
+			t.Errorf("it went off after %s", took)
+		}
+		<-a.At(began) // at once
+		a.Last = time.Now().Add(time.Second)
+		if a.Over() {
+			t.Error("the last time has come")
+		}
+		for _, at := range []time.Time{{}, a.Last.Add(time.Hour)} {
+			if <-a.At(at); !a.Over() || time.Now().After(a.Last.Add(1)) {
+				t.Errorf("it went off at %s, and %s is the last time", time.Now(), a.Last)
+			}
+		}
+		a.Last = time.Time{}
+		if a.Over() {
+			t.Error("no time is over")
+		}
+		c := a.At(time.Now().Add(time.Second))
+		a.Stop()
+		select {
+		case <-c:
+			t.Error("it went off after it was stopped")
+		case <-time.After(time.Hour):
+		}
+	})
+}

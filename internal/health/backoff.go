@@ -47,3 +47,39 @@ func Aligned(now time.Time, wait, tick time.Duration) time.Duration {
 func Jitter(d time.Duration, r *rand.Rand) time.Duration {
 	return d/5*4 + time.Duration(r.Int64N(max(1, int64(d/5*2))))
 }
+
+// PromptGap is the shortest time between the start of a probe and that of a prompt
+// round.
+const PromptGap = ProbeGap / 2
+
+// Where most calls are late, their node would be probed all the time. So a node
+// that has had PromptBurst rounds in a row gets no more than one in PromptEvery. A
+// node whose calls are late now and then never comes to that.
+const (
+	PromptBurst = 20
+	PromptEvery = 500 * time.Millisecond
+)
+
+// A Prompt says how long the rounds of probes wait that late calls ask for. The zero
+// Prompt has had none.
+type Prompt struct {
+	spent time.Time // PromptEvery after now for each round of late that is not made up for
+}
+
+// Wait returns how long the next round has to wait. probed is when the latest probe of any
+// kind began.
+func (p *Prompt) Wait(probed, now time.Time) time.Duration {
+	wait := PromptGap - now.Sub(probed)
+	if p.spent.Before(now) {
+		return max(wait, 0)
+	}
+	return max(wait, p.spent.Sub(now)-(PromptBurst-1)*PromptEvery)
+}
+
+// Begin notes that a round begins.
+func (p *Prompt) Begin(now time.Time) {
+	if p.spent.Before(now) {
+		p.spent = now
+	}
+	p.spent = p.spent.Add(PromptEvery)
+}

@@ -72,3 +72,46 @@ func TestWaitsDoNotOverflow(t *testing.T) {
 		t.Error(d)
 	}
 }
+
+// What people must correct does not pass by itself, and an unknown failure not for ever.
+func TestMayPass(t *testing.T) {
+	for i, tc := range []struct {
+		class  Class
+		worked bool
+		lasts  time.Duration
+		want   bool
+	}{
+		{Neutral, true, 0, false}, {Misconfigured, true, 0, false}, {Silent, false, time.Hour, true}, {NotReady, true, 0, true},
+		{Failed, true, UnknownPasses - 1, true}, {Failed, true, UnknownPasses, false}, {Failed, false, 0, false},
+	} {
+		if got := tc.class.MayPass(tc.worked, tc.lasts); got != tc.want {
+			t.Errorf("%d: %v", i, got)
+		}
+	}
+}
+
+// Late calls get so many prompt rounds in a row, and then one in each half second.
+func TestPromptRounds(t *testing.T) {
+	var p Prompt
+	now := time.Unix(1e9, 0)
+	if wait := p.Wait(now, now); wait != PromptGap {
+		t.Errorf("after a probe it waits %s", wait)
+	}
+	for i := range PromptBurst {
+		if wait := p.Wait(time.Time{}, now); wait > 0 {
+			t.Fatalf("round %d waits %s", i, wait)
+		}
+		p.Begin(now)
+	}
+	for range 3 {
+		wait := p.Wait(time.Time{}, now)
+		if wait != PromptEvery {
+			t.Fatalf("the next one waits %s", wait)
+		}
+		now = now.Add(wait)
+		p.Begin(now)
+	}
+	if wait := p.Wait(time.Time{}, now.Add(time.Minute)); wait > 0 {
+		t.Errorf("a minute later it waits %s", wait)
+	}
+}

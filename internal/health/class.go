@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"syscall"
+	"time"
 )
 
 // A Class is what an error says about the node that gave it.
@@ -135,6 +136,24 @@ type Unfit struct {
 
 // Error returns Text.
 func (e *Unfit) Error() string { return e.Text }
+
+// UnknownPasses is how long a failure of no known class may keep a node down
+// while opens still wait for it. A restart of a server is over by then.
+const UnknownPasses = time.Minute
+
+// MayPass reports whether trouble of the class may pass by itself. Wrong names
+// and passwords do not pass: people must correct them. A failure of no known
+// class may pass only on a node that has worked before, or was full, and is not
+// taken for a passing one for ever: lasts is for how long it has kept the node down.
+func (c Class) MayPass(worked bool, lasts time.Duration) bool {
+	switch c {
+	case Neutral, Misconfigured:
+		return false
+	case Failed:
+		return worked && lasts < UnknownPasses
+	}
+	return true
+}
 
 // NeedOf returns what a check must look at to see again the fault that err
 // describes.
