@@ -17,11 +17,10 @@ type Cut struct {
 	Reason     string // empty: no cut is due
 	Raise      bool   // the conns are not retired yet
 	Proven     bool
+	silent     bool      // the last dial was not answered or refused; else it failed for a reason of its own, and says nothing
+	heard      bool      // the server was heard of after the silence began: that a dial is refused says nothing either
 	Generation uint64    // when it became due
 	Since      time.Time // the node has been silent since then
-
-	silent bool // the last dial was not answered or refused; else it failed for a reason of its own, and says nothing
-	heard  bool // the server was heard of after the silence began: that a dial is refused says nothing either
 }
 
 // Due reports whether there is one.

@@ -57,9 +57,9 @@ type Memory struct {
 	BriefTill time.Time     // until then probes ask for no more than must be told
 	Outranked bool          // its connections were given up for another node's promotion
 
+	hidden bool // it was told that the node does not tell its lag
 	lag    health.LagTracker
 	rival  string // the node that was last found to be the new primary in place of this one
-	hidden bool   // it was told that the node does not tell its lag
 }
 
 // Take returns the part of a node that says something of itself. before is its part so
