@@ -168,9 +168,7 @@ func (n *node) judgeRole(e *health.Evidence) {
 	if !e.OK || e.Saw&health.ScopeRole == 0 || e.Replication == nil {
 		return
 	}
-	now := time.Now()
-	fellows := n.fellows(now)
-	p := n.noteRole(e.Replication, fellows, now)
+	p, fellows := n.noteRole(e.Replication, time.Now())
 	m, h := n.loop.memory(), &n.loop.health
 	held := n.cfg().wanted(nil).Judge(&m.Memory, p, h, fellows)
 	v := m.Verdict
@@ -183,9 +181,10 @@ func (n *node) judgeRole(e *health.Evidence) {
 	}
 }
 
-// noteRole publishes what the node says of itself, and tells of a new role.
-func (n *node) noteRole(said *health.Replication, fellows []health.Fellow, now time.Time) *roles.Part {
-	m, was := n.loop.memory(), n.loop.facts.part
+// noteRole publishes what the node says of itself, and tells of a new role. It returns
+// the fellows to judge the node by.
+func (n *node) noteRole(said *health.Replication, now time.Time) (*roles.Part, []health.Fellow) {
+	m, was, fellows := n.loop.memory(), n.loop.facts.part, n.fellows(now)
 	p, turned, rivals := m.Take(said, was, &n.loop.health, fellows, n.unheard, now)
 	n.loop.facts.part = p
 	if n.cfg().wanted(nil).Hides(&m.Memory, p) {
@@ -198,9 +197,12 @@ func (n *node) noteRole(said *health.Replication, fellows []health.Fellow, now t
 		}
 	}
 	if rivals {
+		// Of nodes that answer at once, one at least is seen by the other: each publishes
+		// before it looks again, and asks those that it sees.
 		n.askRivals()
+		fellows = n.fellows(now)
 	}
-	return p
+	return p, fellows
 }
 
 // unheard reports whether nothing was heard yet of another node.

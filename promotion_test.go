@@ -232,6 +232,30 @@ func TestOtherDataIsHeldWhenTheOthersAreHeardOf(t *testing.T) {
 	}
 }
 
+// Nodes of other data are held, also where all answer their first probes at once: of two
+// nodes at least one sees the other.
+func TestOtherDataIsHeldWhereAllAnswerAtOnce(t *testing.T) {
+	const many, odd = 9, 4
+	for round := range 200 {
+		synctest.Test(t, func(t *testing.T) {
+			b := fakedb.New()
+			nodes := pgNodes(b, many)
+			nodes[many-1].set(func(p *pgScript) { p.standby = false })
+			for i := range odd {
+				nodes[i].set(func(p *pgScript) { p.standby, p.system = false, "88" })
+			}
+			d := fakeCluster(t, b, many, WithDialect(DialectPostgres))
+			openDB(t, d)
+			time.Sleep(time.Second / 2)
+			for i := range odd {
+				if s, reason := stateOf(d, i); s != StateDown || !strings.Contains(reason, "held") {
+					t.Fatalf("round %d: %s is %s: %s", round, nodeName(i), s, reason)
+				}
+			}
+		})
+	}
+}
+
 // A node that is held does not come in because it does not tell all any more.
 func TestHeldStandsWhileTheServerDoesNotTellAll(t *testing.T) {
 	for _, word := range []Require{RequireAny, RequireReadWrite} {
