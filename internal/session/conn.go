@@ -35,17 +35,18 @@ type conn struct {
 	first   tenure // the one that it began with, so that both are one object
 
 	// owned by the conn's user
+	last      context.Context // of the last call; tells whether its caller has left; nil in the pool
 	discarded bool            // a Rollback after a cancel ended it; the backend cannot both reset and judge sessions
 	invalid   bool            // the backend's IsValid has said no
 	left      bool            // a caller has cancelled; errors that follow from that say nothing about the node
-	last      context.Context // of the last call; tells whether its caller has left; nil in the pool
 	lost      bool            // the connection is lost; nothing more is sent on it
 	stale     bool            // its first use has found it closed, or retired; nothing is sent on it
 	spent     bool            // not to be used again, though database/sql may not have seen a bad conn
 	inTx      bool            // from BeginTx until Commit or Rollback
-	txOf      *causal.Session // of the calls in that transaction, as long as there is one
-	owes      *causal.Session // whose call has read on the conn, which has not been asked for its position since
 	pinned    bool            // a statement may have begun a transaction, or left other state in the session; never cleared, as its end cannot be seen
+	harmless  string          // the last statement that was looked at and does not pin, if it is short
+	txOf      *causal.Session // of the calls in the transaction, as long as there is one
+	owes      *causal.Session // whose call has read on the conn, which has not been asked for its position since
 	late      *alarm          // calls the link's Late; nil before the first call, and where reads are hedged; see begin
 
 	// the same, for reads that are hedged

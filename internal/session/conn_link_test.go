@@ -596,3 +596,35 @@ func TestConnThatTheServerHasEndedIsNotHandedOut(t *testing.T) {
 		t.Errorf("%v: %q", err, s.lines)
 	}
 }
+
+// A statement that does not pin is not looked at again, and one that does is never taken
+// for it: not where the same text was a prepared statement, which is one statement in any
+// case, nor where it is long.
+func TestHarmlessStatementIsLookedAtOnce(t *testing.T) {
+	run := func(c *execQueryConn, query string) {
+		t.Helper()
+		if _, err := c.ExecContext(t.Context(), query, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const two = "SELECT 1; SET autocommit = 0"
+	_, c := linked(t, &script{shape: shape{newestConn, newestStmt, -1}})
+	s, err := c.PrepareContext(t.Context(), two)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.(driver.StmtExecContext).ExecContext(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	run(c, "SELECT 1")
+	run(c, "SELECT 1")
+	long := "SELECT '" + strings.Repeat("a", mostHarmless) + "'"
+	run(c, long)
+	if c.pinned || c.harmless != "SELECT 1" {
+		t.Errorf("pinned %t, harmless %.20q", c.pinned, c.harmless)
+	}
+	run(c, two)
+	if !c.pinned {
+		t.Errorf("%q does not pin", two)
+	}
+}

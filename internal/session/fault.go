@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/EnumApps/clustersql/internal/dialect"
 	"github.com/EnumApps/clustersql/internal/health"
@@ -177,11 +178,19 @@ func isLeave(err error) (left bool) {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
+// mostHarmless is how long a statement may be that a conn keeps, in bytes.
+const mostHarmless = 1024
+
 // ran notes whether a statement may have begun a transaction, or left other
-// state in the session. One that the backend skipped was not sent.
+// state in the session. One that the backend skipped was not sent. Most programs send the
+// same strings again and again: to compare them costs less than to look at them.
 func (c *conn) ran(query string, single bool, err error) {
-	if !c.pinned && err != driver.ErrSkip && (sqltext.Pins(query, single) || c.link.Session.Postgres && sqltext.PinsPostgres(query)) {
-		c.pinned = true
+	if query != c.harmless && !c.pinned && err != driver.ErrSkip {
+		c.pinned = sqltext.Pins(query, single) || c.link.Session.Postgres && sqltext.PinsPostgres(query)
+		several := single != c.link.Session.Single && strings.IndexByte(query, ';') >= 0 // may be, where it is not prepared
+		if !c.pinned && !several && len(query) <= mostHarmless {
+			c.harmless = query
+		}
 	}
 	if c.link.Hedging != nil && err != driver.ErrSkip {
 		c.ranStatement(query)

@@ -260,7 +260,7 @@ func (c *conn) adopt(a *answer, rows driver.Rows, stmt driver.Stmt, err error) {
 	old.usage.state.Store(closed)
 	a.tenure.link.Over, old.link.Over = old.link.Over, nil
 	a.tenure.usage.used = true
-	c.tenure = a.tenure
+	c.tenure, c.harmless = a.tenure, "" // the other node's DSN may allow several statements in a text
 	c.left, c.lost, c.spent = false, false, false
 	if err != nil { // what comes with an error is never touched
 		rows, stmt = nil, nil
