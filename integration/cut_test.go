@@ -60,7 +60,7 @@ func frozenNodeIsCut(t *testing.T, c *galera.Cluster) {
 				t.Fatalf("not encrypted: %q, %v", cipher, err)
 			}
 		}
-		hung = append(hung, hangOn(t, name, d, db, frozen)...)
+		hung = append(hung, hangOn(t, name, c.Nodes[0], d, db, frozen)...)
 		if s := d.Status().Nodes[0]; s.Cuttable != s.OpenConns || s.OpenConns != 4 {
 			t.Errorf("%s: %d of %d connections can be cut", name, s.Cuttable, s.OpenConns)
 		}
@@ -82,7 +82,7 @@ func frozenNodeIsCut(t *testing.T, c *galera.Cluster) {
 
 // hangOn starts calls that take a minute even on a healthy server, and calls
 // that go on reading after the server is frozen.
-func hangOn(t *testing.T, name string, d clustersql.Driver, db *sql.DB, frozen <-chan struct{}) []hanging {
+func hangOn(t *testing.T, name string, n *galera.Node, d clustersql.Driver, db *sql.DB, frozen <-chan struct{}) []hanging {
 	t.Helper()
 	ctx := context.Background()
 	begin := func(what string, reason bool, f func() error) hanging {
@@ -107,6 +107,15 @@ func hangOn(t *testing.T, name string, d clustersql.Driver, db *sql.DB, frozen <
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { stmt.Close() })
+	// A prepared statement may have to be prepared again, on another connection.
+	out := func() (statements int) {
+		t.Helper()
+		if err := n.AdminDB().QueryRow("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'DO SLEEP%'").Scan(&statements); err != nil {
+			t.Fatal(err)
+		}
+		return statements
+	}
+	before := out()
 	hung := []hanging{
 		begin("a statement in a transaction", true, func() error {
 			defer tx.Rollback()
@@ -116,7 +125,7 @@ func hangOn(t *testing.T, name string, d clustersql.Driver, db *sql.DB, frozen <
 		begin("a prepared statement", true, func() error { _, err := stmt.ExecContext(ctx, 60); return err }),
 		begin("a statement", true, func() error { _, err := db.ExecContext(ctx, "DO SLEEP(60)"); return err }),
 	}
-	waitFor(t, "the statements to be out", func() bool { return d.Status().Nodes[0].OpenConns == 4 })
+	waitFor(t, "the statements to be out", func() bool { return d.Status().Nodes[0].OpenConns == 4 && out() == before+3 })
 	return append(hung, begin("rows", false, func() error {
 		<-frozen
 		for rows.Next() {
