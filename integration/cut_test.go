@@ -110,7 +110,7 @@ func hangOn(t *testing.T, name string, n *galera.Node, d clustersql.Driver, db *
 	// A prepared statement may have to be prepared again, on another connection.
 	out := func() (statements int) {
 		t.Helper()
-		if err := n.AdminDB().QueryRow("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'DO SLEEP%'").Scan(&statements); err != nil {
+		if err := n.AdminDB().QueryRow("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE STATE = 'User sleep'").Scan(&statements); err != nil {
 			t.Fatal(err)
 		}
 		return statements
