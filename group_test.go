@@ -258,7 +258,10 @@ func TestAMemberThatAppliesNothing(t *testing.T) {
 					nodes[2].set(func(p *groupScript) { p.waiting++ })
 					always(t, d, last, 190*time.Millisecond)
 				}
-				time.Sleep(2400 * time.Millisecond) // the probes of both come late by an interval each
+				// The primary is looked at within a second of the first transaction, and the member
+				// within another. That is when its lag begins. It is over max_lag two seconds later,
+				// and the next look finds it: five seconds, of which 1.9 are over.
+				time.Sleep(3200 * time.Millisecond)
 				if s, reason := stateOf(d, last); s != StateDown || !strings.HasPrefix(reason, "lagging: further behind its primary than max_lag (2s)") {
 					t.Errorf("%s: %s", s, reason)
 				}

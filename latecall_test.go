@@ -235,7 +235,8 @@ type hour struct {
 	opts    []Option
 	// answer returns how long a node takes for a connect (the query is empty then) or a statement.
 	answer func(w *weather, node int, query string) time.Duration
-	probes uint64 // of the first node, in all
+	probes uint64        // of the first node, in all
+	took   time.Duration // until they were counted
 }
 
 // A weather is what the answers of an hour depend on.
@@ -408,7 +409,7 @@ func (h *hour) pass(t *testing.T, seed uint64, lasts time.Duration) {
 		}
 	}
 	s := d.Status().Nodes[0]
-	h.probes = s.Probes
+	h.probes, h.took = s.Probes, time.Since(w.began)
 	t.Logf("%d calls, %d late; %d probes of n1, the slowest %s", calls, late, s.Probes, s.ProbeLatency.Percentile(1))
 	if late < 100 {
 		t.Errorf("%d late calls in %s show nothing", late, lasts)
@@ -431,10 +432,11 @@ func TestLateCallsAskForFewProbes(t *testing.T) {
 			lasts = 15 * time.Minute
 		}
 		h.pass(t, seed, lasts)
-		regular := lasts.Seconds() * 64 / 63 // one in a second, or up to 1/64 of it earlier
-		most := regular + float64(lasts/health.PromptEvery) + health.PromptBurst
-		if n := h.probes; float64(n) > most || float64(n) < lasts.Seconds()*5/3 {
-			t.Errorf("%d probes in %v, want at most %.0f", n, lasts, most)
+		interval := DefaultConfig().ProbeInterval
+		regular := 1 + h.took/(interval-interval/64) // each may come 1/64 early; the first comes at once
+		most := regular + h.took/health.PromptEvery + health.PromptBurst
+		if n := time.Duration(h.probes); n > most || n < lasts*5/3/time.Second {
+			t.Errorf("%d probes in %v, want at most %d", n, h.took, most)
 		}
 	})
 }
