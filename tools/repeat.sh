@@ -46,7 +46,7 @@ once() {
   in_background "${run[@]}" -test.shuffle=on \
     -test.skip '^(TestConfiguredClusters|TestSimulation)$' >"$log" 2>&1 || code=1
   if [ -n "${simulates[$binary]:-}" ]; then
-    in_background "${run[@]}" -test.run '^TestSimulation$' -simulate.for 2s >>"$log" 2>&1 || code=1
+    in_background "${run[@]}" -test.run '^TestSimulation$' -simulate.for 1s >>"$log" 2>&1 || code=1
   fi
   return "$code"
 }
