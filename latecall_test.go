@@ -432,13 +432,27 @@ func TestLateCallsAskForFewProbes(t *testing.T) {
 			lasts = 15 * time.Minute
 		}
 		h.pass(t, seed, lasts)
-		interval := DefaultConfig().ProbeInterval
-		regular := 1 + h.took/(interval-interval/64) // each may come 1/64 early; the first comes at once
-		most := regular + h.took/health.PromptEvery + health.PromptBurst
-		if n := time.Duration(h.probes); n > most || n < lasts*5/3/time.Second {
+		most := mostRegular(h.took) + int(h.took/health.PromptEvery) + health.PromptBurst
+		if n := int(h.probes); n > most || n < int(lasts*5/3/time.Second) {
 			t.Errorf("%d probes in %v, want at most %d", n, h.took, most)
 		}
 	})
+}
+
+// mostRegular returns how many regular probes a node has in a time, but for a chance of
+// 1e-10. The first comes at once. The waits between them are drawn from 80 to 120
+// percent of the interval, and shortened by less than a tick: that n of them together
+// are shorter than their mean by x seconds has a chance of at most exp(-2x²/(n·0.4²)).
+// See Hoeffding, "Probability Inequalities for Sums of Bounded Random Variables",
+// 1963, theorem 2.
+func mostRegular(took time.Duration) int {
+	const chance, width, tick = 1e-10, 0.4, 1.0 / health.ProbeTicks
+	for n := 1.0; ; n++ {
+		x := n*(1-tick) - took.Seconds()
+		if x > 0 && math.Exp(-2*x*x/(n*width*width)) < chance {
+			return int(n)
+		}
+	}
 }
 
 // A node whose connections are silent and which takes no new one is not known to be
