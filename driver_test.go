@@ -613,17 +613,19 @@ func TestConnWithAnErrorIsNeverTouched(t *testing.T) {
 // If an open's error were the backend's ErrBadConn, database/sql would ask all
 // nodes three times.
 func TestBadConnOfABackendIsPassedOnAsText(t *testing.T) {
-	b := fakedb.New()
-	b.Node("n1").Set(fakedb.Script{Err: fmt.Errorf("wrapped: %w", driver.ErrBadConn)})
-	d := fakeCluster(t, b, 1)
-	db := openDB(t, d)
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	err := db.PingContext(ctx)
-	wantOpenError(t, err, 1)
-	if s := d.Status().Nodes[0]; s.Opens != 1 || !strings.Contains(err.Error(), "wrapped: driver: bad connection") {
-		t.Errorf("%d attempts: %v", s.Opens, err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		b := fakedb.New()
+		b.Node("n1").Set(fakedb.Script{Err: fmt.Errorf("wrapped: %w", driver.ErrBadConn)})
+		d := fakeCluster(t, b, 1)
+		db := openDB(t, d)
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		err := db.PingContext(ctx)
+		wantOpenError(t, err, 1)
+		if s := d.Status().Nodes[0]; s.Opens != 1 || !strings.Contains(err.Error(), "wrapped: driver: bad connection") {
+			t.Errorf("%d attempts: %v", s.Opens, err)
+		}
+	})
 }
 
 func TestEverythingAtOnce(t *testing.T) {

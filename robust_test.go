@@ -104,37 +104,39 @@ func TestOpenErrorIsSafeToLog(t *testing.T) {
 		"panic":   {Panic: "bad dsn " + dsn},
 		"badconn": {Err: fmt.Errorf("%s: %w", dsn, driver.ErrBadConn)},
 	} {
-		b := fakedb.New()
-		b.Node(dsn).Set(s)
-		var log bytes.Buffer
-		d := NewDriver(b.Driver(), t.Name(), WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
-		if err := d.AddNode("n1", dsn); err != nil {
-			t.Fatal(err)
-		}
-		db := sql.OpenDB(d.Connector())
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		err := db.PingContext(ctx)
-		cancel()
-		var open *OpenError
-		if !errors.As(err, &open) {
-			t.Fatal(err)
-		}
-		var asText, asJSON bytes.Buffer
-		slog.New(slog.NewTextHandler(&asText, nil)).Error("x", "err", err, "attempts", open.Attempts, "open", *open)
-		slog.New(slog.NewJSONHandler(&asJSON, nil)).Error("x", "err", err, "attempts", open.Attempts, "open", *open)
-		db.Close()
-		d.Close()
-		for what, text := range map[string]string{
-			"Error": err.Error(), "%+v": fmt.Sprintf("%+v", err), "%v of the attempts": fmt.Sprint(open.Attempts),
-			"%v of the value": fmt.Sprint(*open), "a text log": asText.String(), "a JSON log": asJSON.String(), "our log": log.String(),
-		} {
-			if strings.Contains(text, password) {
-				t.Errorf("%s: %s shows it: %s", name, what, text)
+		synctest.Test(t, func(t *testing.T) {
+			b := fakedb.New()
+			b.Node(dsn).Set(s)
+			var log bytes.Buffer
+			d := NewDriver(b.Driver(), t.Name(), WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+			if err := d.AddNode("n1", dsn); err != nil {
+				t.Fatal(err)
 			}
-		}
-		if text := open.Attempts[0].Err.Error(); name != "plain" && strings.Contains(text, password) {
-			t.Errorf("%s: a text of ours shows it: %s", name, text)
-		}
+			db := sql.OpenDB(d.Connector())
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			err := db.PingContext(ctx)
+			cancel()
+			var open *OpenError
+			if !errors.As(err, &open) {
+				t.Fatal(err)
+			}
+			var asText, asJSON bytes.Buffer
+			slog.New(slog.NewTextHandler(&asText, nil)).Error("x", "err", err, "attempts", open.Attempts, "open", *open)
+			slog.New(slog.NewJSONHandler(&asJSON, nil)).Error("x", "err", err, "attempts", open.Attempts, "open", *open)
+			db.Close()
+			d.Close()
+			for what, text := range map[string]string{
+				"Error": err.Error(), "%+v": fmt.Sprintf("%+v", err), "%v of the attempts": fmt.Sprint(open.Attempts),
+				"%v of the value": fmt.Sprint(*open), "a text log": asText.String(), "a JSON log": asJSON.String(), "our log": log.String(),
+			} {
+				if strings.Contains(text, password) {
+					t.Errorf("%s: %s shows it: %s", name, what, text)
+				}
+			}
+			if text := open.Attempts[0].Err.Error(); name != "plain" && strings.Contains(text, password) {
+				t.Errorf("%s: a text of ours shows it: %s", name, text)
+			}
+		})
 	}
 }
 
