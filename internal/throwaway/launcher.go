@@ -19,6 +19,10 @@ type launcher struct {
 	quit chan struct{}
 	// closed by the loop when it ends
 	ended chan struct{}
+	// Held for as long as the loop runs, also where a program keeps no more of the
+	// sandbox than its processes. The collector would close the watchdog's pipe, and
+	// the watchdog would kill them all.
+	watchdog *watchdog
 }
 
 type launch struct {
@@ -31,12 +35,13 @@ type launched struct {
 	err     error
 }
 
-func startLauncher() *launcher {
+func startLauncher(dog *watchdog) *launcher {
 	l := &launcher{
 		launches: make(chan launch),
 		seals:    make(chan chan []*Process),
 		quit:     make(chan struct{}),
 		ended:    make(chan struct{}),
+		watchdog: dog,
 	}
 	go l.run()
 	return l

@@ -63,7 +63,7 @@ func New(p Plan) (*Sandbox, error) {
 		os.RemoveAll(dir)
 		return nil, err
 	}
-	return &Sandbox{plan: p, dir: dir, launcher: startLauncher(), watchdog: dog}, nil
+	return &Sandbox{plan: p, dir: dir, launcher: startLauncher(dog), watchdog: dog}, nil
 }
 
 // Dir returns the folder. Only the servers' user and root may look into it.

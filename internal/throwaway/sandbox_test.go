@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -42,7 +43,13 @@ func child(parent string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	fmt.Println(s.dir)
+	dir := s.dir
+	// Nobody holds the sandbox any more. The collector must not end it.
+	for range 2 {
+		runtime.GC()
+		time.Sleep(100 * time.Millisecond)
+	}
+	fmt.Println(dir)
 	select {}
 }
 
