@@ -56,7 +56,7 @@ func TestHerdOfOpensBeginsAFewAtATime(t *testing.T) {
 							return
 						}
 						mu.Lock()
-						most = max(most, runtime.NumGoroutine())
+						most = max(most, goroutinesAbove(before+opens+c.goroutines))
 						mu.Unlock()
 						conn.Close()
 					})
