@@ -259,6 +259,7 @@ func TestLaggingStandbyIsLeftOut(t *testing.T) {
 		if _, reason := stateOf(d, 1); reason != "lagging: further behind its primary than max_lag (5s)" {
 			t.Error(reason)
 		}
+		synctest.Wait() // until the event is told too
 		if e := told.of("n2", EventState); len(e) == 0 || e[len(e)-1].Lag <= 5*time.Second {
 			t.Errorf("%+v", e)
 		}
