@@ -52,17 +52,20 @@ func (c *Client) Watch(how Watching, _ *Nothing) error {
 
 // Gather opens the readers' connections. It repeats that until a quarter of
 // them are on the node that the fault is for, because a fault on a node without
-// connections would test nothing. It returns how many are on that node.
+// connections would test nothing. It returns how many are on that node. A node that
+// was away a moment ago may leave its group once more, and refuse: then it is asked
+// again for a while.
 func (c *Client) Gather(how Watching, on *int) (err error) {
-	for range 30 {
+	end := time.Now().Add(usualTimeout)
+	for tries := 0; tries < 30 || err != nil && time.Now().Before(end); tries++ {
 		c.db.SetMaxIdleConns(-1) // this closes the idle ones
 		c.db.SetMaxIdleConns(how.Readers)
-		if *on, err = c.fill(how); err != nil || 4**on >= how.Readers {
-			return err
+		if *on, err = c.fill(how); err == nil && 4**on >= how.Readers {
+			return nil
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	return nil
+	return err
 }
 
 // fill opens all connections and returns how many are on the node.
