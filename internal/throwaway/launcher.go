@@ -21,7 +21,7 @@ type launcher struct {
 	ended chan struct{}
 	// Held for as long as the loop runs, also where a program keeps no more of the
 	// sandbox than its processes. The collector would close the watchdog's pipe, and
-	// the watchdog would kill them all.
+	// the watchdog would kill them all. Sandbox.End releases it.
 	watchdog *watchdog
 }
 

@@ -49,7 +49,6 @@ type Sandbox struct {
 	plan     Plan
 	dir      string
 	launcher *launcher
-	watchdog *watchdog
 }
 
 // New makes the folder and starts the watchdog. After an error nothing is left.
@@ -63,7 +62,7 @@ func New(p Plan) (*Sandbox, error) {
 		os.RemoveAll(dir)
 		return nil, err
 	}
-	return &Sandbox{plan: p, dir: dir, launcher: startLauncher(dog), watchdog: dog}, nil
+	return &Sandbox{plan: p, dir: dir, launcher: startLauncher(dog)}, nil
 }
 
 // Dir returns the folder. Only the servers' user and root may look into it.
@@ -154,7 +153,7 @@ func (s *Sandbox) End(ask func(*Process)) {
 	}
 	KillBelow(s.dir)
 	s.launcher.end()
-	s.watchdog.release()
+	s.launcher.watchdog.release()
 	os.RemoveAll(s.dir)
 }
 

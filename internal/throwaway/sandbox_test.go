@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"weak"
 
 	"go.uber.org/goleak"
 )
@@ -43,14 +44,26 @@ func child(parent string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	dir := s.dir
-	// Nobody holds the sandbox any more. The collector must not end it.
-	for range 2 {
+	dir, dog, gone := s.dir, weak.Make(s.launcher.watchdog), make(chan struct{})
+	runtime.AddCleanup(s, func(gone chan struct{}) { close(gone) }, gone)
+	for !closed(gone) { // nobody holds the sandbox any more
 		runtime.GC()
-		time.Sleep(100 * time.Millisecond)
+	}
+	if runtime.GC(); dog.Value() == nil {
+		fmt.Fprintln(os.Stderr, "the watchdog went with the sandbox")
+		return 1
 	}
 	fmt.Println(dir)
 	select {}
+}
+
+func closed(c chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 // plan is that of a sandbox that writes a file beside its folder at the end.
