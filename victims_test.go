@@ -317,7 +317,7 @@ func TestSilentNameServiceIsNotTheNodes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := fakedb.New()
 			c := &namedHost{Connector: connectorOf(t, b, "n1"), dial: dial}
-			d := NewDriver(b.Driver(), t.Name(), quiet, WithAttemptTimeout(300*time.Millisecond), WithProbe(100*time.Millisecond, 100*time.Millisecond))
+			d := NewDriver(b.Driver(), t.Name(), quiet, WithAttemptTimeout(time.Second), WithProbe(500*time.Millisecond, 500*time.Millisecond))
 			defer d.Close()
 			if err := d.AddConnector("n1", c); err != nil {
 				t.Fatal(err)
