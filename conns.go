@@ -378,7 +378,8 @@ func (n *node) retireOutranked(l *life) {
 		return
 	}
 	m := &n.loop.memory().Memory
-	why, ok := n.cfg().wanted(nil).Outranked(m, p, n.fellows(time.Now()))
+	fellows, _ := n.fellows(time.Now())
+	why, ok := n.cfg().wanted(nil).Outranked(m, p, fellows)
 	if m.Outranked = ok; !ok {
 		return
 	}

@@ -129,12 +129,14 @@ func (n *node) tellFellows() {
 	}
 }
 
-// fellows returns the other nodes that have told their part in replication.
-func (n *node) fellows(now time.Time) []health.Fellow {
-	var fellows []health.Fellow
+// fellows returns the other nodes that have told their part in replication, and whether
+// there is one of which nothing was heard yet. Each is looked at once: one that answers
+// meanwhile is either unheard or a fellow.
+func (n *node) fellows(now time.Time) (fellows []health.Fellow, unheard bool) {
 	for _, other := range n.nodes() {
 		s := other.snapshot.Load()
 		if other == n || s.part == nil {
+			unheard = unheard || other != n && s.state == health.Unknown
 			continue
 		}
 		usable := s.state == health.Up || s.state == health.Suspect
@@ -143,7 +145,7 @@ func (n *node) fellows(now time.Time) []health.Fellow {
 			Silent: !s.answers, Gone: !s.answers && !usable && now.Sub(s.answered) > n.cfg().SilenceHold,
 		})
 	}
-	return fellows
+	return fellows, unheard
 }
 
 // A roleMemory is what a node's loop remembers of the answers about replication, and
@@ -184,8 +186,9 @@ func (n *node) judgeRole(e *health.Evidence) {
 // noteRole publishes what the node says of itself, and tells of a new role. It returns
 // the fellows to judge the node by.
 func (n *node) noteRole(said *health.Replication, now time.Time) (*roles.Part, []health.Fellow) {
-	m, was, fellows := n.loop.memory(), n.loop.facts.part, n.fellows(now)
-	p, turned, rivals := m.Take(said, was, &n.loop.health, fellows, n.unheard, now)
+	m, was := n.loop.memory(), n.loop.facts.part
+	fellows, unheard := n.fellows(now)
+	p, turned, rivals := m.Take(said, was, &n.loop.health, fellows, unheard, now)
 	n.loop.facts.part = p
 	if n.cfg().wanted(nil).Hides(&m.Memory, p) {
 		n.dial.log.Print(logline.Hidden, p.Hidden)
@@ -200,14 +203,9 @@ func (n *node) noteRole(said *health.Replication, now time.Time) (*roles.Part, [
 		// Of nodes that answer at once, one at least is seen by the other: each publishes
 		// before it looks again, and asks those that it sees.
 		n.askRivals()
-		fellows = n.fellows(now)
+		fellows, _ = n.fellows(now)
 	}
 	return p, fellows
-}
-
-// unheard reports whether nothing was heard yet of another node.
-func (n *node) unheard() bool {
-	return n.anyOther(func(_ *node, s *snapshot) bool { return s.state == health.Unknown && s.part == nil })
 }
 
 // askRivals wakes the nodes that were primaries when last asked: this one is now, or

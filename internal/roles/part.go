@@ -63,11 +63,12 @@ type Memory struct {
 }
 
 // Take returns the part of a node that says something of itself. before is its part so
-// far, and h its state. unheard reports whether nothing was heard yet of another node.
+// far, and h its state. unheard says that there was another node of which nothing was heard yet when fellows
+// were looked at.
 // turned says that the role is another one than before, or the first. rivals says that
 // the nodes which it may have taken the role from are to be asked: it is a primary now,
 // or has seen that another node was promoted.
-func (m *Memory) Take(said *health.Replication, before *Part, h *health.Health, fellows []health.Fellow, unheard func() bool, now time.Time) (p *Part, turned, rivals bool) {
+func (m *Memory) Take(said *health.Replication, before *Part, h *health.Health, fellows []health.Fellow, unheard bool, now time.Time) (p *Part, turned, rivals bool) {
 	p = &Part{Replication: *said, At: now}
 	if before != nil {
 		p.Told, p.Since, p.Promoted = before.Told, before.Since, before.Promoted
@@ -77,7 +78,7 @@ func (m *Memory) Take(said *health.Replication, before *Part, h *health.Health, 
 		m.lag.Missed()
 	}
 	p.Lag = m.lag.Next(&p.Replication, fellows, now)
-	if begins := before == nil || !before.Lag.Known; begins && p.Role == health.RoleReplica && p.Stream == health.StreamBroken && unheard() {
+	if begins := before == nil || !before.Lag.Known; begins && p.Role == health.RoleReplica && p.Stream == health.StreamBroken && unheard {
 		p.Lag = health.Lag{Why: "it receives nothing, and not all nodes have been heard of"}
 	}
 	m.Outranked = false

@@ -29,23 +29,23 @@ func replica(change func(*health.Replication)) *health.Replication {
 // A part remembers since when it has its role, and whether it was promoted. Rivals are
 // asked when a primary is new, and when a replica shows that another one is.
 func TestTake(t *testing.T) {
-	heard := func() bool { return false }
+	const unheard = false
 	var m Memory
 	up := &health.Health{State: health.Up}
-	p, turned, rivals := m.Take(replica(nil), nil, up, nil, heard, noon)
+	p, turned, rivals := m.Take(replica(nil), nil, up, nil, unheard, noon)
 	if role, since := p.Taken(); !turned || rivals || role != health.RoleReplica || since != noon || !p.Promoted.IsZero() {
 		t.Errorf("the first answer: %+v, %v, %v", p, turned, rivals)
 	}
 	later := noon.Add(time.Second)
-	again, turned, rivals := m.Take(replica(func(r *health.Replication) { r.Timeline = 2 }), p, up, nil, heard, later)
+	again, turned, rivals := m.Take(replica(func(r *health.Replication) { r.Timeline = 2 }), p, up, nil, unheard, later)
 	if turned || !rivals || again.Since != noon || again.At != later {
 		t.Errorf("a replica on another timeline: %+v, %v, %v", again, turned, rivals)
 	}
-	silent, turned, rivals := m.Take(&health.Replication{}, again, up, nil, heard, later)
+	silent, turned, rivals := m.Take(&health.Replication{}, again, up, nil, unheard, later)
 	if turned || rivals || silent.Told != again.Told || silent.Since != noon {
 		t.Errorf("a node that says nothing: %+v, %v, %v", silent, turned, rivals)
 	}
-	promoted, turned, rivals := m.Take(primary(nil), silent, up, nil, heard, later)
+	promoted, turned, rivals := m.Take(primary(nil), silent, up, nil, unheard, later)
 	if !turned || !rivals || promoted.Since != later || promoted.Promoted != later {
 		t.Errorf("promoted: %+v, %v, %v", promoted, turned, rivals)
 	}
@@ -60,7 +60,7 @@ func TestTakeOfABrokenStream(t *testing.T) {
 	broken := replica(func(r *health.Replication) { r.Stream = health.StreamBroken })
 	for _, unheard := range []bool{false, true} {
 		var m Memory
-		p, _, _ := m.Take(broken, nil, &health.Health{State: health.Up}, nil, func() bool { return unheard }, noon)
+		p, _, _ := m.Take(broken, nil, &health.Health{State: health.Up}, nil, unheard, noon)
 		if p.Lag.Known == unheard {
 			t.Errorf("unheard %v: %+v", unheard, p.Lag)
 		}
