@@ -63,11 +63,10 @@ type Memory struct {
 }
 
 // Take returns the part of a node that says something of itself. before is its part so
-// far, and h its state. unheard says that there was another node of which nothing was heard yet when fellows
-// were looked at.
-// turned says that the role is another one than before, or the first. rivals says that
-// the nodes which it may have taken the role from are to be asked: it is a primary now,
-// or has seen that another node was promoted.
+// far, and h its state. unheard says that nothing was heard yet of a node that is none of
+// fellows; both must come from one look. turned says that the role is another one than
+// before, or the first. rivals says that the nodes which it may have taken the role from
+// are to be asked: it is a primary now, or has seen that another node was promoted.
 func (m *Memory) Take(said *health.Replication, before *Part, h *health.Health, fellows []health.Fellow, unheard bool, now time.Time) (p *Part, turned, rivals bool) {
 	p = &Part{Replication: *said, At: now}
 	if before != nil {
