@@ -568,6 +568,7 @@ func TestRawWaitsForTheClose(t *testing.T) {
 			if got := c.Raw(); got != c.backend {
 				t.Errorf("the second Raw: %v", got)
 			}
+			synctest.Wait() // Raw may return before the Close is counted
 			if err := c.Close(); err != nil || w.closes.Load() != 1 {
 				t.Errorf("%v, closed %d times", err, w.closes.Load())
 			}
