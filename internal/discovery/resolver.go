@@ -31,10 +31,27 @@ func Resolver(server string) *net.Resolver {
 	r, _ := resolvers.LoadOrStore(server, &net.Resolver{
 		PreferGo: true,
 		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, server)
+			conn, err := new(net.Dialer).DialContext(ctx, network, server)
+			if err == nil {
+				closeWhenCanceled(ctx, conn)
+			}
+			return conn, err
 		},
 	})
 	return r.(*net.Resolver)
+}
+
+// closeWhenCanceled closes a question's conn when nobody waits for the answer any more.
+// net.Resolver itself reads on, up to the timeout of resolv.conf, which is 5 s by
+// default: a goroutine and a socket would outlive the cluster. The resolver cancels
+// ctx after each question too, when it has closed conn. A deadline of ctx is the
+// conn's own, and ends as a timeout.
+func closeWhenCanceled(ctx context.Context, conn net.Conn) {
+	context.AfterFunc(ctx, func() {
+		if ctx.Err() == context.Canceled {
+			_ = conn.Close()
+		}
+	})
 }
 
 // Addresses asks for the addresses of a host, and returns them with the port. If ctx

@@ -188,3 +188,34 @@ func TestMembersThatHaveNames(t *testing.T) {
 		t.Errorf("half an answer counts: %+v", a)
 	}
 }
+
+// A question that nobody waits for any more ends at once, and does not outlive its
+// cluster until the resolver's own timeout. One whose deadline is over is a timeout.
+func TestQuestionEndsWithItsCaller(t *testing.T) {
+	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	r := Resolver(silent.LocalAddr().String())
+	ctx, cancel := context.WithCancel(t.Context())
+	conn, err := r.Dial(ctx, "udp", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil { // as the resolver does; ends the test, too
+		t.Fatal(err)
+	}
+	cancel()
+	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("canceled: %v", err)
+	}
+
+	ctx, cancel = context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	var timeout *net.DNSError
+	if _, err := AskSRV(ctx, r, "_mysql._tcp.db.test."); !errors.As(err, &timeout) || !timeout.IsTimeout {
+		t.Errorf("over: %v", err)
+	}
+}
