@@ -17,6 +17,7 @@ import (
 	"github.com/EnumApps/clustersql/internal/dnstest"
 	"github.com/EnumApps/clustersql/internal/fakedb"
 	"github.com/EnumApps/clustersql/internal/seedtest"
+	"go.uber.org/goleak"
 )
 
 // A registryOfServices is a source of a program, that says what it is told to say.
@@ -265,6 +266,27 @@ func TestDiscoveryByDNS(t *testing.T) {
 	if err := db.Ping(); err == nil || strings.Contains(fmt.Sprintf("%v %+v", err, d.Status()), "hunter22") {
 		t.Error(err)
 	}
+}
+
+// A question that is under way when the cluster is closed does not outlive it.
+func TestQuestionOfAClosedCluster(t *testing.T) {
+	s, err := dnstest.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	before := goleak.IgnoreCurrent()
+	_, port, _ := net.SplitHostPort(s.Addr()) // nobody listens there with TCP
+	s.Set("galera.db.test.", "127.0.0.1")
+	db, d := discovered(t, s, "galera.db.test.:"+port, "&clustersql.discover=dns")
+	waitFor(t, d, namesAre("127.0.0.1:"+port))
+	s.SetSilent(true)
+	asked := s.Asked("galera.db.test.")
+	waitFor(t, d, func(ClusterStatus) bool { return s.Asked("galera.db.test.") > asked })
+	if err := db.Close(); err != nil {
+		t.Error(err)
+	}
+	goleak.VerifyNone(t, before)
 }
 
 // SRV records bring ports, priorities and weights, and the certificate's name is the
