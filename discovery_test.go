@@ -286,7 +286,12 @@ func TestQuestionOfAClosedCluster(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Error(err)
 	}
-	goleak.VerifyNone(t, before)
+	for range 7 { // 3 s: Find looks for 0.4 s, and the resolver's own timeout is 5 s
+		if err = goleak.Find(before); err == nil {
+			return
+		}
+	}
+	t.Error(err)
 }
 
 // SRV records bring ports, priorities and weights, and the certificate's name is the

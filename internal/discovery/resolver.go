@@ -43,9 +43,9 @@ func Resolver(server string) *net.Resolver {
 
 // closeWhenCanceled closes a question's conn when nobody waits for the answer any more.
 // net.Resolver itself reads on, up to the timeout of resolv.conf, which is 5 s by
-// default: a goroutine and a socket would outlive the cluster. The resolver cancels
-// ctx after each question too, when it has closed conn. A deadline of ctx is the
-// conn's own, and ends as a timeout.
+// default: a goroutine and a socket would outlive the cluster. The resolver owns conn
+// and closes it after each question, and cancels ctx then; the second Close does
+// nothing. It also gives conn the deadline of ctx, which ends the read as a timeout.
 func closeWhenCanceled(ctx context.Context, conn net.Conn) {
 	context.AfterFunc(ctx, func() {
 		if ctx.Err() == context.Canceled {
