@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -77,6 +78,24 @@ func BenchmarkIdleNode(b *testing.B) {
 // aloneEnv says to a test that its process runs nothing else.
 const aloneEnv = "CLUSTERSQL_TEST_ALONE"
 
+// alone reports whether the process runs nothing but this test. If it does not, alone
+// runs the test in a process of its own, and fails if it does not pass there. Then
+// the caller returns.
+func alone(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(aloneEnv) != "" {
+		return true
+	}
+	itself := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=2m",
+		"-seed="+flag.Lookup("seed").Value.String())
+	itself.Env = append(os.Environ(), aloneEnv+"=1")
+	said, err := itself.CombinedOutput()
+	if err != nil || !strings.Contains(string(said), "--- PASS: "+t.Name()+" (") {
+		t.Errorf("%v\n%s", err, said)
+	}
+	return false
+}
+
 // An idle node needs less than 20 KiB, stack included. It is measured in a process
 // of its own: after many other tests the runtime gives every goroutine a larger
 // stack at its start. Whether it grows to 4 or 8 KiB depends on the compiler too.
@@ -84,12 +103,7 @@ func TestIdleNodeIsSmall(t *testing.T) {
 	if race.Enabled {
 		t.Skip("the race detector's own memory would be measured; ./test.sh runs this test without it too")
 	}
-	if os.Getenv(aloneEnv) == "" {
-		alone := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestIdleNodeIsSmall$", "-test.v", "-test.timeout=2m")
-		alone.Env = append(os.Environ(), aloneEnv+"=1")
-		if said, err := alone.CombinedOutput(); err != nil || !strings.Contains(string(said), "bytes a node") {
-			t.Errorf("%v\n%s", err, said)
-		}
+	if !alone(t) {
 		return
 	}
 	// What the process needs once, or other tests have left to do, is no node's: it
