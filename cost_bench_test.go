@@ -42,8 +42,9 @@ func TestOpenAllocatesLittle(t *testing.T) {
 		{Ordered, 256, 60, 64 << 10},
 	} {
 		t.Run(fmt.Sprintf("%v of %d nodes", tc.strategy, tc.nodes), func(t *testing.T) {
-			// In a bubble no time passes while the process waits for a core. Outside, a
-			// wait as the nodes start has put what they did then into the measurement.
+			// In a bubble no time passes while the process waits for a core. Outside one,
+			// nodes whose start was held up that way did some of their work late, and the
+			// measurement counted it.
 			synctest.Test(t, func(t *testing.T) {
 				noProbes := WithProbe(time.Hour, time.Second) // of 256 nodes they would be in the measurement
 				db := sql.OpenDB(ready(t, tc.nodes, WithStrategy(tc.strategy), noProbes))
