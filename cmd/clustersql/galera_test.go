@@ -82,7 +82,9 @@ func checkRows(t *testing.T, code int, args ...string) []row {
 		t.Fatalf("%v\n%s%s", err, r.stdout, r.stderr)
 	}
 	if r.code != code {
-		t.Errorf("exit code %d, want %d: %s", r.code, code, r.stderr)
+		var table strings.Builder
+		_ = writeTable(&table, rows)
+		t.Errorf("exit code %d, want %d: %s\n%s", r.code, code, r.stderr, &table)
 	}
 	wantNoSecret(t, r)
 	return rows
