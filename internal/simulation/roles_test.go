@@ -47,9 +47,9 @@ func TestRolesSimulation(t *testing.T) {
 		first, count = *rolesSeed, 1
 	case *simulateFor > 0: // fresh seeds, for a part of the time
 		first, count, end = rand.Uint64N(1<<53)+1, 1<<32, time.Now().Add(*simulateFor/4)
-	case testing.Short():
-		count = 15
 	case race.Enabled: // which makes a seed ten times as long
+		count = 5
+	case testing.Short():
 		count = 15
 	}
 	sum := make(map[string]int)

@@ -39,10 +39,10 @@ func TestSimulation(t *testing.T) {
 	}
 	seeds := uint64(300)
 	switch {
+	case race.Enabled: // which makes a seed ten times as long
+		seeds = 15
 	case testing.Short():
 		seeds = 30
-	case race.Enabled: // which makes a seed several times as long
-		seeds = 60
 	}
 	sum := new(tally)
 	for seed := range seeds {
@@ -118,7 +118,10 @@ func simulatePlan(t *testing.T, plan *schedule, sum *tally) (report string) {
 // ever sent twice.
 func TestSimulationOfHedgedReads(t *testing.T) {
 	seeds := uint64(150)
-	if testing.Short() || race.Enabled {
+	switch {
+	case race.Enabled: // which makes a seed ten times as long
+		seeds = 10
+	case testing.Short():
 		seeds = 30
 	}
 	first, end := uint64(1), time.Time{}
