@@ -12,7 +12,8 @@
 # The steps of a lane run one after the other, in the order in which they were
 # named. The other lane begins after the steps that were named before its first
 # one. Most of what it does is to wait for servers, and its output has a bar at
-# the left.
+# the left. A lane that is through takes over what the other one has not begun
+# yet, the last first.
 #
 # A command that cannot be run here exits with $cannot, and says why in the
 # last line of its output. No word of a command has a space in it.
@@ -51,13 +52,27 @@ run_steps() {
       beside) [ -n "$other" ] || start_beside; continue ;;
       alone) await_beside ;;
     esac
-    run_step "$k"
+    take_step "$k"
   done
   await_beside
   end_steps
 }
 
+# take_step runs a step that neither lane has taken yet. mkdir makes a folder for one
+# of two.
+take_step() { ! mkdir "$logs/taken$1" 2>/dev/null || run_step "$1"; }
+
+# take_over runs what the lane has not begun yet.
+take_over() {
+  local k
+  for ((k = ${#names[@]} - 1; k >= 0; k--)); do
+    [ "${lanes[k]}" != "$1" ] || take_step "$k"
+  done
+}
+
+# await_beside returns when the other lane is through.
 await_beside() {
+  [ -z "$other" ] || take_over beside
   [ -z "$other" ] || wait "$other"
   other=
 }
@@ -75,9 +90,12 @@ lane_beside() {
   local k
   trap - EXIT INT TERM
   set +m
-  for ((k = 0; k < ${#names[@]}; k++)); do
-    [ "${lanes[k]}" != beside ] || run_step "$k"
-  done 2>&1 | sed -u 's/^/| /'
+  {
+    for ((k = 0; k < ${#names[@]}; k++)); do
+      [ "${lanes[k]}" != beside ] || take_step "$k"
+    done
+    take_over front
+  } 2>&1 | sed -u 's/^/| /'
 }
 
 end_beside() {
