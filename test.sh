@@ -124,6 +124,10 @@ short_packages() {
 
 # ---- lint
 
+# goes_last lets a step have what the others leave of the processors: real servers that
+# wait for one lose each other. Each step has a shell of its own.
+goes_last() { renice -n 10 -p "$BASHPID" >/dev/null; }
+
 format() {
   local unformatted
   unformatted=$(git ls-files -co --exclude-standard '*.go' | while read -r f; do [ ! -e "$f" ] || echo "$f"; done | xargs -r gofmt -l) || return
@@ -139,6 +143,7 @@ has_packages() {
 
 vet() {
   local code=0
+  goes_last
   [ -x "$scratch/staticcheck" ] || go build -C tools -o "$scratch/staticcheck" honnef.co/go/tools/cmd/staticcheck || return
   enter "$1" || return
   go vet ./... || code=1
@@ -150,6 +155,7 @@ vet() {
 # built here is ever run, so the compiler need not make it fast.
 cross() {
   local code=0 plain=-gcflags='all=-N -l'
+  goes_last
   export CGO_ENABLED=0 "${1?}"
   go build "$plain" ./... || code=1
   go vet "$plain" ./... || code=1
@@ -178,6 +184,7 @@ tidy_here() {
 # ones is fetched each time, so there is nothing to tell without a network.
 vulnerabilities() {
   local code=0 said
+  goes_last
   go build -C tools -o "$scratch/govulncheck" golang.org/x/vuln/cmd/govulncheck || return
   said=$(timeout -k 5 90 "$scratch/govulncheck" ./... 2>&1) || code=$?
   printf '%s\n' "$said"
@@ -247,6 +254,7 @@ oldest() {
     return "$cannot"
   fi
   export GOTOOLCHAIN=$version
+  goes_last
   short_packages || return
   go vet "${list[@]}" || code=1
   go test -json -vet=off -cpu 1 -short -count=1 -skip '^TestConfiguredClusters$' "${list[@]}" || code=1
