@@ -35,7 +35,11 @@ func ExampleWithHedgedReads() {
 	backend.Node("dbhost1").SetMood(fakedb.Mood{Silent: true})
 	fmt.Println(read(clustersql.HedgeAfter(ctx, 5*time.Millisecond)))
 	fmt.Println(read(ctx))
-	fmt.Println(d.Status().Nodes[0].HedgedReads.Won, "has been answered by another node")
+	hedged := func() clustersql.HedgedReads { return d.Status().Nodes[0].HedgedReads }
+	for hedged().Won == 0 { // it is counted just after the read has its answer
+		time.Sleep(time.Millisecond)
+	}
+	fmt.Println(hedged().Won, "has been answered by another node")
 	// Output:
 	// dbhost1
 	// dbhost2
