@@ -70,7 +70,7 @@ take_over() {
   done
 }
 
-# await_beside returns when the other lane is through.
+# await_beside takes over what the other lane has left, and returns when that is through.
 await_beside() {
   [ -z "$other" ] || take_over beside
   [ -z "$other" ] || wait "$other"
